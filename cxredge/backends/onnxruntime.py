@@ -1,0 +1,81 @@
+"""ONNX Runtime on the CPU: the runtime that is always there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import onnxruntime as ort
+
+from cxredge.backends.base import Logits, SessionSpec
+from cxredge.data.images import GreyImage
+from cxredge.errors import ArtifactError
+from cxredge.onnx_graph import INPUT_NAME, OUTPUT_NAME
+
+
+class OnnxRuntimeSession:
+    """A model in ONNX Runtime's CPU provider.
+
+    Args:
+        path: An ONNX file made by cxredge.
+        threads: Threads of one inference; 0 for as many as this process may use.
+
+    Raises:
+        ArtifactError: The file is damaged or is no classifier of grey images.
+    """
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or available_cores()
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            # ONNX Runtime's exceptions share no base class below Exception.
+            cause = str(error).splitlines()[0]
+            raise ArtifactError(
+                f"ONNX Runtime cannot load {path}: {cause}", "Export or build it again."
+            ) from None
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if [i.name for i in inputs] != [INPUT_NAME] or [o.name for o in outputs] != [OUTPUT_NAME]:
+            raise ArtifactError(
+                f"{path} takes {[i.name for i in inputs]} and gives {[o.name for o in outputs]}; "
+                f"a cxredge model takes '{INPUT_NAME}' and gives '{OUTPUT_NAME}'.",
+                "Export it with: cxredge export RUN --out DIR",
+            )
+        self.spec = SessionSpec(
+            size=inputs[0].shape[2],
+            classes=outputs[0].shape[1],
+            backend="onnxruntime",
+            threads=options.intra_op_num_threads,
+        )
+
+    def infer(self, images: GreyImage) -> Logits:
+        """Return float32 logits (N, classes) of uint8 images (N, size, size)."""
+        feed = {INPUT_NAME: np.ascontiguousarray(images[:, None])}
+        logits: Logits = self._session.run([OUTPUT_NAME], feed)[0]
+        return logits
+
+    def __enter__(self) -> OnnxRuntimeSession:
+        """Return the session."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Free the model's memory."""
+        del self._session
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

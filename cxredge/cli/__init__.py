@@ -1,0 +1,65 @@
+"""The command line. Every command is a file of this package; this one lists them in their order."""
+
+from __future__ import annotations
+
+import importlib
+
+import typer
+
+from cxredge import __version__
+
+app = typer.Typer(
+    name="cxredge",
+    help=(
+        "Chest X-ray classifiers on edge devices: fine-tune, export, quantize, build, predict and "
+        "measure. Research use only; not a medical device."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cxredge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    pass
+
+
+# In the order in which they are used, so that --help shows the way.
+for _name in (
+    "demo",
+    "data",
+    "models",
+    "train",
+    "export",
+    "calibrate",
+    "quantize",
+    "targets",
+    "build",
+    "verify",
+    "predict",
+    "evaluate",
+    "bench",
+    "report",
+    "compare",
+    "inspect",
+    "doctor",
+):
+    importlib.import_module(f"cxredge.cli.{_name}").register(app)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,190 @@
+"""``cxredge build``: from a run or a model to a bundle, and on the device from a bundle to an engine."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cxredge.cli.command import command
+from cxredge.cli.options import SeedOption
+from cxredge.cli.output import Outcome, Output
+from cxredge.cli.text import share, table
+from cxredge.vocabulary import PrecisionChoice, Split
+
+if TYPE_CHECKING:
+    from cxredge.artifacts import Card
+    from cxredge.build import BuildConfig, Built
+
+_CALIBRATION_IMAGES = 256
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    command(app, "build")(build)
+
+
+def build(
+    output: Output,
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run, an FP32 model, or a bundle.")
+    ],
+    target: Annotated[
+        str, typer.Option("--target", help="See: cxredge targets; 'here' is this machine.")
+    ] = "here",
+    precision: Annotated[
+        PrecisionChoice,
+        typer.Option("--precision", help="auto: the fastest that passes the gate."),
+    ] = PrecisionChoice.AUTO,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration",
+            help=f"The list of 'cxredge calibrate'. [default: {_CALIBRATION_IMAGES} training images "
+            "of the run's own manifest]",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The bundle's folder; not needed for a bundle.")
+    ] = None,
+    evaluate: Annotated[
+        Path | None,
+        typer.Option("--evaluate", help="Manifest for the gate. [default: the run's own]"),
+    ] = None,
+    split: Annotated[Split, typer.Option("--split", help="Images the gate compares on.")] = (
+        Split.TEST
+    ),
+    max_accuracy_drop: Annotated[
+        float, typer.Option("--max-accuracy-drop", min=0, max=1, help="Gate, as a share.")
+    ] = 0.01,
+    min_agreement: Annotated[
+        float, typer.Option("--min-agreement", min=0, max=1, help="Gate, as a share.")
+    ] = 0.97,
+    specificity: Annotated[
+        float,
+        typer.Option("--specificity", min=0, max=1, help="What operating thresholds aim at."),
+    ] = 0.9,
+    seed: SeedOption = 0,
+) -> Outcome:
+    """Build a bundle: export and quantize as needed, measure, pass the gate, pack.
+
+    Given a bundle, on the device: replay its golden images, time its candidates here and choose.
+    Exits 3 when a precision that was asked for does not pass the gate.
+    """
+    from cxredge.artifacts import Kind, read_card
+    from cxredge.build import BuildConfig, finish
+    from cxredge.quantization.gate import GateLimits
+    from cxredge.targets.registry import find_target
+
+    card = read_card(source)
+    if card.kind is Kind.BUNDLE:
+        return _outcome(finish(source, precision, output))
+    if out is None:
+        raise typer.BadParameter("a folder for the bundle is needed.", param_hint="--out")
+    found = find_target(target)
+    if precision.value not in ("auto", *(p.value for p in found.precisions)):
+        raise typer.BadParameter(
+            f"{found.name} takes auto, {', '.join(p.value for p in found.precisions)}.",
+            param_hint="--precision",
+        )
+    config = BuildConfig(
+        found, precision, GateLimits(max_accuracy_drop, min_agreement), split, specificity
+    )
+    manifest = evaluate or source / "manifest.csv"
+    return _outcome(_from_source(source, card, config, manifest, calibration, out, seed, output))
+
+
+def _from_source(
+    source: Path,
+    card: Card,
+    config: BuildConfig,
+    manifest_path: Path,
+    calibration: Path | None,
+    out: Path,
+    seed: int,
+    output: Output,
+) -> Built:
+    """Run the stages that are missing, then the build."""
+    from cxredge.artifacts import Kind, check_replaceable
+    from cxredge.build import build as stage
+    from cxredge.data.manifest import read_manifest
+    from cxredge.quantization.calibration_set import write_calibration
+    from cxredge.quantization.quantize import QuantizeConfig, quantize
+
+    check_replaceable(out)
+    manifest = read_manifest(manifest_path)
+    with tempfile.TemporaryDirectory(prefix="cxredge-build-") as name:
+        scratch = Path(name)
+        fp32 = source
+        if card.kind is Kind.RUN:
+            from cxredge.export import export
+
+            fp32 = scratch / "fp32"
+            export(source, fp32, output)
+        int8 = None
+        if config.precision is not PrecisionChoice.FP32:
+            if calibration is None:
+                calibration = scratch / "calibration.csv"
+                count = min(_CALIBRATION_IMAGES, len(manifest.of(Split.TRAIN)))
+                write_calibration(manifest, count, seed, calibration)
+                output.note(f"No --calibration given: {count} training images were chosen.")
+            int8 = scratch / "int8"
+            settings = QuantizeConfig(config.target.dialect, split=config.split)
+            quantize(fp32, calibration, manifest, settings, int8, output)
+        return stage(fp32, int8, manifest, config, _provenance(card), out, output)
+
+
+def _provenance(card: Card) -> dict[str, Any]:
+    """Return what the bundle's card repeats of the training."""
+    from cxredge.artifacts import Kind
+
+    if card.kind is not Kind.RUN:
+        return {"training": None}
+    kept = ("network", "weights", "freeze", "epochs", "seed", "input_size")
+    return {
+        "training": {
+            **{key: card.config[key] for key in kept},
+            "best_epoch": card.facts["best_epoch"],
+            "trainable": card.facts["trainable"],
+            "validation_accuracy": card.facts["validation"]["accuracy"],
+        }
+    }
+
+
+def _outcome(built: Built) -> Outcome:
+    bundle = built.bundle
+    data = {
+        "bundle": str(bundle.path),
+        "target": bundle.card.config["target"],
+        "backend": bundle.card.config["backend"],
+        "precision": bundle.precision.value,
+        "engine": str(bundle.engine),
+        "gate": built.gate.to_json(),
+        "candidates": built.candidates,
+        "reason": built.reason,
+        "finished_here": bundle.passport is not None,
+    }
+    rows = [
+        [
+            c["precision"],
+            f"{c['size_bytes'] / 1e6:.1f}",
+            share(c["accuracy"]),
+            share(c["agreement"]),
+            f"{c['latency_ms']['p50']:.2f}",
+            f"{c['latency_ms']['p90']:.2f}",
+            "yes" if c["passed"] else "no",
+        ]
+        for c in built.candidates
+    ]
+    header = ["precision", "MB", "accuracy", "agreement", "p50 ms", "p90 ms", "gate"]
+    lines = [table(header, rows), "", built.reason, f"Wrote {bundle.path}"]
+    next_step = f"cxredge predict {bundle.path} FOLDER --out predictions.csv"
+    if bundle.passport is None:
+        lines.insert(
+            3,
+            f"Timed on this machine, which is not the target: on {data['target']} run "
+            f"cxredge build {bundle.path}",
+        )
+    return Outcome(data, "\n".join(lines), next_step)

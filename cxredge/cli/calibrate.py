@@ -1,0 +1,50 @@
+"""``cxredge calibrate``: choose the images that INT8 ranges are measured on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxredge.cli.command import command
+from cxredge.cli.options import ManifestArgument, SeedOption
+from cxredge.cli.output import Outcome, Output
+from cxredge.cli.text import table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    command(app, "calibrate")(calibrate)
+
+
+def calibrate(
+    output: Output,
+    manifest: ManifestArgument,
+    out: Annotated[Path, typer.Option("--out", help="The list to write, a .csv file.")],
+    count: Annotated[int, typer.Option("--count", help="How many images.", min=1)] = 256,
+    seed: SeedOption = 0,
+) -> Outcome:
+    """Choose calibration images: training split only, classes even, many patients.
+
+    The list holds the hash of every image; images that changed are refused later.
+    """
+    from cxredge.data.manifest import read_manifest
+    from cxredge.quantization.calibration_set import write_calibration
+
+    calibration = write_calibration(read_manifest(manifest), count, seed, out)
+    classes = dict(sorted(Counter(entry.label for entry in calibration.entries).items()))
+    data = {
+        "manifest": str(out),
+        "images": len(calibration.entries),
+        "classes": classes,
+        "patients": len({entry.patient for entry in calibration.entries}),
+        "sha256": calibration.sha256,
+    }
+    text = table(["class", "images"], list(classes.items())) + (
+        f"\n\n{data['images']} images of {data['patients']} patients.\nWrote {out}"
+    )
+    return Outcome(
+        data, text, f"cxredge quantize MODEL --calibration {out} --evaluate {manifest} --out INT8"
+    )

@@ -1,0 +1,103 @@
+"""How a function becomes a command: the options all commands share, and the error boundary."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from cxredge.cli.output import Outcome, Output, Verbosity
+from cxredge.errors import CxredgeError
+
+_JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
+_QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the result.")]
+_VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on the way.")]
+
+_SHARED = {"as_json": _JsonOption, "quiet": _QuietOption, "verbose": _VerboseOption}
+_INTERRUPTED = 130
+
+
+def command(app: typer.Typer, name: str) -> Callable[[Callable[..., Outcome]], Callable[..., None]]:
+    """Register a function ``f(output, ...) -> Outcome`` as a command.
+
+    The function's first parameter receives the :class:`Output`; the others become options. The
+    command gets ``--json``, ``-q`` and ``-v`` besides, prints the outcome, and turns errors into a
+    sentence and an exit code: 1 failed, 2 wrong usage, 3 refused by a gate, 130 interrupted.
+    """
+
+    def register(function: Callable[..., Outcome]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(*, as_json: bool, quiet: bool, verbose: bool, **arguments: Any) -> None:
+            verbosity = Verbosity(0 if quiet else 2 if verbose else 1)
+            output = Output(as_json, verbosity)
+            output.show(_guarded(output, function, arguments))
+
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        shared = [
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+            for key, kind in _SHARED.items()
+        ]
+        own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+        signature = inspect.Signature([*own, *shared])
+        run.__signature__ = signature  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+        app.command(name)(run)
+        return run
+
+    return register
+
+
+def _guarded(
+    output: Output, function: Callable[..., Outcome], arguments: dict[str, Any]
+) -> Outcome:
+    try:
+        return function(output, **arguments)
+    except CxredgeError as error:
+        output.fail(error)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        output.fail(CxredgeError("Interrupted."))
+        raise typer.Exit(_INTERRUPTED) from None
+    except OSError as error:
+        if os.environ.get("CXREDGE_DEBUG"):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        output.fail(CxredgeError(f"{where}{error.strerror or error}"))
+        raise typer.Exit(1) from None
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRAS:
+            raise
+        output.fail(
+            CxredgeError(
+                f"This command needs the Python package '{error.name}'.",
+                f"Install it: pip install 'cxredge[{_EXTRAS[error.name]}]'",
+            )
+        )
+        raise typer.Exit(1) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        if os.environ.get("CXREDGE_DEBUG") or isinstance(error, typer.BadParameter):
+            raise
+        output.fail(
+            CxredgeError(
+                f"Internal error: {type(error).__name__}: {error}",
+                "This is a defect of cxredge. Run again with CXREDGE_DEBUG=1 and report it.",
+            )
+        )
+        raise typer.Exit(1) from None
+
+
+_EXTRAS = {
+    "torch": "train",
+    "torchvision": "train",
+    "timm": "train",
+    "lightning_fabric": "train",
+    "safetensors": "train",
+    "pyarrow": "parquet",
+}
+"""Which extra brings an optional package."""

@@ -1,0 +1,41 @@
+"""``cxredge export``: a run becomes ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxredge.cli.command import command
+from cxredge.cli.options import OutFolder
+from cxredge.cli.output import Outcome, Output
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    command(app, "export")(export)
+
+
+def export(
+    output: Output,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run of 'cxredge train'.")],
+    out: OutFolder,
+) -> Outcome:
+    """Export a run to FP32 ONNX, and refuse it if it differs from torch."""
+    from cxredge.export import MAX_PARITY_ERROR
+    from cxredge.export import export as stage
+
+    card = stage(run, out, output)
+    data = {
+        "model": str(out),
+        "onnx": str(out / "model.onnx"),
+        "parity_max_abs": card.facts["parity_max_abs"],
+        "size_bytes": card.facts["size_bytes"],
+        "opset": card.config["opset"],
+    }
+    text = (
+        f"Logits agree with torch within {data['parity_max_abs']:.1e} "
+        f"(limit {MAX_PARITY_ERROR:g}); {data['size_bytes'] / 1e6:.1f} MB.\nWrote {out}"
+    )
+    return Outcome(data, text, "cxredge calibrate MANIFEST --count 256 --out calibration.csv")

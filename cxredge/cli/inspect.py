@@ -1,0 +1,47 @@
+"""``cxredge inspect``: what is this file or folder?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxredge.cli.command import command
+from cxredge.cli.output import Outcome, Output
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    command(app, "inspect")(inspect)
+
+
+def inspect(
+    output: Output,
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="A run, model, bundle, manifest, .onnx or result."),
+    ],
+) -> Outcome:
+    """Say what an artifact is, what it was made from and whether it is whole."""
+    from cxredge.inspection import inspect as stage
+
+    found = stage(path)
+    return Outcome(found, "\n".join(_lines(found)))
+
+
+def _lines(found: dict[str, object], indent: str = "") -> list[str]:
+    lines = []
+    for key, value in found.items():
+        if isinstance(value, dict) and value:
+            lines.append(f"{indent}{key}:")
+            lines += _lines(value, indent + "  ")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            lines.append(f"{indent}{key}:")
+            for item in value:
+                lines += [*_lines(item, indent + "  "), ""]
+        elif isinstance(value, list):
+            lines.append(f"{indent}{key}: {', '.join(map(str, value))}")
+        else:
+            lines.append(f"{indent}{key}: {value}")
+    return lines

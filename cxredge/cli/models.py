@@ -1,0 +1,57 @@
+"""``cxredge models``: the zoo."""
+
+from __future__ import annotations
+
+import typer
+
+from cxredge.cli.command import command
+from cxredge.cli.output import Outcome, Output
+from cxredge.cli.text import table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    command(app, "models")(models)
+
+
+def models(output: Output) -> Outcome:
+    """List the networks, their blocks and where the paper starts training.
+
+    Counts leave the head out. 'parameters' has batch norm's running statistics in it, as Keras
+    counts; 'trains' has not.
+    """
+    from cxredge.models.zoo import ZOO
+
+    data = [
+        {
+            "name": network.name,
+            "paper_name": network.paper_name,
+            "input_size": network.input_size,
+            "parameters": network.parameters,
+            "paper_freeze": {
+                "first_trained": network.paper_freeze.first_trained,
+                "trainable": network.paper_freeze.trainable,
+                "percent": round(100 * network.paper_freeze.trainable / network.parameters, 1),
+                "in_paper": network.paper_freeze.in_paper,
+            },
+            "features": network.features,
+            "blocks": [block.name for block in network.blocks],
+            "imagenet_weights": network.hub,
+        }
+        for network in ZOO.values()
+    ]
+    rows = [
+        [
+            network.name,
+            network.paper_name,
+            network.input_size,
+            network.parameters,
+            network.features,
+            network.paper_freeze.first_trained
+            + ("" if network.paper_freeze.in_paper else " (ours)"),
+            network.paper_freeze.trainable,
+        ]
+        for network in ZOO.values()
+    ]
+    header = ["name", "paper", "size", "parameters", "features", "--freeze paper", "trains"]
+    return Outcome(data, table(header, rows), "cxredge train MANIFEST --model NAME --out RUN")

@@ -1,0 +1,21 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxredge.vocabulary import Split
+
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")]
+ManifestArgument = Annotated[
+    Path, typer.Argument(metavar="MANIFEST", help="manifest.csv of 'cxredge data'.")
+]
+OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Same seed, same result.", min=0)]
+SplitOption = Annotated[Split, typer.Option("--split", help="Which images of the manifest.")]
+ThreadsOption = Annotated[
+    int, typer.Option("--threads", help="Threads of one inference; 0 for all cores.", min=0)
+]

@@ -1,0 +1,118 @@
+"""What a command says: one value for machines on stdout, everything else on stderr.
+
+This is the only place that prints.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from cxredge.errors import CxredgeError, GateRefused
+from cxredge.progress import Advance
+
+
+class Verbosity(int, Enum):
+    """How much goes to stderr."""
+
+    QUIET = 0
+    NORMAL = 1
+    VERBOSE = 2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command found.
+
+    Attributes:
+        data: The JSON value of ``--json``.
+        text: The same for a person; printed without ``--json``.
+        next_step: The command to run next, if one suggests itself.
+    """
+
+    data: Any
+    text: str
+    next_step: str = ""
+
+
+@dataclass
+class Output:
+    """Where a command's words go."""
+
+    as_json: bool = False
+    verbosity: Verbosity = Verbosity.NORMAL
+    _depth: int = field(default=0, init=False)
+
+    def show(self, outcome: Outcome) -> None:
+        """Print a command's result."""
+        if self.as_json:
+            self._print_json(outcome.data)
+            return
+        print(outcome.text)
+        if outcome.next_step and self.verbosity is not Verbosity.QUIET:
+            print(f"Next: {outcome.next_step}", file=sys.stderr)
+
+    def fail(self, error: CxredgeError) -> None:
+        """Print why a command failed: a sentence on stderr, the same as JSON with ``--json``."""
+        print(f"Error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"  {error.hint}", file=sys.stderr)
+        if self.as_json:
+            details = error.details if isinstance(error, GateRefused) else {}
+            self._print_json({"error": error.message, "hint": error.hint, **details})
+
+    def note(self, message: str) -> None:
+        """Say something on the way."""
+        if self.verbosity is not Verbosity.QUIET:
+            print(message, file=sys.stderr)
+
+    @contextmanager
+    def task(self, description: str, total: int | None) -> Iterator[Advance]:
+        """Show a progress bar, when a person is looking."""
+        if self.verbosity is Verbosity.QUIET or not sys.stderr.isatty() or self._depth:
+            if self.verbosity is Verbosity.VERBOSE:
+                self.note(f"{description} ({total if total is not None else '?'})")
+            yield lambda _: None
+            return
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        self._depth += 1
+        try:
+            with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+                task = bar.add_task(description, total=total)
+                yield lambda count: bar.update(task, advance=count)
+        finally:
+            self._depth -= 1
+
+    def _print_json(self, value: Any) -> None:
+        print(json.dumps(finite(value), indent=2, default=str, allow_nan=False))
+
+
+def finite(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON has no words for, with null."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,54 @@
+"""``cxredge predict``: images in, one row each out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxredge.cli.command import command
+from cxredge.cli.options import BundleArgument
+from cxredge.cli.output import Outcome, Output
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    command(app, "predict")(predict)
+
+
+def predict(
+    output: Output,
+    bundle: BundleArgument,
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Images and folders of images.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="predictions.csv, .jsonl or .parquet.")] = Path(
+        "predictions.csv"
+    ),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted prediction stopped.")
+    ] = False,
+) -> Outcome:
+    """Predict X-rays; every input gets exactly one row, in input order.
+
+    A file that cannot be read gets a row that says why. Research use only.
+    """
+    from cxredge.bundle import open_bundle
+    from cxredge.predict import predict as stage
+    from cxredge.predict import require_some
+
+    tally = stage(open_bundle(bundle), paths, out, resume, output)
+    require_some(tally, out)
+    data = {"predictions": str(out), **tally.to_json()}
+    lines = [
+        f"{data['ok']} of {data['images']} images predicted in {data['seconds']:.1f} s "
+        f"({data['images_per_second']:.0f} a second).",
+        f"Wrote {out}",
+    ]
+    if data["failed"]:
+        lines.insert(1, f"{data['failed']} could not be read; the first: {tally.first_error}")
+    if data["skipped"]:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(data["skipped"].items()))
+        lines.insert(-1, f"Not images by name, left out: {kinds}.")
+    return Outcome(data, "\n".join(lines), f"cxredge evaluate {bundle} MANIFEST")

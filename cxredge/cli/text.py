@@ -1,0 +1,40 @@
+"""Plain-text tables and numbers for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return rows as aligned columns; numbers to the right."""
+    cells = [[str(value) for value in row] for row in [header, *rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    right = [
+        all(isinstance(row[column], (int, float)) for row in rows) for column in range(len(header))
+    ]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if flush else cell.ljust(width)
+            for cell, width, flush in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:
+    """Return images by class (rows) and split (columns)."""
+    labels = sorted({label for by_class in counts.values() for label in by_class})
+    rows = [[label, *(by_class.get(label, 0) for by_class in counts.values())] for label in labels]
+    return table(["class", *counts], rows)
+
+
+def share(value: float | None, interval: Sequence[float | None] | None = None) -> str:
+    """Return a share as a percentage, with its interval."""
+    if value is None:
+        return "-"
+    if not interval or interval[0] is None or interval[1] is None:
+        return f"{100 * value:.1f}%"
+    return f"{100 * value:.1f}% ({100 * interval[0]:.1f}-{100 * interval[1]:.1f})"

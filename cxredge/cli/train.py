@@ -1,0 +1,148 @@
+"""``cxredge train``: fine-tune a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cxredge.cli.command import command
+from cxredge.cli.options import ManifestArgument, SeedOption
+from cxredge.cli.output import Outcome, Output
+from cxredge.cli.text import share, table
+from cxredge.vocabulary import Augmentation
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    command(app, "train")(train)
+
+
+def train(
+    output: Output,
+    manifest: ManifestArgument,
+    out: Annotated[
+        Path, typer.Option("--out", help="The run's folder; an unfinished run goes on.")
+    ],
+    model: Annotated[str, typer.Option("--model", help="See: cxredge models.")] = "mobilenet_v1",
+    weights: Annotated[
+        str,
+        typer.Option("--weights", help="imagenet (downloads), none, or a .safetensors/.pth file."),
+    ] = "imagenet",
+    freeze: Annotated[
+        str,
+        typer.Option(
+            "--freeze", help="paper, none, head, or the first block to train (cxredge models)."
+        ),
+    ] = "paper",
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Most epochs.")] = 40,
+    patience: Annotated[
+        int, typer.Option("--patience", min=1, help="Epochs without improvement before stopping.")
+    ] = 12,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a step.")] = 32,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", min=0, help="Peak rate, for the head.")
+    ] = 1e-3,
+    backbone_rate: Annotated[
+        float,
+        typer.Option("--backbone-rate", min=0, help="The backbone's rate, as a share of it."),
+    ] = 0.3,
+    weight_decay: Annotated[
+        float, typer.Option("--weight-decay", min=0, help="AdamW's weight decay.")
+    ] = 0.05,
+    label_smoothing: Annotated[
+        float, typer.Option("--label-smoothing", min=0, max=0.9, help="Share spread over classes.")
+    ] = 0.1,
+    dropout: Annotated[
+        float, typer.Option("--dropout", min=0, max=0.9, help="Features dropped before the head.")
+    ] = 0.2,
+    augment: Annotated[
+        Augmentation, typer.Option("--augment", help="How far training images are varied.")
+    ] = Augmentation.LIGHT,
+    balance: Annotated[
+        bool, typer.Option("--balance/--no-balance", help="Let every class count the same.")
+    ] = True,
+    seed: SeedOption = 0,
+    input_size: Annotated[
+        int | None,
+        typer.Option("--input-size", min=32, help="Pixels a side; default: the model's."),
+    ] = None,
+    mean: Annotated[
+        float | None,
+        typer.Option("--mean", help="Mean grey value in [0, 1] that the weights expect."),
+    ] = None,
+    std: Annotated[
+        float | None,
+        typer.Option(
+            "--std",
+            help="Standard deviation that they expect. [default: 0.5 and 0.5 "
+            "for files, the hub's own for imagenet]",
+        ),
+    ] = None,
+    accelerator: Annotated[
+        str, typer.Option("--accelerator", help="auto, cpu, cuda or mps.")
+    ] = "auto",
+    devices: Annotated[int, typer.Option("--devices", min=1, help="Number of devices.")] = 1,
+    precision: Annotated[
+        str, typer.Option("--precision", help="32-true or bf16-mixed.")
+    ] = "32-true",
+) -> Outcome:
+    """Fine-tune a network by block freezing and keep the best validation epoch.
+
+    Interrupted, it goes on after the last finished epoch when called again.
+    """
+    from cxredge.data.manifest import read_manifest
+    from cxredge.models.zoo import find_network, first_trained_block
+
+    network = find_network(model)
+    first_trained_block(network, freeze)
+    listed = read_manifest(manifest)
+    hub = weights == "imagenet"
+
+    from cxredge.training.config import Hardware, TrainConfig
+    from cxredge.training.run import train as run
+
+    config = TrainConfig(
+        network=network.name,
+        weights=weights,
+        freeze=freeze,
+        epochs=epochs,
+        patience=patience,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        backbone_rate=backbone_rate,
+        weight_decay=weight_decay,
+        label_smoothing=label_smoothing,
+        dropout=dropout,
+        augmentation=augment,
+        balance=balance,
+        seed=seed,
+        input_size=input_size or network.input_size,
+        mean=mean if mean is not None else network.hub_mean if hub else 0.5,
+        std=std if std is not None else network.hub_std if hub else 0.5,
+    )
+    card = run(listed, config, Hardware(accelerator, devices, precision), out, output)
+    data: dict[str, Any] = {
+        "run": str(out),
+        "classes": list(card.classifier.classes),
+        **card.facts,
+    }
+    return Outcome(data, _text(out, data), f"cxredge export {out} --out MODEL")
+
+
+def _text(out: Path, data: dict[str, Any]) -> str:
+    test = data["test"]
+    names = data["classes"]
+    rows = [[name, *row] for name, row in zip(names, test["confusion"], strict=True)]
+    return "\n".join(
+        [
+            f"Best epoch {data['best_epoch']} of {data['epochs']}, "
+            f"{data['seconds_per_epoch']:.1f} s an epoch; validation accuracy "
+            f"{share(data['validation']['accuracy'])}.",
+            f"Test accuracy {share(test['accuracy'], test['ci95'])}, "
+            f"macro F1 {test['macro_f1']:.3f}.",
+            table(["true \\ predicted", *names], rows),
+            f"Wrote {out}",
+        ]
+    )

@@ -1,0 +1,1 @@
+"""From folders of X-rays to one list of images, labels and splits."""

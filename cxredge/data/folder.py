@@ -1,0 +1,98 @@
+"""Reader for any data set with one folder per class."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from cxredge.data.images import list_images
+from cxredge.data.manifest import Entry, Sample
+from cxredge.errors import DataError
+from cxredge.vocabulary import Split
+
+_SPLIT_FOLDERS = {
+    "train": Split.TRAIN,
+    "training": Split.TRAIN,
+    "val": Split.VAL,
+    "valid": Split.VAL,
+    "validation": Split.VAL,
+    "test": Split.TEST,
+}
+
+
+def has_split_folders(directory: Path) -> bool:
+    """Tell whether the set is already split: ``train/CLASS``, ``test/CLASS`` and so on."""
+    return (directory / "train").is_dir() and (directory / "test").is_dir()
+
+
+def read_folder(directory: Path, patient_pattern: str | None) -> tuple[list[Sample], Counter[str]]:
+    """Return the images of ``directory/CLASS/`` (or ``directory/SPLIT/CLASS/``).
+
+    Args:
+        directory: One folder per class, or one per split with one per class in each.
+        patient_pattern: Regular expression whose first group, searched in the file name without
+            its extension, names the patient. Without one every image counts as its own patient.
+
+    Returns:
+        Samples, and counts of what was left out: ``not_an_image``, ``no_patient``.
+
+    Raises:
+        DataError: No class folder with images, or the pattern is not a regular expression with a
+            group.
+    """
+    if not directory.is_dir():
+        raise DataError(f"{directory} is not a folder.", "Give a folder with one folder per class.")
+    pattern = _compile(patient_pattern)
+    roots = [directory]
+    if has_split_folders(directory):
+        roots = [path for path in sorted(directory.iterdir()) if path.name in _SPLIT_FOLDERS]
+    samples: list[Sample] = []
+    dropped: Counter[str] = Counter()
+    for root in roots:
+        for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+            images = list_images(folder)
+            files = sum(path.is_file() for path in folder.iterdir())
+            dropped["not_an_image"] += files - len(images)
+            for path in images:
+                patient = _patient(path, directory, pattern)
+                if patient is None:
+                    dropped["no_patient"] += 1
+                else:
+                    samples.append(Sample(path, folder.name, patient, directory.name))
+    if len({sample.label for sample in samples}) < 2:
+        raise DataError(
+            f"{directory} holds {len(samples)} usable images in fewer than two class folders.",
+            "Put the images of each class into a folder named after it: DIR/normal/, DIR/viral/.",
+        )
+    return samples, +dropped
+
+
+def keep_splits(entries: list[Entry], directory: Path) -> list[Entry]:
+    """Give each entry the split of the folder it lies in (``train/CLASS/image.png``)."""
+    return [
+        replace(entry, split=_SPLIT_FOLDERS[entry.path.relative_to(directory).parts[0]])
+        for entry in entries
+    ]
+
+
+def _compile(pattern: str | None) -> re.Pattern[str] | None:
+    if pattern is None:
+        return None
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise DataError(f"--patient '{pattern}' is not a regular expression: {error}.") from None
+    if not compiled.groups:
+        raise DataError(
+            f"--patient '{pattern}' has no group.", "Put the patient in brackets: '^(.+)-[0-9]+$'."
+        )
+    return compiled
+
+
+def _patient(path: Path, directory: Path, pattern: re.Pattern[str] | None) -> str | None:
+    if pattern is None:
+        return path.relative_to(directory).as_posix()
+    match = pattern.search(path.stem)
+    return match[1] if match else None

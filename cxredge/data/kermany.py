@@ -1,0 +1,58 @@
+"""Reader for the layout of Kermany's paediatric pneumonia set (train/ and test/, two folders each)."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from cxredge.data.images import list_images
+from cxredge.data.manifest import Sample
+from cxredge.errors import DataError
+
+_PNEUMONIA = re.compile(r"person(?P<number>\d+)_(?P<kind>bacteria|virus)_\d+")
+_LABELS = {"bacteria": "bacterial", "virus": "viral"}
+_FOLDERS = ("NORMAL", "PNEUMONIA")
+
+
+def read_kermany(directory: Path) -> tuple[list[Sample], Counter[str]]:
+    """Return the X-rays of normal lungs, bacterial and viral pneumonia.
+
+    The set's own train and test folders are joined: the protocols split anew, by patient. A
+    pneumonia patient is the number behind ``person`` within its kind; a normal patient is the file
+    name up to its last dash.
+
+    Returns:
+        Samples labelled ``bacterial``, ``viral`` or ``normal``; counts of files left out by
+        reason: ``unknown_name``.
+
+    Raises:
+        DataError: The layout is another one.
+    """
+    folders = [directory / part / kind for part in ("train", "val", "test") for kind in _FOLDERS]
+    present = [folder for folder in folders if folder.is_dir()]
+    if not present:
+        raise DataError(
+            f"{directory} has no train/NORMAL or train/PNEUMONIA folder.",
+            "Give the folder that holds train/ and test/.",
+        )
+    samples: list[Sample] = []
+    dropped: Counter[str] = Counter()
+    for folder in present:
+        for path in list_images(folder):
+            sample = _sample(path, folder.name)
+            if sample is None:
+                dropped["unknown_name"] += 1
+            else:
+                samples.append(sample)
+    return samples, dropped
+
+
+def _sample(path: Path, folder: str) -> Sample | None:
+    if folder == "NORMAL":
+        return Sample(path, "normal", f"kermany-{path.stem.rsplit('-', 1)[0]}", "kermany")
+    match = _PNEUMONIA.match(path.name)
+    if match is None:
+        return None
+    patient = f"kermany-{match['kind']}-{match['number']}"
+    return Sample(path, _LABELS[match["kind"]], patient, "kermany")

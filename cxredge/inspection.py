@@ -1,0 +1,124 @@
+"""Describing any artifact without running it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from cxredge.artifacts import CARD_NAME, Kind, check_files, read_card, read_json, sha256_of_file
+from cxredge.bundle import PASSPORT_NAME
+from cxredge.data.manifest import COLUMNS, read_manifest
+from cxredge.errors import ArtifactError
+from cxredge.onnx_graph import METADATA_KEY, read_model
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """Describe a run, model, bundle, manifest, ONNX file, predictions file or result.
+
+    Returns:
+        A JSON value that begins with ``kind``.
+
+    Raises:
+        CxredgeError: It is none of these, or damaged.
+    """
+    if path.is_dir():
+        return _folder(path)
+    if not path.exists():
+        raise ArtifactError(f"{path} does not exist.", "Check the path.")
+    if path.suffix == ".onnx":
+        return _onnx(path)
+    if path.suffix == ".csv":
+        return _csv(path)
+    if path.suffix == ".json":
+        return _json(path)
+    raise ArtifactError(
+        f"{path} is nothing that cxredge knows.",
+        "It describes runs, models, bundles, .onnx, manifest and predictions .csv, result .json.",
+    )
+
+
+def _folder(path: Path) -> dict[str, Any]:
+    if not (path / CARD_NAME).is_file() and (path / "checkpoint.pt").is_file():
+        return {"kind": "unfinished run", "path": str(path), "next": "train again with this --out"}
+    card = read_card(path)
+    check_files(path, card)
+    found = {"path": str(path), **card.to_json(), "intact": True}
+    if card.kind is Kind.BUNDLE:
+        passport = path / PASSPORT_NAME
+        found["passport"] = read_json(passport) if passport.is_file() else None
+    return {"kind": found.pop("kind"), **found}
+
+
+def _onnx(path: Path) -> dict[str, Any]:
+    model = read_model(path)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    known = properties.get(METADATA_KEY)
+    return {
+        "kind": "onnx",
+        "path": str(path),
+        "sha256": sha256_of_file(path),
+        "size_bytes": path.stat().st_size,
+        "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        "inputs": [_shape(value) for value in model.graph.input],
+        "outputs": [_shape(value) for value in model.graph.output],
+        "nodes": dict(Counter(node.op_type for node in model.graph.node).most_common()),
+        "cxredge": json.loads(known) if known else None,
+    }
+
+
+def _shape(value: Any) -> str:
+    tensor = value.type.tensor_type
+    import onnx
+
+    kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+    dims = [d.dim_param or d.dim_value for d in tensor.shape.dim]
+    return f"{value.name}: {kind} [{', '.join(map(str, dims))}]"
+
+
+def _csv(path: Path) -> dict[str, Any]:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        reader = csv.DictReader(stream)
+        columns = list(reader.fieldnames or ())
+        if {"path", "status", "label", "probability"} <= set(columns):
+            rows = Counter((row["status"], row["label"]) for row in reader)
+            return {
+                "kind": "predictions",
+                "path": str(path),
+                "rows": sum(rows.values()),
+                "status": _total(rows, 0),
+                "labels": {k: v for k, v in _total(rows, 1).items() if k},
+            }
+    if set(COLUMNS) <= set(columns):
+        manifest = read_manifest(path)
+        return {
+            "kind": "manifest",
+            "path": str(path),
+            "sha256": manifest.sha256,
+            "images": len(manifest.entries),
+            "counts": manifest.counts(),
+            "patients_in_two_splits": manifest.patients_in_two_splits(),
+        }
+    raise ArtifactError(
+        f"{path} is neither a manifest nor predictions; its columns are {', '.join(columns)}."
+    )
+
+
+def _total(rows: Counter[tuple[str, str]], index: int) -> dict[str, int]:
+    totals: Counter[str] = Counter()
+    for key, number in rows.items():
+        totals[key[index]] += number
+    return dict(totals.most_common())
+
+
+def _json(path: Path) -> dict[str, Any]:
+    value = read_json(path)
+    if path.name == CARD_NAME:
+        return _folder(path.parent)
+    if not isinstance(value, dict) or not str(value.get("schema", "")).startswith("cxredge."):
+        raise ArtifactError(f"{path} is JSON, but no result of cxredge.")
+    long = ("histogram_ms", "roc", "reliability")
+    kept = {key: item for key, item in value.items() if key not in (*long, "schema")}
+    return {"kind": value["schema"].split(".")[1].split("/")[0], "path": str(path), **kept}

@@ -1,0 +1,93 @@
+"""Reading weights from files, without ever unpickling code."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from cxredge.errors import CxredgeError
+
+_HEADS = ("classifier.", "fc.", "head.")
+
+
+def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """Read tensors by name from ``.safetensors``, or ``.pth`` / ``.pt`` (weights only).
+
+    Raises:
+        CxredgeError: The file is missing, of another kind, damaged, or holds more than tensors.
+    """
+    if not path.is_file():
+        raise CxredgeError(
+            f"Weights file {path} does not exist.", "Check --weights (imagenet, none or a file)."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        if path.suffix in (".pth", ".pt"):
+            return _tensors(path, torch.load(path, map_location="cpu", weights_only=True))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise _unreadable(path, error) from None
+    except Exception as error:
+        # safetensors raises an exception of its own that derives from Exception alone.
+        if type(error).__name__ != "SafetensorError":
+            raise
+        raise _unreadable(path, error) from None
+    raise CxredgeError(f"{path}: weights are read from .safetensors, .pth or .pt files.")
+
+
+def load_into(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Load a backbone's weights, or those of a whole run, into a classifier.
+
+    A head in the file (``classifier``, ``fc`` or ``head``) is left out unless the file is a run of
+    ours with as many classes.
+
+    Raises:
+        CxredgeError: Names or shapes do not fit the network.
+    """
+    if any(name.startswith("backbone.") for name in state):
+        target: nn.Module = model
+        own = model.state_dict()
+        given = {
+            name: tensor
+            for name, tensor in state.items()
+            if not name.startswith("head.") or (name in own and own[name].shape == tensor.shape)
+        }
+        optional = {name for name in own if name.startswith("head.")}
+    else:
+        target = model.get_submodule("backbone")
+        given = {name: t for name, t in state.items() if not name.startswith(_HEADS)}
+        optional = set()
+    expected = target.state_dict()
+    optional |= {name for name in expected if name.endswith("num_batches_tracked")}
+    missing = sorted(set(expected) - set(given) - optional)
+    unexpected = sorted(set(given) - set(expected))
+    shapes = [n for n in given if n in expected and given[n].shape != expected[n].shape]
+    for problem, names in (("lacks", missing), ("also has", unexpected), ("misshapes", shapes)):
+        if names:
+            raise CxredgeError(
+                f"{path} does not fit this network: it {problem} {len(names)} tensor(s), "
+                f"first '{names[0]}'.",
+                "Check --model and --weights.",
+            )
+    target.load_state_dict(dict(given), strict=False)
+
+
+def _tensors(path: Path, loaded: object) -> dict[str, torch.Tensor]:
+    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict) or not all(torch.is_tensor(v) for v in loaded.values()):
+        raise CxredgeError(f"{path} holds no state dict of tensors.", "Save model.state_dict().")
+    return loaded
+
+
+def _unreadable(path: Path, error: Exception) -> CxredgeError:
+    cause = str(error).splitlines()[0][:200]
+    return CxredgeError(
+        f"{path} cannot be read as weights: {cause}", "Check that the file is whole."
+    )

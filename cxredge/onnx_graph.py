@@ -1,0 +1,63 @@
+"""Small things every stage needs to know about an ONNX file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from cxredge.artifacts import Classifier, sha256_of_json
+from cxredge.errors import ArtifactError
+
+INPUT_NAME = "image"
+OUTPUT_NAME = "logits"
+FP32_NAME = "model.onnx"
+METADATA_KEY = "cxredge"
+NOTICE = "Research use only. Not a medical device; not for diagnosis."
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """Read and check an ONNX file.
+
+    Raises:
+        ArtifactError: The file is missing or not a valid ONNX model.
+    """
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} does not exist.", "Check the path.") from None
+    except (DecodeError, onnx.checker.ValidationError) as error:
+        cause = str(error).strip().splitlines()[0]
+        raise ArtifactError(
+            f"{path} is not a valid ONNX model: {cause}", "Export it again."
+        ) from None
+    return model
+
+
+def describe(model: onnx.ModelProto, classifier: Classifier, precision: str) -> None:
+    """Write what the graph is into its metadata, so that the file explains itself alone."""
+    facts = {
+        "network": classifier.network,
+        "classes": list(classifier.classes),
+        "input_size": classifier.input_size,
+        "preprocessing": classifier.preprocessing,
+        "precision": precision,
+    }
+    properties = {
+        METADATA_KEY: json.dumps(facts, sort_keys=True),
+        "cxredge.fingerprint": sha256_of_json(facts)[:16],
+        "notice": NOTICE,
+    }
+    del model.metadata_props[:]
+    for key, value in properties.items():
+        model.metadata_props.add(key=key, value=value)
+    model.doc_string = NOTICE
+    model.producer_name = "cxredge"
+
+
+def size_bytes(path: Path) -> int:
+    """Return the size of a file."""
+    return path.stat().st_size

@@ -1,0 +1,89 @@
+"""Choosing the X-rays that INT8 ranges are measured on."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from cxredge.data.manifest import Entry, Manifest, read_manifest, write_manifest
+from cxredge.errors import DataError
+from cxredge.vocabulary import Split
+
+
+def choose(manifest: Manifest, count: int, seed: int) -> list[Entry]:
+    """Choose calibration images: training split only, classes even, as many patients as possible.
+
+    Classes take turns, so that each gets the same share until it has no images left; within a
+    class, patients take turns.
+
+    Args:
+        manifest: Where to choose from.
+        count: How many; at most as many as there are training images.
+        seed: Same seed, same choice.
+
+    Raises:
+        DataError: There are too few training images.
+    """
+    training = manifest.of(Split.TRAIN)
+    if count < 1 or count > len(training):
+        raise DataError(
+            f"{count} calibration images were asked for; {manifest.path} has {len(training)} "
+            "training images.",
+            f"Use --count between 1 and {len(training)}.",
+        )
+    rng = random.Random(seed)  # noqa: S311 - a draw, not a secret
+    by_class: dict[str, list[Entry]] = defaultdict(list)
+    for entry in training:
+        by_class[entry.label].append(entry)
+    queues = [_patients_in_turn(by_class[label], rng) for label in sorted(by_class)]
+    return _take_in_turn(queues)[:count]
+
+
+def write_calibration(manifest: Manifest, count: int, seed: int, out: Path) -> Manifest:
+    """Choose calibration images and write them as a manifest of their own."""
+    return write_manifest(out, choose(manifest, count, seed))
+
+
+def read_calibration(path: Path) -> Manifest:
+    """Read a calibration list.
+
+    Raises:
+        DataError: It is no manifest, or holds images that are not for training.
+    """
+    calibration = read_manifest(path)
+    others = Counter(e.split.value for e in calibration.entries if e.split is not Split.TRAIN)
+    if others:
+        raise DataError(
+            f"{path} holds {sum(others.values())} images that are not for training "
+            f"({', '.join(sorted(others))}); accuracy measured on them would be optimistic.",
+            "Make one: cxredge calibrate MANIFEST --count 256 --out FILE",
+        )
+    return calibration
+
+
+def check_apart(calibration: Manifest, evaluation: Sequence[Entry]) -> None:
+    """Raise DataError if an image of the calibration set is also evaluated."""
+    used = {entry.sha256 for entry in calibration.entries}
+    shared = sum(entry.sha256 in used for entry in evaluation)
+    if shared:
+        raise DataError(
+            f"{shared} images are in both {calibration.path} and the evaluation split; accuracy "
+            "would be optimistic.",
+            "Calibrate on the training split of the same manifest.",
+        )
+
+
+def _patients_in_turn(entries: Sequence[Entry], rng: random.Random) -> list[Entry]:
+    by_patient: dict[str, list[Entry]] = defaultdict(list)
+    for entry in sorted(entries, key=lambda entry: entry.sha256):
+        by_patient[entry.patient].append(entry)
+    queues = list(by_patient.values())
+    rng.shuffle(queues)
+    return _take_in_turn(queues)
+
+
+def _take_in_turn(queues: Sequence[Sequence[Entry]]) -> list[Entry]:
+    longest = max((len(queue) for queue in queues), default=0)
+    return [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]

@@ -1,0 +1,178 @@
+"""The predictions file: one row for each input, readable while it grows, complete at the end.
+
+Rows are appended to ``.NAME.partial`` beside the file and the file appears only when the last row
+is written. A first line in the partial file says which bundle and inputs it belongs to, so that an
+interrupted prediction goes on only where it belongs.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxredge.artifacts import atomic_file
+from cxredge.errors import ArtifactError, CxredgeError
+
+FORMATS = (".csv", ".jsonl", ".parquet")
+_PARQUET_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Row:
+    """One input's outcome.
+
+    Attributes:
+        path: The input.
+        status: ``ok`` or why there is no prediction.
+        label: The most probable class; empty without a prediction.
+        probability: Its probability; None without a prediction.
+        probabilities: Probability by class; empty without a prediction.
+        error: What was wrong with the image, in words.
+    """
+
+    path: str
+    status: str
+    label: str = ""
+    probability: float | None = None
+    probabilities: Sequence[float] = ()
+    error: str = ""
+
+
+class RowWriter:
+    """Appends rows and turns them into the wanted file at the end.
+
+    Args:
+        path: The file; its extension decides the format.
+        classes: Class names, for the columns ``p_<class>``.
+        job: What the rows belong to; a partial file of another job is refused.
+        resume: Go on with a partial file if there is one.
+
+    Raises:
+        CxredgeError: Unknown format, its library is missing, or the partial file is another job's.
+    """
+
+    def __init__(
+        self, path: Path, classes: Sequence[str], job: Mapping[str, Any], resume: bool
+    ) -> None:
+        if path.suffix.lower() not in FORMATS:
+            raise CxredgeError(
+                f"Predictions are written as {', '.join(FORMATS)}; got '{path.name}'.",
+                "Use --out predictions.csv",
+            )
+        if path.is_dir():
+            raise CxredgeError(f"{path} is a folder.", "Use --out predictions.csv")
+        if path.suffix.lower() == ".parquet":
+            import pyarrow  # noqa: F401 - fail before the work, not after it
+        self._path = path
+        self._classes = tuple(classes)
+        self._partial = path.with_name(f".{path.name}.partial")
+        self._head = json.dumps({"job": dict(job), "classes": list(classes)}, sort_keys=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.done = self._take_up() if resume and self._partial.exists() else self._begin()
+        self._stream = self._partial.open("a", encoding="utf-8", errors="surrogateescape")
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Add rows; they survive a crash of the process."""
+        for row in rows:
+            values = [row.path, row.status, row.label, row.probability]
+            values += [list(row.probabilities), row.error]
+            self._stream.write(json.dumps(values) + "\n")
+        self._stream.flush()
+
+    def finish(self) -> None:
+        """Write the final file from all rows and remove the partial one."""
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        self._stream.close()
+        with atomic_file(self._path) as temporary:
+            if self._path.suffix.lower() == ".parquet":
+                self._write_parquet(temporary)
+            else:
+                self._write_text(temporary)
+        self._partial.unlink()
+
+    def close(self) -> None:
+        """Leave the partial file as it is, to be taken up later."""
+        self._stream.close()
+
+    def discard(self) -> None:
+        """Remove the partial file."""
+        self._stream.close()
+        self._partial.unlink(missing_ok=True)
+
+    def _begin(self) -> int:
+        self._partial.write_text(self._head + "\n", encoding="utf-8")
+        return 0
+
+    def _take_up(self) -> int:
+        """Cut an unfinished last line off and return the number of whole rows."""
+        with self._partial.open("rb+") as stream:
+            head = stream.readline()
+            if head.decode("utf-8", "replace").rstrip("\n") != self._head:
+                raise ArtifactError(
+                    f"{self._partial} was begun with another bundle or other inputs.",
+                    "Predict without --resume to start over.",
+                )
+            whole, rows = stream.tell(), 0
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    break
+                whole += len(line)
+                rows += 1
+            stream.truncate(whole)
+        return rows
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        with self._partial.open(encoding="utf-8", errors="surrogateescape") as stream:
+            next(stream)
+            for line in stream:
+                path, status, label, probability, probabilities, error = json.loads(line)
+                named = zip(
+                    self._classes, probabilities or [None] * len(self._classes), strict=True
+                )
+                yield {
+                    "path": path,
+                    "status": status,
+                    "label": label,
+                    "probability": probability,
+                    **{f"p_{name}": value for name, value in named},
+                    "error": error,
+                }
+
+    def _write_text(self, target: Path) -> None:
+        names = ["path", "status", "label", "probability"]
+        names += [f"p_{name}" for name in self._classes] + ["error"]
+        with target.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+            if self._path.suffix.lower() == ".jsonl":
+                stream.writelines(json.dumps(row) + "\n" for row in self._rows())
+                return
+            writer = csv.DictWriter(stream, names, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self._rows())
+
+    def _write_parquet(self, target: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        text, number = pa.string(), pa.float64()
+        fields = [("path", text), ("status", text), ("label", text), ("probability", number)]
+        fields += [(f"p_{name}", number) for name in self._classes] + [("error", text)]
+        schema = pa.schema(fields)
+        with pq.ParquetWriter(target, schema) as writer:
+            group: list[dict[str, Any]] = []
+            for row in self._rows():
+                group.append({k: _utf8(v) if isinstance(v, str) else v for k, v in row.items()})
+                if len(group) == _PARQUET_ROWS:
+                    writer.write_table(pa.Table.from_pylist(group, schema))
+                    group = []
+            writer.write_table(pa.Table.from_pylist(group, schema))
+
+
+def _utf8(text: str) -> str:
+    """Replace the bytes of a file name that are not UTF-8, which Parquet cannot hold."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

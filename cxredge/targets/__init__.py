@@ -1,0 +1,1 @@
+"""Devices that cxredge builds for: one TOML file each."""

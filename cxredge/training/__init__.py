@@ -1,0 +1,1 @@
+"""Fine-tuning: manifest in, run out. Needs the ``train`` extra."""

@@ -1,0 +1,65 @@
+"""The settings of one fine-tuning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cxredge.vocabulary import Augmentation
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides the result of a training run, next to the images.
+
+    Attributes:
+        network: Name in the zoo.
+        weights: ``imagenet``, ``none`` or a file.
+        freeze: ``paper``, ``none``, ``head`` or the first block to train.
+        epochs: Most epochs to run.
+        patience: Epochs without a better validation result before stopping.
+        batch_size: Images a step.
+        learning_rate: Peak of the schedule, for the head.
+        backbone_rate: Peak of the schedule for the backbone, as a share of ``learning_rate``.
+        weight_decay: AdamW's decoupled weight decay.
+        label_smoothing: Share of the target spread over all classes.
+        dropout: Share of features dropped before the head.
+        augmentation: How far images are varied.
+        balance: Weight the loss so that every class counts the same.
+        seed: Same seed, machine and versions, same result.
+        input_size: Height and width in pixels.
+        mean: Mean grey value, in [0, 1], that the weights expect.
+        std: Standard deviation that they expect.
+    """
+
+    network: str
+    weights: str
+    freeze: str
+    epochs: int
+    patience: int
+    batch_size: int
+    learning_rate: float
+    backbone_rate: float
+    weight_decay: float
+    label_smoothing: float
+    dropout: float
+    augmentation: Augmentation
+    balance: bool
+    seed: int
+    input_size: int
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where to train; Lightning Fabric's terms.
+
+    Attributes:
+        accelerator: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        devices: Number of devices; more than one trains data-parallel.
+        precision: ``32-true`` or ``bf16-mixed``.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str = "32-true"

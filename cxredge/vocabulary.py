@@ -1,0 +1,76 @@
+"""The field's terms, as the choices that commands, cards and results share."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Split(str, Enum):
+    """What an image is used for."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
+class SplitBy(str, Enum):
+    """What is kept whole when images are split."""
+
+    PATIENT = "patient"
+    IMAGE = "image"
+
+
+class ProtocolName(str, Enum):
+    """The paper's three data sets."""
+
+    CXR_A = "cxr-a"
+    CXR_B = "cxr-b"
+    CXR_C = "cxr-c"
+
+
+class Augmentation(str, Enum):
+    """How far training images are varied."""
+
+    NONE = "none"
+    LIGHT = "light"
+
+
+class Dialect(str, Enum):
+    """How INT8 is written down in ONNX.
+
+    ``cpu``: uint8 activations with a zero point, int8 weights, int32 biases; the fast kernels of
+    CPU runtimes. ``tensorrt``: int8 activations and weights, zero point 0, float biases, weights
+    quantized from FP32 initializers; what every TensorRT from 8.5 on accepts.
+    """
+
+    CPU = "cpu"
+    TENSORRT = "tensorrt"
+
+
+class Precision(str, Enum):
+    """Number format of weights and activations."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class PrecisionChoice(str, Enum):
+    """What ``build`` is asked for; ``auto`` is the fastest that passes the gate."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class Scenario(str, Enum):
+    """How queries arrive, in MLPerf Inference's terms.
+
+    ``single-stream``: one image after the other. ``multi-stream``: eight images a query.
+    ``offline``: all images at once, in the engine's best batches.
+    """
+
+    SINGLE_STREAM = "single-stream"
+    MULTI_STREAM = "multi-stream"
+    OFFLINE = "offline"
