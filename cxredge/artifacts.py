@@ -14,8 +14,8 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
@@ -201,14 +201,20 @@ def read_json(path: Path) -> Any:
         raise ArtifactError(f"{path} is not JSON: {error}.", "Make the artifact again.") from None
 
 
-def write_card(folder: Path, card: Card) -> Card:
-    """Hash every file in ``folder``, write its card and return the card with those hashes."""
+def write_card(folder: Path, card: Card, without: Collection[str] = ()) -> Card:
+    """Hash every file in ``folder``, write its card and return the card with those hashes.
+
+    Args:
+        folder: The artifact's folder.
+        card: The card; its ``files`` are replaced.
+        without: Names of files that are no part of the artifact.
+    """
     files = {
         path.relative_to(folder).as_posix(): sha256_of_file(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != CARD_NAME
+        if path.is_file() and path.name not in (CARD_NAME, *without)
     }
-    complete = Card(**{**card.__dict__, "files": files})
+    complete = replace(card, files=files)
     write_json(folder / CARD_NAME, complete.to_json())
     return complete
 

@@ -1,11 +1,11 @@
-"""Choosing what ships: candidates measured side by side, behind a gate, in one folder."""
+"""Packing what ships: candidates measured side by side, behind a gate, in one folder."""
 
 from __future__ import annotations
 
 import csv
 import io
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,23 +25,21 @@ from cxredge.artifacts import (
     write_card,
     write_text,
 )
-from cxredge.backends import open_session
 from cxredge.backends.base import Logits
 from cxredge.bundle import Bundle, Golden, model_name, open_bundle
+from cxredge.candidates import Candidate, choose, time_candidates
 from cxredge.data.audit import source_warnings
-from cxredge.data.images import GreyImage
-from cxredge.data.manifest import Manifest, check_labels, load_pixels
-from cxredge.errors import CxredgeError, GateRefused
+from cxredge.data.labelled import LabelledImages, load_labelled
+from cxredge.data.manifest import Manifest, check_labels
+from cxredge.inference import infer_file
 from cxredge.onnx_graph import FP32_NAME
 from cxredge.progress import Progress
 from cxredge.quantization.gate import GateLimits, GateResult, compare
 from cxredge.targets.registry import Target, this_machine
 from cxredge.telemetry.linux import read_machine
-from cxredge.timing import Latency, interleave, summarise
+from cxredge.timing import Latency
 from cxredge.vocabulary import Precision, PrecisionChoice, Split
 
-_BATCH = 16
-_WARM_UP, _ROUNDS = 20, 200
 _GOLDENS = 12
 
 
@@ -65,43 +63,20 @@ class BuildConfig:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """One precision that could ship."""
-
-    precision: Precision
-    model: Path
-    gate: GateResult
-    latency: Latency
-    golden_passed: bool = True
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the candidate as JSON values."""
-        return {
-            "precision": self.precision.value,
-            "size_bytes": self.model.stat().st_size,
-            "accuracy": self.gate.accuracy,
-            "agreement": self.gate.agreement,
-            "logit_error": self.gate.logit_error,
-            "passed": self.gate.passed,
-            "latency_ms": self.latency.to_json(),
-        }
-
-
-@dataclass(frozen=True)
 class Built:
-    """What a build came to."""
+    """What a build came to.
+
+    Attributes:
+        bundle: The bundle, checked.
+        gate: The comparison of what ships with FP32.
+        candidates: What was considered, as JSON values.
+        reason: Why the one that ships does, in a sentence.
+    """
 
     bundle: Bundle
     gate: GateResult
     candidates: list[dict[str, Any]]
     reason: str
-
-
-@dataclass(frozen=True)
-class _HeldOut:
-    pixels: GreyImage
-    labels: np.ndarray
-    patients: list[str]
 
 
 def build(
@@ -129,40 +104,43 @@ def build(
             written.
     """
     folders = {Precision.FP32: fp32} | ({Precision.INT8: int8} if int8 else {})
-    cards = {p: read_card(folder, Kind.MODEL) for p, folder in folders.items()}
-    for precision, folder in folders.items():
-        check_files(folder, cards[precision])
+    cards = {precision: _read_model(folder) for precision, folder in folders.items()}
     source = cards[Precision.FP32]
     check_labels(manifest, source.classifier.classes)
-    held_out = _load(manifest, source, config.split, progress)
-    validation = _load(manifest, source, Split.VAL, progress)
-    models = {p: folder / FP32_NAME for p, folder in folders.items()}
-    logits = {p: _infer(model, held_out.pixels) for p, model in models.items()}
-    gates = {
-        p: compare(
-            logits[Precision.FP32], logits[p], held_out.labels, held_out.patients, config.limits
-        )
-        for p in models
-    }
+    classes, size = source.classifier.classes, source.classifier.input_size
+    held_out = load_labelled(manifest.of(config.split), classes, size, progress)
+    validation = load_labelled(manifest.of(Split.VAL), classes, size, progress)
+    models = {precision: folder / FP32_NAME for precision, folder in folders.items()}
+    logits = {p: infer_file(model, held_out.pixels) for p, model in models.items()}
     progress.note("Timing the candidates side by side on this machine.")
     latencies = time_candidates(models, held_out.pixels[:1])
-    candidates = [Candidate(p, models[p], gates[p], latencies[p]) for p in models]
-    chosen, reason = choose(candidates, config.precision)
-    thresholds = {
-        p.value: operating_thresholds(
-            _infer(model, validation.pixels), validation.labels, source, config.specificity
-        )
+    candidates = [
+        Candidate(p, model, _gate(logits, p, held_out, config.limits), latencies[p])
         for p, model in models.items()
+    ]
+    chosen, reason = choose(candidates, config.precision)
+    facts = {
+        "precision": chosen.precision.value,
+        "gate": {c.precision.value: c.gate.to_json() for c in candidates},
+        "thresholds": {
+            p.value: operating_thresholds(
+                infer_file(model, validation.pixels), validation.labels, source, config.specificity
+            )
+            for p, model in models.items()
+        },
+        "data": manifest.counts(),
+        "warnings": source_warnings(manifest),
+        "quantization": _quantization_facts(cards.get(Precision.INT8)),
+        **provenance,
     }
     with atomic_folder(out) as folder:
         for precision, model in models.items():
             shutil.copyfile(model, folder / model_name(precision))
         bundles.write_golden(folder / bundles.GOLDEN_NAME, _goldens(held_out, logits))
         if int8:
-            text = _calibration_csv(int8 / "calibration.csv")
-            write_text(folder / bundles.CALIBRATION_NAME, text)
-        card = _card(config, source, cards, manifest, chosen, candidates, thresholds, provenance)
-        write_card(folder, card)
+            listed = _calibration_csv(int8 / "calibration.csv")
+            write_text(folder / bundles.CALIBRATION_NAME, listed)
+        write_card(folder, _card(config, source, manifest, models, facts))
         if config.target.machine == this_machine():
             _stamp(folder, chosen.precision, latencies, reason)
     return Built(open_bundle(out), chosen.gate, [c.to_json() for c in candidates], reason)
@@ -181,52 +159,26 @@ def finish(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
     """
     bundle = open_bundle(path)
     golden = bundles.read_golden(bundle)
-    gates = {p: _gate_of(bundle, p) for p in bundle.precisions}
-    replays = {p: bundles.replay(bundle, p, golden) for p in bundle.precisions}
-    progress.note("Timing the candidates side by side on this machine.")
+    progress.note("Replaying the golden images and timing the candidates on this machine.")
     models = {p: path / model_name(p) for p in bundle.precisions}
     latencies = time_candidates(models, golden.pixels[:1])
     candidates = [
-        Candidate(p, models[p], gates[p], latencies[p], replays[p].passed) for p in models
+        Candidate(
+            p,
+            model,
+            GateResult.from_json(bundle.card.facts["gate"][p.value]),
+            latencies[p],
+            bundles.replay(bundle, p, golden).passed,
+        )
+        for p, model in models.items()
     ]
     chosen, reason = choose(candidates, precision)
     _stamp(path, chosen.precision, latencies, reason)
     return Built(open_bundle(path), chosen.gate, [c.to_json() for c in candidates], reason)
 
 
-def choose(candidates: Sequence[Candidate], wanted: PrecisionChoice) -> tuple[Candidate, str]:
-    """Return the candidate that ships and why.
-
-    Raises:
-        GateRefused: The forced one does not pass.
-    """
-    if wanted is not PrecisionChoice.AUTO:
-        forced = next((c for c in candidates if c.precision.value == wanted.value), None)
-        if forced is None:
-            held = ", ".join(c.precision.value for c in candidates)
-            raise CxredgeError(
-                f"There is no {wanted.value} candidate; there is {held}.",
-                f"Use --precision {candidates[0].precision.value}, or auto.",
-            )
-        _refuse_unless_passed(forced)
-        return forced, f"{forced.precision.value} was asked for and passes the gate."
-    passing = [c for c in candidates if c.gate.passed and c.golden_passed]
-    if not passing:
-        _refuse_unless_passed(candidates[0])
-    best = min(passing, key=lambda c: c.latency.p50)
-    return best, _why(best, candidates)
-
-
-def time_candidates(models: Mapping[Precision, Path], image: GreyImage) -> dict[Precision, Latency]:
-    """Time batch-1 inference of each model in turn, all threads, input in memory."""
-    sessions = {p: open_session(path) for p, path in models.items()}
-    calls = {p.value: (lambda s=session: s.infer(image)) for p, session in sessions.items()}
-    taken = interleave(calls, _WARM_UP, _ROUNDS)
-    return {p: summarise(taken[p.value]) for p in models}
-
-
 def operating_thresholds(
-    logits: Logits, labels: np.ndarray, card: Card, specificity: float
+    logits: Logits, labels: metrics.Ints, card: Card, specificity: float
 ) -> dict[str, float]:
     """Return for each class the lowest probability that keeps the wanted specificity.
 
@@ -243,55 +195,23 @@ def operating_thresholds(
     }
 
 
-def _refuse_unless_passed(candidate: Candidate) -> None:
-    if candidate.gate.passed and candidate.golden_passed:
-        return
-    name = candidate.precision.value
-    details = {"gate": candidate.gate.to_json(), "precision": name}
-    if not candidate.golden_passed:
-        raise GateRefused(
-            f"{name} refused: the golden images come out differently on this machine.",
-            "See how far: cxredge verify BUNDLE",
-            details,
-        )
-    raise GateRefused(
-        f"{name} refused by the gate: {'; '.join(candidate.gate.reasons)}.",
-        "Use --precision auto or fp32, more calibration images, or other limits.",
-        details,
-    )
+def _read_model(folder: Path) -> Card:
+    card = read_card(folder, Kind.MODEL)
+    check_files(folder, card)
+    return card
 
 
-def _why(best: Candidate, candidates: Sequence[Candidate]) -> str:
-    parts = [f"{best.precision.value} is the fastest that passes the gate"]
-    for other in candidates:
-        if other is best:
-            continue
-        if not other.golden_passed:
-            parts.append(f"{other.precision.value} gives other results on this machine")
-        elif not other.gate.passed:
-            parts.append(f"{other.precision.value} was refused: {'; '.join(other.gate.reasons)}")
-        else:
-            ratio = other.latency.p50 / best.latency.p50
-            parts.append(f"{ratio:.2f} times as fast as {other.precision.value}")
-    return ", ".join(parts) + "."
+def _gate(
+    logits: Mapping[Precision, Logits],
+    precision: Precision,
+    held_out: LabelledImages,
+    limits: GateLimits,
+) -> GateResult:
+    reference, candidate = logits[Precision.FP32], logits[precision]
+    return compare(reference, candidate, held_out.labels, held_out.patients, limits)
 
 
-def _load(manifest: Manifest, card: Card, split: Split, progress: Progress) -> _HeldOut:
-    entries = manifest.of(split)
-    with progress.task(f"Decoding {split.value} images", len(entries)) as advance:
-        pixels = load_pixels(entries, card.classifier.input_size, lambda: advance(1))
-    labels = np.array([card.classifier.classes.index(entry.label) for entry in entries])
-    return _HeldOut(pixels, labels, [entry.patient for entry in entries])
-
-
-def _infer(model: Path, pixels: GreyImage) -> Logits:
-    with open_session(model) as session:
-        return np.concatenate(
-            [session.infer(pixels[i : i + _BATCH]) for i in range(0, len(pixels), _BATCH)]
-        )
-
-
-def _goldens(held_out: _HeldOut, logits: Mapping[Precision, Logits]) -> Golden:
+def _goldens(held_out: LabelledImages, logits: Mapping[Precision, Logits]) -> Golden:
     """Pick images of every class in turn, in the manifest's order."""
     by_class = [np.flatnonzero(held_out.labels == c) for c in np.unique(held_out.labels)]
     in_turn = [group[turn] for turn in range(_GOLDENS) for group in by_class if turn < len(group)]
@@ -317,19 +237,16 @@ def _calibration_csv(path: Path) -> str:
 def _card(
     config: BuildConfig,
     source: Card,
-    cards: Mapping[Precision, Card],
     manifest: Manifest,
-    chosen: Candidate,
-    candidates: Sequence[Candidate],
-    thresholds: Mapping[str, Mapping[str, float]],
-    provenance: Mapping[str, Any],
+    models: Mapping[Precision, Path],
+    facts: Mapping[str, Any],
 ) -> Card:
     return Card(
         kind=Kind.BUNDLE,
         classifier=source.classifier,
         parents={
             "manifest": manifest.sha256,
-            **{f"model_{c.precision.value}": sha256_of_file(c.model) for c in candidates},
+            **{f"model_{p.value}": sha256_of_file(model) for p, model in models.items()},
         },
         config={
             "target": config.target.name,
@@ -340,25 +257,18 @@ def _card(
             "specificity": config.specificity,
         },
         tools=tool_versions("onnx", "onnxruntime", "numpy", "pillow"),
-        facts={
-            "precision": chosen.precision.value,
-            "gate": {c.precision.value: c.gate.to_json() for c in candidates},
-            "thresholds": thresholds,
-            "data": manifest.counts(),
-            "warnings": source_warnings(manifest),
-            "quantization": _without_costs(cards.get(Precision.INT8)),
-            **provenance,
-        },
+        facts=facts,
     )
 
 
-def _without_costs(card: Card | None) -> dict[str, Any] | None:
+def _quantization_facts(card: Card | None) -> dict[str, Any] | None:
+    """Return what the quantization found, without its cost, which differs from run to run."""
     if card is None:
         return None
     kept = ("steps", "agreement", "size_bytes", "size_bytes_fp32")
+    settings = ("dialect", "calibration_images", "bias_correction")
     return {
-        "dialect": card.config["dialect"],
-        "calibration_images": card.config["calibration_images"],
+        **{key: card.config[key] for key in settings},
         **{key: card.facts[key] for key in kept},
     }
 
@@ -378,8 +288,3 @@ def _stamp(
             "latency_ms": {p.value: latency.to_json() for p, latency in latencies.items()},
         },
     )
-
-
-def _gate_of(bundle: Bundle, precision: Precision) -> GateResult:
-    stored = bundle.card.facts["gate"][precision.value]
-    return GateResult(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})

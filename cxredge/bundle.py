@@ -145,7 +145,7 @@ def write_passport(path: Path, facts: Mapping[str, Any]) -> None:
 
 def write_golden(path: Path, golden: Golden) -> None:
     """Write goldens as a compressed NumPy archive without pickled objects."""
-    arrays = {f"logits_{p.value}": logits for p, logits in golden.logits.items()}
+    arrays: dict[str, Any] = {f"logits_{p.value}": v for p, v in golden.logits.items()}
     np.savez_compressed(path, pixels=golden.pixels, labels=golden.labels.astype(np.int64), **arrays)
 
 

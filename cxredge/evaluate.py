@@ -1,4 +1,4 @@
-"""How right a bundle is on labelled images, with intervals, and where it decides otherwise than FP32."""
+"""How right a bundle is on labelled images, and where it decides otherwise than FP32."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from cxredge.artifacts import CARD_NAME, sha256_of_file
 from cxredge.bundle import Bundle
 from cxredge.data.audit import audit_warnings
 from cxredge.data.images import GreyImage
-from cxredge.data.manifest import Manifest, check_labels, load_pixels
+from cxredge.data.labelled import load_labelled
+from cxredge.data.manifest import Manifest, check_labels
+from cxredge.inference import infer_all
 from cxredge.progress import Progress
 from cxredge.vocabulary import Precision, Split
 
 SCHEMA = "cxredge.evaluation/1"
-_BATCH = 16
 
 
 def evaluate(
@@ -44,12 +45,10 @@ def evaluate(
     check_labels(manifest, bundle.card.classifier.classes)
     entries = manifest.of(split)
     classes = bundle.card.classifier.classes
-    with progress.task("Decoding X-rays", len(entries)) as advance:
-        pixels = load_pixels(entries, bundle.card.classifier.input_size, lambda: advance(1))
-    labels = np.array([classes.index(entry.label) for entry in entries])
-    patients = [entry.patient for entry in entries]
-    probabilities = _probabilities(bundle, bundle.precision, pixels)
-    reference = _probabilities(bundle, Precision.FP32, pixels)
+    images = load_labelled(entries, classes, bundle.card.classifier.input_size, progress)
+    labels, patients = images.labels, images.patients
+    probabilities = _probabilities(bundle, bundle.precision, images.pixels)
+    reference = _probabilities(bundle, Precision.FP32, images.pixels)
     return {
         "schema": SCHEMA,
         "bundle_sha256": sha256_of_file(bundle.path / CARD_NAME),
@@ -84,13 +83,9 @@ def evaluate(
     }
 
 
-def _probabilities(bundle: Bundle, precision: Precision, pixels: GreyImage) -> np.ndarray:
+def _probabilities(bundle: Bundle, precision: Precision, pixels: GreyImage) -> metrics.Floats:
     with bundle.open(precision) as session:
-        return metrics.softmax(
-            np.concatenate(
-                [session.infer(pixels[i : i + _BATCH]) for i in range(0, len(pixels), _BATCH)]
-            )
-        )
+        return metrics.softmax(infer_all(session, pixels))
 
 
 def _overall(probabilities: np.ndarray, labels: np.ndarray, patients: list[str]) -> dict[str, Any]:
@@ -106,9 +101,7 @@ def _overall(probabilities: np.ndarray, labels: np.ndarray, patients: list[str])
     }
     for name, function in functions.items():
         result[name] = function(probabilities, labels)
-        result[f"{name}_ci95"] = list(
-            metrics.bootstrap(lambda i, f=function: f(probabilities[i], labels[i]), patients)
-        )
+        result[f"{name}_ci95"] = _interval(function, probabilities, labels, patients)
     return result
 
 
@@ -122,9 +115,7 @@ def _by_class(
         called = scores >= bundle.thresholds[name]
         hits, correct_rejections = int((called & positive).sum()), int((~called & ~positive).sum())
         area = metrics.auroc(scores, positive)
-        interval = metrics.bootstrap(
-            lambda i, s=scores, p=positive: metrics.auroc(s[i], p[i]), patients
-        )
+        interval = _interval(metrics.auroc, scores, positive, patients)
         by_class[name] = {
             "images": int(positive.sum()),
             "threshold": bundle.thresholds[name],
@@ -142,6 +133,17 @@ def _by_class(
         "by_class": by_class,
         "sensitivity": {name: row["sensitivity"] for name, row in by_class.items()},
     }
+
+
+def _interval(
+    function: Callable[[Any, Any], float], scores: metrics.Floats, truth: Any, patients: list[str]
+) -> list[float]:
+    """Return the 95% interval of ``function(scores, truth)`` when patients are drawn again."""
+
+    def of_draw(drawn: metrics.Ints) -> float:
+        return function(scores[drawn], truth[drawn])
+
+    return list(metrics.bootstrap(of_draw, patients))
 
 
 def _share(name: str, hits: int, total: int) -> dict[str, Any]:

@@ -1,35 +1,51 @@
 """Small pictures as SVG text: they need no plotting library, scale on paper and carry no script.
 
 Coordinates of the data are those of the caller; each function returns one ``<svg>`` element with
-its own style, so that it can stand in a page or in a file.
+its own style, so that it can stand in a page or in a file. Ink and grid take the page's ``--ink``
+and ``--rule`` where it sets them, so that a dark page gets light text.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 
-COLOURS = ("#1f6feb", "#d1495b", "#2a9d5c", "#b07d12", "#7b5ea7", "#1598a3")
+NAMESPACE = "http://www.w3.org/2000/svg"
+"""Needed where the picture is a file of its own; within HTML it can be left out."""
+
+COLOURS = ("#1f5fa8", "#d1495b", "#2a9d5c", "#b07d12", "#7b5ea7", "#1598a3")
 _WIDTH, _HEIGHT = 420, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 20, 44
 _PLOT_WIDTH = _WIDTH - _LEFT - _RIGHT
 _PLOT_HEIGHT = _HEIGHT - _TOP - _BOTTOM
 _STYLE = (
-    "text{font:12px system-ui,sans-serif;fill:#333}"
-    ".grid{stroke:#ddd;stroke-width:1}.axis{stroke:#888;stroke-width:1}"
-    ".line{fill:none;stroke-width:2}.faint{stroke-dasharray:4 4;stroke:#999}"
+    ".plot text{font:12px system-ui,sans-serif;fill:var(--ink,#333)}"
+    ".plot .grid{stroke:var(--rule,#ddd);stroke-width:1}.plot .axis{stroke:#888;stroke-width:1}"
+    ".plot .line{fill:none;stroke-width:2}.plot .faint{stroke-dasharray:4 4;stroke:#999}"
 )
+_CHARACTER = 6.6
+"""Width of an average character at 12 px; widths of texts are estimated with it."""
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One marked point of a curve; the radius is in pixels."""
+
+    x: float
+    y: float
+    radius: float = 4.0
 
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: its name in the legend and its points."""
+    """One curve: its name in the legend, its points, and points to mark."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
+    dots: Sequence[Dot] = field(default=())
 
 
 @dataclass(frozen=True)
@@ -74,18 +90,38 @@ def line_chart(
     for index, line in enumerate(lines):
         colour = COLOURS[index % len(COLOURS)]
         parts.append(_polyline(line.x, line.y, x_axis, y_axis, f'class="line" stroke="{colour}"'))
-    parts += _legend([line.name for line in lines])
-    return _svg(title, parts, height=_HEIGHT + 18 * math.ceil(len(lines) / 2))
+        parts += [
+            f'<circle cx="{_x(dot.x, x_axis):.1f}" cy="{_y(dot.y, y_axis):.1f}" '
+            f'r="{dot.radius:.1f}" fill="{colour}"/>'
+            for dot in line.dots
+        ]
+    legend, height = _legend([line.name for line in lines])
+    return _svg(title, parts + legend, height=_HEIGHT + height)
 
 
-def histogram(title: str, x_title: str, values: Sequence[float], marks: Sequence[Line]) -> str:
-    """Draw how values are distributed; ``marks`` are upright lines at their first x."""
-    low, high = min(values), max(values)
+def histogram(
+    title: str,
+    x_title: str,
+    values: Sequence[float],
+    marks: Sequence[Line],
+    most: float = math.inf,
+) -> str:
+    """Draw how values are distributed.
+
+    Args:
+        title: What is shown, for those who cannot see it.
+        x_title: Under the axis.
+        values: At least one.
+        marks: Upright lines at their first x.
+        most: Larger values are counted in the last bin, so that a rare one does not squeeze the
+            others together.
+    """
+    low, high = min(values), min(max(values), max(most, min(values)))
     bins = max(8, min(40, round(math.sqrt(len(values)))))
     width = (high - low) / bins or 1.0
     counts = [0] * bins
     for value in values:
-        counts[min(int((value - low) / width), bins - 1)] += 1
+        counts[min(int((min(value, high) - low) / width), bins - 1)] += 1
     x_axis = Axis(x_title, low, low + bins * width)
     y_axis = Axis("count", 0, max(counts) * 1.05)
     parts = _frame(x_axis, y_axis)
@@ -94,7 +130,7 @@ def histogram(title: str, x_title: str, values: Sequence[float], marks: Sequence
         top = _y(count, y_axis)
         parts.append(
             f'<rect x="{left:.1f}" y="{top:.1f}" width="{_PLOT_WIDTH / bins - 1:.1f}" '
-            f'height="{_HEIGHT - _BOTTOM - top:.1f}" fill="#9db8e8"/>'
+            f'height="{_HEIGHT - _BOTTOM - top:.1f}" fill="#8fabd8"/>'
         )
     for index, mark in enumerate(marks):
         parts.append(
@@ -106,41 +142,75 @@ def histogram(title: str, x_title: str, values: Sequence[float], marks: Sequence
                 f'class="line" stroke="{COLOURS[index % len(COLOURS)]}"',
             )
         )
-    parts += _legend([mark.name for mark in marks])
-    return _svg(title, parts, height=_HEIGHT + 18 * math.ceil(len(marks) / 2))
+    legend, height = _legend([mark.name for mark in marks])
+    return _svg(title, parts + legend, height=_HEIGHT + height)
+
+
+def stacked_bar(title: str, shares: Sequence[tuple[str, float]]) -> str:
+    """Draw one horizontal bar of parts of a whole, with each part's name and share below."""
+    total = sum(value for _, value in shares) or 1.0
+    width, left = _WIDTH - 2 * _RIGHT, float(_RIGHT)
+    parts = []
+    for index, (_, value) in enumerate(shares):
+        part = width * value / total
+        parts.append(
+            f'<rect x="{left:.1f}" y="8" width="{part:.1f}" height="30" '
+            f'fill="{COLOURS[index % len(COLOURS)]}"/>'
+        )
+        if value / total > 0.1:
+            parts.append(
+                f'<text x="{left + part / 2:.1f}" y="28" text-anchor="middle" '
+                f'style="fill:#fff;font-weight:600">{value / total:.0%}</text>'
+            )
+        left += part
+    names = [f"{name} {value / total:.1%}" for name, value in shares]
+    legend, height = _legend(names, left=_RIGHT, top=56)
+    return _svg(title, parts + legend, height=52 + height)
 
 
 def heat_table(title: str, names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     """Draw a confusion matrix: true classes in rows, predicted ones in columns."""
-    cell, left, top = 62, 96, 34
+    shown = [_short(name) for name in names]
+    longest = max(len(name) for name in shown) * _CHARACTER
+    cell = 62
+    upright = longest > cell
+    left, top = 34 + longest, 34 + (longest if upright else 0)
     size = cell * len(names)
+    middle = top + size / 2
     parts = [
-        f'<text x="{left + size / 2}" y="14" text-anchor="middle">predicted</text>',
+        f'<text x="{left + size / 2:.1f}" y="14" text-anchor="middle">predicted</text>',
+        f'<text transform="rotate(-90 14 {middle:.1f})" x="14" y="{middle:.1f}" '
+        'text-anchor="middle">true class</text>',
     ]
-    for row, name in enumerate(names):
-        total = sum(counts[row]) or 1
-        middle = top + row * cell + cell / 2
+    for row, name in enumerate(shown):
+        y, x = top + (row + 0.5) * cell, left + (row + 0.5) * cell
+        turned = f' transform="rotate(-90 {x + 4:.1f} {top - 6:.1f})"' if upright else ""
+        at = f'x="{x + 4:.1f}"' if upright else f'x="{x - 1:.1f}" text-anchor="middle"'
         parts.append(
-            f'<text x="{left - 6}" y="{middle + 4}" text-anchor="end">{escape(name)}</text>'
+            f'<text x="{left - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{escape(name)}</text>'
+            f'<text {at} y="{top - 6:.1f}"{turned}>{escape(name)}</text>'
         )
+        parts += _heat_row(row, counts[row], left, top + row * cell, cell)
+    return _svg(title, parts, width=math.ceil(left + size + 8), height=math.ceil(top + size + 8))
+
+
+def _heat_row(row: int, counts: Sequence[int], left: float, top: float, cell: int) -> list[str]:
+    total = sum(counts) or 1
+    parts = []
+    for column, count in enumerate(counts):
+        share = count / total
+        ink = "#fff" if share > 0.55 else "var(--ink,#333)"
+        hue = "31,95,168" if row == column else "209,73,91"
+        x, middle = left + column * cell, left + (column + 0.5) * cell - 1
         parts.append(
-            f'<text x="{left + row * cell + cell / 2}" y="{top - 6}" text-anchor="middle">'
-            f"{escape(name)}</text>"
+            f'<rect x="{x:.1f}" y="{top:.1f}" width="{cell - 2}" height="{cell - 2}" '
+            f'fill="rgba({hue},{0.06 + 0.94 * share:.2f})"/>'
+            f'<text x="{middle:.1f}" y="{top + 31:.1f}" text-anchor="middle" '
+            f'style="fill:{ink};font-weight:600">{count}</text>'
+            f'<text x="{middle:.1f}" y="{top + 46:.1f}" text-anchor="middle" '
+            f'style="fill:{ink};font-size:10px">{share:.0%}</text>'
         )
-        for column, count in enumerate(counts[row]):
-            share = count / total
-            ink = "#fff" if share > 0.55 else "#333"
-            hue = "31,111,235" if row == column else "209,73,91"
-            x = left + column * cell
-            parts.append(
-                f'<rect x="{x}" y="{top + row * cell}" width="{cell - 2}" height="{cell - 2}" '
-                f'fill="rgba({hue},{0.06 + 0.94 * share:.2f})"/>'
-                f'<text x="{x + cell / 2 - 1}" y="{middle}" text-anchor="middle" '
-                f'style="fill:{ink};font-weight:600">{count}</text>'
-                f'<text x="{x + cell / 2 - 1}" y="{middle + 15}" text-anchor="middle" '
-                f'style="fill:{ink};font-size:10px">{share:.0%}</text>'
-            )
-    return _svg(title, parts, width=left + size + 8, height=top + size + 8)
+    return parts
 
 
 def _frame(x_axis: Axis, y_axis: Axis) -> list[str]:
@@ -165,17 +235,27 @@ def _frame(x_axis: Axis, y_axis: Axis) -> list[str]:
     return parts
 
 
-def _legend(names: Sequence[str]) -> list[str]:
+def _legend(
+    names: Sequence[str], left: float = _LEFT, top: float = _HEIGHT + 4
+) -> tuple[list[str], int]:
+    """Return the legend and its height: two columns, or one when a name needs the room."""
+    room = (_WIDTH - left) / 2 - 24
+    columns = 2 if all(len(name) * _CHARACTER <= room for name in names) else 1
     parts = []
     for index, name in enumerate(names):
-        x = _LEFT + (index % 2) * (_PLOT_WIDTH / 2)
-        y = _HEIGHT + 4 + 18 * (index // 2)
+        x = left + (index % columns) * (_WIDTH - left) / 2
+        y = top + 18 * (index // columns)
         colour = COLOURS[index % len(COLOURS)]
         parts.append(
             f'<rect x="{x}" y="{y - 8}" width="14" height="4" fill="{colour}"/>'
-            f'<text x="{x + 20}" y="{y - 2}">{escape(name)}</text>'
+            f'<text x="{x + 20}" y="{y - 2}">{escape(_short(name, 54))}</text>'
         )
-    return parts
+    return parts, 18 * math.ceil(len(names) / columns)
+
+
+def _short(name: str, most: int = 24) -> str:
+    """Cut a name that is too long for its place; the tables beside a picture have it whole."""
+    return name if len(name) <= most else name[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _polyline(
@@ -195,7 +275,7 @@ def _y(value: float, axis: Axis) -> float:
 
 def _svg(title: str, parts: Sequence[str], width: int = _WIDTH, height: int = _HEIGHT) -> str:
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {width} {height}" '
+        f'<svg xmlns="{NAMESPACE}" class="plot" role="img" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}"><title>{escape(title)}</title>'
         f"<style>{_STYLE}</style>{''.join(parts)}</svg>"
     )

@@ -79,8 +79,14 @@ class RowWriter:
     def append(self, rows: Sequence[Row]) -> None:
         """Add rows; they survive a crash of the process."""
         for row in rows:
-            values = [row.path, row.status, row.label, row.probability]
-            values += [list(row.probabilities), row.error]
+            values = (
+                row.path,
+                row.status,
+                row.label,
+                row.probability,
+                list(row.probabilities),
+                row.error,
+            )
             self._stream.write(json.dumps(values) + "\n")
         self._stream.flush()
 

@@ -74,3 +74,10 @@ class Scenario(str, Enum):
     SINGLE_STREAM = "single-stream"
     MULTI_STREAM = "multi-stream"
     OFFLINE = "offline"
+
+
+class TrainingPrecision(str, Enum):
+    """Number format while training, in Lightning Fabric's terms."""
+
+    FP32 = "32-true"
+    BF16_MIXED = "bf16-mixed"

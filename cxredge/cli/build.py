@@ -1,4 +1,4 @@
-"""``cxredge build``: from a run or a model to a bundle, and on the device from a bundle to an engine."""
+"""``cxredge build``: from a run or a model to a bundle; on the device, to an engine."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def build(
         Path | None,
         typer.Option(
             "--calibration",
-            help=f"The list of 'cxredge calibrate'. [default: {_CALIBRATION_IMAGES} training images "
-            "of the run's own manifest]",
+            help=f"The list of 'cxredge calibrate'. [default: {_CALIBRATION_IMAGES} training "
+            "images of the run's own manifest]",
         ),
     ] = None,
     out: Annotated[

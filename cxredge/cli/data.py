@@ -35,9 +35,7 @@ def register(app: typer.Typer) -> None:
 def prepare(
     output: Output,
     protocol: Annotated[ProtocolName, typer.Option("--protocol", help="The paper's data set.")],
-    cohen: Annotated[
-        Path, typer.Option("--cohen", help="Cohen's collection: metadata.csv, images/.")
-    ],
+    cohen: Annotated[Path, typer.Option("--cohen", help="Cohen's set: metadata.csv, images/.")],
     kermany: Annotated[Path, typer.Option("--kermany", help="Kermany's set: train/, test/.")],
     out: OutFolder,
     split: SplitByOption = SplitBy.PATIENT,

@@ -11,9 +11,9 @@ from cxredge.cli.command import command
 from cxredge.cli.output import Outcome, Output
 from cxredge.vocabulary import Augmentation, PrecisionChoice, Scenario, Split
 
-_PATIENTS = 45
+_PATIENTS = 70
 _INPUT_SIZE = 128
-_EPOCHS = 9
+_EPOCHS = 12
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +53,7 @@ def demo(
     step(
         f"train {manifest} --model mobilenet_v1 --weights none --freeze none "
         f"--input-size {_INPUT_SIZE} --epochs {_EPOCHS} --learning-rate 0.003 "
-        f"--backbone-rate 1 --batch-size 16 --out {run}"
+        f"--backbone-rate 1 --batch-size 8 --dropout 0 --augment none --out {run}"
     )
     trained = train(
         output,
@@ -66,16 +66,15 @@ def demo(
         epochs=_EPOCHS,
         learning_rate=3e-3,
         backbone_rate=1.0,
-        batch_size=16,
-        augment=Augmentation.LIGHT,
+        batch_size=8,
+        dropout=0.0,
+        augment=Augmentation.NONE,
     )
     _tell(output, trained)
     step(f"calibrate {manifest} --count 128 --out {calibration}")
     _tell(output, calibrate(output, manifest, calibration, 128))
     step(f"build {run} --target here --calibration {calibration} --out {bundle}")
-    built = build(
-        output, run, "here", PrecisionChoice.AUTO, calibration, bundle
-    )
+    built = build(output, run, "here", PrecisionChoice.AUTO, calibration, bundle)
     _tell(output, built)
     step(f"verify {bundle}")
     _tell(output, verify(output, bundle))

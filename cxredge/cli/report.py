@@ -1,9 +1,50 @@
-"""``cxredge report`` (being written)."""
+"""``cxredge report``: what a bundle is and how good it is, on one page."""
+
+from __future__ import annotations
+
 from pathlib import Path
+from typing import Annotated
+
 import typer
+
 from cxredge.cli.command import command
 from cxredge.cli.output import Outcome, Output
+
+
 def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
     command(app, "report")(report)
-def report(output: Output, paths: list[Path], out: Path) -> Outcome:
-    return Outcome({}, "")
+
+
+def report(
+    output: Output,
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Bundles, and results of evaluate and bench."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The file to write: .html, .md or .json.")],
+    xrays: Annotated[
+        bool,
+        typer.Option("--xrays/--no-xrays", help="Show the bundle's golden X-rays in the page."),
+    ] = True,
+) -> Outcome:
+    """Write one self-contained page: accuracy, latency, data, warnings and provenance.
+
+    Of a bundle all results in its results/ folder are taken. Several bundles get a comparison.
+    """
+    from cxredge.report import write_report
+
+    written = write_report(paths, out, xrays)
+    for note in written.notes:
+        output.note(note)
+    data = {
+        "report": str(out),
+        "bundles": written.bundles,
+        "results": written.results,
+        "notes": list(written.notes),
+        "warnings": list(written.warnings),
+    }
+    text = f"{written.bundles} bundles, {written.results} results.\nWrote {out}"
+    if written.bundles > 1:
+        return Outcome(data, text, "cxredge compare " + " ".join(str(path) for path in paths))
+    return Outcome(data, text, f"open {out} in a browser" if out.suffix == ".html" else "")

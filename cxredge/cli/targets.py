@@ -30,6 +30,4 @@ def targets(output: Output) -> Outcome:
         for target in known
     ]
     text = table(["name", "backend", "dialect", "precisions", "what"], rows)
-    return Outcome(
-        [t.to_json() for t in known], text, "cxredge build RUN --target NAME --out BUNDLE"
-    )
+    return Outcome([t.to_json() for t in known], text, "cxredge build RUN --target NAME --out B")

@@ -11,7 +11,7 @@ from cxredge.cli.command import command
 from cxredge.cli.options import ManifestArgument, SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import share, table
-from cxredge.vocabulary import Augmentation
+from cxredge.vocabulary import Augmentation, TrainingPrecision
 
 
 def register(app: typer.Typer) -> None:
@@ -22,9 +22,7 @@ def register(app: typer.Typer) -> None:
 def train(
     output: Output,
     manifest: ManifestArgument,
-    out: Annotated[
-        Path, typer.Option("--out", help="The run's folder; an unfinished run goes on.")
-    ],
+    out: Annotated[Path, typer.Option("--out", help="The run's folder; unfinished, it goes on.")],
     model: Annotated[str, typer.Option("--model", help="See: cxredge models.")] = "mobilenet_v1",
     weights: Annotated[
         str,
@@ -66,7 +64,7 @@ def train(
     seed: SeedOption = 0,
     input_size: Annotated[
         int | None,
-        typer.Option("--input-size", min=32, help="Pixels a side; default: the model's."),
+        typer.Option("--input-size", min=32, help="Pixels a side. [default: the model's]"),
     ] = None,
     mean: Annotated[
         float | None,
@@ -85,8 +83,8 @@ def train(
     ] = "auto",
     devices: Annotated[int, typer.Option("--devices", min=1, help="Number of devices.")] = 1,
     precision: Annotated[
-        str, typer.Option("--precision", help="32-true or bf16-mixed.")
-    ] = "32-true",
+        TrainingPrecision, typer.Option("--precision", help="Number format while training.")
+    ] = TrainingPrecision.FP32,
 ) -> Outcome:
     """Fine-tune a network by block freezing and keep the best validation epoch.
 

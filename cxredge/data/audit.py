@@ -1,4 +1,4 @@
-"""What a data set can mislead about: leaks across splits, imbalance, and where classes come from."""
+"""What a data set can mislead about: leaks, imbalance, and where classes come from."""
 
 from __future__ import annotations
 

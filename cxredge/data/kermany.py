@@ -1,4 +1,4 @@
-"""Reader for the layout of Kermany's paediatric pneumonia set (train/ and test/, two folders each)."""
+"""Reader for the layout of Kermany's paediatric pneumonia set: train/ and test/."""
 
 from __future__ import annotations
 

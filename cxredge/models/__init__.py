@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import nn
+    from cxredge.models.networks import Classifier
 
 __all__ = ["build_model"]
 
 
 def build_model(
     name: str, num_classes: int, weights: Path | str | None = None, dropout: float = 0.0
-) -> nn.Module:
+) -> Classifier:
     """Build a network of the zoo.
 
     Args:

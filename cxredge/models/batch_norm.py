@@ -26,39 +26,43 @@ def restore_statistics(model: nn.Module, batches: Iterable[torch.Tensor]) -> int
         The number of layers restored.
     """
     model.eval()
-    layers = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    sums: dict[nn.BatchNorm2d, list[torch.Tensor]] = {}
-
-    def collect(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        assert isinstance(layer, nn.BatchNorm2d)
-        values = inputs[0].double()
-        batch = torch.stack([values.sum((0, 2, 3)), values.square().sum((0, 2, 3))])
-        pixels = torch.tensor(values.numel() / values.shape[1])
-        if layer in sums:
-            sums[layer][0] += batch
-            sums[layer][1] += pixels
-        else:
-            sums[layer] = [batch, pixels]
-
-    hooks = [layer.register_forward_pre_hook(collect) for layer in layers]
+    moments = [_Moments(m) for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     try:
         for images in batches:
             model(images)
     finally:
-        for hook in hooks:
-            hook.remove()
-    for layer, ((total, squares), pixels) in sums.items():
-        mean = (total / pixels).float()
-        variance = (squares / pixels - (total / pixels).square()).clamp_min(1e-12).float()
-        _rebase(layer, mean, variance)
-    return len(sums)
+        for of_layer in moments:
+            of_layer.hook.remove()
+    for of_layer in moments:
+        of_layer.rebase()
+    return len(moments)
 
 
-def _rebase(layer: nn.BatchNorm2d, mean: torch.Tensor, variance: torch.Tensor) -> None:
-    if layer.running_mean is None or layer.running_var is None:
-        return
-    scale = layer.weight / torch.sqrt(layer.running_var + layer.eps)
-    layer.bias += scale * (mean - layer.running_mean)
-    layer.weight.copy_(scale * torch.sqrt(variance + layer.eps))
-    layer.running_mean.copy_(mean)
-    layer.running_var.copy_(variance)
+class _Moments:
+    """Sums over the inputs of one batch norm, by channel."""
+
+    def __init__(self, layer: nn.BatchNorm2d) -> None:
+        self.layer = layer
+        self.total = torch.zeros(layer.num_features, dtype=torch.float64)
+        self.squares = torch.zeros(layer.num_features, dtype=torch.float64)
+        self.pixels = 0
+        self.hook = layer.register_forward_pre_hook(self._collect)
+
+    def _collect(self, _: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        values = inputs[0].double()
+        self.total += values.sum((0, 2, 3))
+        self.squares += values.square().sum((0, 2, 3))
+        self.pixels += values.numel() // values.shape[1]
+
+    def rebase(self) -> None:
+        """Take over the measured moments; scale and shift absorb the difference."""
+        layer = self.layer
+        if layer.running_mean is None or layer.running_var is None or not self.pixels:
+            return
+        mean = self.total / self.pixels
+        variance = (self.squares / self.pixels - mean.square()).clamp_min(1e-12)
+        scale = layer.weight / torch.sqrt(layer.running_var + layer.eps)
+        layer.bias.add_(scale * (mean.float() - layer.running_mean))
+        layer.weight.copy_(scale * torch.sqrt(variance.float() + layer.eps))
+        layer.running_mean.copy_(mean.float())
+        layer.running_var.copy_(variance.float())

@@ -29,12 +29,20 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(features, num_classes) if num_classes else nn.Identity()
+        self.head = _even_head(features, num_classes) if num_classes else nn.Identity()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return logits, or features when there is no head."""
         logits: torch.Tensor = self.head(self.dropout(self.backbone(images)))
         return logits
+
+
+def _even_head(features: int, num_classes: int) -> nn.Linear:
+    """Return a head that starts with all classes equally likely, so that no step is spent on it."""
+    head = nn.Linear(features, num_classes)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head
 
 
 def build(name: str, num_classes: int, weights: Path | str | None, dropout: float) -> Classifier:

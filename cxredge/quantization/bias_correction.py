@@ -38,7 +38,7 @@ Tensors = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class _Segment:
-    """Nodes up to and with one convolution."""
+    """Nodes up to and with one convolution, and the constant ones that they need."""
 
     nodes: list[onnx.NodeProto]
     inputs: list[str]
@@ -113,23 +113,47 @@ def _reference_means(model: onnx.ModelProto, pixels: GreyImage) -> dict[str, npt
 
 
 def _segments(model: onnx.ModelProto) -> list[_Segment]:
-    constants = {initializer.name for initializer in model.graph.initializer}
+    folded = _constant_nodes(model)
     groups: list[list[onnx.NodeProto]] = [[]]
     for node in model.graph.node:
+        if node.output[0] in folded:
+            continue
         groups[-1].append(node)
         if node.op_type == "Conv":
             groups.append([])
-    rest = groups.pop()
-    needed_later = {name for node in rest for name in node.input}
+    constants = {initializer.name for initializer in model.graph.initializer} | set(folded)
+    needed_later = {name for node in groups.pop() for name in node.input}
     segments: list[_Segment] = []
     for group in reversed(groups):
         made = {name for node in group for name in node.output}
-        used = {name for node in group for name in node.input if name and name not in constants}
+        used = {name for node in group for name in node.input if name}
         outputs = (made & needed_later) | {group[-1].output[0]}
-        inputs = used - made
-        segments.append(_Segment(group, sorted(inputs), sorted(outputs)))
+        inputs = used - made - constants
+        own_constants = _with_ancestors(used & set(folded), folded)
+        segments.append(_Segment([*own_constants, *group], sorted(inputs), sorted(outputs)))
         needed_later |= inputs
     return segments[::-1]
+
+
+def _constant_nodes(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
+    """Return the nodes that depend on no image, such as the dequantization of weights."""
+    constants = {initializer.name for initializer in model.graph.initializer}
+    folded: dict[str, onnx.NodeProto] = {}
+    for node in model.graph.node:
+        if all(name in constants or name in folded for name in node.input if name):
+            folded[node.output[0]] = node
+    return folded
+
+
+def _with_ancestors(names: set[str], nodes: dict[str, onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Return the nodes that make ``names`` and, before them, what these need."""
+    ordered: dict[str, onnx.NodeProto] = {}
+    for name in sorted(names):
+        node = nodes[name]
+        for ancestor in _with_ancestors({i for i in node.input if i in nodes}, nodes):
+            ordered.setdefault(ancestor.output[0], ancestor)
+        ordered.setdefault(name, node)
+    return list(ordered.values())
 
 
 def _run(model: onnx.ModelProto, segment: _Segment, stored: Tensors) -> Tensors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,6 +49,14 @@ class GateResult:
     agreement: float
     agreement_ci95: metrics.Interval
     logit_error: float
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> GateResult:
+        """Return what :meth:`to_json` wrote down."""
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**fields)
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON values."""

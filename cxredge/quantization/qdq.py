@@ -5,6 +5,8 @@ The quantizer of ONNX Runtime writes the nodes; nothing else talks to it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnxruntime.quantization import QuantType
@@ -17,7 +19,7 @@ from cxredge.vocabulary import Dialect
 # The head is a few thousand weights: quantizing it would cost fidelity and save no time.
 _QUANTIZED = {Dialect.CPU: ["Conv", "Add", "Clip", "Relu"], Dialect.TENSORRT: ["Conv"]}
 
-_OPTIONS = {
+_OPTIONS: dict[Dialect, dict[str, Any]] = {
     Dialect.CPU: {"ActivationSymmetric": False, "WeightSymmetric": True},
     Dialect.TENSORRT: {
         "ActivationSymmetric": True,

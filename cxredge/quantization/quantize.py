@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from cxredge import onnx_graph
@@ -26,10 +25,11 @@ from cxredge.artifacts import (
     write_card,
     write_json,
 )
-from cxredge.backends import open_session
 from cxredge.backends.base import Logits
 from cxredge.data.images import GreyImage
-from cxredge.data.manifest import Entry, Manifest, check_labels, load_pixels, write_manifest
+from cxredge.data.labelled import LabelledImages, load_labelled
+from cxredge.data.manifest import Manifest, check_labels, load_pixels, write_manifest
+from cxredge.inference import infer_file
 from cxredge.progress import Progress
 from cxredge.quantization.bias_correction import correct_biases, count_convolutions
 from cxredge.quantization.calibration_set import check_apart, read_calibration
@@ -39,7 +39,6 @@ from cxredge.quantization.ranges import measure_ranges
 from cxredge.vocabulary import Dialect, Split
 
 _CORRECTION_IMAGES = 32
-_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -55,16 +54,6 @@ class QuantizeConfig:
     dialect: Dialect
     bias_correction: bool = True
     split: Split = Split.TEST
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Held-out images in memory and what FP32 says of them."""
-
-    pixels: GreyImage
-    labels: np.ndarray
-    patients: list[str]
-    fp32: Logits
 
 
 def quantize(
@@ -108,7 +97,7 @@ def quantize(
     size = source.classifier.input_size
     with progress.task("Decoding calibration images", len(calibration.entries)) as advance:
         pixels = load_pixels(calibration.entries, size, lambda: advance(1))
-    held_out = load_evaluation(model / onnx_graph.FP32_NAME, source, entries, progress)
+    held_out = load_labelled(entries, source.classifier.classes, size, progress)
     graph, steps, best = _quantize_graph(model, pixels, held_out, config, progress)
     onnx_graph.describe(graph, source.classifier, f"int8-{config.dialect.value}")
     with atomic_folder(out) as folder:
@@ -128,25 +117,6 @@ def quantize(
         }
         write_json(folder / "quantization.json", facts)
         return write_card(folder, replace(planned, facts=facts))
-
-
-def load_evaluation(
-    fp32: Path, card: Card, entries: tuple[Entry, ...], progress: Progress
-) -> Evaluation:
-    """Decode held-out images and let FP32 judge them."""
-    with progress.task("Decoding held-out images", len(entries)) as advance:
-        pixels = load_pixels(entries, card.classifier.input_size, lambda: advance(1))
-    labels = np.array([card.classifier.classes.index(entry.label) for entry in entries])
-    patients = [entry.patient for entry in entries]
-    return Evaluation(pixels, labels, patients, infer_all(fp32, pixels))
-
-
-def infer_all(path: Path, pixels: GreyImage) -> Logits:
-    """Return float32 logits (N, classes) of uint8 images (N, S, S)."""
-    with open_session(path) as session:
-        return np.concatenate(
-            [session.infer(pixels[i : i + _BATCH]) for i in range(0, len(pixels), _BATCH)]
-        )
 
 
 def peak_rss_mb() -> float:
@@ -180,7 +150,7 @@ def _plan(
 def _quantize_graph(
     model: Path,
     pixels: GreyImage,
-    held_out: Evaluation,
+    held_out: LabelledImages,
     config: QuantizeConfig,
     progress: Progress,
 ) -> tuple[onnx.ModelProto, list[dict[str, Any]], GateResult]:
@@ -194,7 +164,8 @@ def _quantize_graph(
         with progress.task("Correcting biases", count_convolutions(fp32)) as advance:
             corrected = correct_biases(fp32, ranges, config.dialect, few, advance)
         graphs["bias correction"] = emit(corrected, ranges, config.dialect)
-    results = {name: _judge(graph, held_out) for name, graph in graphs.items()}
+    reference = infer_file(model / onnx_graph.FP32_NAME, held_out.pixels)
+    results = {name: _judge(graph, reference, held_out) for name, graph in graphs.items()}
     kept = list(graphs)[-1]
     steps = [
         {
@@ -208,9 +179,9 @@ def _quantize_graph(
     return graphs[kept], steps, results[kept]
 
 
-def _judge(graph: onnx.ModelProto, held_out: Evaluation) -> GateResult:
+def _judge(graph: onnx.ModelProto, reference: Logits, held_out: LabelledImages) -> GateResult:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "candidate.onnx"
         onnx.save(graph, path)
-        logits = infer_all(path, held_out.pixels)
-    return compare(held_out.fp32, logits, held_out.labels, held_out.patients, GateLimits())
+        logits = infer_file(path, held_out.pixels)
+    return compare(reference, logits, held_out.labels, held_out.patients, GateLimits())

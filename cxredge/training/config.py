@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cxredge.vocabulary import Augmentation
+from cxredge.vocabulary import Augmentation, TrainingPrecision
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class Hardware:
     Attributes:
         accelerator: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         devices: Number of devices; more than one trains data-parallel.
-        precision: ``32-true`` or ``bf16-mixed``.
+        precision: Number format of weights and activations.
     """
 
     accelerator: str = "auto"
     devices: int = 1
-    precision: str = "32-true"
+    precision: TrainingPrecision = TrainingPrecision.FP32

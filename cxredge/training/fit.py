@@ -16,47 +16,29 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from cxredge import metrics
 from cxredge.data.images import GreyImage
+from cxredge.data.labelled import LabelledImages
 from cxredge.errors import CxredgeError
 from cxredge.models.freeze import train_mode
 from cxredge.models.networks import Classifier
 from cxredge.training.augment import augment
 from cxredge.training.config import TrainConfig
+from cxredge.training.history import Epoch, best_epoch
 from cxredge.vocabulary import Augmentation
 
 _EVALUATION_BATCH = 64
 
 
-@dataclass(frozen=True)
-class Images:
-    """A split in memory: uint8 (N, S, S) pixels and int64 (N,) labels."""
-
-    pixels: GreyImage
-    labels: metrics.Ints
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One row of the history; losses are mean cross-entropy, accuracy is in [0, 1]."""
-
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    val_loss: float
-    val_accuracy: float
-    seconds: float
-
-
 @dataclass
 class FitState:
-    """What an interrupted training needs to go on.
-
-    ``best`` are the weights of the best epoch so far: highest validation accuracy, of equal ones
-    the lowest validation loss.
-    """
+    """How far a training has come; ``best`` are the weights of the epoch to keep so far."""
 
     history: list[Epoch] = field(default_factory=list)
-    best_epoch: int = 0
     best: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def best_epoch(self) -> int:
+        """The number of the epoch to keep; 0 before the first."""
+        return best_epoch(self.history)
 
 
 def scale_pixels(images: torch.Tensor) -> torch.Tensor:
@@ -65,8 +47,10 @@ def scale_pixels(images: torch.Tensor) -> torch.Tensor:
 
 
 def normalise(images: torch.Tensor, mean: float, std: float) -> torch.Tensor:
-    """Standardise grey (N, 1, H, W) in [0, 1] and repeat it to (N, 3, H, W)."""
-    return ((images - mean) / std).expand(-1, 3, -1, -1)
+    """Standardise grey (N, 1, H, W) in [0, 1] and repeat it to (N, 3, H, W), channels last."""
+    colour = ((images - mean) / std).expand(-1, 3, -1, -1)
+    # Convolutions of these networks run 1.2 to 2.5 times as fast on a CPU with channels last.
+    return colour.contiguous(memory_format=torch.channels_last)
 
 
 class Trainer:
@@ -81,7 +65,12 @@ class Trainer:
     """
 
     def __init__(
-        self, model: Classifier, config: TrainConfig, fabric: Fabric, train: Images, val: Images
+        self,
+        model: Classifier,
+        config: TrainConfig,
+        fabric: Fabric,
+        train: LabelledImages,
+        val: LabelledImages,
     ) -> None:
         self.config = config
         self.fabric = fabric
@@ -89,7 +78,7 @@ class Trainer:
         self._class_weights = _class_weights(train.labels, config, fabric)
         data = TensorDataset(torch.from_numpy(train.pixels), torch.from_numpy(train.labels))
         self._generator = torch.Generator()
-        self._loader: DataLoader[Any] = fabric.setup_dataloaders(
+        self._loader: Any = fabric.setup_dataloaders(
             DataLoader(
                 data,
                 batch_size=min(config.batch_size, len(data)),
@@ -99,6 +88,7 @@ class Trainer:
                 generator=self._generator,
             )
         )
+        model.to(memory_format=torch.channels_last)
         self.model, self.optimizer = fabric.setup(model, _optimizer(model, config))
         self.state = FitState()
 
@@ -121,13 +111,18 @@ class Trainer:
             epoch = Epoch(
                 number, rate, train_loss, val_loss, val_accuracy, time.perf_counter() - start
             )
-            if self._is_best(epoch):
-                self.state.best_epoch = number
+            self.state.history.append(epoch)
+            if self.state.best_epoch == number:
                 weights = self.model.module.state_dict()
                 self.state.best = {k: v.detach().cpu().clone() for k, v in weights.items()}
-            self.state.history.append(epoch)
             after_epoch(epoch)
         return self.state
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        steps: int = len(self._loader)
+        return steps
 
     @property
     def finished(self) -> bool:
@@ -142,7 +137,6 @@ class Trainer:
             "model": self.model.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "best": self.state.best,
-            "best_epoch": self.state.best_epoch,
             "history": [vars(epoch) for epoch in self.state.history],
         }
 
@@ -151,7 +145,7 @@ class Trainer:
         self.model.module.load_state_dict(checkpoint["model"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         history = [Epoch(**epoch) for epoch in checkpoint["history"]]
-        self.state = FitState(history, checkpoint["best_epoch"], checkpoint["best"])
+        self.state = FitState(history, checkpoint["best"])
 
     def _seed(self, epoch: int) -> None:
         seed = self.config.seed * 100_003 + epoch
@@ -201,12 +195,6 @@ class Trainer:
             group["lr"] = group["peak"] * share
         return self.config.learning_rate * share
 
-    def _is_best(self, epoch: Epoch) -> bool:
-        if not self.state.best_epoch:
-            return True
-        best = self.state.history[self.state.best_epoch - 1]
-        return (epoch.val_accuracy, -epoch.val_loss) > (best.val_accuracy, -best.val_loss)
-
 
 def schedule(done: float, epochs: int) -> float:
     """Return the share of the peak learning rate: one epoch of warm-up, then half a cosine.
@@ -225,7 +213,7 @@ def schedule(done: float, epochs: int) -> float:
 def predict_logits(
     model: torch.nn.Module, pixels: GreyImage, config: TrainConfig, device: torch.device
 ) -> metrics.Floats:
-    """Return float32 logits (N, classes) of uint8 images (N, S, S); batch norm in inference mode."""
+    """Return float32 logits (N, classes) of uint8 images (N, S, S) in inference mode."""
     model.eval()
     logits = [
         model(normalise(batch, config.mean, config.std)).float().cpu()

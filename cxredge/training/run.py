@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import pickle
 import statistics
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,43 +13,46 @@ import torch
 from lightning_fabric import Fabric
 from safetensors.torch import save_file
 
-from cxredge import metrics, plots
+from cxredge import metrics
 from cxredge.artifacts import (
-    CARD_NAME,
     Card,
     Classifier,
     Kind,
     atomic_file,
-    read_card,
     sha256_of_file,
     tool_versions,
-    up_to_date,
     write_card,
     write_text,
 )
-from cxredge.data.images import PREPROCESSING
-from cxredge.data.manifest import Manifest, load_pixels, write_manifest
-from cxredge.errors import ArtifactError, CxredgeError
+from cxredge.data.images import PREPROCESSING, GreyImage
+from cxredge.data.labelled import LabelledImages, load_labelled
+from cxredge.data.manifest import Manifest, write_manifest
+from cxredge.errors import CxredgeError
 from cxredge.models import build_model
 from cxredge.models.batch_norm import restore_statistics
 from cxredge.models.freeze import freeze_blocks
 from cxredge.models.zoo import find_network
 from cxredge.progress import Progress
+from cxredge.training.checkpoint import (
+    CHECKPOINT_NAME,
+    finished_run,
+    read_checkpoint,
+    write_checkpoint,
+)
 from cxredge.training.config import Hardware, TrainConfig
 from cxredge.training.fit import (
-    Epoch,
     FitState,
-    Images,
     Trainer,
     grey_batches,
     normalise,
     predict_logits,
 )
+from cxredge.training.history import Epoch, draw_curves, history_csv
+from cxredge.training.memory import keep_freed_memory
 from cxredge.vocabulary import Split
 
 WEIGHTS_NAME = "model.safetensors"
 MANIFEST_NAME = "manifest.csv"
-_CHECKPOINT_NAME = "checkpoint.pt"
 _STATISTICS_IMAGES = 512
 
 
@@ -79,12 +77,15 @@ def train(
             training diverged.
     """
     planned = _plan(manifest, config, hardware)
-    finished = _finished_run(out, planned)
-    if finished is not None:
+    if (finished := finished_run(out, planned)) is not None:
         progress.note(f"{out} is up to date: same images, settings and versions.")
         return finished
+    checkpoint = read_checkpoint(out, planned.stage_key)
+    keep_freed_memory()
     fabric = Fabric(
-        accelerator=hardware.accelerator, devices=hardware.devices, precision=hardware.precision
+        accelerator=hardware.accelerator,
+        devices=hardware.devices,
+        precision=hardware.precision.value,
     )
     fabric.launch()
     images = _load_images(manifest, config, progress)
@@ -92,18 +93,19 @@ def train(
     model = build_model(config.network, len(manifest.classes), config.weights, config.dropout)
     trainable = freeze_blocks(model, find_network(config.network), config.freeze)
     if config.weights != "none":
-        sample = images[Split.TRAIN].pixels[
-            :: max(1, len(images[Split.TRAIN].pixels) // _STATISTICS_IMAGES)
-        ]
-        grey = grey_batches(sample, torch.device("cpu"))
-        restore_statistics(model, (normalise(b, config.mean, config.std) for b in grey))
+        _restore_statistics(model, images[Split.TRAIN].pixels, config)
     trainer = Trainer(model, config, fabric, images[Split.TRAIN], images[Split.VAL])
+    if checkpoint is not None:
+        trainer.resume(checkpoint)
+        done = len(trainer.state.history)
+        progress.note(f"Going on after epoch {done} of {config.epochs}.")
     state = _fit(trainer, planned, out, progress)
     model.load_state_dict(state.best)
     facts = {"trainable": trainable, **_facts(state, images, model, config, fabric)}
+    card = replace(planned, facts=facts)
     if fabric.global_rank == 0:
-        return _write_run(out, manifest, model, state, Card(**{**planned.__dict__, "facts": facts}))
-    return planned
+        card = _write_run(out, manifest, model, state, card)
+    return card
 
 
 def _plan(manifest: Manifest, config: TrainConfig, hardware: Hardware) -> Card:
@@ -114,11 +116,14 @@ def _plan(manifest: Manifest, config: TrainConfig, hardware: Hardware) -> Card:
     if config.weights not in ("none", "imagenet"):
         path = Path(config.weights)
         if not path.is_file():
-            raise CxredgeError(f"Weights file {path} does not exist.", "Check --weights.")
+            raise CxredgeError(
+                f"Weights file {path} does not exist.", "Give imagenet, none or a file."
+            )
         parents["weights"] = sha256_of_file(path)
     # The file's name does not decide the result, its content does.
     weights = "file" if "weights" in parents else config.weights
     settings = {**asdict(config), "weights": weights, "augmentation": config.augmentation.value}
+    machine = {**asdict(hardware), "precision": hardware.precision.value}
     return Card(
         kind=Kind.RUN,
         classifier=Classifier(
@@ -130,114 +135,70 @@ def _plan(manifest: Manifest, config: TrainConfig, hardware: Hardware) -> Card:
             preprocessing=PREPROCESSING,
         ),
         parents=parents,
-        config={**settings, "hardware": asdict(hardware)},
+        config={**settings, "hardware": machine},
         tools=tool_versions("torch", "torchvision", "timm", "lightning-fabric", "pillow"),
     )
 
 
-def _finished_run(out: Path, planned: Card) -> Card | None:
-    if not (out / CARD_NAME).exists():
-        return None
-    existing = up_to_date(out, planned)
-    if existing is None:
-        kind = read_card(out).kind.value
-        raise ArtifactError(
-            f"{out} already holds a {kind} made from other images, settings or versions.",
-            "Choose another --out, or delete that folder.",
-        )
-    return existing
-
-
 def _load_images(
     manifest: Manifest, config: TrainConfig, progress: Progress
-) -> dict[Split, Images]:
+) -> dict[Split, LabelledImages]:
     splits = {split: manifest.of(split) for split in Split}
-    total = sum(len(entries) for entries in splits.values())
-    with progress.task("Decoding X-rays", total) as advance:
-        return {
-            split: Images(
-                load_pixels(entries, config.input_size, lambda: advance(1)),
-                np.array([manifest.classes.index(entry.label) for entry in entries]),
-            )
-            for split, entries in splits.items()
-        }
+    absent = set(manifest.classes) - {entry.label for entry in splits[Split.TRAIN]}
+    if absent:
+        raise CxredgeError(f"{manifest.path} has no training images of: {', '.join(absent)}.")
+    return {
+        split: load_labelled(entries, manifest.classes, config.input_size, progress)
+        for split, entries in splits.items()
+    }
+
+
+def _restore_statistics(model: torch.nn.Module, pixels: GreyImage, config: TrainConfig) -> None:
+    some = pixels[:: max(1, len(pixels) // _STATISTICS_IMAGES)]
+    grey = grey_batches(some, torch.device("cpu"))
+    restore_statistics(model, (normalise(batch, config.mean, config.std) for batch in grey))
 
 
 def _fit(trainer: Trainer, planned: Card, out: Path, progress: Progress) -> FitState:
-    """Train, leaving a checkpoint after every epoch, and take up one that is there."""
-    checkpoint = out / _CHECKPOINT_NAME
-    if checkpoint.exists():
-        trainer.resume(_read_checkpoint(checkpoint, planned.stage_key))
-        done = len(trainer.state.history)
-        progress.note(f"Going on after epoch {done} of {trainer.config.epochs}.")
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ArtifactError(f"{out} exists and is not an unfinished run.", "Choose another --out.")
-    steps = len(trainer._loader)
-    with _epoch_bar(progress, trainer, steps) as (advance, describe):
+    """Train, leaving a checkpoint after every epoch."""
+    left = trainer.config.epochs - len(trainer.state.history)
+    with progress.task(f"Training {trainer.config.network}", left * trainer.steps) as advance:
 
         def after_epoch(epoch: Epoch) -> None:
-            describe(epoch)
-            if trainer.fabric.global_rank == 0:
-                with atomic_file(checkpoint) as temporary:
-                    torch.save({**trainer.checkpoint(), "stage_key": planned.stage_key}, temporary)
-
-        return trainer.fit(after_epoch, advance)
-
-
-@contextmanager
-def _epoch_bar(progress: Progress, trainer: Trainer, steps: int) -> Iterator[Any]:
-    left = trainer.config.epochs - len(trainer.state.history)
-    with progress.task(f"Training {trainer.config.network}", left * steps) as advance:
-
-        def describe(epoch: Epoch) -> None:
             progress.note(
                 f"epoch {epoch.epoch:3d}  loss {epoch.train_loss:.3f}  validation loss "
                 f"{epoch.val_loss:.3f}  accuracy {epoch.val_accuracy:.3f}  {epoch.seconds:.1f} s"
             )
+            if trainer.fabric.global_rank == 0:
+                write_checkpoint(out, planned.stage_key, trainer.checkpoint())
 
-        yield (lambda: advance(1)), describe
-
-
-def _read_checkpoint(path: Path, stage_key: str) -> dict[str, Any]:
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ArtifactError(
-            f"{path} is damaged: {str(error).splitlines()[0]}", f"Delete {path.parent} and train."
-        ) from None
-    if checkpoint.get("stage_key") != stage_key:
-        raise ArtifactError(
-            f"{path.parent} holds an unfinished run of other images, settings or versions.",
-            "Choose another --out, or delete that folder.",
-        )
-    return checkpoint
+        return trainer.fit(after_epoch, lambda: advance(1))
 
 
 def _facts(
     state: FitState,
-    images: dict[Split, Images],
+    images: dict[Split, LabelledImages],
     model: torch.nn.Module,
     config: TrainConfig,
     fabric: Fabric,
 ) -> dict[str, Any]:
     best = state.history[state.best_epoch - 1]
-    facts: dict[str, Any] = {
+    test = images[Split.TEST]
+    logits = predict_logits(model, test.pixels, config, fabric.device)
+    counts = metrics.confusion(logits, test.labels)
+    return {
         "best_epoch": state.best_epoch,
         "epochs": len(state.history),
         "seconds_per_epoch": round(statistics.median(e.seconds for e in state.history), 3),
         "validation": {"accuracy": best.val_accuracy, "loss": round(best.val_loss, 6)},
+        "test": {
+            "accuracy": metrics.accuracy(logits, test.labels),
+            "ci95": list(metrics.wilson(int(np.trace(counts)), len(test.labels))),
+            "macro_f1": metrics.macro_f1(logits, test.labels),
+            "confusion": counts.tolist(),
+        },
+        "images": {split.value: len(part.labels) for split, part in images.items()},
     }
-    test = images[Split.TEST]
-    logits = predict_logits(model, test.pixels, config, fabric.device)
-    counts = metrics.confusion(logits, test.labels)
-    facts["test"] = {
-        "accuracy": metrics.accuracy(logits, test.labels),
-        "ci95": list(metrics.wilson(int(np.trace(counts)), len(test.labels))),
-        "macro_f1": metrics.macro_f1(logits, test.labels),
-        "confusion": counts.tolist(),
-    }
-    facts["images"] = {split.value: len(part.labels) for split, part in images.items()}
-    return facts
 
 
 def _write_run(
@@ -248,32 +209,9 @@ def _write_run(
     with atomic_file(out / WEIGHTS_NAME) as temporary:
         save_file(weights, temporary, metadata=note)
     write_manifest(out / MANIFEST_NAME, manifest.entries)
-    write_text(out / "history.csv", _history_csv(state))
+    write_text(out / "history.csv", history_csv(state.history))
     write_text(out / "curves.svg", draw_curves(state.history))
-    (out / _CHECKPOINT_NAME).unlink(missing_ok=True)
-    return write_card(out, card)
-
-
-def _history_csv(state: FitState) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(Epoch.__dataclass_fields__), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {k: round(v, 6) if isinstance(v, float) else v for k, v in vars(epoch).items()}
-        for epoch in state.history
-    )
-    return text.getvalue()
-
-
-def draw_curves(history: list[Epoch]) -> str:
-    """Return training and validation loss and validation accuracy by epoch, as SVG."""
-    x = [epoch.epoch for epoch in history]
-    lines = [
-        plots.Line("training loss", x, [epoch.train_loss for epoch in history]),
-        plots.Line("validation loss", x, [epoch.val_loss for epoch in history]),
-        plots.Line("validation accuracy", x, [epoch.val_accuracy for epoch in history]),
-    ]
-    top = max(1.0, *(value for line in lines for value in line.y))
-    return plots.line_chart(
-        "Training", plots.Axis("epoch", 1, max(2, x[-1])), plots.Axis("", 0, top), lines
-    )
+    # The checkpoint goes after the card, so that a crash in between leaves a run that can go on.
+    finished = write_card(out, card, without=(CHECKPOINT_NAME,))
+    (out / CHECKPOINT_NAME).unlink(missing_ok=True)
+    return finished

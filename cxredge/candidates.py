@@ -1,0 +1,122 @@
+"""The precisions that could ship, and which one does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxredge.backends import open_session
+from cxredge.data.images import GreyImage
+from cxredge.errors import CxredgeError, GateRefused
+from cxredge.quantization.gate import GateResult
+from cxredge.timing import Latency, interleave, summarise
+from cxredge.vocabulary import Precision, PrecisionChoice
+
+_WARM_UP, _ROUNDS = 20, 200
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One precision that could ship.
+
+    Attributes:
+        precision: Its number format.
+        model: Its ONNX file.
+        gate: The comparison with FP32 on held-out images.
+        latency: Batch-1 latency on this machine.
+        golden_passed: Whether the golden images came out here as where they were made.
+    """
+
+    precision: Precision
+    model: Path
+    gate: GateResult
+    latency: Latency
+    golden_passed: bool = True
+
+    @property
+    def passed(self) -> bool:
+        """Whether it may ship."""
+        return self.gate.passed and self.golden_passed
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the candidate as JSON values."""
+        return {
+            "precision": self.precision.value,
+            "size_bytes": self.model.stat().st_size,
+            "accuracy": self.gate.accuracy,
+            "agreement": self.gate.agreement,
+            "logit_error": self.gate.logit_error,
+            "passed": self.passed,
+            "latency_ms": self.latency.to_json(),
+        }
+
+
+def time_candidates(models: Mapping[Precision, Path], image: GreyImage) -> dict[Precision, Latency]:
+    """Time batch-1 inference of each model in turn, all threads, the input in memory.
+
+    Args:
+        models: ONNX file by precision.
+        image: uint8 (1, S, S).
+    """
+    sessions = {p: open_session(path) for p, path in models.items()}
+    calls = {p.value: (lambda s=session: s.infer(image)) for p, session in sessions.items()}
+    taken = interleave(calls, _WARM_UP, _ROUNDS)
+    return {p: summarise(taken[p.value]) for p in models}
+
+
+def choose(candidates: Sequence[Candidate], wanted: PrecisionChoice) -> tuple[Candidate, str]:
+    """Return the candidate that ships and why, in a sentence.
+
+    Raises:
+        GateRefused: The one that was asked for, or every one, does not pass.
+        CxredgeError: The one that was asked for is not there.
+    """
+    if wanted is PrecisionChoice.AUTO:
+        passing = [candidate for candidate in candidates if candidate.passed]
+        if not passing:
+            raise _refusal(candidates[0])
+        best = min(passing, key=lambda candidate: candidate.latency.p50)
+        return best, _why(best, candidates)
+    forced = next((c for c in candidates if c.precision.value == wanted.value), None)
+    if forced is None:
+        held = ", ".join(c.precision.value for c in candidates)
+        raise CxredgeError(
+            f"There is no {wanted.value} candidate; there is {held}.",
+            f"Use --precision {candidates[0].precision.value}, or auto.",
+        )
+    if not forced.passed:
+        raise _refusal(forced)
+    return forced, f"{forced.precision.value} was asked for and passes the gate."
+
+
+def _refusal(candidate: Candidate) -> GateRefused:
+    name = candidate.precision.value
+    details = {"gate": candidate.gate.to_json(), "precision": name}
+    if not candidate.golden_passed:
+        return GateRefused(
+            f"{name} refused: the golden images come out differently on this machine.",
+            "See how far: cxredge verify BUNDLE",
+            details,
+        )
+    return GateRefused(
+        f"{name} refused by the gate: {'; '.join(candidate.gate.reasons)}.",
+        "Use --precision auto or fp32, more calibration images, or other limits.",
+        details,
+    )
+
+
+def _why(best: Candidate, candidates: Sequence[Candidate]) -> str:
+    parts = [f"{best.precision.value} is the fastest that passes the gate"]
+    for other in candidates:
+        if other is best:
+            continue
+        if not other.golden_passed:
+            parts.append(f"{other.precision.value} gives other results on this machine")
+        elif not other.gate.passed:
+            parts.append(f"{other.precision.value} was refused: {'; '.join(other.gate.reasons)}")
+        else:
+            ratio = other.latency.p50 / best.latency.p50
+            parts.append(f"{ratio:.2f} times as fast as {other.precision.value}")
+    return ", ".join(parts) + "."

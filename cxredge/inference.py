@@ -1,0 +1,25 @@
+"""Running a model over many images in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cxredge.backends import open_session
+from cxredge.backends.base import Logits, Session
+from cxredge.data.images import GreyImage
+
+BATCH = 16
+
+
+def infer_all(session: Session, pixels: GreyImage) -> Logits:
+    """Return float32 logits (N, classes) of uint8 images (N, S, S), the last part batch too."""
+    parts = [session.infer(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
+    return np.concatenate(parts)
+
+
+def infer_file(path: Path, pixels: GreyImage) -> Logits:
+    """Load an ONNX model and return float32 logits (N, classes) of uint8 images (N, S, S)."""
+    with open_session(path) as session:
+        return infer_all(session, pixels)

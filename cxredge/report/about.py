@@ -1,0 +1,181 @@
+"""What a bundle is, what it was trained on and where it comes from."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cxredge.bundle import Bundle
+from cxredge.report import numbers
+from cxredge.report.page import Block, Commands, Facts, Missing, Section, Sentences, Table
+from cxredge.report.sources import Result, Source
+
+
+def purpose_section(source: Source) -> Section:
+    """Say what goes in, what comes out, and why this precision serves."""
+    if source.bundle is None:
+        result = (source.evaluations + source.benches)[0]
+        pairs = [("Network", result["network"]), ("Classes", numbers.plain(result.get("classes")))]
+        return Section("What it is", (Facts("", tuple(pairs)), _without_bundle()))
+    card, classifier = source.bundle.card, source.bundle.card.classifier
+    size = classifier.input_size
+    facts = Facts(
+        "",
+        (
+            ("Task", f"sorts a chest X-ray into one of {len(classifier.classes)} classes"),
+            ("Classes", ", ".join(classifier.classes)),
+            ("Input", f"{size} by {size} grey pixels, 8 bits ({classifier.preprocessing})"),
+            ("Network", classifier.network),
+            ("Target", f"{card.config['target']} through {card.config['backend']}"),
+            ("Precision", source.precision.upper()),
+            ("Why this precision", _reason(source.bundle)),
+        ),
+    )
+    return Section("What it is", (facts, _thresholds(source.bundle)))
+
+
+def data_section(source: Source) -> Section:
+    """Count images by class and split, and patients where they are known."""
+    blocks: list[Block] = []
+    if source.bundle is not None:
+        blocks.append(_images(source.bundle.card.facts["data"]))
+    for result in _by_manifest(source.evaluations):
+        line = (
+            f"Evaluated on {numbers.count(result['images'])} images of "
+            f"{numbers.count(result['patients'])} patients (split '{result['split']}')."
+        )
+        blocks.append(Sentences("", (line,)))
+    if not blocks:
+        blocks.append(Missing("Data", "cxredge report BUNDLE --out report.html"))
+    return Section("Data", tuple(blocks))
+
+
+def training_section(source: Source) -> Section:
+    """Repeat what the card says of the training."""
+    training = source.bundle.card.facts.get("training") if source.bundle else None
+    if not training:
+        line = "Not on the card: the bundle was built from a model, not from a run of cxredge."
+        return Section("Training", (Sentences("", (line,)),))
+    known = {
+        "network": "Network",
+        "weights": "Started from",
+        "freeze": "Frozen",
+        "epochs": "Epochs",
+        "best_epoch": "Best epoch",
+        "seed": "Seed",
+        "input_size": "Input size",
+    }
+    pairs = [(name, numbers.plain(training.get(key))) for key, name in known.items()]
+    pairs.append(("Weights trained", numbers.count(training.get("trainable"))))
+    pairs.append(("Validation accuracy", numbers.share(training.get("validation_accuracy"))))
+    return Section("Training", (Facts("", tuple(pairs)),))
+
+
+def provenance_section(source: Source) -> Section:
+    """List hashes, versions, configuration and the commands that make it again."""
+    blocks: list[Block] = []
+    if source.bundle is not None:
+        card = source.bundle.card
+        blocks += [
+            Table("Made from (SHA-256)", ("input", "hash"), tuple(card.parents.items())),
+            Table("Files (SHA-256)", ("file", "hash"), tuple(card.files.items())),
+            Facts("Configuration", tuple(_flat(card.config))),
+            Facts("Versions at build", tuple(card.tools.items())),
+        ]
+        if source.bundle.passport:
+            tools = source.bundle.passport["tools"]
+            blocks.append(Facts("Versions on the device", tuple(tools.items())))
+        blocks.append(_commands(source.bundle))
+    results = source.evaluations + source.benches
+    if results:
+        shas = sorted({r["bundle_sha256"] for r in results})
+        blocks.append(Facts("Results belong to card (SHA-256)", tuple(("card", s) for s in shas)))
+    return Section("Provenance", tuple(blocks))
+
+
+def _without_bundle() -> Sentences:
+    line = "Only results were given; give the bundle's folder too for data, hashes and X-rays."
+    return Sentences("", (line,))
+
+
+def _reason(bundle: Bundle) -> str:
+    if bundle.passport is not None:
+        return str(bundle.passport["reason"])
+    return (
+        f"Chosen where the bundle was built, not on its target; on {bundle.card.config['target']} "
+        f"run: cxredge build {bundle.path.name}"
+    )
+
+
+def _thresholds(bundle: Bundle) -> Table:
+    aim = numbers.share(bundle.card.config["specificity"])
+    return Table(
+        "Operating thresholds",
+        ("class", "called at or above"),
+        tuple((name, numbers.fraction(value)) for name, value in bundle.thresholds.items()),
+        f"Set on validation images to reach a specificity of {aim}.",
+    )
+
+
+def _images(counts: Mapping[str, Mapping[str, int]]) -> Table:
+    splits = list(counts)
+    classes = sorted({name for by_class in counts.values() for name in by_class})
+    rows = [
+        (
+            name,
+            *(numbers.count(counts[split].get(name, 0)) for split in splits),
+            numbers.count(sum(counts[split].get(name, 0) for split in splits)),
+        )
+        for name in classes
+    ]
+    totals = [sum(counts[split].values()) for split in splits]
+    rows.append(("all", *map(numbers.count, totals), numbers.count(sum(totals))))
+    return Table("Images by class and split", ("class", *splits, "all"), tuple(rows))
+
+
+def _by_manifest(evaluations: Sequence[Result]) -> list[Result]:
+    return list({(r["manifest_sha256"], r["split"]): r for r in evaluations}.values())
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    pairs = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            pairs += _flat(value, f"{prefix}{key}.")
+        else:
+            pairs.append((f"{prefix}{key}", numbers.plain(value)))
+    return pairs
+
+
+def _commands(bundle: Bundle) -> Commands:
+    card, lines = bundle.card, []
+    training = card.facts.get("training")
+    if training:
+        options = ("weights", "freeze", "epochs", "seed", "input_size")
+        chosen = " ".join(
+            f"--{key.replace('_', '-')} {shlex.quote(str(training[key]))}" for key in options
+        )
+        network = shlex.quote(training["network"])
+        lines.append(f"cxredge train MANIFEST --model {network} {chosen} --out RUN")
+    source, calibrated = "RUN" if training else "MODEL", ""
+    if card.facts.get("quantization"):
+        images = card.facts["quantization"]["calibration_images"]
+        lines.append(f"cxredge calibrate MANIFEST --count {images} --out CALIBRATION.csv")
+        calibrated = "--calibration CALIBRATION.csv "
+    config, gate = card.config, card.config["gate"]
+    lines += [
+        f"cxredge build {source} --target {config['target']} --precision {config['precision']} "
+        f"{calibrated}--evaluate MANIFEST --split {config['split']} "
+        f"--max-accuracy-drop {gate['max_accuracy_drop']:g} "
+        f"--min-agreement {gate['min_agreement']:g} --specificity {config['specificity']:g} "
+        "--out BUNDLE",
+        "cxredge verify BUNDLE",
+        "cxredge evaluate BUNDLE MANIFEST --split test",
+        "cxredge bench BUNDLE --images FOLDER",
+    ]
+    note = (
+        "Settings that are not named here are on the run's own card. The same inputs are those "
+        "whose hashes stand above."
+    )
+    return Commands("Make it again", tuple(lines), note)

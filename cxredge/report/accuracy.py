@@ -1,0 +1,213 @@
+"""How right a bundle is: confusion, ROC, reliability, each class, and decisions that flipped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from cxredge import plots
+from cxredge.report import numbers
+from cxredge.report.page import Block, Facts, Figure, Missing, Section, Table
+from cxredge.report.sources import Result, Source
+
+_MOST_FLIPPED = 100
+_UNIT = (0.0, 1.0)
+
+
+def accuracy_section(source: Source) -> Section:
+    """Show the evaluation of the precision that serves, and list the others."""
+    result = source.evaluation
+    title = "Accuracy"
+    if result is None:
+        missing = Missing("Accuracy", f"cxredge evaluate {source.name} MANIFEST --split test")
+        return Section(title, (missing, *_all_evaluations(source)))
+    blocks: list[Block] = [
+        _overall(result),
+        _confusion(result),
+        _roc(result),
+        _reliability(result),
+        _by_class(result),
+        *_all_evaluations(source),
+    ]
+    return Section(title, tuple(blocks))
+
+
+def flipped_table(result: Result) -> Table:
+    """List the images on which the engine decides otherwise than FP32, by file name alone."""
+    flipped = result["flipped"]
+    rows = tuple(
+        (
+            file_name(row["path"]),
+            row["label"],
+            f"{row['fp32']} {numbers.share(row['probability_fp32'])}",
+            f"{row['now']} {numbers.share(row['probability_now'])}",
+            _meaning(row),
+        )
+        for row in flipped[:_MOST_FLIPPED]
+    )
+    left_out = len(flipped) - len(rows)
+    note = "Folders are left out: they can name people."
+    if left_out > 0:
+        note += f" {left_out} more are in the result file."
+    return Table(
+        f"Decisions that differ from FP32: {len(flipped)} of {result['images']}",
+        ("file", "true class", "FP32", result["precision"].upper(), "effect"),
+        rows,
+        note,
+    )
+
+
+def file_name(path: str) -> str:
+    """Return the last part of a path of either system."""
+    return PureWindowsPath(PurePosixPath(path).name).name
+
+
+def _meaning(row: Mapping[str, Any]) -> str:
+    if row["now"] == row["label"]:
+        return "now right"
+    return "now wrong" if row["fp32"] == row["label"] else "wrong in both"
+
+
+def _overall(result: Result) -> Facts:
+    return Facts(
+        "",
+        (
+            (
+                "Images",
+                f"{numbers.count(result['images'])} of {numbers.count(result['patients'])} "
+                f"patients, split '{result['split']}'",
+            ),
+            ("Accuracy", numbers.share(result["accuracy"], result["accuracy_ci95"])),
+            ("Macro F1", numbers.fraction(result["macro_f1"], result["macro_f1_ci95"])),
+            ("AUROC (mean of classes)", numbers.fraction(result["auroc"], result["auroc_ci95"])),
+            (
+                "Calibration error",
+                numbers.fraction(result["calibration_error"], result["calibration_error_ci95"]),
+            ),
+            (
+                "Intervals",
+                "95%; Wilson for shares of images, bootstrap over patients for the others",
+            ),
+        ),
+    )
+
+
+def _confusion(result: Result) -> Figure:
+    names, counts = result["classes"], result["confusion"]
+    return Figure(
+        "Confusion matrix",
+        plots.heat_table("Confusion matrix", names, counts),
+        "Images by true class (rows) and predicted class (columns); percentages are of the row.",
+        Table(
+            "Confusion matrix (rows: true class; columns: predicted class)",
+            ("true class", *names),
+            tuple((name, *map(str, row)) for name, row in zip(names, counts, strict=True)),
+        ),
+    )
+
+
+def _roc(result: Result) -> Figure:
+    by_class = result["by_class"]
+    lines = [
+        plots.Line(
+            f"{name} {numbers.fraction(by_class[name]['auroc'])}",
+            curve["false_positive_rate"],
+            curve["true_positive_rate"],
+            _operating_point(by_class[name]),
+        )
+        for name, curve in result["roc"].items()
+    ]
+    return Figure(
+        "ROC curves",
+        plots.line_chart(
+            "ROC curves, each class against the others",
+            plots.Axis("1 \N{MINUS SIGN} specificity", *_UNIT),
+            plots.Axis("sensitivity", *_UNIT),
+            lines,
+            diagonal=True,
+        ),
+        "Each class against the others, with its AUROC. Dots: the operating thresholds. Dashes: "
+        "chance.",
+    )
+
+
+def _operating_point(row: Mapping[str, Any]) -> tuple[plots.Dot, ...]:
+    if row["specificity"] is None or row["sensitivity"] is None:
+        return ()
+    return (plots.Dot(1 - row["specificity"], row["sensitivity"]),)
+
+
+def _reliability(result: Result) -> Figure:
+    bins, images = result["reliability"], result["images"]
+    x, y = [b["confidence"] for b in bins], [b["accuracy"] for b in bins]
+    # Area, not radius, is what the eye compares.
+    dots = [
+        plots.Dot(b["confidence"], b["accuracy"], 3 + 11 * (b["count"] / images) ** 0.5)
+        for b in bins
+    ]
+    return Figure(
+        "Reliability",
+        plots.line_chart(
+            "Reliability: how often the network is right when it is this sure",
+            plots.Axis("predicted probability", *_UNIT),
+            plots.Axis("accuracy", *_UNIT),
+            [plots.Line("bins of the top probability", x, y, dots)],
+            diagonal=True,
+        ),
+        "How often the top class is right, by how sure the network is. On the dashes a "
+        "probability can be taken at its word. Dots grow with the number of images.",
+        Table(
+            "Reliability",
+            ("probability", "images", "mean probability", "accuracy"),
+            tuple(
+                (
+                    f"{b['low']:.1f} to {b['high']:.1f}",
+                    str(b["count"]),
+                    numbers.share(b["confidence"]),
+                    numbers.share(b["accuracy"]),
+                )
+                for b in bins
+            ),
+        ),
+    )
+
+
+def _by_class(result: Result) -> Table:
+    return Table(
+        "Each class",
+        ("class", "images", "recall", "AUROC", "threshold", "sensitivity", "specificity"),
+        tuple(
+            (
+                name,
+                numbers.count(row["images"]),
+                numbers.share(row["recall"], row["recall_ci95"]),
+                numbers.fraction(row["auroc"], row["auroc_ci95"]),
+                numbers.fraction(row["threshold"]),
+                numbers.share(row["sensitivity"], row["sensitivity_ci95"]),
+                numbers.share(row["specificity"], row["specificity_ci95"]),
+            )
+            for name, row in result["by_class"].items()
+        ),
+        "In brackets: 95% intervals. Recall counts the most probable class; sensitivity and "
+        "specificity hold at the operating threshold, which was set on validation images.",
+    )
+
+
+def _all_evaluations(source: Source) -> tuple[Table, ...]:
+    if len(source.evaluations) < (1 if source.evaluation is None else 2):
+        return ()
+    rows = tuple(
+        (
+            r["precision"].upper(),
+            r["split"],
+            numbers.count(r["images"]),
+            numbers.share(r["accuracy"], r["accuracy_ci95"]),
+            numbers.fraction(r["macro_f1"], r["macro_f1_ci95"]),
+            numbers.fraction(r["auroc"], r["auroc_ci95"]),
+            r["manifest_sha256"][:12],
+        )
+        for r in source.evaluations
+    )
+    header = ("precision", "split", "images", "accuracy", "macro F1", "AUROC", "manifest")
+    return (Table("All evaluations of this bundle", header, rows),)

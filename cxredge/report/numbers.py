@@ -1,0 +1,94 @@
+"""How numbers are written in a report: the one place that rounds them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+MISSING = "not available"
+_TO = "\N{EN DASH}"
+
+Interval = Sequence[float | None] | None
+
+
+def share(value: float | None, ci95: Interval = None) -> str:
+    """Return a share in [0, 1] as a percentage, with its 95% interval."""
+    if value is None:
+        return MISSING
+    return f"{100 * value:.1f}%{bounds(ci95, 100, 1)}"
+
+
+def fraction(value: float | None, ci95: Interval = None) -> str:
+    """Return a number in [0, 1], such as an AUROC, with its 95% interval."""
+    if value is None:
+        return MISSING
+    return f"{value:.3f}{bounds(ci95, 1, 3)}"
+
+
+def points(value: float | None, ci95: Interval = None) -> str:
+    """Return a signed difference of shares in percentage points, with its 95% interval."""
+    if value is None:
+        return MISSING
+    text = f"{100 * value:+.1f} points"
+    if not is_interval(ci95):
+        return text
+    low, high = (f"{100 * (v or 0):+.1f}" for v in ci95 or ())
+    return f"{text} ({low} to {high})"
+
+
+def milliseconds(value: float | None, ci95: Interval = None) -> str:
+    """Return a duration with three significant digits, with its 95% interval."""
+    if value is None:
+        return MISSING
+    return f"{significant(value)} ms" + (
+        f" ({significant(ci95[0])}{_TO}{significant(ci95[1])})"
+        if ci95 is not None and is_interval(ci95)
+        else ""
+    )
+
+
+def megabytes(size: int | None) -> str:
+    """Return a size in bytes as megabytes of a million bytes."""
+    return MISSING if size is None else f"{size / 1e6:.1f} MB"
+
+
+def count(value: int | None) -> str:
+    """Return a whole number with its thousands set apart."""
+    return MISSING if value is None else f"{value:,}"
+
+
+def significant(value: float | None) -> str:
+    """Return a number with three significant digits, never in powers of ten."""
+    if value is None:
+        return MISSING
+    if value == 0:
+        return "0"
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(decimals, 4)}f}"
+
+
+def bounds(ci95: Interval, scale: float, decimals: int) -> str:
+    """Return an interval in brackets, or nothing when there is none."""
+    if ci95 is None or not is_interval(ci95):
+        return ""
+    low, high = (f"{scale * (v or 0):.{decimals}f}" for v in ci95)
+    return f" ({low}{_TO}{high})"
+
+
+def is_interval(ci95: Interval) -> bool:
+    """Tell whether both bounds are known."""
+    return ci95 is not None and len(ci95) == 2 and None not in ci95
+
+
+def plain(value: Any) -> str:
+    """Return any other fact as text: None is not available, lists are joined."""
+    if value is None or value == "":
+        return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return significant(value)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)

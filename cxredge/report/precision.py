@@ -1,0 +1,134 @@
+"""FP32 against INT8: what the smaller numbers cost and what they bring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cxredge.bundle import Bundle, model_name
+from cxredge.report import numbers
+from cxredge.report.accuracy import flipped_table
+from cxredge.report.latency import machine_facts
+from cxredge.report.page import Block, Facts, Missing, Section, Sentences, Table
+from cxredge.report.sources import Source
+from cxredge.vocabulary import Precision
+
+
+def precision_section(source: Source) -> Section:
+    """Compare the precisions of a bundle; without a bundle, show the flipped decisions alone."""
+    blocks: list[Block] = []
+    if source.bundle is not None:
+        blocks += _of_bundle(source.bundle)
+    result = source.evaluation
+    if result is None:
+        command = f"cxredge evaluate {source.name} MANIFEST --split test"
+        blocks.append(Missing("Decisions that differ from FP32", command))
+    elif result["precision"] == Precision.FP32.value:
+        blocks.append(Sentences("", ("FP32 itself serves, so no decision differs from it.",)))
+    elif result["flipped"]:
+        blocks.append(flipped_table(result))
+    else:
+        line = f"All {numbers.count(result['images'])} decisions are those of FP32."
+        blocks.append(Sentences("", (line,)))
+    return Section("FP32 against INT8", tuple(blocks))
+
+
+def _of_bundle(bundle: Bundle) -> list[Block]:
+    blocks: list[Block] = [_candidates(bundle), _gate(bundle)]
+    quantization = bundle.card.facts.get("quantization")
+    if quantization:
+        blocks += [_quantization(quantization), _steps(quantization)]
+    if bundle.passport is None:
+        blocks.append(Missing("Latency of each precision", f"cxredge build {bundle.path.name}"))
+    else:
+        blocks.append(
+            machine_facts("Machine that the choice was made on", bundle.passport["machine"])
+        )
+    return blocks
+
+
+def _candidates(bundle: Bundle) -> Table:
+    timings = bundle.passport["latency_ms"] if bundle.passport else {}
+    rows = []
+    for precision in bundle.precisions:
+        gate = bundle.card.facts["gate"][precision.value]
+        latency: Mapping[str, Any] = timings.get(precision.value, {})
+        serves = " (serves)" if precision is bundle.precision else ""
+        rows.append(
+            (
+                precision.value.upper() + serves,
+                numbers.share(gate["accuracy"]),
+                _against_fp32(precision, gate),
+                numbers.share(gate["agreement"], gate["agreement_ci95"]),
+                numbers.megabytes((bundle.path / model_name(precision)).stat().st_size),
+                numbers.milliseconds(latency.get("p50"), latency.get("p50_ci95")),
+                numbers.milliseconds(latency.get("p90"), latency.get("p90_ci95")),
+                "passed" if gate["passed"] else "refused",
+            )
+        )
+    split, images = bundle.card.config["split"], bundle.card.facts["gate"]["fp32"]["images"]
+    return Table(
+        "Precisions in this bundle",
+        (
+            "precision",
+            "accuracy",
+            "against FP32",
+            "agreement with FP32",
+            "size",
+            "p50",
+            "p90",
+            "gate",
+        ),
+        tuple(rows),
+        f"Compared at build on {numbers.count(images)} images of split '{split}'. Latency: one "
+        "image, the network alone, taken in turn on one machine. In brackets: 95% intervals.",
+    )
+
+
+def _against_fp32(precision: Precision, gate: Mapping[str, Any]) -> str:
+    if precision is Precision.FP32:
+        return "is FP32"
+    difference = gate["accuracy"] - gate["accuracy_fp32"]
+    return numbers.points(difference, gate["accuracy_difference_ci95"])
+
+
+def _gate(bundle: Bundle) -> Facts:
+    gates = bundle.card.facts["gate"]
+    return Facts(
+        "Gate",
+        tuple(
+            (p.value.upper(), "; ".join(gates[p.value]["reasons"]))
+            for p in bundle.precisions
+            if p is not Precision.FP32
+        )
+        or (("FP32", "nothing to compare: the bundle holds FP32 alone"),),
+    )
+
+
+def _quantization(quantization: Mapping[str, Any]) -> Facts:
+    ratio = quantization["size_bytes_fp32"] / quantization["size_bytes"]
+    return Facts(
+        "Quantization",
+        (
+            ("Dialect", numbers.plain(quantization["dialect"])),
+            ("Calibration images", numbers.plain(quantization["calibration_images"])),
+            ("Smaller than FP32", f"{ratio:.1f} times"),
+        ),
+    )
+
+
+def _steps(quantization: Mapping[str, Any]) -> Table:
+    return Table(
+        "What each step of the quantization bought",
+        ("after", "agreement with FP32", "accuracy", "logit error"),
+        tuple(
+            (
+                step["step"],
+                numbers.share(step["agreement"]),
+                numbers.share(step["accuracy"]),
+                numbers.fraction(step["logit_error"]),
+            )
+            for step in quantization["steps"]
+        ),
+        "Logit error: root mean square difference from FP32's logits over that of FP32's own.",
+    )

@@ -1,0 +1,70 @@
+"""The view model as HTML, Markdown or JSON; escaping happens here and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from cxredge.plots import NAMESPACE
+from cxredge.report.page import Report
+
+SCHEMA = "cxredge.report/1"
+_PICTURES = ("svg", "png")
+_MARKDOWN = re.compile(r"([\\`*\[\]<>|#~!]|(?<!\w)_|_(?!\w))")
+
+
+def to_html(report: Report) -> str:
+    """Return one page that fetches nothing and runs no script."""
+    return _environment(autoescape=True).get_template("report.html").render(report=report)
+
+
+def to_markdown(report: Report) -> str:
+    """Return the same facts as tables, without pictures."""
+    text = _environment(autoescape=False).get_template("report.md").render(report=report)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def to_json(report: Report) -> str:
+    """Return the view model as JSON, without pictures."""
+    value = {"schema": SCHEMA, **_value(report)}
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def markdown_text(text: str) -> str:
+    """Return a text on one line in which nothing is Markdown or HTML."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.replace("&", "&amp;").split()))
+
+
+def _inline_picture(svg: str) -> Markup:
+    """Mark a picture of :mod:`cxredge.plots`, which escapes its texts, as markup."""
+    return Markup(svg.replace(f' xmlns="{NAMESPACE}"', "", 1))  # noqa: S704 - see above
+
+
+def _environment(autoescape: bool) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cxredge.report"),
+        autoescape=autoescape,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"picture": _inline_picture, "md": markdown_text}
+    return environment
+
+
+def _value(item: Any) -> Any:
+    if is_dataclass(item):
+        kind = {"kind": item.kind} if hasattr(item, "kind") else {}
+        named = {f.name: getattr(item, f.name) for f in fields(item) if f.name not in _PICTURES}
+        return {**kind, **{name: _value(value) for name, value in named.items()}}
+    if isinstance(item, Mapping):
+        return {key: _value(value) for key, value in item.items()}
+    if isinstance(item, (list, tuple)):
+        return [_value(value) for value in item]
+    return item

@@ -1,0 +1,111 @@
+"""From paths to a report file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxredge import __version__
+from cxredge.artifacts import read_json, write_text
+from cxredge.errors import ArtifactError, CxredgeError
+from cxredge.onnx_graph import NOTICE
+from cxredge.report.chapter import write_chapter
+from cxredge.report.page import Report
+from cxredge.report.render import SCHEMA, to_html, to_json, to_markdown
+from cxredge.report.side_by_side import side_by_side
+from cxredge.report.sources import Source, read_sources
+
+FORMATS: dict[str, Callable[[Report], str]] = {
+    ".html": to_html,
+    ".md": to_markdown,
+    ".json": to_json,
+}
+
+
+@dataclass(frozen=True)
+class Written:
+    """What went into a report.
+
+    Attributes:
+        bundles: Number of bundles.
+        results: Number of results.
+        notes: What was left out and why.
+        warnings: What the report warns of, of all bundles.
+    """
+
+    bundles: int
+    results: int
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def write_report(paths: Sequence[Path], out: Path, xrays: bool = True) -> Written:
+    """Write a report of bundles and results, whole or not at all.
+
+    Args:
+        paths: Bundle folders and result files, at least one.
+        out: The file; its extension decides the format.
+        xrays: Whether the goldens' pictures are in it.
+
+    Raises:
+        CxredgeError: ``out`` has an unknown extension or would replace a measurement.
+        ArtifactError: A path is neither a bundle nor a whole result.
+    """
+    render = _renderer(out)
+    sources, notes = read_sources(paths)
+    try:
+        report = make_report(sources, notes, xrays)
+    except (KeyError, TypeError, IndexError) as error:
+        raise ArtifactError(
+            f"A result or card lacks what a report needs ({type(error).__name__}: {error}).",
+            "Measure again with this version: cxredge evaluate, cxredge bench.",
+        ) from error
+    # A file name may hold bytes that are not UTF-8; they must not stop the report.
+    write_text(out, render(report).encode("utf-8", "replace").decode("utf-8"))
+    return Written(
+        bundles=sum(source.bundle is not None for source in sources),
+        results=sum(len(source.evaluations) + len(source.benches) for source in sources),
+        notes=report.notes,
+        warnings=tuple(
+            dict.fromkeys(warning for chapter in report.chapters for warning in chapter.warnings)
+        ),
+    )
+
+
+def make_report(sources: Sequence[Source], notes: Sequence[str], xrays: bool = True) -> Report:
+    """Return the view model that every format renders."""
+    chapters = tuple(write_chapter(source, xrays) for source in sources)
+    title = chapters[0].title if len(chapters) == 1 else f"{len(chapters)} bundles side by side"
+    return Report(
+        title=title,
+        notice=NOTICE,
+        notes=tuple(notes),
+        comparison=side_by_side(sources, chapters),
+        chapters=chapters,
+        version=__version__,
+    )
+
+
+def _renderer(out: Path) -> Callable[[Report], str]:
+    suffix = out.suffix.lower()
+    if suffix not in FORMATS:
+        raise CxredgeError(
+            f"A report is written as {', '.join(FORMATS)}; got '{out.name}'.",
+            "Use --out report.html",
+        )
+    if out.is_dir():
+        raise CxredgeError(f"{out} is a folder.", "Use --out report.html")
+    if suffix == ".json" and out.exists() and not _is_report(out):
+        raise CxredgeError(
+            f"{out} exists and is no report; it is not replaced.", "Choose another --out."
+        )
+    return FORMATS[suffix]
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        value = read_json(path)
+    except ArtifactError:
+        return False
+    return isinstance(value, dict) and value.get("schema") == SCHEMA

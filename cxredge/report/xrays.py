@@ -1,0 +1,57 @@
+"""A few X-rays with what the bundle says of them."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+from cxredge.bundle import read_golden
+from cxredge.data.images import GreyImage
+from cxredge.metrics import softmax
+from cxredge.report import numbers
+from cxredge.report.page import Gallery, Missing, Section, Xray
+from cxredge.report.sources import Source
+
+_MOST = 12
+
+
+def xray_section(source: Source, pictures: bool) -> Section:
+    """Show the golden images with the prediction of the precision that serves.
+
+    Args:
+        source: Whose goldens.
+        pictures: Whether the X-rays themselves are shown; they come from the data set.
+    """
+    title = "X-rays and predictions"
+    if source.bundle is None:
+        return Section(title, (Missing("X-rays", "cxredge report BUNDLE --out report.html"),))
+    golden = read_golden(source.bundle)
+    classes = source.bundle.card.classifier.classes
+    probabilities = softmax(golden.logits[source.bundle.precision])
+    xrays = tuple(
+        Xray(
+            png=_png(pixels) if pictures else "",
+            truth=classes[int(label)],
+            predicted=classes[int(row.argmax())],
+            probability=numbers.share(float(row.max())),
+            wrong=int(row.argmax()) != int(label),
+        )
+        for pixels, label, row in zip(
+            golden.pixels[:_MOST], golden.labels, probabilities, strict=False
+        )
+    )
+    note = (
+        "The bundle's golden images, as the network sees them: taken from each class in turn, in "
+        "the order of the manifest, whatever the prediction. They are too few to tell how often "
+        "it is right."
+    )
+    return Section(title, (Gallery("", xrays, note),))
+
+
+def _png(pixels: GreyImage) -> str:
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(stream, format="PNG", optimize=True)
+    return base64.b64encode(stream.getvalue()).decode("ascii")
