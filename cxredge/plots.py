@@ -164,8 +164,8 @@ def stacked_bar(title: str, shares: Sequence[tuple[str, float]]) -> str:
             )
         left += part
     names = [f"{name} {value / total:.1%}" for name, value in shares]
-    legend, height = _legend(names, left=_RIGHT, top=56)
-    return _svg(title, parts + legend, height=52 + height)
+    legend, height = _legend(names, left=_RIGHT, top=60)
+    return _svg(title, parts + legend, height=46 + height)
 
 
 def heat_table(title: str, names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
@@ -174,7 +174,7 @@ def heat_table(title: str, names: Sequence[str], counts: Sequence[Sequence[int]]
     longest = max(len(name) for name in shown) * _CHARACTER
     cell = 62
     upright = longest > cell
-    left, top = 34 + longest, 34 + (longest if upright else 0)
+    left, top = 34 + longest, 42 + (longest if upright else 0)
     size = cell * len(names)
     middle = top + size / 2
     parts = [
@@ -236,7 +236,7 @@ def _frame(x_axis: Axis, y_axis: Axis) -> list[str]:
 
 
 def _legend(
-    names: Sequence[str], left: float = _LEFT, top: float = _HEIGHT + 4
+    names: Sequence[str], left: float = _LEFT, top: float = _HEIGHT + 12
 ) -> tuple[list[str], int]:
     """Return the legend and its height: two columns, or one when a name needs the room."""
     room = (_WIDTH - left) / 2 - 24
@@ -250,7 +250,7 @@ def _legend(
             f'<rect x="{x}" y="{y - 8}" width="14" height="4" fill="{colour}"/>'
             f'<text x="{x + 20}" y="{y - 2}">{escape(_short(name, 54))}</text>'
         )
-    return parts, 18 * math.ceil(len(names) / columns)
+    return parts, 10 + 18 * math.ceil(len(names) / columns)
 
 
 def _short(name: str, most: int = 24) -> str:

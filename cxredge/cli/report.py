@@ -44,7 +44,7 @@ def report(
         "notes": list(written.notes),
         "warnings": list(written.warnings),
     }
-    text = f"{written.bundles} bundles, {written.results} results.\nWrote {out}"
+    text = f"Bundles: {written.bundles}. Results: {written.results}.\nWrote {out}"
     if written.bundles > 1:
         return Outcome(data, text, "cxredge compare " + " ".join(str(path) for path in paths))
-    return Outcome(data, text, f"open {out} in a browser" if out.suffix == ".html" else "")
+    return Outcome(data, text, f"open {out}")

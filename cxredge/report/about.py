@@ -66,7 +66,11 @@ def training_section(source: Source) -> Section:
         "seed": "Seed",
         "input_size": "Input size",
     }
-    pairs = [(name, numbers.plain(training.get(key))) for key, name in known.items()]
+    words = {"weights": {"none": "random weights"}, "freeze": {"none": "nothing"}}
+    pairs = [
+        (name, words.get(key, {}).get(training.get(key), numbers.plain(training.get(key))))
+        for key, name in known.items()
+    ]
     pairs.append(("Weights trained", numbers.count(training.get("trainable"))))
     pairs.append(("Validation accuracy", numbers.share(training.get("validation_accuracy"))))
     return Section("Training", (Facts("", tuple(pairs)),))

@@ -14,16 +14,17 @@ def side_by_side(sources: Sequence[Source], chapters: Sequence[Chapter]) -> Tabl
     """Return the headlines of all bundles as a table; None for a single one."""
     if len(sources) < 2:
         return None
-    labels = tuple(headline.label for headline in chapters[0].headlines)
-    rows = tuple(
-        (
-            chapter.name,
-            chapter.title,
-            *(_cell(headline.text, headline.ci95) for headline in chapter.headlines),
-        )
-        for chapter in chapters
-    )
-    return Table("Side by side", ("bundle", "what", *labels), rows, " ".join(_caveats(sources)))
+    named = {
+        "network": [chapter.network for chapter in chapters],
+        "precision": [chapter.precision.upper() for chapter in chapters],
+        "target": [chapter.target for chapter in chapters],
+    }
+    for index, first in enumerate(chapters[0].headlines):
+        row = [chapter.headlines[index] for chapter in chapters]
+        named[first.label] = [_cell(headline.text, headline.ci95) for headline in row]
+    header = ("", *(chapter.name for chapter in chapters))
+    rows = tuple((label, *cells) for label, cells in named.items())
+    return Table("Side by side", header, rows, " ".join(_caveats(sources)))
 
 
 def _cell(text: str, ci95: tuple[float, float] | None) -> str:
@@ -48,6 +49,8 @@ def _caveats(sources: Sequence[Source]) -> list[str]:
         found.append("Benchmarks differ in scenario, source of images or threads.")
     if _differ([b["machine"] for b in benches]):
         found.append("Latencies are of different machines.")
+    if not all(b["verdict"]["comparable"] for b in benches):
+        found.append("Latencies were measured under doubtful conditions: see the warnings below.")
     return [*found, "Which differences exceed the noise: cxredge compare A B."]
 
 

@@ -56,13 +56,14 @@ def write_report(paths: Sequence[Path], out: Path, xrays: bool = True) -> Writte
     sources, notes = read_sources(paths)
     try:
         report = make_report(sources, notes, xrays)
-    except (KeyError, TypeError, IndexError) as error:
+        text = render(report)
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise ArtifactError(
             f"A result or card lacks what a report needs ({type(error).__name__}: {error}).",
             "Measure again with this version: cxredge evaluate, cxredge bench.",
         ) from error
     # A file name may hold bytes that are not UTF-8; they must not stop the report.
-    write_text(out, render(report).encode("utf-8", "replace").decode("utf-8"))
+    write_text(out, text.encode("utf-8", "replace").decode("utf-8"))
     return Written(
         bundles=sum(source.bundle is not None for source in sources),
         results=sum(len(source.evaluations) + len(source.benches) for source in sources),

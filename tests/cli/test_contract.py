@@ -1,0 +1,339 @@
+"""One test for each row of the table of commands that checks outside the project rely on."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxredge.data.manifest import COLUMNS
+
+
+def make_cohen(folder: Path, covid: int, sars: int) -> Path:
+    (folder / "images").mkdir(parents=True)
+    rows = [
+        *((f"c{n}", "COVID-19" if n % 9 else "COVID-19, ARDS", "PA") for n in range(covid)),
+        *((f"s{n}", "SARS", "AP Supine") for n in range(sars)),
+        ("l", "COVID-19", "L"),
+        ("gone", "COVID-19", "PA"),
+    ]
+    with (folder / "metadata.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["patientid", "finding", "view", "modality", "filename"])
+        for name, finding, view in rows:
+            writer.writerow([name, finding, view, "X-ray", f"{name}.png"])
+            if name not in ("l", "gone"):
+                noise_image(folder / "images" / f"{name}.png")
+    return folder
+
+
+def make_kermany(folder: Path, each: int) -> Path:
+    for kind in ("NORMAL", "PNEUMONIA"):
+        (folder / "train" / kind).mkdir(parents=True)
+    for n in range(each):
+        noise_image(folder / "train" / "NORMAL" / f"IM-{n:04d}-0001.jpeg")
+        noise_image(folder / "train" / "PNEUMONIA" / f"person{n}_bacteria_{n}.jpeg")
+        noise_image(folder / "train" / "PNEUMONIA" / f"person{n}_virus_{n}.jpeg")
+    return folder
+
+
+def noise_image(path: Path) -> None:
+    rng = np.random.default_rng(abs(hash(str(path))) % 2**32)
+    Image.fromarray(rng.integers(0, 255, (40, 40), dtype=np.uint8)).save(path)
+
+
+def test_data_prepare(tmp_path: Path, cxredge) -> None:
+    cohen = make_cohen(tmp_path / "cohen", 190, 16)
+    kermany = make_kermany(tmp_path / "kermany", 188)
+    ran = cxredge(
+        "data", "prepare", "--protocol", "cxr-b", "--cohen", cohen, "--kermany", kermany,
+        "--split", "patient", "--seed", 3, "--out", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    four = ("bacterial", "covid19", "normal", "viral")
+    assert ran.json["counts"] == {
+        "train": dict.fromkeys(four, 118),
+        "val": dict.fromkeys(four, 30),
+        "test": dict.fromkeys(four, 38),
+    }
+    assert ran.json["dropped"] == {"lateral": 1, "missing_file": 1}
+    assert ran.json["patients_in_two_splits"] == 0
+    with open(ran.json["manifest"], newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert tuple(rows[0]) == COLUMNS
+    assert len(rows) == 4 * 186
+
+
+def test_data_folder(phantoms: Path, tmp_path: Path, cxredge) -> None:
+    ran = cxredge(
+        "data", "folder", phantoms / "images", "--patient", "^(.+)-[0-9]+$", "--out", tmp_path,
+        "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert sum(sum(c.values()) for c in ran.json["counts"].values()) == ran.json["images"]
+    assert ran.json["patients_in_two_splits"] == 0
+
+
+def test_data_phantoms(tmp_path: Path, cxredge) -> None:
+    ran = cxredge("data", "phantoms", "--patients", 3, "--size", 48, "--out", tmp_path / "p", "--json")
+    assert ran.code == 0, ran.err
+    assert Path(ran.json["manifest"]).is_file()
+    assert set(ran.json["counts"]["train"]) == {"bacterial", "covid19", "normal", "viral"}
+
+
+def test_data_audit(phantoms: Path, cxredge) -> None:
+    ran = cxredge("data", "audit", phantoms / "manifest.csv", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["patients_in_two_splits"] == 0
+    assert {"counts", "views", "sources", "source_association", "warnings"} <= set(ran.json)
+
+
+def test_models(cxredge) -> None:
+    ran = cxredge("models", "--json")
+    networks = {row["name"]: row for row in ran.json}
+    first = networks["mobilenet_v1"]
+    assert first["paper_name"] == "MobileNet"
+    assert first["input_size"] == 224
+    assert first["parameters"] == 3_228_864
+    assert first["features"] == 1024
+    assert first["paper_freeze"]["trainable"] == 1_593_856
+    assert first["paper_freeze"]["percent"] == pytest.approx(49.4)
+    assert networks["mobilenet_v2"]["parameters"] == 2_257_984
+
+
+@pytest.mark.train
+def test_train(run_folder: Path, phantoms: Path, cxredge) -> None:
+    ran = cxredge(
+        "train", phantoms / "manifest.csv", "--model", "mobilenet_v1", "--weights", "none",
+        "--freeze", "none", "--input-size", 64, "--epochs", 2, "--batch-size", 16,
+        "--learning-rate", 0.003, "--out", run_folder, "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert "up to date" in ran.err
+    found = ran.json
+    assert found["run"] == str(run_folder)
+    assert found["epochs"] == 2
+    assert found["seconds_per_epoch"] > 0
+    assert 0 <= found["validation"]["accuracy"] <= 1
+    test = found["test"]
+    assert test["ci95"][0] <= test["accuracy"] <= test["ci95"][1]
+    assert 0 <= test["macro_f1"] <= 1
+    assert np.sum(test["confusion"]) == found["images"]["test"]
+    for name in ("model.safetensors", "card.json", "history.csv", "curves.svg"):
+        assert (run_folder / name).stat().st_size > 0
+    assert len((run_folder / "history.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.train
+def test_export(run_folder: Path, tmp_path: Path, cxredge) -> None:
+    ran = cxredge("export", run_folder, "--out", tmp_path / "model", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["model"] == str(tmp_path / "model")
+    assert ran.json["parity_max_abs"] <= 1e-4
+    assert (tmp_path / "model" / "model.onnx").is_file()
+    assert (tmp_path / "model" / "card.json").is_file()
+
+
+def test_calibrate(phantoms: Path, tmp_path: Path, cxredge) -> None:
+    out = tmp_path / "calibration.csv"
+    ran = cxredge("calibrate", phantoms / "manifest.csv", "--count", 20, "--out", out, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["manifest"] == str(out)
+    assert ran.json["images"] == 20
+    assert ran.json["classes"] == {"bacterial": 5, "covid19": 5, "normal": 5, "viral": 5}
+
+
+@pytest.mark.parametrize("dialect", ["cpu", "tensorrt"])
+def test_quantize(
+    dialect: str, model: Path, calibration: Path, phantoms: Path, tmp_path: Path, cxredge
+) -> None:
+    ran = cxredge(
+        "quantize", model, "--calibration", calibration, "--dialect", dialect,
+        "--evaluate", phantoms / "manifest.csv", "--out", tmp_path / "int8", "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    found = ran.json
+    assert found["model"] == str(tmp_path / "int8")
+    assert 0.8 <= found["agreement"] <= 1
+    assert {"accuracy_fp32", "accuracy_int8", "seconds", "peak_rss_mb"} <= set(found)
+    assert [step["step"] for step in found["steps"]] == ["min-max ranges", "bias correction"]
+    assert found["peak_rss_mb"] > 10
+
+
+def test_targets(cxredge) -> None:
+    targets = {row["name"]: row for row in cxredge("targets", "--json").json}
+    assert targets["cpu-x86"]["backend"] == "onnxruntime"
+    assert targets["cpu-x86"]["dialect"] == "cpu"
+    assert set(targets["cpu-arm"]["precisions"]) == {"fp32", "int8"}
+
+
+def test_doctor(cxredge) -> None:
+    ran = cxredge("doctor", "--json")
+    assert ran.code == 0
+    assert ran.json["ok"] is True
+    assert ran.json["machine"]["cores"] >= 1
+
+
+def test_build(model: Path, calibration: Path, tmp_path: Path, cxredge) -> None:
+    out = tmp_path / "bundle"
+    ran = cxredge(
+        "build", model, "--target", "here", "--precision", "auto", "--calibration", calibration,
+        "--out", out, "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    found = ran.json
+    assert found["bundle"] == str(out)
+    assert found["target"] in ("cpu-x86", "cpu-arm")
+    assert found["backend"] == "onnxruntime"
+    assert Path(found["engine"]).is_file()
+    assert found["gate"]["passed"] is True
+    assert [c["precision"] for c in found["candidates"]] == ["fp32", "int8"]
+    assert all(c["latency_ms"]["p50"] > 0 for c in found["candidates"])
+    passing = [c for c in found["candidates"] if c["passed"]]
+    fastest = min(passing, key=lambda c: c["latency_ms"]["p50"])
+    assert found["precision"] == fastest["precision"]
+    names = {path.name for path in out.iterdir()}
+    assert {"card.json", "golden.npz", "calibration.csv", "passport.json"} <= names
+    assert {"model-fp32.onnx", "model-int8.onnx"} <= names
+
+
+def test_build_of_a_bundle_finishes_it_here(bundle: Path, cxredge) -> None:
+    (bundle / "passport.json").unlink()
+    ran = cxredge("build", bundle, "--precision", "fp32", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["precision"] == "fp32"
+    assert json.loads((bundle / "passport.json").read_text())["engine"] == "model-fp32.onnx"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_predict(suffix: str, bundle: Path, phantoms: Path, tmp_path: Path, cxredge) -> None:
+    out = tmp_path / f"predictions{suffix}"
+    ran = cxredge("predict", bundle, phantoms / "images", "--out", out, "--json")
+    assert ran.code == 0, ran.err
+    found = ran.json
+    assert found["images"] == found["ok"] > 0
+    assert found["failed"] == 0
+    assert found["images_per_second"] > 0
+    assert {"decode", "infer", "write"} <= set(found["stages"])
+    assert out.is_file()
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_predictions_csv_columns(bundle: Path, phantoms: Path, tmp_path: Path, cxredge) -> None:
+    out = tmp_path / "predictions.csv"
+    assert cxredge("predict", bundle, phantoms / "images", "--out", out).code == 0
+    with out.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    classes = ["bacterial", "covid19", "normal", "viral"]
+    assert list(rows[0]) == [
+        "path", "status", "label", "probability", *(f"p_{c}" for c in classes), "error",
+    ]  # fmt: skip
+    assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
+    for row in rows:
+        shares = [float(row[f"p_{c}"]) for c in classes]
+        assert sum(shares) == pytest.approx(1, abs=1e-4)
+        assert row["label"] == classes[int(np.argmax(shares))]
+        assert float(row["probability"]) == pytest.approx(max(shares), abs=1e-6)
+
+
+def test_evaluate(bundle: Path, phantoms: Path, cxredge) -> None:
+    ran = cxredge("evaluate", bundle, phantoms / "manifest.csv", "--split", "test", "--json")
+    assert ran.code == 0, ran.err
+    found = ran.json
+    for name in ("accuracy", "macro_f1", "auroc", "calibration_error"):
+        low, high = found[f"{name}_ci95"]
+        assert 0 <= low <= found[name] <= high <= 1 or name == "calibration_error"
+    assert set(found["sensitivity"]) == {"bacterial", "covid19", "normal", "viral"}
+    assert np.sum(found["confusion"]) == found["images"]
+    assert isinstance(found["flipped"], list)
+    assert Path(found["result"]).is_file()
+
+
+@pytest.mark.parametrize("scenario", ["single-stream", "multi-stream", "offline"])
+def test_bench(scenario: str, bundle: Path, phantoms: Path, cxredge) -> None:
+    ran = cxredge(
+        "bench", bundle, "--scenario", scenario, "--images", phantoms / "images",
+        "--seconds", 0, "--queries", 20, "--warm-up", 2, "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    found = ran.json
+    latency = found["latency_ms"]
+    assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"]
+    assert found["throughput"] > 0
+    assert {"decode", "compute", "post"} <= set(found["stages_ms"])
+    assert found["verdict"]["comparable"] is False
+    assert any("20 queries" in reason for reason in found["verdict"]["reasons"])
+
+
+def test_verify(bundle: Path, cxredge) -> None:
+    ran = cxredge("verify", bundle, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["passed"] is True
+    assert [r["precision"] for r in ran.json["replays"]] == ["fp32", "int8"]
+
+
+def test_inspect(
+    bundle: Path, model: Path, phantoms: Path, calibration: Path, tmp_path: Path, cxredge
+) -> None:
+    predictions = tmp_path / "predictions.csv"
+    cxredge("predict", bundle, phantoms / "images", "--out", predictions)
+    cxredge("evaluate", bundle, phantoms / "manifest.csv")
+    result = next((bundle / "results").iterdir())
+    kinds = {
+        bundle: "bundle",
+        bundle / "card.json": "bundle",
+        model: "model",
+        model / "model.onnx": "onnx",
+        phantoms / "manifest.csv": "manifest",
+        calibration: "manifest",
+        predictions: "predictions",
+        result: "evaluation",
+    }
+    for path, kind in kinds.items():
+        ran = cxredge("inspect", path, "--json")
+        assert ran.code == 0, ran.err
+        assert ran.json["kind"] == kind
+        assert cxredge("inspect", path).out.startswith("kind: " + kind)
+
+
+@pytest.mark.parametrize("suffix", [".html", ".md", ".json"])
+def test_report(suffix: str, bundle: Path, phantoms: Path, tmp_path: Path, cxredge) -> None:
+    cxredge("evaluate", bundle, phantoms / "manifest.csv")
+    cxredge("bench", bundle, "--seconds", 0, "--queries", 5)
+    out = tmp_path / f"report{suffix}"
+    ran = cxredge("report", bundle, "--out", out, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["report"] == str(out)
+    assert "Research use only" in out.read_text()
+
+
+def test_compare(bundle: Path, phantoms: Path, tmp_path: Path, cxredge) -> None:
+    result = tmp_path / "a.json"
+    cxredge("evaluate", bundle, phantoms / "manifest.csv", "--out", result)
+    ran = cxredge("compare", result, result, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["regressions"] == 0
+    assert {row["metric"] for row in ran.json["rows"]} >= {"accuracy", "auroc"}
+    worse = json.loads(result.read_text())
+    worse["accuracy"], worse["accuracy_ci95"] = 0.01, [0.0, 0.02]
+    (tmp_path / "b.json").write_text(json.dumps(worse))
+    refused = cxredge("compare", result, tmp_path / "b.json", "--json")
+    assert refused.code == 3
+    assert refused.json["regressions"] == 1
+
+
+@pytest.mark.train
+@pytest.mark.slow
+def test_demo(tmp_path: Path, cxredge) -> None:
+    pytest.importorskip("torch", reason="needs the train extra")
+    ran = cxredge("demo", "--out", tmp_path / "demo", "--json")
+    assert ran.code == 0, ran.err
+    found = ran.json
+    assert Path(found["report"]).is_file()
+    assert Path(found["bundle"]).is_dir()
+    assert found["accuracy_fp32"] > 0.6
+    assert abs(found["accuracy_fp32"] - found["accuracy_int8"]) < 0.1

@@ -1,0 +1,211 @@
+"""What the tests share: generated images, a small network made without torch, a way to run commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
+
+from cxredge import onnx_graph
+from cxredge.artifacts import Card, Classifier, Kind, atomic_folder, sha256_of_file, write_card
+from cxredge.backends import open_session
+from cxredge.data.images import PREPROCESSING
+from cxredge.data.manifest import Manifest, load_pixels, read_manifest, write_manifest
+from cxredge.vocabulary import Split
+
+SIZE = 64
+PATIENTS = 14
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture(scope="session")
+def cxredge() -> Run:
+    """Run a command in this process."""
+    from cxredge.cli import app
+
+    runner = CliRunner()
+
+    def run(*arguments: object) -> Ran:
+        result = runner.invoke(app, [str(a) for a in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Ran(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory, cxredge: Run) -> Path:
+    """A folder with ``images/CLASS/`` and ``manifest.csv``, four classes."""
+    out = tmp_path_factory.mktemp("phantoms")
+    ran = cxredge("data", "phantoms", "--patients", PATIENTS, "--size", SIZE, "--out", out, "--json")
+    assert ran.code == 0, ran.err
+    return out
+
+
+@pytest.fixture(scope="session")
+def manifest(phantoms: Path) -> Manifest:
+    return read_manifest(phantoms / "manifest.csv")
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory, manifest: Manifest) -> Path:
+    """An FP32 model folder: random convolutions, a head fitted by least squares, no torch."""
+    out = tmp_path_factory.mktemp("model") / "fp32"
+    write_model(out, manifest, np.random.default_rng(0))
+    return out
+
+
+@pytest.fixture(scope="session")
+def calibration(tmp_path_factory: pytest.TempPathFactory, phantoms: Path, cxredge: Run) -> Path:
+    out = tmp_path_factory.mktemp("calibration") / "calibration.csv"
+    ran = cxredge("calibrate", phantoms / "manifest.csv", "--count", 24, "--out", out)
+    assert ran.code == 0, ran.err
+    return out
+
+
+@pytest.fixture(scope="session")
+def built(
+    tmp_path_factory: pytest.TempPathFactory, model: Path, calibration: Path, cxredge: Run
+) -> Path:
+    """A bundle for this machine with both precisions. Shared: copy it before changing it."""
+    out = tmp_path_factory.mktemp("built") / "bundle"
+    ran = cxredge(
+        "build", model, "--calibration", calibration, "--out", out,
+        "--min-agreement", 0.5, "--max-accuracy-drop", 0.5,
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    return out
+
+
+@pytest.fixture
+def bundle(built: Path, tmp_path: Path) -> Path:
+    """A bundle of the test's own."""
+    import shutil
+
+    return Path(shutil.copytree(built, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def run_folder(
+    tmp_path_factory: pytest.TempPathFactory, phantoms: Path, cxredge: Run
+) -> Iterator[Path]:
+    """A real training run of MobileNet V1, small and short."""
+    pytest.importorskip("torch", reason="needs the train extra")
+    out = tmp_path_factory.mktemp("run") / "run"
+    ran = cxredge(
+        "train", phantoms / "manifest.csv", "--model", "mobilenet_v1", "--weights", "none",
+        "--freeze", "none", "--input-size", SIZE, "--epochs", 2, "--batch-size", 16,
+        "--learning-rate", 0.003, "--out", out, "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    yield out
+
+
+def write_model(out: Path, manifest: Manifest, rng: np.random.Generator) -> None:
+    """Write a MODEL artifact of a small residual network whose head really tells classes apart."""
+    graph = _network(rng, len(manifest.classes))
+    entries = manifest.of(Split.TRAIN)
+    pixels = load_pixels(entries, SIZE)
+    labels = np.array([manifest.classes.index(entry.label) for entry in entries])
+    _fit_head(graph, pixels, labels, out.parent / "features.onnx")
+    classifier = Classifier("tiny", manifest.classes, SIZE, 0.5, 0.5, PREPROCESSING)
+    onnx_graph.describe(graph, classifier, "fp32")
+    with atomic_folder(out) as folder:
+        onnx.save(graph, folder / "model.onnx")
+        write_manifest(folder / "manifest.csv", manifest.entries)
+        parents = {"manifest": sha256_of_file(folder / "manifest.csv")}
+        write_card(folder, Card(Kind.MODEL, classifier, parents, {"precision": "fp32"}))
+
+
+def _network(rng: np.random.Generator, classes: int, channels: int = 24) -> onnx.ModelProto:
+    weights = {
+        "scale": np.array(1 / 127.5, np.float32),
+        "offset": np.array(-1, np.float32),
+        "w1": rng.normal(0, 0.5, (channels, 1, 5, 5)),
+        "b1": rng.normal(0, 0.2, channels),
+        "w2": rng.normal(0, 0.3, (channels, 1, 3, 3)),
+        "b2": rng.normal(0, 0.2, channels),
+        "w3": rng.normal(0, 0.2, (channels, channels, 1, 1)),
+        "b3": rng.normal(0, 0.2, channels),
+        "head": np.zeros((channels, classes)),
+        "head_bias": np.zeros(classes),
+        "low": np.array(0, np.float32),
+        "high": np.array(6, np.float32),
+    }
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], "cast", to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["float", "scale"], ["scaled"], "scale_pixels"),
+        helper.make_node("Add", ["scaled", "offset"], ["normal"], "shift_pixels"),
+        helper.make_node(
+            "Conv", ["normal", "w1", "b1"], ["c1"], "conv1", strides=[2, 2], pads=[2, 2, 2, 2]
+        ),
+        helper.make_node("Clip", ["c1", "low", "high"], ["r1"], "clip1"),
+        helper.make_node(
+            "Conv", ["r1", "w2", "b2"], ["c2"], "depthwise", group=channels, pads=[1, 1, 1, 1]
+        ),
+        helper.make_node("Clip", ["c2", "low", "high"], ["r2"], "clip2"),
+        helper.make_node("Conv", ["r2", "w3", "b3"], ["c3"], "pointwise"),
+        helper.make_node("Add", ["c3", "r1"], ["sum"], "residual"),
+        helper.make_node("Relu", ["sum"], ["r3"], "relu3"),
+        helper.make_node("GlobalAveragePool", ["r3"], ["pooled"], "pool"),
+        helper.make_node("Flatten", ["pooled"], ["features"], "flatten"),
+        helper.make_node("Gemm", ["features", "head", "head_bias"], ["logits"], "gemm"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", 1, SIZE, SIZE])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])],
+        [numpy_helper.from_array(np.asarray(v, np.float32), n) for n, v in weights.items()],
+    )
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="test"
+    )
+
+
+def _fit_head(
+    graph: onnx.ModelProto, pixels: np.ndarray, labels: np.ndarray, scratch: Path
+) -> None:
+    """Solve the head so that logits are near 4 for the true class and 0 for the others."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(graph)
+    del probe.graph.node[-1:]
+    probe.graph.node[-1].output[0] = "logits"
+    width = next(i for i in graph.graph.initializer if i.name == "head").dims[0]
+    probe.graph.output[0].type.tensor_type.shape.dim[1].dim_value = width
+    onnx.save(probe, scratch)
+    with open_session(scratch) as session:
+        features = session.infer(pixels)
+    design = np.hstack([features, np.ones((len(features), 1))])
+    targets = 4 * np.eye(labels.max() + 1)[labels]
+    ridge = 1e-2 * np.eye(design.shape[1])
+    solution = np.linalg.solve(design.T @ design + ridge, design.T @ targets).astype(np.float32)
+    for initializer in graph.graph.initializer:
+        if initializer.name == "head":
+            initializer.CopyFrom(numpy_helper.from_array(solution[:-1], "head"))
+        if initializer.name == "head_bias":
+            initializer.CopyFrom(numpy_helper.from_array(solution[-1], "head_bias"))

@@ -1,0 +1,210 @@
+"""Ranges, corrections and emitters, on a small residual network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import numpy_helper
+
+from cxredge.data.images import GreyImage
+from cxredge.data.manifest import Manifest, load_pixels
+from cxredge.inference import infer_file
+from cxredge.quantization import ranges as ranges_module
+from cxredge.quantization.bias_correction import correct_biases
+from cxredge.quantization.gate import GateLimits, GateResult, compare
+from cxredge.quantization.qdq import emit
+from cxredge.quantization.ranges import channel_means, measure_ranges, session_with_outputs
+from cxredge.vocabulary import Dialect, Split
+
+
+@pytest.fixture(scope="module")
+def graph(model: Path) -> onnx.ModelProto:
+    return onnx.load(model / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def pixels(manifest: Manifest) -> GreyImage:
+    return load_pixels(manifest.of(Split.TRAIN)[:24], 64)
+
+
+@pytest.fixture(scope="module")
+def ranges(graph: onnx.ModelProto, pixels: GreyImage) -> ranges_module.Ranges:
+    return measure_ranges(graph, pixels, lambda _: None)
+
+
+def test_ranges_are_those_of_all_images_at_once(
+    graph: onnx.ModelProto, pixels: GreyImage, ranges: ranges_module.Ranges
+) -> None:
+    names = list(ranges)
+    values = session_with_outputs(graph, names).run(names, {"image": pixels[:, None]})
+    for name, value in zip(names, values, strict=True):
+        assert ranges[name] == pytest.approx((value.min(), value.max()), rel=1e-5, abs=1e-6)
+
+
+def test_ranges_depend_on_neither_order_nor_batch(
+    graph: onnx.ModelProto, pixels: GreyImage, ranges: ranges_module.Ranges, monkeypatch
+) -> None:
+    monkeypatch.setattr(ranges_module, "BATCH", 7)
+    again = measure_ranges(graph, pixels[::-1], lambda _: None)
+    for name, (low, high) in ranges.items():
+        assert again[name] == pytest.approx((low, high), rel=1e-5, abs=1e-6)
+
+
+def initializers(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    return {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
+
+
+def test_tensorrt_dialect_is_what_tensorrt_reads(
+    graph: onnx.ModelProto, ranges: ranges_module.Ranges
+) -> None:
+    emitted = emit(graph, ranges, Dialect.TENSORRT)
+    values = initializers(emitted)
+    producers = {name: node for node in emitted.graph.node for name in node.output}
+    convolutions = [node for node in emitted.graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 3
+    for node in emitted.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            zero_point = values[node.input[2]]
+            assert zero_point.dtype == np.int8
+            assert not zero_point.any()
+            assert (values[node.input[1]] > 0).all()
+    for node in convolutions:
+        weight = producers[node.input[1]]
+        assert weight.op_type == "DequantizeLinear"
+        quantize = producers[weight.input[0]]
+        assert quantize.op_type == "QuantizeLinear"
+        assert values[quantize.input[0]].dtype == np.float32
+        axis = next(a.i for a in quantize.attribute if a.name == "axis")
+        assert (axis, values[quantize.input[1]].shape) == (0, (24,))
+        assert values[node.input[2]].dtype == np.float32, "biases stay in float"
+    assert emitted.opset_import[0].version == 17
+    assert [entry.domain for entry in emitted.opset_import] == [""]
+
+
+def test_cpu_dialect_is_what_cpu_kernels_read(
+    graph: onnx.ModelProto, ranges: ranges_module.Ranges, tmp_path: Path
+) -> None:
+    emitted = emit(graph, ranges, Dialect.CPU)
+    values = initializers(emitted)
+    kinds = Counter(
+        values[node.input[2]].dtype.name
+        for node in emitted.graph.node
+        if node.op_type == "QuantizeLinear"
+    )
+    assert set(kinds) == {"uint8"}
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "fused.onnx")
+    ort.InferenceSession(emitted.SerializeToString(), options, ["CPUExecutionProvider"])
+    fused = Counter(node.op_type for node in onnx.load(tmp_path / "fused.onnx").graph.node)
+    assert fused["QLinearConv"] == 3, "every convolution runs in integers"
+
+
+def test_the_head_stays_in_float(graph: onnx.ModelProto, ranges: ranges_module.Ranges) -> None:
+    for dialect in Dialect:
+        emitted = emit(graph, ranges, dialect)
+        gemm = next(node for node in emitted.graph.node if node.op_type == "Gemm")
+        assert initializers(emitted)[gemm.input[1]].dtype == np.float32
+
+
+def mean_shift(
+    graph: onnx.ModelProto, quantized: onnx.ModelProto, name: str, pixels: GreyImage
+) -> float:
+    """Return how far channel means of a convolution are off, relative to their size."""
+    means = []
+    for candidate in (graph, quantized):
+        output = next(n.output[0] for n in candidate.graph.node if n.name == name)
+        values = session_with_outputs(candidate, [output]).run([output], {"image": pixels[:, None]})
+        means.append(channel_means(values[0]) / len(pixels))
+    return float(np.abs(means[1] - means[0]).mean() / np.abs(means[0]).mean())
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+def test_bias_correction_restores_channel_means(
+    dialect: Dialect, graph: onnx.ModelProto, ranges: ranges_module.Ranges, pixels: GreyImage
+) -> None:
+    corrected = correct_biases(graph, ranges, dialect, pixels, lambda _: None)
+    plain = emit(graph, ranges, dialect, float_bias=True)
+    mended = emit(corrected, ranges, dialect, float_bias=True)
+    for name in ("conv1", "depthwise", "pointwise"):
+        before = mean_shift(graph, plain, name, pixels)
+        after = mean_shift(graph, mended, name, pixels)
+        assert after < before / 20, (name, before, after)
+
+
+def test_bias_correction_leaves_the_given_model_alone(
+    graph: onnx.ModelProto, ranges: ranges_module.Ranges, pixels: GreyImage
+) -> None:
+    before = graph.SerializeToString()
+    corrected = correct_biases(graph, ranges, Dialect.CPU, pixels[:8], lambda _: None)
+    assert graph.SerializeToString() == before
+    changed = {
+        name
+        for name, value in initializers(corrected).items()
+        if not np.array_equal(value, initializers(graph)[name])
+    }
+    assert changed == {"b1", "b2", "b3"}
+
+
+def test_bias_correction_brings_logits_nearer(
+    graph: onnx.ModelProto, ranges: ranges_module.Ranges, pixels: GreyImage, tmp_path: Path,
+    model: Path,
+) -> None:  # fmt: skip
+    reference = infer_file(model / "model.onnx", pixels)
+    errors = []
+    corrected = correct_biases(graph, ranges, Dialect.TENSORRT, pixels, lambda _: None)
+    for source in (graph, corrected):
+        onnx.save(emit(source, ranges, Dialect.TENSORRT), tmp_path / "int8.onnx")
+        logits = infer_file(tmp_path / "int8.onnx", pixels)
+        errors.append(float(np.abs(logits - reference).mean()))
+    assert errors[1] < errors[0]
+
+
+def judge(reference: list[list[float]], candidate: list[list[float]], **limits: float) -> GateResult:
+    labels = np.array([0, 1, 0, 1])
+    return compare(
+        np.array(reference, np.float32),
+        np.array(candidate, np.float32),
+        labels,
+        ["a", "b", "c", "d"],
+        GateLimits(**limits),
+    )
+
+
+RIGHT = [[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [0.0, 2.0]]
+ONE_WRONG = [[0.0, 2.0], [0.0, 2.0], [2.0, 0.0], [0.0, 2.0]]
+
+
+def test_gate_passes_what_is_the_same() -> None:
+    result = judge(RIGHT, RIGHT)
+    assert result.passed
+    assert (result.agreement, result.logit_error) == (1.0, 0.0)
+
+
+def test_gate_refuses_and_names_the_limit() -> None:
+    result = judge(RIGHT, ONE_WRONG)
+    assert not result.passed
+    assert result.agreement == 0.75
+    assert [reason.startswith("REFUSED") for reason in result.reasons] == [True, True]
+
+
+def test_gate_limits_are_inclusive() -> None:
+    assert judge(RIGHT, ONE_WRONG, max_accuracy_drop=0.25, min_agreement=0.75).passed
+    assert not judge(RIGHT, ONE_WRONG, max_accuracy_drop=0.24, min_agreement=0.75).passed
+    assert not judge(RIGHT, ONE_WRONG, max_accuracy_drop=0.25, min_agreement=0.76).passed
+
+
+def test_gate_lets_better_accuracy_pass_only_with_agreement() -> None:
+    result = judge(ONE_WRONG, RIGHT)
+    assert result.accuracy > result.accuracy_fp32
+    assert not result.passed
+    assert result.reasons[1].startswith("REFUSED: agreement")
+
+
+def test_gate_results_survive_json() -> None:
+    result = judge(RIGHT, ONE_WRONG)
+    assert GateResult.from_json(result.to_json()) == result
