@@ -129,6 +129,7 @@ def build(
             for p, model in models.items()
         },
         "data": manifest.counts(),
+        "patients": manifest.patients(),
         "warnings": source_warnings(manifest),
         "quantization": _quantization_facts(cards.get(Precision.INT8)),
         **provenance,

@@ -101,10 +101,18 @@ def _refusal(candidate: Candidate) -> GateRefused:
             details,
         )
     return GateRefused(
-        f"{name} refused by the gate: {'; '.join(candidate.gate.reasons)}.",
+        f"{name} refused by the gate: {candidate.gate.refusal}.",
         "Use --precision auto or fp32, more calibration images, or other limits.",
         details,
     )
+
+
+def _faster(best: Candidate, other: Candidate) -> str:
+    ratio = other.latency.p50 / best.latency.p50
+    words = f"{ratio:.2f} times as fast as {other.precision.value}"
+    if other.latency.p50_ci95[0] <= best.latency.p50_ci95[1]:
+        words += " (within the noise of this machine: the intervals of the medians overlap)"
+    return words
 
 
 def _why(best: Candidate, candidates: Sequence[Candidate]) -> str:
@@ -115,8 +123,7 @@ def _why(best: Candidate, candidates: Sequence[Candidate]) -> str:
         if not other.golden_passed:
             parts.append(f"{other.precision.value} gives other results on this machine")
         elif not other.gate.passed:
-            parts.append(f"{other.precision.value} was refused: {'; '.join(other.gate.reasons)}")
+            parts.append(f"{other.precision.value} was refused: {other.gate.refusal}")
         else:
-            ratio = other.latency.p50 / best.latency.p50
-            parts.append(f"{ratio:.2f} times as fast as {other.precision.value}")
+            parts.append(_faster(best, other))
     return ", ".join(parts) + "."

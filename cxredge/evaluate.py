@@ -49,6 +49,7 @@ def evaluate(
     labels, patients = images.labels, images.patients
     probabilities = _probabilities(bundle, bundle.precision, images.pixels)
     reference = _probabilities(bundle, Precision.FP32, images.pixels)
+    same = probabilities.argmax(1) == reference.argmax(1)
     return {
         "schema": SCHEMA,
         "bundle_sha256": sha256_of_file(bundle.path / CARD_NAME),
@@ -63,7 +64,7 @@ def evaluate(
         **_overall(probabilities, labels, patients),
         **_by_class(bundle, probabilities, labels, patients),
         "confusion": metrics.confusion(probabilities, labels).tolist(),
-        "agreement_fp32": float(np.mean(probabilities.argmax(1) == reference.argmax(1))),
+        **_share("agreement_fp32", int(same.sum()), len(same)),
         "accuracy_fp32": metrics.accuracy(reference, labels),
         "flipped": [
             {

@@ -121,7 +121,7 @@ def histogram(
     width = (high - low) / bins or 1.0
     counts = [0] * bins
     for value in values:
-        counts[min(int((min(value, high) - low) / width), bins - 1)] += 1
+        counts[min(int((value - low) / width), bins - 1)] += 1
     x_axis = Axis(x_title, low, low + bins * width)
     y_axis = Axis("count", 0, max(counts) * 1.05)
     parts = _frame(x_axis, y_axis)

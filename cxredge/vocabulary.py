@@ -68,7 +68,7 @@ class Scenario(str, Enum):
     """How queries arrive, in MLPerf Inference's terms.
 
     ``single-stream``: one image after the other. ``multi-stream``: eight images a query.
-    ``offline``: all images at once, in the engine's best batches.
+    ``offline``: as many a second as the machine can, in batches of 16.
     """
 
     SINGLE_STREAM = "single-stream"

@@ -61,7 +61,9 @@ def cxredge() -> Run:
 def phantoms(tmp_path_factory: pytest.TempPathFactory, cxredge: Run) -> Path:
     """A folder with ``images/CLASS/`` and ``manifest.csv``, four classes."""
     out = tmp_path_factory.mktemp("phantoms")
-    ran = cxredge("data", "phantoms", "--patients", PATIENTS, "--size", SIZE, "--out", out, "--json")
+    ran = cxredge(
+        "data", "phantoms", "--patients", PATIENTS, "--size", SIZE, "--out", out, "--json"
+    )
     assert ran.code == 0, ran.err
     return out
 

@@ -142,10 +142,9 @@ def _provenance(card: Card) -> dict[str, Any]:
 
     if card.kind is not Kind.RUN:
         return {"training": None}
-    kept = ("network", "weights", "freeze", "epochs", "seed", "input_size")
     return {
         "training": {
-            **{key: card.config[key] for key in kept},
+            **card.config,
             "best_epoch": card.facts["best_epoch"],
             "trainable": card.facts["trainable"],
             "validation_accuracy": card.facts["validation"]["accuracy"],

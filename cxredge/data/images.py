@@ -139,4 +139,7 @@ def _from_16_bit(path: Path, image: Image.Image) -> Image.Image:
             f"{path} is a 16-bit image whose brightest value is {values.max(initial=0)} of 65535.",
             "Scale its values to 16 bits (12-bit data: times 16) or save it as 8-bit.",
         )
-    return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if isinstance(key := image.info.get("transparency"), int):
+        grey[values == key] = 0
+    return Image.fromarray(grey)

@@ -80,6 +80,13 @@ class Manifest:
             counts[split][label] = number
         return {split: by_class for split, by_class in counts.items() if by_class}
 
+    def patients(self) -> dict[str, int]:
+        """Return the number of patients by split."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for entry in self.entries:
+            found[entry.split.value].add(entry.patient)
+        return {split.value: len(found[split.value]) for split in Split if split.value in found}
+
     def patients_in_two_splits(self) -> int:
         """Return how many patients have images in more than one split."""
         splits = defaultdict(set)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,12 +30,11 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
             return load_file(path)
         if path.suffix in (".pth", ".pt"):
             return _tensors(path, torch.load(path, map_location="cpu", weights_only=True))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise _unreadable(path, error) from None
+    except CxredgeError:
+        raise
     except Exception as error:
-        # safetensors raises an exception of its own that derives from Exception alone.
-        if type(error).__name__ != "SafetensorError":
-            raise
+        # A damaged file makes the unpickler fail in many ways, and safetensors' own exception
+        # derives from Exception alone.
         raise _unreadable(path, error) from None
     raise CxredgeError(f"{path}: weights are read from .safetensors, .pth or .pt files.")
 

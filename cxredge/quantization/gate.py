@@ -29,8 +29,8 @@ class GateResult:
     """A comparison with FP32 on the same images.
 
     Attributes:
-        passed: Whether every limit holds.
-        reasons: One sentence for each limit: the value found and the limit.
+        reasons: What was found and the limit, for each limit.
+        refusals: Those of them that do not hold.
         images: Number of images compared.
         accuracy_fp32: Accuracy of FP32.
         accuracy: Accuracy of the candidate.
@@ -40,8 +40,8 @@ class GateResult:
         logit_error: Root mean square difference of the logits over that of FP32's own.
     """
 
-    passed: bool
     reasons: tuple[str, ...]
+    refusals: tuple[str, ...]
     images: int
     accuracy_fp32: float
     accuracy: float
@@ -50,17 +50,30 @@ class GateResult:
     agreement_ci95: metrics.Interval
     logit_error: float
 
+    @property
+    def passed(self) -> bool:
+        """Whether every limit holds."""
+        return not self.refusals
+
+    @property
+    def refusal(self) -> str:
+        """What does not hold, in words."""
+        return "; ".join(self.refusals)
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> GateResult:
         """Return what :meth:`to_json` wrote down."""
         fields: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in values.items()
+            if key != "passed"
         }
         return cls(**fields)
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        listed = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return {"passed": self.passed, **listed}
 
 
 def compare(
@@ -98,8 +111,8 @@ def compare(
         ),
     )
     return GateResult(
-        passed=all(held for held, _ in checks),
-        reasons=tuple(("" if held else "REFUSED: ") + text for held, text in checks),
+        reasons=tuple(text for _, text in checks),
+        refusals=tuple(text for held, text in checks if not held),
         images=len(labels),
         accuracy_fp32=float(right_fp32.mean()),
         accuracy=float(right.mean()),

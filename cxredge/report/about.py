@@ -11,6 +11,25 @@ from cxredge.report import numbers
 from cxredge.report.page import Block, Commands, Facts, Missing, Section, Sentences, Table
 from cxredge.report.sources import Result, Source
 
+_TRAIN_OPTIONS = (
+    "model",
+    "weights",
+    "freeze",
+    "epochs",
+    "patience",
+    "batch_size",
+    "learning_rate",
+    "backbone_rate",
+    "weight_decay",
+    "label_smoothing",
+    "dropout",
+    "augment",
+    "seed",
+    "input_size",
+    "mean",
+    "std",
+)
+
 
 def purpose_section(source: Source) -> Section:
     """Say what goes in, what comes out, and why this precision serves."""
@@ -39,7 +58,10 @@ def data_section(source: Source) -> Section:
     """Count images by class and split, and patients where they are known."""
     blocks: list[Block] = []
     if source.bundle is not None:
-        blocks.append(_images(source.bundle.card.facts["data"]))
+        facts = source.bundle.card.facts
+        blocks.append(_images(facts["data"]))
+        held = ", ".join(f"{split} {number}" for split, number in facts["patients"].items())
+        blocks.append(Sentences("", (f"Patients: {held}.",)))
     for result in _by_manifest(source.evaluations):
         line = (
             f"Evaluated on {numbers.count(result['images'])} images of "
@@ -152,16 +174,22 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return pairs
 
 
+def _train_command(training: Mapping[str, Any]) -> str:
+    given = {**training, "model": training["network"], "augment": training["augmentation"]}
+    if given["weights"] == "file":
+        given["weights"] = "FILE"
+    options = " ".join(
+        f"--{name.replace('_', '-')} {shlex.quote(str(given[name]))}" for name in _TRAIN_OPTIONS
+    )
+    balance = "--balance" if training["balance"] else "--no-balance"
+    return f"cxredge train MANIFEST {options} {balance} --out RUN"
+
+
 def _commands(bundle: Bundle) -> Commands:
     card, lines = bundle.card, []
     training = card.facts.get("training")
     if training:
-        options = ("weights", "freeze", "epochs", "seed", "input_size")
-        chosen = " ".join(
-            f"--{key.replace('_', '-')} {shlex.quote(str(training[key]))}" for key in options
-        )
-        network = shlex.quote(training["network"])
-        lines.append(f"cxredge train MANIFEST --model {network} {chosen} --out RUN")
+        lines.append(_train_command(training))
     source, calibrated = "RUN" if training else "MODEL", ""
     if card.facts.get("quantization"):
         images = card.facts["quantization"]["calibration_images"]
@@ -178,8 +206,5 @@ def _commands(bundle: Bundle) -> Commands:
         "cxredge evaluate BUNDLE MANIFEST --split test",
         "cxredge bench BUNDLE --images FOLDER",
     ]
-    note = (
-        "Settings that are not named here are on the run's own card. The same inputs are those "
-        "whose hashes stand above."
-    )
+    note = "The same inputs are those whose hashes stand above."
     return Commands("Make it again", tuple(lines), note)

@@ -97,7 +97,10 @@ def _gate(bundle: Bundle) -> Facts:
     return Facts(
         "Gate",
         tuple(
-            (p.value.upper(), "; ".join(gates[p.value]["reasons"]))
+            (
+                f"{p.value.upper()}, {'passed' if gates[p.value]['passed'] else 'refused'}",
+                "; ".join(gates[p.value]["reasons"]),
+            )
             for p in bundle.precisions
             if p is not Precision.FP32
         )

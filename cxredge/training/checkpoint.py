@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +52,11 @@ def read_checkpoint(out: Path, stage_key: str) -> dict[str, Any] | None:
         return None
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:
+        # A damaged file makes the unpickler fail in many ways.
+        cause = f"{type(error).__name__} {str(error).splitlines()[:1]}"
         raise ArtifactError(
-            f"{path} is damaged: {str(error).splitlines()[0]}", f"Delete {out} and train again."
+            f"{path} is damaged: {cause}", f"Delete {out} and train again."
         ) from None
     if checkpoint.get("stage_key") != stage_key:
         raise ArtifactError(

@@ -108,9 +108,7 @@ def test_unknown_output_format(bundle: Path, phantoms: Path, tmp_path: Path, cxr
     assert list(tmp_path.glob("*predictions*")) == []
 
 
-def test_labels_unknown_to_the_model(
-    bundle: Path, phantoms: Path, tmp_path: Path, cxredge
-) -> None:
+def test_labels_unknown_to_the_model(bundle: Path, phantoms: Path, tmp_path: Path, cxredge) -> None:
     text = (phantoms / "manifest.csv").read_text().replace(",viral,", ",fungal,")
     text = text.replace("images/", f"{phantoms}/images/")
     (tmp_path / "manifest.csv").write_text(text)
@@ -180,7 +178,9 @@ def test_too_many_calibration_images(phantoms: Path, tmp_path: Path, cxredge) ->
     assert not out.exists()
 
 
-def test_unknown_names_offer_the_nearest(phantoms: Path, model: Path, tmp_path: Path, cxredge) -> None:
+def test_unknown_names_offer_the_nearest(
+    phantoms: Path, model: Path, tmp_path: Path, cxredge
+) -> None:
     ran = cxredge("train", phantoms / "manifest.csv", "--model", "mobilnet_v2", "--out", tmp_path)
     one_line(ran, "Did you mean 'mobilenet_v2'?")
     ran = cxredge("build", model, "--target", "cpu-x68", "--out", tmp_path / "b")

@@ -79,7 +79,9 @@ def test_data_folder(phantoms: Path, tmp_path: Path, cxredge) -> None:
 
 
 def test_data_phantoms(tmp_path: Path, cxredge) -> None:
-    ran = cxredge("data", "phantoms", "--patients", 3, "--size", 48, "--out", tmp_path / "p", "--json")
+    ran = cxredge(
+        "data", "phantoms", "--patients", 3, "--size", 48, "--out", tmp_path / "p", "--json"
+    )
     assert ran.code == 0, ran.err
     assert Path(ran.json["manifest"]).is_file()
     assert set(ran.json["counts"]["train"]) == {"bacterial", "covid19", "normal", "viral"}

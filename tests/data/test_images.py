@@ -1,3 +1,4 @@
+import contextlib
 import io
 import struct
 import subprocess
@@ -167,7 +168,7 @@ def test_cmyk_jpeg_is_read_as_ink_on_white(tmp_path: Path, ink: tuple[int, ...],
 
 
 def test_palette_is_looked_up(tmp_path: Path) -> None:
-    image = Image.fromarray(NOISE % 3, mode=None)
+    image = Image.fromarray(NOISE % 3)
     image.putpalette([255, 0, 0, 0, 255, 0, 10, 10, 10])
     expected = np.array([76, 150, 10])[NOISE % 3]
     np.testing.assert_array_equal(load_grey(save(tmp_path / "a.png", image), 48), expected)
@@ -179,7 +180,7 @@ def test_palette_is_looked_up(tmp_path: Path) -> None:
 def test_transparent_palette_entries_are_laid_over_black(
     tmp_path: Path, transparency: int | bytes, greys: list[int]
 ) -> None:
-    image = Image.fromarray(NOISE % 3, mode=None)
+    image = Image.fromarray(NOISE % 3)
     image.putpalette([50, 50, 50, 150, 150, 150, 250, 250, 250])
     path = save(tmp_path / "a.png", image, transparency=transparency)
     np.testing.assert_allclose(load_grey(path, 48).astype(int), np.array(greys)[NOISE % 3], atol=1)
@@ -428,7 +429,7 @@ _LOAD += "\n try: f(pathlib.Path(n), 32)\n except Exception as e: assert n.endsw
 
 
 def test_nothing_is_printed(tmp_path: Path) -> None:
-    palette = Image.fromarray(NOISE % 3, mode=None)
+    palette = Image.fromarray(NOISE % 3)
     palette.putpalette([50, 50, 50, 150, 150, 150, 250, 250, 250])
     files = [
         save(tmp_path / "palette.png", palette, transparency=bytes([255, 128, 0])),
@@ -461,10 +462,8 @@ def test_damaged_bytes_give_an_array_or_an_image_error(
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path_factory.getbasetemp() / "damaged.png"
     path.write_bytes(content[: data.draw(st.integers(1, len(content)))])
-    try:
+    with contextlib.suppress(ImageError):
         assert load_grey(path, 32).shape == (32, 32)
-    except ImageError as error:
-        assert error.problem in ImageProblem
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def mean_opacity(label: str) -> np.ndarray:
 @pytest.mark.parametrize("label", ALL_LABELS)
 def test_same_arguments_give_same_pixels(label: str) -> None:
     first = render_phantom(label, 3, 1)
-    phantoms._anatomy.cache_clear()
+    phantoms.anatomy_of.cache_clear()
     np.testing.assert_array_equal(first, render_phantom(label, 3, 1))
 
 

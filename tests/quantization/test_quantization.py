@@ -164,7 +164,9 @@ def test_bias_correction_brings_logits_nearer(
     assert errors[1] < errors[0]
 
 
-def judge(reference: list[list[float]], candidate: list[list[float]], **limits: float) -> GateResult:
+def judge(
+    reference: list[list[float]], candidate: list[list[float]], **limits: float
+) -> GateResult:
     labels = np.array([0, 1, 0, 1])
     return compare(
         np.array(reference, np.float32),
@@ -189,7 +191,8 @@ def test_gate_refuses_and_names_the_limit() -> None:
     result = judge(RIGHT, ONE_WRONG)
     assert not result.passed
     assert result.agreement == 0.75
-    assert [reason.startswith("REFUSED") for reason in result.reasons] == [True, True]
+    assert len(result.reasons) == len(result.refusals) == 2
+    assert "0.7500" in result.refusal
 
 
 def test_gate_limits_are_inclusive() -> None:
@@ -202,7 +205,7 @@ def test_gate_lets_better_accuracy_pass_only_with_agreement() -> None:
     result = judge(ONE_WRONG, RIGHT)
     assert result.accuracy > result.accuracy_fp32
     assert not result.passed
-    assert result.reasons[1].startswith("REFUSED: agreement")
+    assert result.refusal == "agreement 0.7500 (at least 0.97)"
 
 
 def test_gate_results_survive_json() -> None:

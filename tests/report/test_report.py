@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,8 @@ from cxredge.report import numbers, sources, write_report
 from cxredge.report.accuracy import file_name
 from cxredge.report.render import markdown_text
 from cxredge.targets.registry import target_of_this_machine
-from cxredge.vocabulary import PrecisionChoice, Scenario, Split
+from cxredge.training.config import TrainConfig
+from cxredge.vocabulary import Augmentation, PrecisionChoice, Scenario, Split
 
 HOSTILE = "<script>alert(1)</script>"
 CLASSES = (HOSTILE, "normal", "viral|*x*")
@@ -97,17 +99,14 @@ def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> P
     settings = BuildConfig(
         target_of_this_machine(), PrecisionChoice.INT8, GateLimits(1.0, 0.0), Split.TEST
     )
-    training = {
-        "network": "mobilenet_v1",
-        "weights": "none",
-        "freeze": "none",
-        "epochs": 9,
-        "seed": 0,
-        "input_size": SIZE,
-        "best_epoch": 7,
-        "trainable": 3_206_976,
-        "validation_accuracy": 0.75,
-    }
+    config = TrainConfig(
+        network="mobilenet_v1", weights="none", freeze="none", epochs=9, patience=4, batch_size=8,
+        learning_rate=1e-3, backbone_rate=1.0, weight_decay=0.05, label_smoothing=0.1,
+        dropout=0.0, augmentation=Augmentation.NONE, balance=True, seed=0, input_size=SIZE,
+        mean=0.5, std=0.5,
+    )  # fmt: skip
+    training = {**asdict(config), "augmentation": "none", "best_epoch": 7, "trainable": 3_206_976}
+    training["validation_accuracy"] = 0.75
     out = folder / name
     build(fp32, int8, manifest, settings, {"training": training}, out, Silent())
     return out
@@ -487,4 +486,7 @@ def test_file_name_of_either_system():
 
 
 def test_markdown_text_has_no_syntax():
-    assert markdown_text("a|b\n<i> [x](y) mobilenet_v1") == r"a\|b \<i\> \[x\](y) mobilenet_v1"
+    assert (
+        markdown_text("a|b\n<i> [x](y) &lt; mobilenet_v1")
+        == r"a\|b \<i\> \[x\](y) &amp;lt; mobilenet_v1"
+    )

@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import pytest
+
+from cxredge.data.audit import audit, audit_warnings, source_association, source_warnings
+from cxredge.data.manifest import Entry, Manifest
+from cxredge.vocabulary import Split
+
+Row = tuple[str, str, Split, str]
+
+
+def manifest(*rows: Row) -> Manifest:
+    return Manifest(
+        Path("m.csv"),
+        tuple(
+            Entry(Path(f"{n}.png"), label, patient, source, "", split, f"{n:064x}")
+            for n, (label, source, split, patient) in enumerate(rows)
+        ),
+        "",
+    )
+
+
+def rows(label: str, source: str, count: int, split: Split = Split.TRAIN) -> list[Row]:
+    return [(label, source, split, f"{label}-{source}-{split}-{n}") for n in range(count)]
+
+
+def test_clean_set_draws_no_warning() -> None:
+    clean = manifest(*rows("a", "x", 5), *rows("b", "x", 5), *rows("a", "y", 5), *rows("b", "y", 5))
+    found = audit(clean)
+    assert found["warnings"] == []
+    assert found["images"] == found["patients"] == 20
+    assert found["patients_in_two_splits"] == found["duplicates_across_splits"] == 0
+    assert found["sources"] == {"a": {"x": 5, "y": 5}, "b": {"x": 5, "y": 5}}
+    assert found["views"] == {"a": {"not stated": 10}, "b": {"not stated": 10}}
+    assert found["counts"] == {"train": {"a": 10, "b": 10}}
+
+
+def test_patients_in_two_splits_are_counted_and_warned_of() -> None:
+    leaking = manifest(
+        ("a", "x", Split.TRAIN, "p1"),
+        ("b", "x", Split.TEST, "p1"),
+        ("a", "x", Split.VAL, "p1"),
+        ("b", "x", Split.TRAIN, "p2"),
+        ("a", "x", Split.TEST, "p3"),
+        ("b", "x", Split.VAL, "p3"),
+    )
+    assert audit(leaking)["patients_in_two_splits"] == 2
+    assert any(warning.startswith("2 patients") for warning in audit_warnings(leaking))
+
+
+def test_equal_files_count_only_across_splits() -> None:
+    entries = manifest(*rows("a", "x", 2), *rows("a", "x", 2, Split.TEST)).entries
+
+    def with_hashes(*hashes: str) -> Manifest:
+        changed = (
+            Entry(**{**entry.__dict__, "sha256": value})
+            for entry, value in zip(entries, hashes, strict=True)
+        )
+        return Manifest(Path("m.csv"), tuple(changed), "")
+
+    assert audit(with_hashes("1", "2", "3", "4"))["duplicates_across_splits"] == 0
+    assert audit(with_hashes("1", "1", "3", "3"))["duplicates_across_splits"] == 0
+    assert audit(with_hashes("1", "2", "2", "1"))["duplicates_across_splits"] == 2
+    assert audit(with_hashes("", "", "", ""))["duplicates_across_splits"] == 0
+    assert "2 images are in more than one split" in " ".join(
+        audit_warnings(with_hashes("1", "2", "2", "1"))
+    )
+
+
+@pytest.mark.parametrize(("large", "warned"), [(3, False), (9, False), (10, True), (30, True)])
+def test_imbalance_is_warned_of_beyond_three_to_one(large: int, warned: bool) -> None:
+    uneven = manifest(*rows("a", "x", large), *rows("b", "x", 3))
+    found = [w for w in audit_warnings(uneven) if "uneven" in w]
+    assert bool(found) is warned
+    assert not found or f"{large} images of 'a', 3 of 'b'" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        pytest.param({("a", "x"): 4, ("b", "y"): 7}, 1.0, id="one-decides-the-other"),
+        pytest.param(
+            {("a", "x"): 4, ("a", "y"): 2, ("b", "x"): 8, ("b", "y"): 4}, 0.0, id="independent"
+        ),
+        pytest.param({("a", "x"): 4, ("b", "x"): 4}, 0.0, id="one-source"),
+        pytest.param({("a", "x"): 4, ("a", "y"): 4}, 0.0, id="one-class"),
+        # The phi coefficient (30*30 - 10*10) / (40*40).
+        pytest.param(
+            {("a", "x"): 30, ("a", "y"): 10, ("b", "x"): 10, ("b", "y"): 30}, 0.5, id="phi"
+        ),
+        pytest.param({("a", "x"): 5, ("b", "y"): 5, ("c", "y"): 5}, 1.0, id="three-classes"),
+        pytest.param({("a", "x"): 1, ("a", "y"): 1, ("b", "z"): 1}, 1.0, id="three-sources"),
+    ],
+)
+def test_association_of_class_and_source(
+    table: dict[tuple[str, str], int], expected: float
+) -> None:
+    listed = [row for (label, source), n in table.items() for row in rows(label, source, n)]
+    assert source_association(manifest(*listed).entries) == pytest.approx(expected, abs=1e-12)
+
+
+def test_class_that_its_source_gives_away_is_warned_of() -> None:
+    confounded = manifest(*rows("covid", "hospital", 6), *rows("normal", "paediatric", 6))
+    (warning,) = source_warnings(confounded)
+    assert "covid: hospital" in warning
+    assert "normal: paediatric" in warning
+    assert source_warnings(manifest(*rows("covid", "x", 6), *rows("normal", "x", 6))) == []
+    mixed = [*rows("a", "x", 6), *rows("a", "y", 5), *rows("b", "x", 5), *rows("b", "y", 6)]
+    assert source_warnings(manifest(*mixed)) == []
+
+
+def test_views_are_counted_by_class() -> None:
+    entries = [
+        Entry(Path(f"{n}.png"), label, str(n), "x", view)
+        for n, (label, view) in enumerate([("a", "PA"), ("a", "AP"), ("a", "PA"), ("b", "")])
+    ]
+    views = audit(Manifest(Path("m.csv"), tuple(entries), ""))["views"]
+    assert views == {"a": {"AP": 1, "PA": 2}, "b": {"not stated": 1}}

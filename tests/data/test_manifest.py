@@ -1,0 +1,311 @@
+import csv
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from cxredge.artifacts import sha256_of_file
+from cxredge.data.labelled import load_labelled
+from cxredge.data.manifest import (
+    COLUMNS,
+    Entry,
+    Manifest,
+    Sample,
+    check_labels,
+    check_samples,
+    load_pixels,
+    read_manifest,
+    write_manifest,
+)
+from cxredge.errors import DataError
+from cxredge.progress import Silent
+from cxredge.vocabulary import Split
+
+HEADER = ",".join(COLUMNS) + "\n"
+ODD_NAMES = [
+    "plain.png",
+    "with space.png",
+    " leading and trailing .png",
+    "comma,comma.png",
+    'quote"quote.png',
+    "new\nline.png",
+    "carriage\rreturn.png",
+    "r\udcf6ntgen.png",
+    "röntgen 胸.png",
+    "=1+1.png",
+    "#comment.png",
+    "sub/folder/a.png",
+]
+
+
+def picture(path: Path, grey: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (32, 32), grey).save(path, "PNG")
+    return path
+
+
+def entry(path: Path, label: str = "normal", split: Split = Split.TRAIN, **more: str) -> Entry:
+    return Entry(path=path, label=label, split=split, **{"patient": "p", "source": "s", **more})
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_round_trip_keeps_every_field_and_the_order(tmp_path: Path) -> None:
+    entries = [
+        entry(tmp_path / "b.png", "viral", Split.TEST, patient="p9", view="AP", sha256="ff" * 32),
+        entry(tmp_path / "a.png", "normal", Split.VAL, patient="p1", source="x,y"),
+        entry(tmp_path / "c.png", "normal", Split.TRAIN, patient="p1", view="AP Supine"),
+    ]
+    manifest = write_manifest(tmp_path / "manifest.csv", entries)
+    assert list(manifest.entries) == entries
+    assert manifest == read_manifest(tmp_path / "manifest.csv")
+    assert manifest.sha256 == sha256_of_file(tmp_path / "manifest.csv")
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_round_trip_of_odd_file_names(tmp_path: Path, name: str) -> None:
+    entries = [entry(picture(tmp_path / name, 10)), entry(picture(tmp_path / "last.png", 20))]
+    manifest = write_manifest(tmp_path / "manifest.csv", entries)
+    assert [e.path for e in manifest.entries] == [tmp_path / name, tmp_path / "last.png"]
+    assert load_pixels(manifest.entries, 32)[:, 0, 0].tolist() == [10, 20]
+
+
+TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.lists(st.tuples(TEXT.filter(bool), TEXT.filter(bool), TEXT, TEXT), min_size=1))
+def test_round_trip_of_any_text(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str, str]]
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    entries = [
+        entry(folder / "a.png", label, patient=patient, source=source, view=view)
+        for label, patient, source, view in rows
+    ]
+    assert list(write_manifest(folder / "any.csv", entries).entries) == entries
+
+
+def test_images_below_the_manifest_are_stored_relative_so_that_the_folder_can_move(
+    tmp_path: Path,
+) -> None:
+    picture(tmp_path / "set" / "images" / "a.png", 33)
+    elsewhere = picture(tmp_path / "elsewhere" / "b.png", 44)
+    write_manifest(
+        tmp_path / "set" / "manifest.csv",
+        [entry(tmp_path / "set" / "images" / "a.png"), entry(elsewhere)],
+    )
+    with (tmp_path / "set" / "manifest.csv").open(newline="") as stream:
+        stored = [row["path"] for row in csv.DictReader(stream)]
+    assert stored == ["images/a.png", str(elsewhere)]
+    shutil.move(tmp_path / "set", tmp_path / "moved")
+    entries = read_manifest(tmp_path / "moved" / "manifest.csv").entries
+    assert load_pixels(entries, 32)[:, 0, 0].tolist() == [33, 44]
+
+
+def test_relative_paths_are_taken_from_the_manifest_not_from_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture(tmp_path / "data" / "a.png", 55)
+    monkeypatch.chdir(tmp_path)
+    write_manifest(Path("data/manifest.csv"), [entry(Path("data/a.png"))])
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    entries = read_manifest(Path("../data/manifest.csv")).entries
+    assert load_pixels(entries, 32)[0, 0, 0] == 55
+
+
+def test_sibling_whose_name_begins_like_the_folder_is_not_below_it(tmp_path: Path) -> None:
+    image = picture(tmp_path / "set-2" / "a.png", 66)
+    manifest = write_manifest(tmp_path / "set" / "manifest.csv", [entry(image)])
+    assert manifest.entries[0].path == image
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_missing_column_is_named(tmp_path: Path, column: str) -> None:
+    names = [name for name in COLUMNS if name != column]
+    path = written(tmp_path / "m.csv", ",".join(names) + "\n" + ",".join("x" for _ in names))
+    with pytest.raises(DataError, match=rf"lacks the column\(s\) {column};"):
+        read_manifest(path)
+
+
+def test_further_columns_and_another_order_are_fine(tmp_path: Path) -> None:
+    text = "note,sha256,view,source,patient,split,label,path\nx,,,s,p,val,normal,a.png,surplus\n"
+    found = read_manifest(written(tmp_path / "m.csv", text)).entries
+    assert found == (entry(tmp_path / "a.png", split=Split.VAL),)
+
+
+@pytest.mark.parametrize("text", ["", HEADER, HEADER + "\n\n"])
+def test_manifest_without_rows_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DataError):
+        read_manifest(written(tmp_path / "m.csv", text))
+
+
+@pytest.mark.parametrize("split", ["", "training", "Train", " train"])
+def test_unknown_split_is_refused_with_its_line(tmp_path: Path, split: str) -> None:
+    text = HEADER + "a.png,normal,train,p,s,,\n" + f"b.png,normal,{split},p,s,,\n"
+    with pytest.raises(DataError, match=f"line 3: split '{split}'"):
+        read_manifest(written(tmp_path / "m.csv", text))
+
+
+@pytest.mark.parametrize("row", [",normal,train,p,s,,", "a.png,,train,p,s,,"])
+def test_row_without_path_or_label_is_refused(tmp_path: Path, row: str) -> None:
+    with pytest.raises(DataError, match="line 2: path and label"):
+        read_manifest(written(tmp_path / "m.csv", HEADER + row + "\n"))
+
+
+def test_line_in_an_error_is_the_line_in_the_file(tmp_path: Path) -> None:
+    text = HEADER + '"new\nline.png",normal,train,p,s,,\n\nb.png,normal,no,p,s,,\n'
+    with pytest.raises(DataError, match="line 5:"):
+        read_manifest(written(tmp_path / "m.csv", text))
+
+
+def test_images_without_a_patient_count_as_patients_of_their_own(tmp_path: Path) -> None:
+    text = HEADER + "a.png,normal,train,,s,,\nb.png,normal,val,,s,,\n"
+    manifest = read_manifest(written(tmp_path / "m.csv", text))
+    assert len({e.patient for e in manifest.entries}) == 2
+    assert manifest.patients_in_two_splits() == 0
+
+
+def test_missing_manifest_and_folder_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.csv", tmp_path):
+        with pytest.raises(DataError, match="not a manifest file"):
+            read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4, id="binary"),
+        pytest.param(b"x" * 200_000, id="one-endless-line"),
+        pytest.param(
+            (HEADER + "a" * 200_000 + ",normal,train,p,s,,\n").encode(), id="endless-name"
+        ),
+    ],
+)
+def test_file_that_is_no_manifest_is_a_data_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError):
+        read_manifest(path)
+
+
+def test_failed_write_keeps_the_old_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.csv"
+    write_manifest(path, [entry(tmp_path / "a.png")])
+    before = path.read_bytes()
+
+    def broken() -> Iterator[Entry]:
+        yield entry(tmp_path / "b.png")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_manifest(path, broken())
+    assert path.read_bytes() == before
+    assert [left.name for left in tmp_path.iterdir()] == ["manifest.csv"]
+
+
+def test_same_entries_give_the_same_bytes(tmp_path: Path) -> None:
+    entries = [entry(tmp_path / "a.png"), entry(tmp_path / "b.png", "viral")]
+    first = write_manifest(tmp_path / "1.csv", entries).sha256
+    assert write_manifest(tmp_path / "2.csv", entries).sha256 == first
+
+
+def test_counts_classes_and_splits(tmp_path: Path) -> None:
+    manifest = Manifest(
+        tmp_path,
+        (
+            entry(tmp_path / "a", "viral", Split.TEST, patient="1"),
+            entry(tmp_path / "b", "normal", Split.TRAIN, patient="1"),
+            entry(tmp_path / "c", "normal", Split.TRAIN, patient="2"),
+            entry(tmp_path / "d", "normal", Split.TEST, patient="2"),
+            entry(tmp_path / "e", "normal", Split.TEST, patient="3"),
+        ),
+        "",
+    )
+    assert manifest.classes == ("normal", "viral")
+    assert manifest.counts() == {"train": {"normal": 2}, "test": {"normal": 2, "viral": 1}}
+    assert manifest.patients_in_two_splits() == 2
+    assert [e.path.name for e in manifest.of(Split.TEST)] == ["a", "d", "e"]
+    with pytest.raises(DataError, match="no 'val' images; it holds: test, train"):
+        manifest.of(Split.VAL)
+
+
+def test_labels_the_model_does_not_know_are_named(tmp_path: Path) -> None:
+    manifest = Manifest(tmp_path, (entry(tmp_path, "zebra"), entry(tmp_path, "normal")), "")
+    check_labels(manifest, ["normal", "viral", "zebra"])
+    with pytest.raises(DataError, match="does not know: zebra; it knows normal, viral"):
+        check_labels(manifest, ["normal", "viral"])
+
+
+def test_unusable_samples_are_dropped_by_reason_and_the_order_is_kept(tmp_path: Path) -> None:
+    paths = [picture(tmp_path / f"{n}.png", n) for n in (30, 10, 20)]
+    text = written(tmp_path / "text.png", "no image")
+    empty = written(tmp_path / "empty.png", "")
+    Image.new("L", (8, 8)).save(tmp_path / "small.png")
+    copy = tmp_path / "copy.png"
+    shutil.copy(paths[0], copy)
+    listed = [
+        paths[0], text, paths[1], copy, tmp_path / "gone.png", empty, tmp_path / "small.png",
+        tmp_path / "gone-too.png", paths[2], copy,
+    ]  # fmt: skip
+    seen: list[int] = []
+    samples = [Sample(path, "normal", f"p{n}", "s", "PA") for n, path in enumerate(listed)]
+    kept, dropped = check_samples(samples, lambda: seen.append(1))
+    assert [e.path for e in kept] == paths
+    assert [e.patient for e in kept] == ["p0", "p2", "p8"]
+    assert [e.sha256 for e in kept] == [sha256_of_file(path) for path in paths]
+    assert {e.view for e in kept} == {"PA"}
+    assert dropped == Counter(
+        {"unreadable": 1, "duplicate": 2, "missing": 2, "empty": 1, "too_small": 1}
+    )
+    assert len(seen) == len(listed)
+
+
+def test_order_is_kept_when_many_are_checked_at_once(tmp_path: Path) -> None:
+    paths = [picture(tmp_path / f"{n}.png", n) for n in range(60)]
+    kept, dropped = check_samples([Sample(path, "normal", "p", "s") for path in paths])
+    assert [e.path for e in kept] == paths
+    assert not dropped
+    pixels = load_pixels(kept, 32)
+    assert pixels.shape == (60, 32, 32)
+    assert pixels.dtype == np.uint8
+    assert pixels[:, 5, 5].tolist() == list(range(60))
+
+
+def test_image_that_changed_since_is_noticed(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png", 1)
+    manifest = write_manifest(tmp_path / "m.csv", [entry(path, sha256=sha256_of_file(path))])
+    assert load_pixels(manifest.entries, 32)[0, 0, 0] == 1
+    picture(path, 2)
+    with pytest.raises(DataError, match=r"a\.png changed since the manifest was made"):
+        load_pixels(manifest.entries, 32)
+
+
+def test_image_that_went_missing_or_broke_is_a_data_error(tmp_path: Path) -> None:
+    broken = written(tmp_path / "broken.png", "x")
+    for path, words in ((tmp_path / "gone.png", "does not exist"), (broken, "not a PNG or JPEG")):
+        with pytest.raises(DataError, match=words) as caught:
+            load_pixels([entry(path)], 32)
+        assert caught.value.hint
+
+
+def test_labelled_images_follow_the_order_of_classes(tmp_path: Path) -> None:
+    entries = [
+        entry(picture(tmp_path / "a.png", 9), "viral", patient="p1"),
+        entry(picture(tmp_path / "b.png", 8), "normal", patient="p2"),
+    ]
+    images = load_labelled(entries, ["viral", "bacterial", "normal"], 40, Silent())
+    assert images.labels.tolist() == [0, 2]
+    assert images.labels.dtype == np.int64
+    assert images.patients == ["p1", "p2"]
+    assert images.pixels[:, 0, 0].tolist() == [9, 8]

@@ -1,0 +1,189 @@
+"""The zoo's table against the networks themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+
+from torch import nn  # noqa: E402
+
+from cxredge.errors import CxredgeError  # noqa: E402
+from cxredge.models import build_model  # noqa: E402
+from cxredge.models.batch_norm import restore_statistics  # noqa: E402
+from cxredge.models.freeze import freeze_blocks, train_mode  # noqa: E402
+from cxredge.models.zoo import ZOO, find_network, first_trained_block  # noqa: E402
+
+pytestmark = pytest.mark.train
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_table_counts_as_keras_does(name: str) -> None:
+    model = build_model(name, 0)
+    state = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert sum(v.numel() for v in state.values()) == ZOO[name].parameters
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_without_classes_features_come_out(name: str) -> None:
+    network = ZOO[name]
+    model = build_model(name, 0).eval()
+    assert model(torch.zeros(2, 3, 64, 64)).shape == (2, network.features)
+    assert build_model(name, 5).eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 5)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_blocks_cover_the_backbone_once(name: str) -> None:
+    model = build_model(name, 0)
+    modules = [module for block in ZOO[name].blocks for module in block.modules]
+    covered = [id(p) for m in modules for p in model.backbone.get_submodule(m).parameters()]
+    assert sorted(covered) == sorted(id(p) for p in model.backbone.parameters())
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_paper_freeze_trains_what_the_table_says(name: str) -> None:
+    model = build_model(name, 4)
+    assert freeze_blocks(model, ZOO[name], "paper") == ZOO[name].paper_freeze.trainable
+    assert all(p.requires_grad for p in model.head.parameters())
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_freeze_none_trains_all_and_head_nothing_before_it(name: str) -> None:
+    model = build_model(name, 4)
+    everything = sum(p.numel() for p in model.backbone.parameters())
+    assert freeze_blocks(model, ZOO[name], "none") == everything
+    assert freeze_blocks(model, ZOO[name], "head") == 0
+    assert all(p.requires_grad for p in model.head.parameters())
+
+
+def test_freeze_at_any_block_is_monotonous() -> None:
+    model, network = build_model("mobilenet_v2", 4), ZOO["mobilenet_v2"]
+    counts = [freeze_blocks(model, network, block.name) for block in network.blocks]
+    assert counts == sorted(counts, reverse=True)
+    assert len(set(counts)) == len(counts)
+
+
+def test_frozen_batch_norm_keeps_its_statistics() -> None:
+    model, network = build_model("mobilenet_v1", 4), ZOO["mobilenet_v1"]
+    freeze_blocks(model, network, "conv_dw_12")
+    train_mode(model)
+    before = {n: b.clone() for n, b in model.backbone.named_buffers() if "running" in n}
+    model(torch.rand(4, 3, 64, 64))
+    moved = {
+        n for n, b in model.backbone.named_buffers() if "running" in n and (b != before[n]).any()
+    }
+    assert moved
+    assert all(name.startswith(("blocks.4.0", "blocks.4.1")) for name in moved)
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(CxredgeError, match="Did you mean 'mobilenet_v1'"):
+        find_network("mobilenet-v1")
+    with pytest.raises(CxredgeError, match="has no block 'conv_dw_14'"):
+        first_trained_block(ZOO["mobilenet_v1"], "conv_dw_14")
+
+
+def random_statistics(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.5)
+            nn.init.normal_(module.running_mean, 0, 0.5)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+
+
+def test_restored_statistics_do_not_change_inference() -> None:
+    torch.manual_seed(0)
+    model = build_model("mobilenet_v1", 4)
+    nn.init.normal_(model.head.weight)
+    random_statistics(model)
+    images = torch.rand(8, 3, 64, 64)
+    with torch.no_grad():
+        before = model.eval()(images)
+        assert restore_statistics(model, [images[:4], images[4:]]) == 27
+        after = model.eval()(images)
+    assert torch.allclose(before, after, atol=1e-3 * before.abs().max())
+
+
+def test_restored_statistics_are_those_that_training_sees() -> None:
+    torch.manual_seed(0)
+    model = build_model("mobilenet_v1", 0)
+    random_statistics(model)
+    images = torch.rand(8, 3, 64, 64)
+    with torch.no_grad():
+        plain = (model.train()(images) - model.eval()(images)).abs().mean()
+        model = build_model("mobilenet_v1", 0)
+        torch.manual_seed(0)
+        random_statistics(model)
+        restore_statistics(model, [images])
+        restored = (model.train()(images) - model.eval()(images)).abs().mean()
+    assert restored < plain / 10
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_weights_round_trip(suffix: str, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    source = build_model("mobilenet_v2", 4)
+    path = tmp_path / f"weights{suffix}"
+    state = {f"{k}": v.contiguous() for k, v in source.backbone.state_dict().items()}
+    state["classifier.1.weight"] = torch.zeros(1000, 1280)
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    loaded = build_model("mobilenet_v2", 7, path)
+    for name, value in source.backbone.state_dict().items():
+        assert torch.equal(loaded.backbone.state_dict()[name], value)
+
+
+def test_weights_of_a_run_bring_their_head_only_if_it_fits(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    source = build_model("mobilenet_v1", 4)
+    nn.init.normal_(source.head.weight)
+    path = tmp_path / "model.safetensors"
+    save_file({k: v.contiguous() for k, v in source.state_dict().items()}, path)
+    assert torch.equal(build_model("mobilenet_v1", 4, path).head.weight, source.head.weight)
+    assert not build_model("mobilenet_v1", 3, path).head.weight.any()
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "other.safetensors"
+    save_file({"layer.weight": torch.zeros(2)}, path)
+    with pytest.raises(CxredgeError, match="does not fit this network"):
+        build_model("mobilenet_v1", 4, path)
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pth", "a.bin"])
+def test_weights_that_are_none_are_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"this is no weights file at all")
+    with pytest.raises(CxredgeError):
+        build_model("mobilenet_v1", 4, path)
+    with pytest.raises(CxredgeError, match="does not exist"):
+        build_model("mobilenet_v1", 4, tmp_path / "gone.safetensors")
+
+
+def test_pickled_code_is_never_run(tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    path = tmp_path / "evil.pth"
+    torch.save({"weight": Payload()}, path)
+    with pytest.raises(CxredgeError, match="cannot be read as weights"):
+        build_model("mobilenet_v1", 4, path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_that_cannot_be_downloaded_say_what_to_do(monkeypatch) -> None:
+    import timm
+
+    def offline(*_: object, **__: object) -> nn.Module:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(CxredgeError, match=r"Network is unreachable.*--weights FILE"):
+        build_model("mobilenet_v1", 4, "imagenet")

@@ -1,0 +1,171 @@
+"""Training: what it keeps, that it can be interrupted, and that it does not guess."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+
+from cxredge.artifacts import read_card  # noqa: E402
+from cxredge.data.manifest import Manifest, read_manifest, write_manifest  # noqa: E402
+from cxredge.errors import ArtifactError, CxredgeError  # noqa: E402
+from cxredge.progress import Silent  # noqa: E402
+from cxredge.training import run as run_module  # noqa: E402
+from cxredge.training.augment import augment  # noqa: E402
+from cxredge.training.config import Hardware, TrainConfig  # noqa: E402
+from cxredge.training.fit import schedule  # noqa: E402
+from cxredge.training.history import Epoch, best_epoch  # noqa: E402
+from cxredge.training.run import train  # noqa: E402
+from cxredge.vocabulary import Augmentation, Split  # noqa: E402
+
+pytestmark = pytest.mark.train
+
+CONFIG = TrainConfig(
+    network="mobilenet_v1", weights="none", freeze="paper", epochs=3, patience=9, batch_size=8,
+    learning_rate=1e-3, backbone_rate=0.3, weight_decay=0.05, label_smoothing=0.1, dropout=0.1,
+    augmentation=Augmentation.LIGHT, balance=True, seed=0, input_size=32, mean=0.5, std=0.5,
+)  # fmt: skip
+CPU = Hardware(accelerator="cpu")
+
+
+@pytest.fixture(scope="module")
+def few(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    kept = [e for split in Split for e in manifest.of(split)[::3]]
+    return write_manifest(tmp_path_factory.mktemp("few") / "manifest.csv", kept)
+
+
+def history(out: Path) -> list[dict[str, str]]:
+    with (out / "history.csv").open(newline="") as stream:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(stream)]
+
+
+class Stop(Exception):  # noqa: N818
+    pass
+
+
+def test_interrupted_training_goes_on_as_if_nothing_had_happened(
+    few: Manifest, tmp_path: Path, monkeypatch
+) -> None:
+    whole = train(few, CONFIG, CPU, tmp_path / "whole", Silent())
+    real, calls = run_module.write_checkpoint, []
+
+    def stop_after_the_first(*arguments: object) -> None:
+        real(*arguments)
+        calls.append(1)
+        if len(calls) == 1:
+            raise Stop
+
+    monkeypatch.setattr(run_module, "write_checkpoint", stop_after_the_first)
+    with pytest.raises(Stop):
+        train(few, CONFIG, CPU, tmp_path / "parts", Silent())
+    assert not (tmp_path / "parts" / "card.json").exists()
+    parts = train(few, CONFIG, CPU, tmp_path / "parts", Silent())
+    assert len(calls) == 3
+    assert history(tmp_path / "parts") == history(tmp_path / "whole")
+    assert parts.files["model.safetensors"] == whole.files["model.safetensors"]
+    assert not (tmp_path / "parts" / "checkpoint.pt").exists()
+
+
+def test_a_finished_run_is_not_run_again(few: Manifest, tmp_path: Path, monkeypatch) -> None:
+    config = replace(CONFIG, epochs=1)
+    first = train(few, config, CPU, tmp_path / "run", Silent())
+    monkeypatch.setattr(run_module, "_fit", lambda *_: pytest.fail("trained again"))
+    assert train(few, config, CPU, tmp_path / "run", Silent()) == first
+    with pytest.raises(ArtifactError, match="already holds a run made from other"):
+        train(few, replace(config, seed=1), CPU, tmp_path / "run", Silent())
+
+
+def test_an_unfinished_run_of_other_settings_is_not_taken_up(
+    few: Manifest, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(run_module, "_write_run", lambda *_: (_ for _ in ()).throw(Stop))
+    with pytest.raises(Stop):
+        train(few, replace(CONFIG, epochs=1), CPU, tmp_path / "run", Silent())
+    with pytest.raises(ArtifactError, match="unfinished run of other"):
+        train(few, CONFIG, CPU, tmp_path / "run", Silent())
+
+
+def test_early_stopping_counts_from_the_best_epoch(few: Manifest, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=30, patience=2, learning_rate=1e-9)
+    card = train(few, config, CPU, tmp_path / "run", Silent())
+    assert card.facts["epochs"] == min(30, card.facts["best_epoch"] + 2)
+
+
+def test_the_kept_weights_are_those_of_the_best_epoch(few: Manifest, tmp_path: Path) -> None:
+    card = train(few, CONFIG, CPU, tmp_path / "run", Silent())
+    rows = history(tmp_path / "run")
+    best = max(rows, key=lambda row: (float(row["val_accuracy"]), -float(row["val_loss"])))
+    assert card.facts["best_epoch"] == int(best["epoch"])
+    assert card.facts["validation"]["accuracy"] == pytest.approx(
+        float(best["val_accuracy"]), abs=1e-6
+    )
+
+
+def test_ties_go_to_the_lower_loss() -> None:
+    rows = [Epoch(1, 0, 0, 0.9, 0.8, 0), Epoch(2, 0, 0, 0.5, 0.8, 0), Epoch(3, 0, 0, 0.1, 0.7, 0)]
+    assert best_epoch(rows) == 2
+    assert best_epoch([]) == 0
+
+
+def test_training_that_diverges_says_so(few: Manifest, tmp_path: Path) -> None:
+    config = replace(CONFIG, learning_rate=1e30, freeze="none", augmentation=Augmentation.NONE)
+    with pytest.raises(CxredgeError, match=r"loss became.*--learning-rate"):
+        train(few, config, CPU, tmp_path / "run", Silent())
+
+
+def test_a_class_without_training_images_is_refused(manifest: Manifest, tmp_path: Path) -> None:
+    entries = [e for e in manifest.entries if not (e.split is Split.TRAIN and e.label == "viral")]
+    lacking = write_manifest(tmp_path / "manifest.csv", entries)
+    with pytest.raises(CxredgeError, match="no training images of: viral"):
+        train(lacking, CONFIG, CPU, tmp_path / "run", Silent())
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_card_says_what_decides_the_result(run_folder: Path) -> None:
+    card = read_card(run_folder)
+    assert card.classifier.classes == ("bacterial", "covid19", "normal", "viral")
+    assert card.config["weights"] == "none"
+    assert card.parents["manifest"]
+    assert "torch" in card.tools
+    assert str(run_folder.parent) not in json.dumps(card.to_json())
+    copy = read_manifest(run_folder / "manifest.csv")
+    assert all(entry.path.is_file() for entry in copy.entries)
+
+
+def test_schedule_warms_up_and_ends_near_nothing() -> None:
+    shares = [schedule(step / 1000, 10) for step in range(1000)]
+    assert shares[0] == pytest.approx(0.1)
+    assert max(shares) == pytest.approx(1, abs=1e-3)
+    assert shares.index(max(shares)) == 100
+    assert shares[-1] < 1e-4
+
+
+def test_augmentation_is_a_function_of_its_seed() -> None:
+    images = torch.rand(4, 1, 32, 32)
+    one = augment(images, torch.Generator().manual_seed(1))
+    assert torch.equal(one, augment(images, torch.Generator().manual_seed(1)))
+    assert not torch.equal(one, augment(images, torch.Generator().manual_seed(2)))
+    assert one.shape == images.shape
+    assert float(one.min()) >= 0
+    assert float(one.max()) <= 1
+
+
+def test_augmentation_never_swaps_left_and_right() -> None:
+    half = torch.zeros(64, 1, 32, 32)
+    half[..., 16:] = 1
+    varied = augment(half, torch.Generator().manual_seed(0))
+    means = varied.mean(dim=(1, 2))
+    assert bool((means[:, -6:].mean(1) > means[:, :6].mean(1)).all())
+
+
+def test_same_seed_same_weights(few: Manifest, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=1)
+    cards = [train(few, config, CPU, tmp_path / name, Silent()) for name in ("a", "b")]
+    other = train(few, replace(config, seed=5), CPU, tmp_path / "c", Silent())
+    weights = [card.files["model.safetensors"] for card in (*cards, other)]
+    assert weights[0] == weights[1] != weights[2]
