@@ -1,9 +1,9 @@
-"""What the tests share: generated images, a small network made without torch, a way to run commands."""
+"""What the tests share: generated images, a network made without torch, a way to run commands."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,9 +112,7 @@ def bundle(built: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_folder(
-    tmp_path_factory: pytest.TempPathFactory, phantoms: Path, cxredge: Run
-) -> Iterator[Path]:
+def run_folder(tmp_path_factory: pytest.TempPathFactory, phantoms: Path, cxredge: Run) -> Path:
     """A real training run of MobileNet V1, small and short."""
     pytest.importorskip("torch", reason="needs the train extra")
     out = tmp_path_factory.mktemp("run") / "run"
@@ -124,7 +122,7 @@ def run_folder(
         "--learning-rate", 0.003, "--out", out, "--json",
     )  # fmt: skip
     assert ran.code == 0, ran.err
-    yield out
+    return out
 
 
 def write_model(out: Path, manifest: Manifest, rng: np.random.Generator) -> None:

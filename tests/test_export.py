@@ -89,7 +89,7 @@ def test_an_unchanged_model_is_not_exported_again(
 
 def test_a_model_that_differs_is_not_written(run_folder: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(export_module, "_parity", lambda *_: 2e-4)
-    with pytest.raises(CxredgeError, match="differs from torch by 0.0002"):
+    with pytest.raises(CxredgeError, match=r"differs from torch by 0\.0002"):
         export(run_folder, tmp_path / "model", Silent())
     assert list(tmp_path.iterdir()) == []
 

@@ -62,7 +62,7 @@ def test_data_prepare(tmp_path: Path, cxredge) -> None:
     }
     assert ran.json["dropped"] == {"lateral": 1, "missing_file": 1}
     assert ran.json["patients_in_two_splits"] == 0
-    with open(ran.json["manifest"], newline="") as stream:
+    with Path(ran.json["manifest"]).open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert tuple(rows[0]) == COLUMNS
     assert len(rows) == 4 * 186
