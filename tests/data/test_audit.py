@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,8 +54,7 @@ def test_equal_files_count_only_across_splits() -> None:
 
     def with_hashes(*hashes: str) -> Manifest:
         changed = (
-            Entry(**{**entry.__dict__, "sha256": value})
-            for entry, value in zip(entries, hashes, strict=True)
+            replace(entry, sha256=value) for entry, value in zip(entries, hashes, strict=True)
         )
         return Manifest(Path("m.csv"), tuple(changed), "")
 

@@ -1,0 +1,94 @@
+"""What every command promises: one JSON value, quiet when asked, interrupted cleanly."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from cxredge.cli.command import command
+from cxredge.cli.output import Outcome, Output, finite
+from cxredge.errors import CxredgeError, GateRefused
+
+
+def app_of(function) -> typer.Typer:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    command(app, "run")(function)
+    command(app, "other")(lambda output: Outcome(1, "one"))
+    return app
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (CxredgeError("It broke.", "Mend it."), 1, "It broke."),
+        (GateRefused("Too bad.", "", {"gate": 1}), 3, "Too bad."),
+        (KeyboardInterrupt(), 130, "Interrupted."),
+        (PermissionError(13, "Permission denied", "/x"), 1, "/x: Permission denied"),
+        (ModuleNotFoundError("no", name="torch"), 1, "pip install 'cxredge[train]'"),
+        (ZeroDivisionError("by zero"), 1, "Internal error: ZeroDivisionError"),
+    ],
+)
+def test_errors_become_sentences_and_exit_codes(
+    error: BaseException, code: int, words: str
+) -> None:
+    def fails(output: Output) -> Outcome:
+        raise error
+
+    result = CliRunner().invoke(app_of(fails), ["run", "--json"])
+    assert result.exit_code == code
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "error" in json.loads(result.stdout)
+
+
+def test_a_missing_module_of_our_own_is_a_defect_not_an_extra() -> None:
+    def fails(output: Output) -> Outcome:
+        raise ModuleNotFoundError("no", name="cxredge.gone")
+
+    result = CliRunner().invoke(app_of(fails), ["run"])
+    assert isinstance(result.exception, ModuleNotFoundError)
+
+
+def test_numbers_that_json_cannot_say_are_null() -> None:
+    assert finite({"a": [float("nan"), 1.0], "b": (float("inf"),)}) == {
+        "a": [None, 1.0],
+        "b": [None],
+    }
+
+
+def test_text_goes_to_stdout_and_the_next_step_to_stderr(cxredge, phantoms: Path) -> None:
+    loud = cxredge("data", "audit", phantoms / "manifest.csv")
+    quiet = cxredge("data", "audit", phantoms / "manifest.csv", "-q")
+    assert "Next: cxredge train" in loud.err
+    assert quiet.err == ""
+    assert loud.out == quiet.out != ""
+
+
+def test_every_command_takes_json_quiet_and_verbose(cxredge) -> None:
+    from cxredge.cli import app
+
+    names = [c.name for c in app.registered_commands] + ["data prepare", "data audit"]
+    assert len(names) > 15
+    for name in names:
+        shown = cxredge(*name.split(), "--help").out
+        assert "--json" in shown
+        assert "-q, --quiet" in shown
+        assert "-v, --verbose" in shown
+
+
+def test_python_m_is_the_same_command(cxredge) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cxredge", "targets", "--json"], capture_output=True, check=True
+    )
+    assert json.loads(done.stdout) == cxredge("targets", "--json").json
+
+
+def test_version() -> None:
+    done = subprocess.run([sys.executable, "-m", "cxredge", "--version"], capture_output=True)
+    assert done.stdout.startswith(b"cxredge 0.")

@@ -1,0 +1,176 @@
+"""Bundles: the same inputs give the same bytes, nothing personal inside, thresholds that hold."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxredge.artifacts import read_card
+from cxredge.bundle import open_bundle, read_golden
+from cxredge.candidates import Candidate, choose
+from cxredge.data.manifest import Manifest, load_pixels
+from cxredge.errors import CxredgeError, GateRefused
+from cxredge.inference import infer_file
+from cxredge.metrics import softmax
+from cxredge.quantization.gate import GateLimits, compare
+from cxredge.targets import registry
+from cxredge.timing import summarise
+from cxredge.vocabulary import Precision, PrecisionChoice, Split
+
+
+def build(cxredge, model: Path, calibration: Path, out: Path, *more: object):
+    return cxredge(
+        "build", model, "--calibration", calibration, "--out", out, "--min-agreement", 0.5,
+        "--max-accuracy-drop", 0.5, "--json", *more,
+    )  # fmt: skip
+
+
+def test_same_inputs_same_bytes(
+    cxredge, model: Path, calibration: Path, built: Path, tmp_path: Path
+) -> None:
+    assert build(cxredge, model, calibration, tmp_path / "again").code == 0
+    first, second = read_card(built), read_card(tmp_path / "again")
+    assert first.files == second.files
+    if first.facts["precision"] == second.facts["precision"]:
+        assert (built / "card.json").read_bytes() == (tmp_path / "again/card.json").read_bytes()
+
+
+def test_nothing_in_a_bundle_names_a_patient_or_a_folder(
+    built: Path, phantoms: Path, manifest: Manifest
+) -> None:
+    patients = {entry.patient for entry in manifest.entries}
+    for path in built.rglob("*"):
+        if path.suffix not in (".json", ".csv"):
+            continue
+        text = path.read_text()
+        assert str(phantoms) not in text
+        assert not [patient for patient in patients if patient in text]
+    with zipfile.ZipFile(built / "golden.npz") as archive:
+        assert sorted(archive.namelist()) == [
+            "labels.npy", "logits_fp32.npy", "logits_int8.npy", "pixels.npy",
+        ]  # fmt: skip
+
+
+def test_goldens_hold_every_class_and_what_the_models_say(built: Path) -> None:
+    bundle = open_bundle(built)
+    golden = read_golden(bundle)
+    assert golden.pixels.shape == (12, 64, 64)
+    assert np.bincount(golden.labels).tolist() == [3, 3, 3, 3]
+    for precision, expected in golden.logits.items():
+        found = infer_file(built / f"model-{precision.value}.onnx", golden.pixels)
+        assert np.allclose(found, expected, atol=1e-3)
+
+
+def test_thresholds_reach_the_specificity_on_validation_images(
+    built: Path, manifest: Manifest
+) -> None:
+    bundle = open_bundle(built)
+    entries = manifest.of(Split.VAL)
+    pixels = load_pixels(entries, 64)
+    labels = np.array([bundle.card.classifier.classes.index(e.label) for e in entries])
+    for precision in bundle.precisions:
+        probabilities = softmax(infer_file(built / f"model-{precision.value}.onnx", pixels))
+        thresholds = bundle.card.facts["thresholds"][precision.value]
+        for index, name in enumerate(bundle.card.classifier.classes):
+            below = probabilities[labels != index, index] < thresholds[name]
+            assert below.mean() >= 0.9
+
+
+def test_a_bundle_for_another_processor_is_not_stamped_here(
+    cxredge, model: Path, calibration: Path, tmp_path: Path
+) -> None:
+    other = "cpu-arm" if registry.this_machine() == "x86_64" else "cpu-x86"
+    ran = build(cxredge, model, calibration, tmp_path / "bundle", "--target", other)
+    assert ran.code == 0, ran.err
+    assert ran.json["finished_here"] is False
+    assert not (tmp_path / "bundle" / "passport.json").exists()
+    assert cxredge("verify", tmp_path / "bundle").code == 0
+
+
+def test_a_passport_of_another_bundle_is_refused(bundle: Path, cxredge) -> None:
+    passport = json.loads((bundle / "passport.json").read_text())
+    passport["card_file_sha256"] = "0" * 64
+    (bundle / "passport.json").write_text(json.dumps(passport))
+    ran = cxredge("verify", bundle)
+    assert ran.code == 1
+    assert "belongs to another bundle" in ran.err
+
+
+def test_without_a_calibration_list_training_images_are_chosen_and_said(
+    cxredge, model: Path, tmp_path: Path
+) -> None:
+    ran = cxredge(
+        "build", model, "--out", tmp_path / "bundle", "--min-agreement", 0.5,
+        "--max-accuracy-drop", 0.5,
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert "training images were chosen" in ran.err
+
+
+def test_fp32_alone_needs_no_calibration(cxredge, model: Path, tmp_path: Path) -> None:
+    ran = cxredge("build", model, "--precision", "fp32", "--out", tmp_path / "bundle", "--json")
+    assert ran.code == 0, ran.err
+    assert [c["precision"] for c in ran.json["candidates"]] == ["fp32"]
+    assert not (tmp_path / "bundle" / "calibration.csv").exists()
+
+
+@pytest.mark.train
+def test_build_from_a_run_exports_it(
+    cxredge, run_folder: Path, calibration: Path, tmp_path: Path
+) -> None:
+    ran = build(cxredge, run_folder, calibration, tmp_path / "bundle")
+    assert ran.code == 0, ran.err
+    training = read_card(tmp_path / "bundle").facts["training"]
+    assert (training["network"], training["epochs"]) == ("mobilenet_v1", 2)
+
+
+def candidate(precision: Precision, milliseconds: float, agreement: float = 1.0) -> Candidate:
+    reference = np.tile([2.0, 0.0], (100, 1))
+    flipped = reference.copy()
+    flipped[: round(100 * (1 - agreement))] = [0.0, 2.0]
+    gate = compare(
+        reference, flipped, np.zeros(100, int), [str(n) for n in range(100)], GateLimits(1.0, 0.97)
+    )
+    latency = summarise([milliseconds] * 50)
+    return Candidate(precision, Path("model.onnx"), gate, latency)
+
+
+def test_auto_takes_the_fastest_that_passes() -> None:
+    fp32, int8 = candidate(Precision.FP32, 8.0), candidate(Precision.INT8, 2.0)
+    chosen, reason = choose([fp32, int8], PrecisionChoice.AUTO)
+    assert chosen is int8
+    assert "4.00 times as fast as fp32" in reason
+
+
+def test_auto_takes_the_slower_if_the_faster_fails() -> None:
+    fp32, int8 = candidate(Precision.FP32, 8.0), candidate(Precision.INT8, 2.0, agreement=0.9)
+    chosen, reason = choose([fp32, int8], PrecisionChoice.AUTO)
+    assert chosen is fp32
+    assert reason.endswith("int8 was refused: agreement 0.9000 (at least 0.97).")
+
+
+def test_slower_int8_does_not_ship_though_it_passes() -> None:
+    fp32, int8 = candidate(Precision.FP32, 2.0), candidate(Precision.INT8, 8.0)
+    assert choose([fp32, int8], PrecisionChoice.AUTO)[0] is fp32
+
+
+def test_overlapping_latencies_are_said_to_overlap() -> None:
+    noisy = summarise([1.0, 5.0] * 50)
+    fp32 = replace(candidate(Precision.FP32, 8.0), latency=noisy)
+    int8 = replace(candidate(Precision.INT8, 2.0), latency=noisy)
+    assert "within the noise" in choose([fp32, int8], PrecisionChoice.AUTO)[1]
+
+
+def test_what_fails_cannot_be_forced() -> None:
+    int8 = candidate(Precision.INT8, 2.0, agreement=0.9)
+    with pytest.raises(GateRefused, match=r"int8 refused by the gate: agreement 0\.9000"):
+        choose([candidate(Precision.FP32, 8.0), int8], PrecisionChoice.INT8)
+    with pytest.raises(GateRefused, match="golden images come out differently"):
+        choose([replace(int8, golden_passed=False)], PrecisionChoice.INT8)
+    with pytest.raises(CxredgeError, match="There is no int8 candidate; there is fp32"):
+        choose([candidate(Precision.FP32, 8.0)], PrecisionChoice.INT8)

@@ -1,0 +1,106 @@
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cxredge.timing import interleave, percentile_interval, summarise
+
+
+def test_percentiles_of_a_known_sample() -> None:
+    found = summarise([float(n) for n in range(100, -1, -1)])
+    assert (found.count, found.mean, found.p50, found.p90, found.p99) == (101, 50, 50, 90, 99)
+    assert found.cv == pytest.approx(np.std(np.arange(101)) / 50)
+
+
+def test_outliers_are_kept() -> None:
+    found = summarise([1.0] * 99 + [1000.0])
+    assert found.mean == pytest.approx(10.99)
+    assert found.p99_ci95[1] == 1000
+
+
+def test_single_measurement_is_its_own_percentile() -> None:
+    found = summarise([2.5])
+    assert (found.p50, found.p99, found.cv) == (2.5, 2.5, 0)
+    assert found.p50_ci95 == found.p90_ci95 == found.p99_ci95 == (2.5, 2.5)
+
+
+def test_no_measurement_is_refused() -> None:
+    with pytest.raises(ValueError, match="no latencies"):
+        summarise([])
+    with pytest.raises(ValueError, match="no latencies"):
+        summarise(np.array([]))
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=60))
+def test_order_does_not_matter_and_intervals_hold_the_percentiles(taken: list[float]) -> None:
+    found = summarise(taken)
+    assert found == summarise(taken[::-1])
+    assert min(taken) <= found.p50 <= found.p90 <= found.p99 <= max(taken)
+    for share in ("p50", "p90", "p99"):
+        low, high = getattr(found, f"{share}_ci95")
+        assert low <= getattr(found, share) <= high or high == max(taken)
+        assert {low, high} <= set(taken)
+
+
+def test_json_is_rounded_and_has_lists() -> None:
+    found = summarise([1.00001, 2.123456, 3.0]).to_json()
+    assert found["p50"] == 2.1235
+    assert found["p50_ci95"] == [1.0, 3.0]
+    assert found["count"] == 3
+    assert set(found) == {
+        "count", "mean", "p50", "p90", "p99", "p50_ci95", "p90_ci95", "p99_ci95", "cv"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("count", "share"), [(20, 0.5), (100, 0.5), (1000, 0.5), (100, 0.9), (1000, 0.9), (2000, 0.99)]
+)
+def test_interval_holds_the_true_percentile_in_95_of_100_samples(count: int, share: float) -> None:
+    rng = np.random.default_rng(count)
+    samples = np.sort(rng.uniform(size=(1500, count)), axis=1)
+    intervals = np.array([percentile_interval(sample, share) for sample in samples])
+    covered = np.mean((intervals[:, 0] <= share) & (share <= intervals[:, 1]))
+    assert 0.935 <= covered <= 0.99
+
+
+def test_interval_shrinks_with_the_root_of_the_sample() -> None:
+    def width(count: int) -> float:
+        low, high = percentile_interval(np.linspace(0, 1, count), 0.5)
+        return high - low
+
+    assert width(100) / width(10_000) == pytest.approx(10, rel=0.15)
+
+
+@pytest.mark.parametrize("count", range(1, 12))
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.9, 0.99])
+def test_interval_of_few_samples_stays_inside_them(count: int, share: float) -> None:
+    low, high = percentile_interval(np.arange(count, dtype=float), share)
+    assert 0 <= low <= high <= count - 1
+    if share == 0.99:
+        assert high == count - 1
+
+
+def test_calls_take_turns_and_warm_up_is_not_counted() -> None:
+    calls: list[str] = []
+    taken = interleave(
+        {name: lambda name=name: calls.append(name) for name in "abc"}, warm_up=2, rounds=3
+    )
+    assert calls == list("abc") * 5
+    assert {name: len(values) for name, values in taken.items()} == {"a": 3, "b": 3, "c": 3}
+
+
+def test_times_are_milliseconds_in_the_order_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0, 9_000_000, 10_000_000, 11_500_000, 20_000_000, 20_250_000])
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: next(clock))
+    assert interleave({"a": lambda: None}, warm_up=1, rounds=2) == {"a": [1.5, 0.25]}
+
+
+def test_a_failing_call_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        interleave({"a": lambda: 1 / 0}, warm_up=0, rounds=1)
+
+
+def test_no_rounds_give_no_times() -> None:
+    assert interleave({"a": lambda: None}, warm_up=1, rounds=0) == {"a": []}
