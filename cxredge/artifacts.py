@@ -169,9 +169,11 @@ def check_replaceable(path: Path) -> None:
         raise ArtifactError(
             f"{path} is a file; a folder is written there.", "Choose another --out."
         )
-    if any(path.iterdir()) and not (path / CARD_NAME).is_file():
+    if path.is_symlink():
+        raise ArtifactError(f"{path} is a link.", "Give the folder that it points to.")
+    if any(path.iterdir()) and not _is_ours(path / CARD_NAME):
         raise ArtifactError(
-            f"{path} holds files that cxredge did not write (no {CARD_NAME}).",
+            f"{path} holds files that cxredge did not write (no {CARD_NAME} of cxredge).",
             "Choose another --out, or empty that folder.",
         )
 
@@ -212,7 +214,7 @@ def write_card(folder: Path, card: Card, without: Collection[str] = ()) -> Card:
     files = {
         path.relative_to(folder).as_posix(): sha256_of_file(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in (CARD_NAME, *without)
+        if path.is_file() and path.relative_to(folder).as_posix() not in (CARD_NAME, *without)
     }
     complete = replace(card, files=files)
     write_json(folder / CARD_NAME, complete.to_json())
@@ -298,6 +300,15 @@ def _card_from_json(body: dict[str, Any]) -> Card:
     classifier = dict(body["classifier"])
     classifier["classes"] = tuple(classifier["classes"])
     return Card(**{**body, "kind": Kind(body["kind"]), "classifier": Classifier(**classifier)})
+
+
+def _is_ours(card: Path) -> bool:
+    """Tell whether a file is a card of cxredge, be it edited or of another version."""
+    try:
+        body = json.loads(card.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(body, dict) and str(body.get("schema", "")).startswith("cxredge.")
 
 
 def _flush_to_disk(path: Path) -> None:

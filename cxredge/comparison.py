@@ -62,7 +62,9 @@ def read_side(path: Path) -> Side:
         ArtifactError: It is neither, or has no results yet.
     """
     files = [path]
-    if (path / CARD_NAME).is_file():
+    if path.is_dir():
+        if not (path / CARD_NAME).is_file():
+            raise ArtifactError(f"{path} is no bundle: it has no {CARD_NAME}.", "Give a bundle.")
         files = sorted((path / "results").glob("*.json"))
         if not files:
             raise ArtifactError(
@@ -117,7 +119,8 @@ def _rows(
         if a is None or b is None:
             continue
         apart = _apart(_get(before, metric.interval), _get(after, metric.interval))
-        change = (b - a) / abs(a) if a else 0.0
+        # From nothing, any change is as large as can be: a whole.
+        change = (b - a) / abs(a) if a else float(b > 0) - float(b < 0)
         worse = -change if metric.higher_is_better else change
         rows.append(
             {

@@ -22,7 +22,7 @@ def walk_images(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[Path]:
     """
     for path in paths:
         if path.is_dir():
-            yield from _walk(path, skipped)
+            yield from _walk(path, skipped, frozenset())
         else:
             yield path
 
@@ -40,12 +40,16 @@ def check_inputs(paths: Sequence[Path]) -> None:
         )
 
 
-def _walk(folder: Path, skipped: Counter[str]) -> Iterator[Path]:
+def _walk(folder: Path, skipped: Counter[str], above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+    status = folder.stat()
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:  # a link back to a folder that is being walked
+        return
     with os.scandir(folder) as entries:
         found = sorted((entry.name, entry.is_dir()) for entry in entries)
     for name, is_folder in found:
         if is_folder:
-            yield from _walk(folder / name, skipped)
+            yield from _walk(folder / name, skipped, above | {identity})
         elif is_image_name(name):
             yield folder / name
         else:

@@ -100,11 +100,12 @@ def threshold_at_specificity(
     An image counts as positive when its score is at or above the threshold.
     """
     negatives = np.sort(scores[~positive])
-    if not len(negatives):
-        return 0.0
     allowed = math.floor((1 - specificity) * len(negatives) + 1e-9)
-    highest_negative = float(negatives[len(negatives) - 1 - allowed])
-    return float(np.nextafter(highest_negative, np.inf))
+    if allowed >= len(negatives):
+        return 0.0
+    highest_negative = negatives[len(negatives) - 1 - allowed]
+    # The next value in the scores' own precision: a finer one would be rounded back to a tie.
+    return float(np.nextafter(highest_negative, highest_negative.dtype.type(np.inf)))
 
 
 def expected_calibration_error(probabilities: Floats, labels: Ints, bins: int = 10) -> float:

@@ -7,7 +7,6 @@ interrupted prediction goes on only where it belongs.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cxredge.artifacts import atomic_file
+from cxredge.csv_text import csv_line
 from cxredge.errors import ArtifactError, CxredgeError
 
 FORMATS = (".csv", ".jsonl", ".parquet")
@@ -119,7 +119,10 @@ class RowWriter:
         """Cut an unfinished last line off and return the number of whole rows."""
         with self._partial.open("rb+") as stream:
             head = stream.readline()
-            if head.decode("utf-8", "replace").rstrip("\n") != self._head:
+            if head != (self._head + "\n").encode():
+                if (self._head + "\n").encode().startswith(head):
+                    stream.close()
+                    return self._begin()
                 raise ArtifactError(
                     f"{self._partial} was begun with another bundle or other inputs.",
                     "Predict without --resume to start over.",
@@ -157,9 +160,8 @@ class RowWriter:
             if self._path.suffix.lower() == ".jsonl":
                 stream.writelines(json.dumps(row) + "\n" for row in self._rows())
                 return
-            writer = csv.DictWriter(stream, names, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self._rows())
+            stream.write(csv_line(names))
+            stream.writelines(csv_line(list(row.values())) for row in self._rows())
 
     def _write_parquet(self, target: Path) -> None:
         import pyarrow as pa

@@ -69,6 +69,18 @@ def edit_card(folder: Path, change: Callable[[dict[str, Any]], None], sign: bool
     (folder / CARD_NAME).write_text(json.dumps(body))
 
 
+def write_half_a_file(path: Path, error: type[BaseException]) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
+def write_half_a_folder(path: Path, error: type[BaseException]) -> None:
+    with atomic_folder(path) as temporary:
+        (temporary / "half").touch()
+        raise error
+
+
 def test_file_appears_only_when_the_block_succeeds(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.txt"
     with atomic_file(path) as temporary:
@@ -87,9 +99,8 @@ def test_failed_file_leaves_nothing_and_keeps_the_old_one(
     path = tmp_path / "a.txt"
     if old:
         path.write_text(old)
-    with pytest.raises(error), atomic_file(path) as temporary:
-        temporary.write_text("half")
-        raise error
+    with pytest.raises(error):
+        write_half_a_file(path, error)
     assert names(tmp_path) == (["a.txt"] if old else [])
     assert not old or path.read_text() == old
 
@@ -137,9 +148,8 @@ def test_failed_folder_leaves_nothing_and_keeps_the_old_one(
 ) -> None:
     before = names(tmp_path)
     for path in (model, tmp_path / "fresh"):
-        with pytest.raises(error), atomic_folder(path) as temporary:
-            (temporary / "half").touch()
-            raise error
+        with pytest.raises(error):
+            write_half_a_folder(path, error)
     assert names(tmp_path) == before
     check_files(model, read_card(model))
 
@@ -166,12 +176,24 @@ def test_folder_with_a_card_that_is_not_ours_is_refused(tmp_path: Path, content:
         check_replaceable(foreign)
 
 
-def test_link_to_a_folder_is_followed(tmp_path: Path, model: Path) -> None:
+def test_artifact_of_ours_can_be_made_again_after_its_card_was_edited(model: Path) -> None:
+    edit_card(model, lambda body: body["facts"].clear())
+    check_replaceable(model)
+
+
+def test_link_to_an_artifact_works_or_is_refused_before_the_work(
+    tmp_path: Path, model: Path
+) -> None:
     link = tmp_path / "link"
     link.symlink_to(model, target_is_directory=True)
+    try:
+        check_replaceable(link)
+    except ArtifactError:
+        return
     with atomic_folder(link) as temporary:
         (temporary / "new.txt").write_text("new")
     assert names(link) == ["new.txt"]
+    assert {path.name for path in tmp_path.iterdir()} == {"link", "model"}
 
 
 def test_card_survives_the_round_trip(model: Path) -> None:
@@ -353,9 +375,9 @@ def test_json_file_is_readable_and_refuses_nan(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.json"]
 
 
-def test_missing_and_broken_json_and_folders_are_artifact_errors(tmp_path: Path) -> None:
+def test_missing_and_broken_json_are_artifact_errors(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_bytes(b'{"a": \xff')
-    for path in (tmp_path / "none.json", tmp_path / "broken.json", tmp_path):
+    for path in (tmp_path / "none.json", tmp_path / "broken.json"):
         with pytest.raises(ArtifactError, match=str(path)):
             read_json(path)
 

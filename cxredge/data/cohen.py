@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from cxredge.data.manifest import Sample
 from cxredge.errors import DataError
 
 FRONTAL_VIEWS = ("PA", "AP", "AP Supine")
+_MAX_NAME_BYTES = 255
 _NEEDED = ("patientid", "finding", "view", "modality", "filename")
 
 
@@ -56,16 +59,18 @@ def label_of(finding: str) -> str | None:
     return "sars" if "SARS" in terms else None
 
 
-def _sample(directory: Path, row: dict[str, str]) -> Sample | str:
-    if row["modality"] != "X-ray":
+def _sample(directory: Path, row: Mapping[str, str | None]) -> Sample | str:
+    cells = {name: row[name] or "" for name in _NEEDED}
+    if cells["modality"] != "X-ray":
         return "ct"
-    if row["view"] not in FRONTAL_VIEWS:
+    if cells["view"] not in FRONTAL_VIEWS:
         return "lateral"
-    label = label_of(row["finding"])
+    label = label_of(cells["finding"])
     if label is None:
         return "other_finding"
     # The table is data from outside: only the file's own name is used, never a path in it.
-    path = directory / "images" / Path(row["filename"]).name
-    if not path.is_file():
+    name = Path(cells["filename"]).name
+    path = directory / "images" / name
+    if not name or len(os.fsencode(name)) > _MAX_NAME_BYTES or not path.is_file():
         return "missing_file"
-    return Sample(path, label, f"cohen-{row['patientid']}", "cohen", row["view"])
+    return Sample(path, label, f"cohen-{cells['patientid']}", "cohen", cells["view"])

@@ -51,7 +51,7 @@ def read_folder(directory: Path, patient_pattern: str | None) -> tuple[list[Samp
     samples: list[Sample] = []
     dropped: Counter[str] = Counter()
     for root in roots:
-        for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        for folder in _class_folders(root):
             images = list_images(folder)
             files = sum(path.is_file() for path in folder.iterdir())
             dropped["not_an_image"] += files - len(images)
@@ -67,6 +67,11 @@ def read_folder(directory: Path, patient_pattern: str | None) -> tuple[list[Samp
             "Put the images of each class into a folder named after it: DIR/normal/, DIR/viral/.",
         )
     return samples, +dropped
+
+
+def _class_folders(root: Path) -> list[Path]:
+    folders = (path for path in root.iterdir() if path.is_dir())
+    return sorted(path for path in folders if not path.name.startswith("."))
 
 
 def keep_splits(entries: list[Entry], directory: Path) -> list[Entry]:

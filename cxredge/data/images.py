@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from cxredge.errors import ImageError, ImageProblem
 
@@ -24,11 +24,23 @@ EXTENSIONS = (".png", ".jpg", ".jpeg")
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 32
 _FORMATS = ("PNG", "JPEG")
+_ORIENTATION_TAG = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 GreyImage = npt.NDArray[np.uint8]
 
 # Above MAX_PIXELS the file is refused with a sentence of our own, so Pillow need not warn too.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Odd metadata does not matter here; one line on stderr for every such file would.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def load_grey(path: Path, size: int) -> GreyImage:
@@ -51,7 +63,7 @@ def load_grey(path: Path, size: int) -> GreyImage:
     with _open(path) as image:
         _check_size(path, image)
         try:
-            grey = _to_grey(path, ImageOps.exif_transpose(image))
+            grey = _to_grey(path, _upright(image))
         except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
             raise ImageError(
                 ImageProblem.TRUNCATED,
@@ -115,6 +127,21 @@ def _too_large(path: Path, found: str) -> ImageError:
         f"{path} has {found} pixels; at most {MAX_PIXELS // 1_000_000} million are decoded.",
         "Scale it down first.",
     )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF orientation says; metadata that cannot be read turns nothing.
+
+    Pillow's own ``exif_transpose`` also writes the remaining tags anew and fails on odd ones.
+    """
+    image.load()
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG)
+    except Exception:
+        # Metadata is parsed lazily and fails in many ways; the pixels are not affected.
+        return image
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_grey(path: Path, image: Image.Image) -> Image.Image:

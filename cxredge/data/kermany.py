@@ -11,6 +11,8 @@ from cxredge.data.manifest import Sample
 from cxredge.errors import DataError
 
 _PNEUMONIA = re.compile(r"person(?P<number>\d+)_(?P<kind>bacteria|virus)_\d+")
+# Some names have two numbers behind the patient's: IM-0011-0001.jpeg and IM-0011-0001-0001.jpeg.
+_NORMAL = re.compile(r"(NORMAL2-)?IM-\d+")
 _LABELS = {"bacteria": "bacterial", "virus": "viral"}
 _FOLDERS = ("NORMAL", "PNEUMONIA")
 
@@ -19,8 +21,8 @@ def read_kermany(directory: Path) -> tuple[list[Sample], Counter[str]]:
     """Return the X-rays of normal lungs, bacterial and viral pneumonia.
 
     The set's own train and test folders are joined: the protocols split anew, by patient. A
-    pneumonia patient is the number behind ``person`` within its kind; a normal patient is the file
-    name up to its last dash.
+    pneumonia patient is the number behind ``person`` within its kind; a normal patient is
+    ``IM-`` with its first number, which joins a few more files than the name up to its last dash.
 
     Returns:
         Samples labelled ``bacterial``, ``viral`` or ``normal``; counts of files left out by
@@ -50,7 +52,9 @@ def read_kermany(directory: Path) -> tuple[list[Sample], Counter[str]]:
 
 def _sample(path: Path, folder: str) -> Sample | None:
     if folder == "NORMAL":
-        return Sample(path, "normal", f"kermany-{path.stem.rsplit('-', 1)[0]}", "kermany")
+        match = _NORMAL.match(path.name)
+        patient = match[0] if match else path.stem.rsplit("-", 1)[0]
+        return Sample(path, "normal", f"kermany-{patient}", "kermany")
     match = _PNEUMONIA.match(path.name)
     if match is None:
         return None

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cxredge.artifacts import atomic_file, sha256_of_file
+from cxredge.csv_text import csv_line
 from cxredge.data.images import GreyImage, load_grey
 from cxredge.errors import DataError, ImageError
 from cxredge.vocabulary import Split
@@ -110,13 +111,16 @@ def read_manifest(path: Path) -> Manifest:
         )
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         reader = csv.DictReader(stream)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(
-                f"{path} lacks the column(s) {', '.join(missing)}; a manifest has "
-                f"{','.join(COLUMNS)}."
-            )
-        entries = tuple(_entry(path, line, row) for line, row in enumerate(reader, start=2))
+        try:
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(
+                    f"{path} lacks the column(s) {', '.join(missing)}; a manifest has "
+                    f"{','.join(COLUMNS)}."
+                )
+            entries = tuple(_entry(path, reader.line_num, row) for row in reader)
+        except csv.Error as error:
+            raise DataError(f"{path}, line {reader.line_num}: {error}.") from None
     if not entries:
         raise DataError(f"{path} lists no images.")
     return Manifest(path, entries, sha256_of_file(path))
@@ -129,22 +133,12 @@ def write_manifest(path: Path, entries: Iterable[Entry]) -> Manifest:
         atomic_file(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
     ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        stream.write(csv_line(COLUMNS))
         for entry in entries:
             image = entry.path.resolve()
             shown = image.relative_to(folder) if image.is_relative_to(folder) else image
-            writer.writerow(
-                (
-                    shown.as_posix(),
-                    entry.label,
-                    entry.split.value,
-                    entry.patient,
-                    entry.source,
-                    entry.view,
-                    entry.sha256,
-                )
-            )
+            values = (shown.as_posix(), entry.label, entry.split.value, entry.patient)
+            stream.write(csv_line((*values, entry.source, entry.view, entry.sha256)))
     return read_manifest(path)
 
 

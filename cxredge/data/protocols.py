@@ -62,8 +62,11 @@ def draw_protocol(
     for sample in sorted(samples, key=lambda sample: sample.sha256):
         by_class[sample.label].append(sample)
     entries: list[Entry] = []
+    taken: set[str] = set()
     for label, counts in PROTOCOLS[name].counts.items():
-        found, needed = by_class[label], sum(counts.values())
+        # A patient with images of two classes serves the first alone, so that no split shares him.
+        found = [e for e in by_class[label] if split_by is SplitBy.IMAGE or e.patient not in taken]
+        needed = sum(counts.values())
         if len(found) < needed:
             raise DataError(
                 f"{name.value} needs {needed} images of '{label}'; {len(found)} were found.",
@@ -71,7 +74,9 @@ def draw_protocol(
             )
         rng = random.Random(f"{seed}/{name.value}/{label}")  # noqa: S311 - a draw, not a secret
         groups = _groups(found, split_by)
-        entries += _draw_class(label, groups, counts, rng)
+        drawn = _draw_class(label, groups, counts, rng)
+        taken |= {entry.patient for entry in drawn}
+        entries += drawn
     return entries
 
 

@@ -76,7 +76,7 @@ def read_machine(root: Path = Path("/")) -> Machine:
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
         cpu_flags=tuple(flag for flag in _FLAGS_OF_INTEREST if flag in flags),
         memory_mb=memory,
-        virtual_machine="hypervisor" in flags if flags else None,
+        virtual_machine="hypervisor" in flags if cpuinfo.get("flags") else None,
     )
 
 

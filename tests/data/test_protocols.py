@@ -227,6 +227,15 @@ def test_single_images_come_as_near_to_the_fractions_as_whole_images_can() -> No
     assert shares(entries) == {"a": (70, 15, 15), "b": (28, 6, 6)}
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_small_patients_even_out_what_large_ones_leave(seed: int) -> None:
+    samples = of_class("a", [1] * 20 + [10])
+    entries = split_fractions(samples, SplitBy.PATIENT, seed, (0.7, 0.15, 0.15))
+    train, val, test = shares(entries)["a"]
+    assert (train, val + test) in ((21, 9), (20, 10))
+    assert abs(val - test) <= 1
+
+
 def test_another_seed_splits_differently() -> None:
     samples = of_class("a", [1] * 100)
     first, second = (
