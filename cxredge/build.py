@@ -6,7 +6,7 @@ import csv
 import io
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,12 @@ from cxredge.candidates import Candidate, choose, time_candidates
 from cxredge.data.audit import source_warnings
 from cxredge.data.labelled import LabelledImages, load_labelled
 from cxredge.data.manifest import Manifest, check_labels
+from cxredge.errors import CxredgeError
 from cxredge.inference import infer_file
 from cxredge.onnx_graph import FP32_NAME
 from cxredge.progress import Progress
 from cxredge.quantization.gate import GateLimits, GateResult, compare
-from cxredge.targets.registry import Target, this_machine
+from cxredge.targets.registry import Target, find_target, this_machine
 from cxredge.telemetry.linux import read_machine
 from cxredge.timing import Latency
 from cxredge.vocabulary import Precision, PrecisionChoice, Split
@@ -53,6 +54,7 @@ class BuildConfig:
         limits: What may be lost against FP32.
         split: Held-out images that the gate compares on.
         specificity: What the operating thresholds are set to reach on validation images.
+        calibration_seed: Chooses the calibration images where no list was given.
     """
 
     target: Target
@@ -60,6 +62,19 @@ class BuildConfig:
     limits: GateLimits
     split: Split = Split.TEST
     specificity: float = 0.9
+    calibration_seed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON values."""
+        return {
+            "target": self.target.name,
+            "backend": self.target.backend,
+            "precision": self.precision.value,
+            "gate": asdict(self.limits),
+            "split": self.split.value,
+            "specificity": self.specificity,
+            "calibration_seed": self.calibration_seed,
+        }
 
 
 @dataclass(frozen=True)
@@ -79,10 +94,28 @@ class Built:
     reason: str
 
 
+def plan(source: Card, parents: Mapping[str, str], config: BuildConfig) -> Card:
+    """Return the card of a bundle before anything is done: what decides its content.
+
+    Args:
+        source: The card of the run or model it is built from.
+        parents: SHA-256 of the inputs, by role.
+        config: The settings.
+    """
+    return Card(
+        kind=Kind.BUNDLE,
+        classifier=source.classifier,
+        parents=parents,
+        config=config.to_json(),
+        tools=tool_versions("onnx", "onnxruntime", "numpy", "pillow"),
+    )
+
+
 def build(
     fp32: Path,
     int8: Path | None,
     manifest: Manifest,
+    planned: Card,
     config: BuildConfig,
     provenance: Mapping[str, Any],
     out: Path,
@@ -94,6 +127,7 @@ def build(
         fp32: Folder of the FP32 model.
         int8: Folder of its INT8 model in the target's dialect, or None to consider FP32 alone.
         manifest: Has the split of the gate, and ``val`` for the operating thresholds.
+        planned: The card that :func:`plan` made.
         config: The settings.
         provenance: What earlier stages found that the card should repeat.
         out: The bundle's folder.
@@ -141,7 +175,7 @@ def build(
         if int8:
             listed = _calibration_csv(int8 / "calibration.csv")
             write_text(folder / bundles.CALIBRATION_NAME, listed)
-        write_card(folder, _card(config, source, manifest, models, facts))
+        write_card(folder, replace(planned, facts=facts))
         if config.target.machine == this_machine():
             _stamp(folder, chosen.precision, latencies, reason)
     return Built(open_bundle(out), chosen.gate, [c.to_json() for c in candidates], reason)
@@ -156,14 +190,45 @@ def finish(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
         progress: Hears what is going on.
 
     Raises:
+        CxredgeError: The bundle is for another kind of machine.
         GateRefused: The goldens come out differently here, or the forced precision did not pass.
     """
     bundle = open_bundle(path)
+    target = find_target(bundle.card.config["target"])
+    if target.machine != this_machine():
+        raise CxredgeError(
+            f"{path} is for {target.name} ({target.machine}); this machine is {this_machine()}.",
+            "Run this on the device, or build another one here with --target here.",
+        )
+    candidates = _judge_here(bundle, progress)
+    chosen, reason = choose(candidates, precision)
+    latencies = {candidate.precision: candidate.latency for candidate in candidates}
+    _stamp(path, chosen.precision, latencies, reason)
+    return Built(open_bundle(path), chosen.gate, [c.to_json() for c in candidates], reason)
+
+
+def reopen(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
+    """Return what an earlier build of the same inputs came to; times are taken anew.
+
+    Args:
+        path: A bundle that is up to date.
+        precision: What was asked for.
+        progress: Hears what is going on.
+    """
+    bundle = open_bundle(path)
+    if find_target(bundle.card.config["target"]).machine == this_machine():
+        return finish(path, precision, progress)
+    candidates = _judge_here(bundle, progress)
+    chosen, reason = choose(candidates, precision)
+    return Built(bundle, chosen.gate, [c.to_json() for c in candidates], reason)
+
+
+def _judge_here(bundle: Bundle, progress: Progress) -> list[Candidate]:
     golden = bundles.read_golden(bundle)
     progress.note("Replaying the golden images and timing the candidates on this machine.")
-    models = {p: path / model_name(p) for p in bundle.precisions}
+    models = {p: bundle.path / model_name(p) for p in bundle.precisions}
     latencies = time_candidates(models, golden.pixels[:1])
-    candidates = [
+    return [
         Candidate(
             p,
             model,
@@ -173,9 +238,6 @@ def finish(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
         )
         for p, model in models.items()
     ]
-    chosen, reason = choose(candidates, precision)
-    _stamp(path, chosen.precision, latencies, reason)
-    return Built(open_bundle(path), chosen.gate, [c.to_json() for c in candidates], reason)
 
 
 def operating_thresholds(
@@ -233,33 +295,6 @@ def _calibration_csv(path: Path) -> str:
         for row in csv.DictReader(stream):
             writer.writerow((row["label"], row["source"], row["sha256"]))
     return text.getvalue()
-
-
-def _card(
-    config: BuildConfig,
-    source: Card,
-    manifest: Manifest,
-    models: Mapping[Precision, Path],
-    facts: Mapping[str, Any],
-) -> Card:
-    return Card(
-        kind=Kind.BUNDLE,
-        classifier=source.classifier,
-        parents={
-            "manifest": manifest.sha256,
-            **{f"model_{p.value}": sha256_of_file(model) for p, model in models.items()},
-        },
-        config={
-            "target": config.target.name,
-            "backend": config.target.backend,
-            "precision": config.precision.value,
-            "gate": asdict(config.limits),
-            "split": config.split.value,
-            "specificity": config.specificity,
-        },
-        tools=tool_versions("onnx", "onnxruntime", "numpy", "pillow"),
-        facts=facts,
-    )
 
 
 def _quantization_facts(card: Card | None) -> dict[str, Any] | None:

@@ -90,6 +90,22 @@ def test_a_bundle_for_another_processor_is_not_stamped_here(
     assert ran.json["finished_here"] is False
     assert not (tmp_path / "bundle" / "passport.json").exists()
     assert cxredge("verify", tmp_path / "bundle").code == 0
+    refused = cxredge("build", tmp_path / "bundle")
+    assert refused.code == 1
+    assert f"is for {other}" in refused.err
+
+
+def test_a_bundle_that_is_up_to_date_is_not_built_again(
+    cxredge, model: Path, calibration: Path, bundle: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("cxredge.build.build", lambda *_: pytest.fail("built again"))
+    before = (bundle / "card.json").read_bytes()
+    ran = build(cxredge, model, calibration, bundle)
+    assert ran.code == 0, ran.err
+    assert "is up to date" in ran.err
+    assert (bundle / "card.json").read_bytes() == before
+    with pytest.raises(pytest.fail.Exception):
+        build(cxredge, model, calibration, bundle, "--specificity", 0.8)
 
 
 def test_a_passport_of_another_bundle_is_refused(bundle: Path, cxredge) -> None:

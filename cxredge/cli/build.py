@@ -89,11 +89,10 @@ def build(
             f"{found.name} takes auto, {', '.join(p.value for p in found.precisions)}.",
             param_hint="--precision",
         )
-    config = BuildConfig(
-        found, precision, GateLimits(max_accuracy_drop, min_agreement), split, specificity
-    )
+    limits = GateLimits(max_accuracy_drop, min_agreement)
+    config = BuildConfig(found, precision, limits, split, specificity, seed)
     manifest = evaluate or source / "manifest.csv"
-    return _outcome(_from_source(source, card, config, manifest, calibration, out, seed, output))
+    return _outcome(_from_source(source, card, config, manifest, calibration, out, output))
 
 
 def _from_source(
@@ -103,18 +102,25 @@ def _from_source(
     manifest_path: Path,
     calibration: Path | None,
     out: Path,
-    seed: int,
     output: Output,
 ) -> Built:
     """Run the stages that are missing, then the build."""
-    from cxredge.artifacts import Kind, check_replaceable
+    from cxredge.artifacts import CARD_NAME, Kind, check_replaceable, sha256_of_file, up_to_date
     from cxredge.build import build as stage
+    from cxredge.build import plan, reopen
     from cxredge.data.manifest import read_manifest
-    from cxredge.quantization.calibration_set import write_calibration
+    from cxredge.quantization.calibration_set import read_calibration, write_calibration
     from cxredge.quantization.quantize import QuantizeConfig, quantize
 
     check_replaceable(out)
     manifest = read_manifest(manifest_path)
+    parents = {"source": sha256_of_file(source / CARD_NAME), "manifest": manifest.sha256}
+    if calibration is not None:
+        parents["calibration"] = read_calibration(calibration).sha256
+    planned = plan(card, parents, config)
+    if up_to_date(out, planned) is not None:
+        output.note(f"{out} is up to date: same source, images, settings and versions.")
+        return reopen(out, config.precision, output)
     with tempfile.TemporaryDirectory(prefix="cxredge-build-") as name:
         scratch = Path(name)
         fp32 = source
@@ -128,12 +134,13 @@ def _from_source(
             if calibration is None:
                 calibration = scratch / "calibration.csv"
                 count = min(_CALIBRATION_IMAGES, len(manifest.of(Split.TRAIN)))
-                write_calibration(manifest, count, seed, calibration)
+                write_calibration(manifest, count, config.calibration_seed, calibration)
                 output.note(f"No --calibration given: {count} training images were chosen.")
             int8 = scratch / "int8"
             settings = QuantizeConfig(config.target.dialect, split=config.split)
             quantize(fp32, calibration, manifest, settings, int8, output)
-        return stage(fp32, int8, manifest, config, _provenance(card), out, output)
+        provenance = _provenance(card)
+        return stage(fp32, int8, manifest, planned, config, provenance, out, output)
 
 
 def _provenance(card: Card) -> dict[str, Any]:

@@ -18,8 +18,16 @@ from typer.testing import CliRunner
 from cxredge import bench as bench_stage
 from cxredge import evaluate as evaluate_stage
 from cxredge import onnx_graph
-from cxredge.artifacts import Card, Classifier, Kind, sha256_of_file, write_card, write_json
-from cxredge.build import BuildConfig, build
+from cxredge.artifacts import (
+    Card,
+    Classifier,
+    Kind,
+    read_card,
+    sha256_of_file,
+    write_card,
+    write_json,
+)
+from cxredge.build import BuildConfig, build, plan
 from cxredge.bundle import open_bundle
 from cxredge.cli import app
 from cxredge.cli.output import finite
@@ -108,7 +116,8 @@ def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> P
     training = {**asdict(config), "augmentation": "none", "best_epoch": 7, "trainable": 3_206_976}
     training["validation_accuracy"] = 0.75
     out = folder / name
-    build(fp32, int8, manifest, settings, {"training": training}, out, Silent())
+    planned = plan(read_card(fp32), {"source": "0" * 64}, settings)
+    build(fp32, int8, manifest, planned, settings, {"training": training}, out, Silent())
     return out
 
 
