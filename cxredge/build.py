@@ -20,25 +20,22 @@ from cxredge.artifacts import (
     atomic_folder,
     check_files,
     read_card,
-    sha256_of_file,
     tool_versions,
     write_card,
     write_text,
 )
 from cxredge.backends.base import Logits
-from cxredge.bundle import Bundle, Golden, model_name, open_bundle
-from cxredge.candidates import Candidate, choose, time_candidates
+from cxredge.bundle import Golden, model_name, open_bundle
+from cxredge.candidates import Built, Candidate, choose, time_candidates
 from cxredge.data.audit import source_warnings
 from cxredge.data.labelled import LabelledImages, load_labelled
 from cxredge.data.manifest import Manifest, check_labels
-from cxredge.errors import CxredgeError
 from cxredge.inference import infer_file
 from cxredge.onnx_graph import FP32_NAME
+from cxredge.passport import write_passport
 from cxredge.progress import Progress
 from cxredge.quantization.gate import GateLimits, GateResult, compare
-from cxredge.targets.registry import Target, find_target, this_machine
-from cxredge.telemetry.linux import read_machine
-from cxredge.timing import Latency
+from cxredge.targets.registry import Target, this_machine
 from cxredge.vocabulary import Precision, PrecisionChoice, Split
 
 _GOLDENS = 12
@@ -75,23 +72,6 @@ class BuildConfig:
             "specificity": self.specificity,
             "calibration_seed": self.calibration_seed,
         }
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a build came to.
-
-    Attributes:
-        bundle: The bundle, checked.
-        gate: The comparison of what ships with FP32.
-        candidates: What was considered, as JSON values.
-        reason: Why the one that ships does, in a sentence.
-    """
-
-    bundle: Bundle
-    gate: GateResult
-    candidates: list[dict[str, Any]]
-    reason: str
 
 
 def plan(source: Card, parents: Mapping[str, str], config: BuildConfig) -> Card:
@@ -177,67 +157,10 @@ def build(
             write_text(folder / bundles.CALIBRATION_NAME, listed)
         write_card(folder, replace(planned, facts=facts))
         if config.target.machine == this_machine():
-            _stamp(folder, chosen.precision, latencies, reason)
+            write_passport(
+                folder, chosen.precision, model_name(chosen.precision), latencies, reason
+            )
     return Built(open_bundle(out), chosen.gate, [c.to_json() for c in candidates], reason)
-
-
-def finish(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
-    """On the device: replay the goldens, time what passed the gate, and write the passport.
-
-    Args:
-        path: A bundle.
-        precision: ``auto`` for the fastest that passed, or one that the bundle holds.
-        progress: Hears what is going on.
-
-    Raises:
-        CxredgeError: The bundle is for another kind of machine.
-        GateRefused: The goldens come out differently here, or the forced precision did not pass.
-    """
-    bundle = open_bundle(path)
-    target = find_target(bundle.card.config["target"])
-    if target.machine != this_machine():
-        raise CxredgeError(
-            f"{path} is for {target.name} ({target.machine}); this machine is {this_machine()}.",
-            "Run this on the device, or build another one here with --target here.",
-        )
-    candidates = _judge_here(bundle, progress)
-    chosen, reason = choose(candidates, precision)
-    latencies = {candidate.precision: candidate.latency for candidate in candidates}
-    _stamp(path, chosen.precision, latencies, reason)
-    return Built(open_bundle(path), chosen.gate, [c.to_json() for c in candidates], reason)
-
-
-def reopen(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
-    """Return what an earlier build of the same inputs came to; times are taken anew.
-
-    Args:
-        path: A bundle that is up to date.
-        precision: What was asked for.
-        progress: Hears what is going on.
-    """
-    bundle = open_bundle(path)
-    if find_target(bundle.card.config["target"]).machine == this_machine():
-        return finish(path, precision, progress)
-    candidates = _judge_here(bundle, progress)
-    chosen, reason = choose(candidates, precision)
-    return Built(bundle, chosen.gate, [c.to_json() for c in candidates], reason)
-
-
-def _judge_here(bundle: Bundle, progress: Progress) -> list[Candidate]:
-    golden = bundles.read_golden(bundle)
-    progress.note("Replaying the golden images and timing the candidates on this machine.")
-    models = {p: bundle.path / model_name(p) for p in bundle.precisions}
-    latencies = time_candidates(models, golden.pixels[:1])
-    return [
-        Candidate(
-            p,
-            model,
-            GateResult.from_json(bundle.card.facts["gate"][p.value]),
-            latencies[p],
-            bundles.replay(bundle, p, golden).passed,
-        )
-        for p, model in models.items()
-    ]
 
 
 def operating_thresholds(
@@ -307,20 +230,3 @@ def _quantization_facts(card: Card | None) -> dict[str, Any] | None:
         **{key: card.config[key] for key in settings},
         **{key: card.facts[key] for key in kept},
     }
-
-
-def _stamp(
-    folder: Path, precision: Precision, latencies: Mapping[Precision, Latency], reason: str
-) -> None:
-    bundles.write_passport(
-        folder,
-        {
-            "precision": precision.value,
-            "engine": model_name(precision),
-            "engine_sha256": sha256_of_file(folder / model_name(precision)),
-            "reason": reason,
-            "machine": read_machine().to_json(),
-            "tools": tool_versions("onnxruntime", "numpy", "pillow"),
-            "latency_ms": {p.value: latency.to_json() for p, latency in latencies.items()},
-        },
-    )

@@ -14,23 +14,19 @@ from typing import Any
 import numpy as np
 
 from cxredge.artifacts import (
-    CARD_NAME,
     Card,
     Kind,
     check_files,
     read_card,
-    read_json,
-    sha256_of_file,
-    write_json,
 )
 from cxredge.backends import open_session
 from cxredge.backends.base import Logits, Session
 from cxredge.data.images import PREPROCESSING, GreyImage
 from cxredge.errors import ArtifactError
 from cxredge.metrics import softmax
+from cxredge.passport import read_passport
 from cxredge.vocabulary import Precision
 
-PASSPORT_NAME = "passport.json"
 GOLDEN_NAME = "golden.npz"
 CALIBRATION_NAME = "calibration.csv"
 MAX_PROBABILITY_DIFFERENCE = {Precision.FP32: 1e-3, Precision.FP16: 1e-2, Precision.INT8: 2e-2}
@@ -126,21 +122,9 @@ def open_bundle(path: Path) -> Bundle:
             f"has '{PREPROCESSING}'.",
             f"Install cxredge {card.tools.get('cxredge', '')} or build the bundle again.",
         )
-    passport = _read_passport(path)
+    passport = read_passport(path)
     precision = Precision(passport["precision"] if passport else card.facts["precision"])
     return Bundle(path, card, passport, precision)
-
-
-def write_passport(path: Path, facts: Mapping[str, Any]) -> None:
-    """Write what was found on this device beside a bundle's card."""
-    write_json(
-        path / PASSPORT_NAME,
-        {
-            "schema": "cxredge.passport/1",
-            "card_file_sha256": sha256_of_file(path / CARD_NAME),
-            **facts,
-        },
-    )
 
 
 def write_golden(path: Path, golden: Golden) -> None:
@@ -182,18 +166,3 @@ def replay(bundle: Bundle, precision: Precision, golden: Golden) -> Replay:
         classes_changed=changed,
         passed=changed == 0 and difference <= MAX_PROBABILITY_DIFFERENCE[precision],
     )
-
-
-def _read_passport(path: Path) -> Mapping[str, Any] | None:
-    passport_path = path / PASSPORT_NAME
-    if not passport_path.exists():
-        return None
-    passport = read_json(passport_path)
-    bound_to = passport.get("card_file_sha256") if isinstance(passport, dict) else None
-    if bound_to != sha256_of_file(path / CARD_NAME):
-        raise ArtifactError(
-            f"{passport_path} belongs to another bundle.",
-            f"Delete it and run here: cxredge build {path}",
-        )
-    result: Mapping[str, Any] = passport
-    return result

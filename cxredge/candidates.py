@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cxredge.backends import open_session
+from cxredge.bundle import Bundle
 from cxredge.data.images import GreyImage
 from cxredge.errors import CxredgeError, GateRefused
 from cxredge.quantization.gate import GateResult
@@ -51,6 +52,23 @@ class Candidate:
             "passed": self.passed,
             "latency_ms": self.latency.to_json(),
         }
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build came to.
+
+    Attributes:
+        bundle: The bundle, checked.
+        gate: The comparison of what ships with FP32.
+        candidates: What was considered, as JSON values.
+        reason: Why the one that ships does, in a sentence.
+    """
+
+    bundle: Bundle
+    gate: GateResult
+    candidates: list[dict[str, Any]]
+    reason: str
 
 
 def time_candidates(models: Mapping[Precision, Path], image: GreyImage) -> dict[Precision, Latency]:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from cxredge.artifacts import CARD_NAME, Kind, check_files, read_card, read_json, sha256_of_file
-from cxredge.bundle import PASSPORT_NAME
 from cxredge.data.manifest import COLUMNS, read_manifest
 from cxredge.errors import ArtifactError
 from cxredge.onnx_graph import METADATA_KEY, read_model
+from cxredge.passport import read_passport
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -47,8 +47,7 @@ def _folder(path: Path) -> dict[str, Any]:
     check_files(path, card)
     found = {"path": str(path), **card.to_json(), "intact": True}
     if card.kind is Kind.BUNDLE:
-        passport = path / PASSPORT_NAME
-        found["passport"] = read_json(passport) if passport.is_file() else None
+        found["passport"] = read_passport(path)
     return {"kind": found.pop("kind"), **found}
 
 

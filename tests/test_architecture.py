@@ -19,8 +19,8 @@ TORCH_ALLOWED = ("models", "training", "export")
 # Who may import whom, by the first part of the module's name. What is not listed is core: it may
 # import core alone. `cli` may import anything and nobody imports it.
 CORE = {
-    "artifacts", "csv_text", "errors", "inputs", "metrics", "onnx_graph", "plots", "progress",
-    "rows", "timing", "vocabulary", "telemetry", "data", "targets", "backends", "inference",
+    "artifacts", "csv_text", "errors", "inputs", "metrics", "onnx_graph", "passport", "plots",
+    "progress", "rows", "timing", "vocabulary", "telemetry", "data", "targets", "backends", "inference",
 }  # fmt: skip
 MAY_IMPORT = {
     "models": {"models"},
@@ -28,12 +28,13 @@ MAY_IMPORT = {
     "export": {"models"},
     "quantization": {"quantization"},
     "bundle": {"bundle"},
-    "candidates": {"quantization"},
+    "candidates": {"bundle", "quantization"},
+    "on_device": {"bundle", "candidates", "quantization"},
     "build": {"bundle", "candidates", "quantization"},
     "predict": {"bundle"},
     "evaluate": {"bundle"},
     "bench": {"bundle"},
-    "inspection": {"bundle"},
+    "inspection": set(),
     "comparison": set(),
     "diagnosis": set(),
     "report": {"bundle", "report"},

@@ -16,7 +16,8 @@ from cxredge.vocabulary import PrecisionChoice, Split
 
 if TYPE_CHECKING:
     from cxredge.artifacts import Card
-    from cxredge.build import BuildConfig, Built
+    from cxredge.build import BuildConfig
+    from cxredge.candidates import Built
 
 _CALIBRATION_IMAGES = 256
 
@@ -74,7 +75,8 @@ def build(
     Exits 3 when a precision that was asked for does not pass the gate.
     """
     from cxredge.artifacts import Kind, read_card
-    from cxredge.build import BuildConfig, finish
+    from cxredge.build import BuildConfig
+    from cxredge.on_device import finish
     from cxredge.quantization.gate import GateLimits
     from cxredge.targets.registry import find_target
 
@@ -107,8 +109,9 @@ def _from_source(
     """Run the stages that are missing, then the build."""
     from cxredge.artifacts import CARD_NAME, Kind, check_replaceable, sha256_of_file, up_to_date
     from cxredge.build import build as stage
-    from cxredge.build import plan, reopen
+    from cxredge.build import plan
     from cxredge.data.manifest import read_manifest
+    from cxredge.on_device import reopen
     from cxredge.quantization.calibration_set import read_calibration, write_calibration
     from cxredge.quantization.quantize import QuantizeConfig, quantize
 

@@ -1,0 +1,74 @@
+"""What a bundle still needs where it will run: its goldens replayed, its candidates timed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cxredge import bundle as bundles
+from cxredge.bundle import Bundle, model_name, open_bundle
+from cxredge.candidates import Built, Candidate, choose, time_candidates
+from cxredge.errors import CxredgeError
+from cxredge.passport import write_passport
+from cxredge.progress import Progress
+from cxredge.quantization.gate import GateResult
+from cxredge.targets.registry import find_target, this_machine
+from cxredge.vocabulary import PrecisionChoice
+
+
+def finish(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
+    """On the device: replay the goldens, time what passed the gate, and write the passport.
+
+    Args:
+        path: A bundle.
+        precision: ``auto`` for the fastest that passed, or one that the bundle holds.
+        progress: Hears what is going on.
+
+    Raises:
+        CxredgeError: The bundle is for another kind of machine.
+        GateRefused: The goldens come out differently here, or the forced precision did not pass.
+    """
+    bundle = open_bundle(path)
+    target = find_target(bundle.card.config["target"])
+    if target.machine != this_machine():
+        raise CxredgeError(
+            f"{path} is for {target.name} ({target.machine}); this machine is {this_machine()}.",
+            "Run this on the device, or build another one here with --target here.",
+        )
+    candidates = _judge_here(bundle, progress)
+    chosen, reason = choose(candidates, precision)
+    latencies = {candidate.precision: candidate.latency for candidate in candidates}
+    write_passport(path, chosen.precision, model_name(chosen.precision), latencies, reason)
+    return Built(open_bundle(path), chosen.gate, [c.to_json() for c in candidates], reason)
+
+
+def reopen(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
+    """Return what an earlier build of the same inputs came to; times are taken anew.
+
+    Args:
+        path: A bundle that is up to date.
+        precision: What was asked for.
+        progress: Hears what is going on.
+    """
+    bundle = open_bundle(path)
+    if find_target(bundle.card.config["target"]).machine == this_machine():
+        return finish(path, precision, progress)
+    candidates = _judge_here(bundle, progress)
+    chosen, reason = choose(candidates, precision)
+    return Built(bundle, chosen.gate, [c.to_json() for c in candidates], reason)
+
+
+def _judge_here(bundle: Bundle, progress: Progress) -> list[Candidate]:
+    golden = bundles.read_golden(bundle)
+    progress.note("Replaying the golden images and timing the candidates on this machine.")
+    models = {p: bundle.path / model_name(p) for p in bundle.precisions}
+    latencies = time_candidates(models, golden.pixels[:1])
+    return [
+        Candidate(
+            p,
+            model,
+            GateResult.from_json(bundle.card.facts["gate"][p.value]),
+            latencies[p],
+            bundles.replay(bundle, p, golden).passed,
+        )
+        for p, model in models.items()
+    ]
