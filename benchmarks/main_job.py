@@ -50,7 +50,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--protocols", nargs="+", default=["cxr-b", "cxr-c"])
     parser.add_argument("--split", default="patient")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=20)
     return parser.parse_args()
 
 

@@ -34,10 +34,10 @@ def train(
             "--freeze", help="paper, none, head, or the first block to train (cxredge models)."
         ),
     ] = "paper",
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Most epochs.")] = 40,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Most epochs.")] = 20,
     patience: Annotated[
         int, typer.Option("--patience", min=1, help="Epochs without improvement before stopping.")
-    ] = 12,
+    ] = 10,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a step.")] = 32,
     learning_rate: Annotated[
         float, typer.Option("--learning-rate", min=0, help="Peak rate, for the head.")
@@ -55,6 +55,12 @@ def train(
     dropout: Annotated[
         float, typer.Option("--dropout", min=0, max=0.9, help="Features dropped before the head.")
     ] = 0.2,
+    average_decay: Annotated[
+        float,
+        typer.Option(
+            "--average-decay", min=0, max=0.9999, help="Moving average of weights; 0 for none."
+        ),
+    ] = 0.98,
     augment: Annotated[
         Augmentation, typer.Option("--augment", help="How far training images are varied.")
     ] = Augmentation.LIGHT,
@@ -113,6 +119,7 @@ def train(
         weight_decay=weight_decay,
         label_smoothing=label_smoothing,
         dropout=dropout,
+        average_decay=average_decay,
         augmentation=augment,
         balance=balance,
         seed=seed,

@@ -23,6 +23,7 @@ _TRAIN_OPTIONS = (
     "weight_decay",
     "label_smoothing",
     "dropout",
+    "average_decay",
     "augment",
     "seed",
     "input_size",

@@ -23,6 +23,7 @@ class TrainConfig:
         weight_decay: AdamW's decoupled weight decay.
         label_smoothing: Share of the target spread over all classes.
         dropout: Share of features dropped before the head.
+        average_decay: Decay of the moving average of the weights, a step; 0 for none.
         augmentation: How far images are varied.
         balance: Weight the loss so that every class counts the same.
         seed: Same seed, machine and versions, same result.
@@ -42,6 +43,7 @@ class TrainConfig:
     weight_decay: float
     label_smoothing: float
     dropout: float
+    average_decay: float
     augmentation: Augmentation
     balance: bool
     seed: int

@@ -21,6 +21,7 @@ from cxredge.errors import CxredgeError
 from cxredge.models.freeze import train_mode
 from cxredge.models.networks import Classifier
 from cxredge.training.augment import augment
+from cxredge.training.average import WeightAverage
 from cxredge.training.config import TrainConfig
 from cxredge.training.history import Epoch, best_epoch
 from cxredge.vocabulary import Augmentation
@@ -90,6 +91,7 @@ class Trainer:
         )
         model.to(memory_format=torch.channels_last)
         self.model, self.optimizer = fabric.setup(model, _optimizer(model, config))
+        self._average = WeightAverage(self.model.module, config.average_decay)
         self.state = FitState()
 
     def fit(self, after_epoch: Callable[[Epoch], None], on_batch: Callable[[], None]) -> FitState:
@@ -113,7 +115,7 @@ class Trainer:
             )
             self.state.history.append(epoch)
             if self.state.best_epoch == number:
-                weights = self.model.module.state_dict()
+                weights = self._average.model.state_dict()
                 self.state.best = {k: v.detach().cpu().clone() for k, v in weights.items()}
             after_epoch(epoch)
         return self.state
@@ -136,6 +138,8 @@ class Trainer:
         return {
             "model": self.model.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "average": self._average.model.state_dict(),
+            "steps": self._average.steps,
             "best": self.state.best,
             "history": [vars(epoch) for epoch in self.state.history],
         }
@@ -144,6 +148,8 @@ class Trainer:
         """Take up what :meth:`checkpoint` returned."""
         self.model.module.load_state_dict(checkpoint["model"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self._average.model.load_state_dict(checkpoint["average"])
+        self._average.steps = checkpoint["steps"]
         history = [Epoch(**epoch) for epoch in checkpoint["history"]]
         self.state = FitState(history, checkpoint["best"])
 
@@ -179,13 +185,16 @@ class Trainer:
             self.optimizer.zero_grad()
             self.fabric.backward(loss)
             self.optimizer.step()
+            self._average.update(self.model.module)
             total += loss.item() * len(labels)
             count += len(labels)
             on_batch()
         return total / count, rate
 
     def _validate(self) -> tuple[float, float]:
-        logits = predict_logits(self.model, self.val.pixels, self.config, self.fabric.device)
+        logits = predict_logits(
+            self._average.model, self.val.pixels, self.config, self.fabric.device
+        )
         loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(self.val.labels))
         return loss.item(), float(np.mean(logits.argmax(axis=1) == self.val.labels))
 

@@ -110,7 +110,8 @@ def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> P
     config = TrainConfig(
         network="mobilenet_v1", weights="none", freeze="none", epochs=9, patience=4, batch_size=8,
         learning_rate=1e-3, backbone_rate=1.0, weight_decay=0.05, label_smoothing=0.1,
-        dropout=0.0, augmentation=Augmentation.NONE, balance=True, seed=0, input_size=SIZE,
+        dropout=0.0,
+        average_decay=0.9, augmentation=Augmentation.NONE, balance=True, seed=0, input_size=SIZE,
         mean=0.5, std=0.5,
     )  # fmt: skip
     training = {**asdict(config), "augmentation": "none", "best_epoch": 7, "trainable": 3_206_976}

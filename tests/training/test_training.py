@@ -17,6 +17,7 @@ from cxredge.errors import ArtifactError, CxredgeError  # noqa: E402
 from cxredge.progress import Silent  # noqa: E402
 from cxredge.training import run as run_module  # noqa: E402
 from cxredge.training.augment import augment  # noqa: E402
+from cxredge.training.average import WeightAverage  # noqa: E402
 from cxredge.training.config import Hardware, TrainConfig  # noqa: E402
 from cxredge.training.fit import schedule  # noqa: E402
 from cxredge.training.history import Epoch, best_epoch  # noqa: E402
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.train
 CONFIG = TrainConfig(
     network="mobilenet_v1", weights="none", freeze="paper", epochs=3, patience=9, batch_size=8,
     learning_rate=1e-3, backbone_rate=0.3, weight_decay=0.05, label_smoothing=0.1, dropout=0.1,
+    average_decay=0.9,
     augmentation=Augmentation.LIGHT, balance=True, seed=0, input_size=32, mean=0.5, std=0.5,
 )  # fmt: skip
 CPU = Hardware(accelerator="cpu")
@@ -161,6 +163,19 @@ def test_augmentation_never_swaps_left_and_right() -> None:
     varied = augment(half, torch.Generator().manual_seed(0))
     means = varied.mean(dim=(1, 2))
     assert bool((means[:, -6:].mean(1) > means[:, :6].mean(1)).all())
+
+
+def test_the_average_follows_the_weights_at_the_pace_of_its_decay() -> None:
+    layer = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(layer.weight)
+    average = WeightAverage(layer, 0.75)
+    values = []
+    for step in (8.0, 8.0, 0.0, 0.0, 0.0, 0.0):
+        torch.nn.init.constant_(layer.weight, step)
+        average.update(layer)
+        values.append(round(float(average.model.weight), 4))
+    # The running mean of the first four steps, an exponential average with 0.75 from then on.
+    assert values == [8.0, 8.0, pytest.approx(16 / 3, abs=1e-3), 4.0, 3.0, 2.25]
 
 
 def test_same_seed_same_weights(few: Manifest, tmp_path: Path) -> None:
