@@ -29,6 +29,7 @@ from cxredge.data.phantoms import LABELS, render_phantom
 from cxredge.errors import CxredgeError
 from cxredge.models import build_model
 from cxredge.onnx_graph import FP32_NAME, INPUT_NAME, OUTPUT_NAME
+from cxredge.onnx_lean import lean_graph
 from cxredge.progress import Progress
 
 OPSET = 17
@@ -150,7 +151,7 @@ def _reference(model: nn.Module, images: np.ndarray, mean: float, std: float) ->
 
 
 def _to_onnx(model: nn.Module, size: int) -> onnx.ModelProto:
-    """Trace, and let ONNX Runtime fold constants; only standard operators remain."""
+    """Trace, fold what can be folded; only standard operators remain."""
     example = torch.zeros((2, 1, size, size), dtype=torch.uint8)
     with tempfile.TemporaryDirectory() as name:
         traced, lean = Path(name) / "traced.onnx", Path(name) / "lean.onnx"
@@ -158,6 +159,8 @@ def _to_onnx(model: nn.Module, size: int) -> onnx.ModelProto:
             # The tracing exporter is deprecated, but its successor starts at opset 18, which
             # TensorRT 8.5 and 8.6 do not read.
             warnings.simplefilter("ignore", DeprecationWarning)
+            # What the tracer cannot fold, lean_graph does.
+            warnings.filterwarnings("ignore", "Constant folding", UserWarning)
             torch.onnx.export(
                 model,
                 (example,),
@@ -168,6 +171,7 @@ def _to_onnx(model: nn.Module, size: int) -> onnx.ModelProto:
                 opset_version=OPSET,
                 dynamo=False,
             )
+        onnx.save(lean_graph(onnx.load(traced)), traced)
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(lean)

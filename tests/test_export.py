@@ -34,12 +34,13 @@ def test_summed_input_channels_are_exact(name: str) -> None:
     torch.manual_seed(0)
     model = build_model(name, 4).eval()
     torch.nn.init.normal_(model.head.weight)
-    images = torch.from_numpy(parity_images(64))
+    images = torch.from_numpy(parity_images(96 if name == "inception_v3" else 64))
     with torch.no_grad():
         colour = ((images.float() / 255 - 0.449) / 0.226).expand(-1, 3, -1, -1)
         expected = model(colour)
         grey = GreyClassifier(model, 0.449, 0.226).eval()(images)
-    assert torch.allclose(grey, expected, atol=1e-4)
+    # Random residual networks give logits in the thousands; rounding grows with them.
+    assert (grey - expected).abs().max() < 1e-5 * max(10, expected.abs().max())
 
 
 def test_the_graph_takes_grey_bytes_in_batches_of_any_size(exported: Path) -> None:

@@ -99,5 +99,6 @@ _EXTRAS = {
     "lightning_fabric": "train",
     "safetensors": "train",
     "pyarrow": "parquet",
+    "h5py": "keras",
 }
 """Which extra brings an optional package."""

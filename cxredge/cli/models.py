@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from cxredge.cli.command import command
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import table
+
+if TYPE_CHECKING:
+    from cxredge.models.zoo import Network
 
 
 def register(app: typer.Typer) -> None:
@@ -18,7 +23,8 @@ def models(output: Output) -> Outcome:
     """List the networks, their blocks and where the paper starts training.
 
     Counts leave the head out. 'parameters' has batch norm's running statistics in it, as Keras
-    counts; 'trains' has not.
+    counts; 'trains' has not. --json also gives Keras' own numbers, which differ for inception_v3
+    (no batch norm scales), resnet50 and resnet50_v2 (biases that batch norm makes up for).
     """
     from cxredge.models.zoo import ZOO
 
@@ -28,11 +34,13 @@ def models(output: Output) -> Outcome:
             "paper_name": network.paper_name,
             "input_size": network.input_size,
             "parameters": network.parameters,
+            "keras_parameters": network.keras_parameters,
             "paper_freeze": {
                 "first_trained": network.paper_freeze.first_trained,
                 "trainable": network.paper_freeze.trainable,
                 "percent": round(100 * network.paper_freeze.trainable / network.parameters, 1),
                 "in_paper": network.paper_freeze.in_paper,
+                "keras_trainable": _keras_trainable(network),
             },
             "features": network.features,
             "blocks": [block.name for block in network.blocks],
@@ -43,7 +51,7 @@ def models(output: Output) -> Outcome:
     rows = [
         [
             network.name,
-            network.paper_name,
+            network.paper_name or "-",
             network.input_size,
             network.parameters,
             network.features,
@@ -55,3 +63,11 @@ def models(output: Output) -> Outcome:
     ]
     header = ["name", "paper", "size", "parameters", "features", "--freeze paper", "trains"]
     return Outcome(data, table(header, rows), "cxredge train MANIFEST --model NAME --out RUN")
+
+
+def _keras_trainable(network: Network) -> int | None:
+    """Return what Keras' network trains from the same block on, where the paper counted it."""
+    freeze = network.paper_freeze
+    if freeze.keras_trainable is not None:
+        return freeze.keras_trainable
+    return freeze.trainable if freeze.in_paper else None

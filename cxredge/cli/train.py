@@ -26,7 +26,10 @@ def train(
     model: Annotated[str, typer.Option("--model", help="See: cxredge models.")] = "mobilenet_v1",
     weights: Annotated[
         str,
-        typer.Option("--weights", help="imagenet (downloads), none, or a .safetensors/.pth file."),
+        typer.Option(
+            "--weights",
+            help="imagenet (downloads), none, a .safetensors or .pth file, or Keras' .h5.",
+        ),
     ] = "imagenet",
     freeze: Annotated[
         str,

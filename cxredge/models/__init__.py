@@ -22,8 +22,11 @@ def build_model(
     Args:
         name: A name from ``cxredge models``.
         num_classes: Size of the new head; 0 for pooled features without a head.
-        weights: ``None`` or ``"none"`` for random ones, ``"imagenet"`` to download them, or a
-            ``.safetensors`` or ``.pth`` file with a state dict of the backbone or of a whole run.
+        weights: ``None`` or ``"none"`` for random ones, ``"imagenet"`` to download them, a
+            ``.safetensors`` or ``.pth`` file with a state dict of the backbone or of a whole run,
+            or Keras' own ``.h5`` for ``mobilenet_v1``, ``nasnet_mobile`` and ``resnet50_v2``.
+            With those, padding and stride are Keras' too, and a state dict of the network says so:
+            built from that, they are again.
         dropout: Share of features dropped before the head while training, in [0, 1).
 
     Returns:

@@ -1,14 +1,15 @@
-"""The networks themselves, from the libraries that keep them, with one kind of head."""
+"""The networks with one kind of head, and their weights from a file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from cxredge.errors import CxredgeError
+from cxredge.models.backbones import build_backbone
+from cxredge.models.keras_geometry import match_keras_geometry, needs_keras_geometry
+from cxredge.models.keras_weights import load_keras_weights
 from cxredge.models.weights import load_into, read_state_dict
 from cxredge.models.zoo import find_network
 
@@ -49,45 +50,24 @@ def build(name: str, num_classes: int, weights: Path | str | None, dropout: floa
     """Build a network; see :func:`cxredge.models.build_model`."""
     network = find_network(name)
     wanted = "none" if weights is None else str(weights)
-    backbone = _BACKBONES[name](wanted == "imagenet")
+    backbone = build_backbone(network, wanted == "imagenet")
     model = Classifier(backbone, network.features, num_classes, dropout)
     if wanted not in ("none", "imagenet"):
-        load_into(model, read_state_dict(Path(wanted)), Path(wanted))
+        _load(model, Path(wanted), name)
     return model
 
 
-def _mobilenet_v1(imagenet: bool) -> nn.Module:
-    import timm
-
-    name = "mobilenetv1_100.ra4_e3600_r224_in1k" if imagenet else "mobilenetv1_100"
-    backbone: nn.Module = _download(
-        lambda: timm.create_model(name, pretrained=imagenet, num_classes=0)
-    )
-    return backbone
+def geometry(model: Classifier) -> str:
+    """Return whose padding and stride a network has: ``keras`` or, as a rule, ``library``."""
+    return "keras" if needs_keras_geometry(model.state_dict()) else "library"
 
 
-def _mobilenet_v2(imagenet: bool) -> nn.Module:
-    from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
-
-    weights = MobileNet_V2_Weights.IMAGENET1K_V2 if imagenet else None
-    backbone: nn.Module = _download(lambda: mobilenet_v2(weights=weights))
-    backbone.classifier = nn.Identity()
-    return backbone
-
-
-_BACKBONES: Mapping[str, Callable[[bool], nn.Module]] = {
-    "mobilenet_v1": _mobilenet_v1,
-    "mobilenet_v2": _mobilenet_v2,
-}
-
-
-def _download(create: Callable[[], nn.Module]) -> nn.Module:
-    try:
-        return create()
-    except (OSError, RuntimeError) as error:
-        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CxredgeError(
-            f"The ImageNet weights could not be downloaded: {cause}",
-            "Download them elsewhere and give the file: --weights FILE.safetensors "
-            "(or --weights none).",
-        ) from None
+def _load(model: Classifier, path: Path, name: str) -> None:
+    if path.suffix in (".h5", ".hdf5"):
+        match_keras_geometry(model.backbone, name)
+        load_keras_weights(model.backbone, path, name)
+        return
+    state = read_state_dict(path)
+    if needs_keras_geometry(state):
+        match_keras_geometry(model.backbone, name)
+    load_into(model, state, path)

@@ -10,7 +10,7 @@ from torch import nn
 
 from cxredge.errors import CxredgeError
 
-_HEADS = ("classifier.", "fc.", "head.")
+_HEADS = ("classifier.", "fc.", "head.", "AuxLogits.")
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
@@ -36,14 +36,14 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         # A damaged file makes the unpickler fail in many ways, and safetensors' own exception
         # derives from Exception alone.
         raise _unreadable(path, error) from None
-    raise CxredgeError(f"{path}: weights are read from .safetensors, .pth or .pt files.")
+    raise CxredgeError(f"{path}: weights are read from .safetensors, .pth, .pt or .h5 files.")
 
 
 def load_into(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
     """Load a backbone's weights, or those of a whole run, into a classifier.
 
-    A head in the file (``classifier``, ``fc`` or ``head``) is left out unless the file is a run of
-    ours with as many classes.
+    A head in the file (``classifier``, ``fc``, ``head`` or Inception's ``AuxLogits``) is left out
+    unless the file is a run of ours with as many classes.
 
     Raises:
         CxredgeError: Names or shapes do not fit the network.
@@ -68,9 +68,13 @@ def load_into(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -
     shapes = [n for n in given if n in expected and given[n].shape != expected[n].shape]
     for problem, names in (("lacks", missing), ("also has", unexpected), ("misshapes", shapes)):
         if names:
+            first = f"'{names[0]}'"
+            if names is shapes:
+                found, wanted = tuple(given[names[0]].shape), tuple(expected[names[0]].shape)
+                first += f" of shape {found} where the network has {wanted}"
             raise CxredgeError(
                 f"{path} does not fit this network: it {problem} {len(names)} tensor(s), "
-                f"first '{names[0]}'.",
+                f"first {first}.",
                 "Check --model and --weights.",
             )
     target.load_state_dict(dict(given), strict=False)

@@ -11,19 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cxredge.errors import CxredgeError
-
-
-@dataclass(frozen=True)
-class Block:
-    """A run of layers that is frozen or trained as one.
-
-    Attributes:
-        name: What a person calls it.
-        modules: The submodules of the backbone that it consists of.
-    """
-
-    name: str
-    modules: tuple[str, ...]
+from cxredge.models.blocks import (
+    Blocks,
+    densenet121_blocks,
+    inception_v3_blocks,
+    inverted_residual_blocks,
+    mobilenet_v1_blocks,
+    mobilenet_v4_blocks,
+    nasnet_mobile_blocks,
+    resnet50_blocks,
+    resnet50_v2_blocks,
+    vgg19_blocks,
+)
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,15 @@ class Freeze:
     Attributes:
         first_trained: The first block that is trained.
         trainable: Trainable weights from there on, without the head.
-        in_paper: The paper gives this boundary; otherwise it is our choice for that network.
+        in_paper: The paper gives this boundary in Table 5; otherwise it is our choice, the first
+            block at 1/32 of the input's size, where the paper's boundary of MobileNet lies too.
+        keras_trainable: Keras' number, and so the paper's, where it differs.
     """
 
     first_trained: str
     trainable: int
-    in_paper: bool
+    in_paper: bool = True
+    keras_trainable: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,43 +49,30 @@ class Network:
 
     Attributes:
         name: How commands call it.
-        paper_name: How the paper calls it.
+        paper_name: How the paper calls it; None for today's alternatives, which it has not.
         input_size: Height and width in pixels it was designed for.
         features: Length of the pooled feature vector.
-        parameters: Number of parameters without the head.
+        parameters: Number of parameters of the network as it is built here, without the head.
+        keras_parameters: The same of Keras' network of that name; None where it has none.
         blocks: Its blocks in order.
         paper_freeze: The boundary that ``--freeze paper`` means.
         hub: Where ``--weights imagenet`` comes from: library and name of the weights.
-        hub_mean: Mean grey value, in [0, 1], for the weights of the hub.
+        hub_mean: Mean grey value, in [0, 1], for the weights of the hub. One for all channels:
+            where the hub has three, their mean.
         hub_std: Standard deviation for the weights of the hub.
     """
 
     name: str
-    paper_name: str
+    paper_name: str | None
     input_size: int
     features: int
     parameters: int
-    blocks: tuple[Block, ...]
+    keras_parameters: int | None
+    blocks: Blocks
     paper_freeze: Freeze
     hub: str
-    hub_mean: float
-    hub_std: float
-
-
-def _mobilenet_v1_blocks() -> tuple[Block, ...]:
-    layout = ((0, 1), (1, 2), (2, 2), (3, 6), (4, 2))
-    separable = [f"blocks.{stage}.{i}" for stage, depth in layout for i in range(depth)]
-    numbered = (Block(f"conv_dw_{n}", (module,)) for n, module in enumerate(separable, start=1))
-    return (Block("conv1", ("conv_stem", "bn1")), *numbered)
-
-
-def _mobilenet_v2_blocks() -> tuple[Block, ...]:
-    bottlenecks = (Block(f"bottleneck_{n}", (f"features.{n}",)) for n in range(1, 18))
-    return (
-        Block("conv1", ("features.0",)),
-        *bottlenecks,
-        Block("conv_last", ("features.18",)),
-    )
+    hub_mean: float = 0.449
+    hub_std: float = 0.226
 
 
 ZOO: Mapping[str, Network] = {
@@ -95,8 +84,9 @@ ZOO: Mapping[str, Network] = {
             input_size=224,
             features=1024,
             parameters=3_228_864,
-            blocks=_mobilenet_v1_blocks(),
-            paper_freeze=Freeze("conv_dw_12", 1_593_856, in_paper=True),
+            keras_parameters=3_228_864,
+            blocks=mobilenet_v1_blocks(),
+            paper_freeze=Freeze("conv_dw_12", 1_593_856),
             hub="timm: mobilenetv1_100.ra4_e3600_r224_in1k",
             hub_mean=0.5,
             hub_std=0.5,
@@ -107,12 +97,118 @@ ZOO: Mapping[str, Network] = {
             input_size=224,
             features=1280,
             parameters=2_257_984,
-            blocks=_mobilenet_v2_blocks(),
-            # The first block at 7x7 pixels, where the paper's boundary of MobileNet lies too.
+            keras_parameters=2_257_984,
+            blocks=inverted_residual_blocks(17),
             paper_freeze=Freeze("bottleneck_14", 1_681_344, in_paper=False),
             hub="torchvision: MobileNet_V2_Weights.IMAGENET1K_V2",
-            hub_mean=0.449,
-            hub_std=0.226,
+        ),
+        Network(
+            name="nasnet_mobile",
+            paper_name="NasNetMobile",
+            input_size=224,
+            features=1056,
+            parameters=4_269_716,
+            keras_parameters=4_269_716,
+            blocks=nasnet_mobile_blocks(),
+            paper_freeze=Freeze("reduction_8", 3_189_472, in_paper=False),
+            hub="keras: NASNet-mobile-no-top.h5",
+            hub_mean=0.5,
+            hub_std=0.5,
+        ),
+        Network(
+            name="vgg19",
+            paper_name="VGG19",
+            input_size=224,
+            features=512,
+            parameters=20_024_384,
+            keras_parameters=20_024_384,
+            blocks=vgg19_blocks(),
+            paper_freeze=Freeze("block5_conv3", 4_719_616),
+            hub="torchvision: VGG19_Weights.IMAGENET1K_V1",
+        ),
+        Network(
+            name="inception_v3",
+            paper_name="InceptionV3",
+            input_size=299,
+            features=2048,
+            # torchvision's batch norms have 17,216 scales; Keras' have none.
+            parameters=21_820_000,
+            keras_parameters=21_802_784,
+            blocks=inception_v3_blocks(),
+            paper_freeze=Freeze("mixed10", 6_076_800, keras_trainable=6_073_536),
+            hub="torchvision: Inception_V3_Weights.IMAGENET1K_V1",
+            hub_mean=0.5,
+            hub_std=0.5,
+        ),
+        Network(
+            name="resnet50",
+            paper_name="ResNet50",
+            input_size=224,
+            features=2048,
+            # Keras' convolutions have biases, which the batch norm behind them takes away again.
+            parameters=23_561_152,
+            keras_parameters=23_587_712,
+            blocks=resnet50_blocks(),
+            paper_freeze=Freeze("conv5_block1", 14_964_736, in_paper=False),
+            hub="torchvision: ResNet50_Weights.IMAGENET1K_V2",
+        ),
+        Network(
+            name="resnet50_v2",
+            paper_name="ResNet50V2",
+            input_size=224,
+            features=2048,
+            # Keras' residual stream has biases; here the batch norms that read it carry them.
+            parameters=23_545_792,
+            keras_parameters=23_564_800,
+            blocks=resnet50_v2_blocks(),
+            paper_freeze=Freeze("conv5_block1", 14_962_688, in_paper=False),
+            hub="timm: resnetv2_50.a1h_in1k",
+            hub_mean=0.5,
+            hub_std=0.5,
+        ),
+        Network(
+            name="densenet121",
+            paper_name="DenseNet121",
+            input_size=224,
+            features=1024,
+            parameters=7_037_504,
+            keras_parameters=7_037_504,
+            blocks=densenet121_blocks(),
+            paper_freeze=Freeze("conv4_block13", 4_404_864),
+            hub="torchvision: DenseNet121_Weights.IMAGENET1K_V1",
+        ),
+        Network(
+            name="mobilenet_v3_small",
+            paper_name=None,
+            input_size=224,
+            features=576,
+            parameters=939_120,
+            keras_parameters=939_120,
+            blocks=inverted_residual_blocks(11),
+            paper_freeze=Freeze("bottleneck_9", 736_488, in_paper=False),
+            hub="torchvision: MobileNet_V3_Small_Weights.IMAGENET1K_V1",
+        ),
+        Network(
+            name="mobilenet_v3_large",
+            paper_name=None,
+            input_size=224,
+            features=960,
+            parameters=2_996_352,
+            keras_parameters=2_996_352,
+            blocks=inverted_residual_blocks(15),
+            paper_freeze=Freeze("bottleneck_13", 2_179_464, in_paper=False),
+            hub="torchvision: MobileNet_V3_Large_Weights.IMAGENET1K_V2",
+        ),
+        Network(
+            name="mobilenet_v4_conv_small",
+            paper_name=None,
+            input_size=224,
+            features=1280,
+            parameters=2_518_112,
+            keras_parameters=None,
+            blocks=mobilenet_v4_blocks(),
+            paper_freeze=Freeze("stage4_block1", 2_175_456, in_paper=False),
+            hub="timm: mobilenetv4_conv_small.e2400_r224_in1k",
         ),
     )
 }

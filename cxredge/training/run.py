@@ -31,6 +31,7 @@ from cxredge.errors import CxredgeError
 from cxredge.models import build_model
 from cxredge.models.batch_norm import restore_statistics
 from cxredge.models.freeze import freeze_blocks
+from cxredge.models.networks import geometry
 from cxredge.models.zoo import find_network
 from cxredge.progress import Progress
 from cxredge.training.checkpoint import (
@@ -101,7 +102,11 @@ def train(
         progress.note(f"Going on after epoch {done} of {config.epochs}.")
     state = _fit(trainer, planned, out, progress)
     model.load_state_dict(state.best)
-    facts = {"trainable": trainable, **_facts(state, images, model, config, fabric)}
+    facts = {
+        "trainable": trainable,
+        "geometry": geometry(model),
+        **_facts(state, images, model, config, fabric),
+    }
     card = replace(planned, facts=facts)
     if fabric.global_rank == 0:
         card = _write_run(out, manifest, model, state, card)

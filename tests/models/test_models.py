@@ -19,6 +19,71 @@ from cxredge.models.zoo import ZOO, find_network, first_trained_block  # noqa: E
 pytestmark = pytest.mark.train
 
 
+# What the paper's totals were decoded to: Keras' networks without a head.
+KERAS_TOTALS = {
+    "VGG19": 20_024_384,
+    "InceptionV3": 21_802_784,
+    "ResNet50": 23_587_712,
+    "ResNet50V2": 23_564_800,
+    "MobileNet": 3_228_864,
+    "MobileNetV2": 2_257_984,
+    "DenseNet121": 7_037_504,
+    "NasNetMobile": 4_269_716,
+}
+# Table 5: millions of weights trained, and their share of all in percent.
+TABLE_5 = {
+    "vgg19": (4.72, 23.6),
+    "inception_v3": (6.073, 27.9),
+    "mobilenet_v1": (1.59, 49.4),
+    "densenet121": (4.4, 62.5),
+}
+
+
+def smallest(name: str) -> int:
+    """A size in pixels that the network still takes."""
+    return 96 if name == "inception_v3" else 64
+
+
+def test_the_paper_s_networks_are_all_there() -> None:
+    given = {n.paper_name: n.keras_parameters for n in ZOO.values() if n.paper_name}
+    assert given == KERAS_TOTALS
+
+
+def test_freeze_points_of_the_paper_are_those_of_table_5() -> None:
+    assert {network.name for network in ZOO.values() if network.paper_freeze.in_paper} == set(
+        TABLE_5
+    )
+    for name, (millions, percent) in TABLE_5.items():
+        freeze, total = ZOO[name].paper_freeze, ZOO[name].keras_parameters
+        trained = freeze.keras_trainable or freeze.trainable
+        digits = len(str(millions).partition(".")[2])
+        # The paper cuts some figures off where others are rounded.
+        assert trained / 1e6 == pytest.approx(millions, abs=10**-digits)
+        assert 100 * trained / total == pytest.approx(percent, abs=0.1)
+
+
+def test_keras_inception_is_ours_without_the_scales_of_batch_norm() -> None:
+    network = ZOO["inception_v3"]
+    model = build_model("inception_v3", 4)
+    freeze_blocks(model, network, "paper")
+    norms = [m for m in model.backbone.modules() if isinstance(m, nn.BatchNorm2d)]
+    scales = sum(m.weight.numel() for m in norms)
+    trained = sum(m.weight.numel() for m in norms if m.weight.requires_grad)
+    assert network.parameters - scales == network.keras_parameters
+    assert network.paper_freeze.trainable - trained == network.paper_freeze.keras_trainable
+
+
+@pytest.mark.parametrize(("name", "biased"), [("resnet50", nn.Conv2d), ("resnet50_v2", nn.Conv2d)])
+def test_keras_residual_networks_are_ours_with_biases(name: str, biased: type) -> None:
+    backbone = build_model(name, 0).backbone
+    convolutions = {n: m for n, m in backbone.named_modules() if isinstance(m, biased)}
+    if name == "resnet50_v2":
+        # Keras has them in the stem, the projections and the last convolution of each block.
+        convolutions = {n: m for n, m in convolutions.items() if not n.endswith(("conv1", "conv2"))}
+    biases = sum(m.out_channels for m in convolutions.values())
+    assert ZOO[name].parameters + biases == ZOO[name].keras_parameters
+
+
 @pytest.mark.parametrize("name", ZOO)
 def test_the_table_counts_as_keras_does(name: str) -> None:
     model = build_model(name, 0)
@@ -29,9 +94,9 @@ def test_the_table_counts_as_keras_does(name: str) -> None:
 @pytest.mark.parametrize("name", ZOO)
 def test_without_classes_features_come_out(name: str) -> None:
     network = ZOO[name]
-    model = build_model(name, 0).eval()
-    assert model(torch.zeros(2, 3, 64, 64)).shape == (2, network.features)
-    assert build_model(name, 5).eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 5)
+    images = torch.zeros(2, 3, *[smallest(name)] * 2)
+    assert build_model(name, 0).eval()(images).shape == (2, network.features)
+    assert build_model(name, 5).eval()(images).shape == (2, 5)
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -12,29 +12,9 @@ from cxredge.quantization.bias_correction import correct_biases
 from cxredge.quantization.qdq import emit
 from cxredge.quantization.ranges import measure_ranges
 from cxredge.vocabulary import Dialect, Split
+from tests.tensorrt_builder import built_bytes
 
-trt = pytest.importorskip("tensorrt_rtx", reason="needs the rtx extra")
-
-
-def built_bytes(model: onnx.ModelProto) -> tuple[int, list[str]]:
-    """Return the size of the plan and what the parser said."""
-    logger = trt.Logger(trt.Logger.ERROR)
-    builder = trt.Builder(logger)
-    network = builder.create_network(0)
-    parser = trt.OnnxParser(network, logger)
-    parsed = parser.parse(model.SerializeToString())
-    said = [parser.get_error(i).desc() for i in range(parser.num_errors)]
-    if not parsed:
-        return 0, said
-    config = builder.create_builder_config()
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(trt.ComputeCapability.SM86, 0)
-    profile = builder.create_optimization_profile()
-    shape = network.get_input(0).shape
-    profile.set_shape("image", *[(n, *tuple(shape)[1:]) for n in (1, 4, 8)])
-    config.add_optimization_profile(profile)
-    plan = builder.build_serialized_network(network, config)
-    return (len(bytes(plan)) if plan else 0), said
+pytest.importorskip("tensorrt_rtx", reason="needs the rtx extra")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,132 @@
+"""The networks without a head, from the libraries that keep them: images to pooled features."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from cxredge.errors import CxredgeError
+from cxredge.models.zoo import Network
+
+_NASNET_URL = (
+    "https://storage.googleapis.com/tensorflow/keras-applications/nasnet/NASNet-mobile-no-top.h5"
+)
+# The digest that Keras itself compares with; MD5 is all it gives.
+_NASNET_MD5 = "1ed92395b5b598bdda52abe5c0dbfd63"
+
+
+def build_backbone(network: Network, imagenet: bool) -> nn.Module:
+    """Build a network that maps float32 (N, 3, H, W) to pooled features (N, F).
+
+    Args:
+        network: Its row of the zoo.
+        imagenet: Download the weights that the row names, if they are not there yet.
+
+    Raises:
+        CxredgeError: The weights could not be downloaded.
+    """
+    library, _, weights = network.hub.partition(": ")
+    if library == "torchvision":
+        return _TORCHVISION[network.name](weights if imagenet else None)
+    if library == "timm":
+        return _timm(weights, imagenet)
+    return _nasnet_mobile(imagenet)
+
+
+def _timm(weights: str, imagenet: bool) -> nn.Module:
+    import timm
+
+    name = weights if imagenet else weights.partition(".")[0]
+    backbone: nn.Module = _download(
+        lambda: timm.create_model(name, pretrained=imagenet, num_classes=0)
+    )
+    return backbone
+
+
+def _torchvision(builder: str, weights: str | None, **options: Any) -> nn.Module:
+    from torchvision import models
+
+    chosen = models.get_weight(weights) if weights else None
+    backbone: nn.Module = _download(lambda: models.get_model(builder, weights=chosen, **options))
+    return backbone
+
+
+def _headless(builder: str) -> Callable[[str | None], nn.Module]:
+    def build(weights: str | None) -> nn.Module:
+        backbone = _torchvision(builder, weights)
+        setattr(backbone, "fc" if hasattr(backbone, "fc") else "classifier", nn.Identity())
+        return backbone
+
+    return build
+
+
+def _vgg19(weights: str | None) -> nn.Module:
+    """Build VGG19 as the paper has it: global average pooling, no dense layers."""
+    backbone = _headless("vgg19")(weights)
+    backbone.avgpool = nn.AdaptiveAvgPool2d(1)
+    return backbone
+
+
+def _inception_v3(weights: str | None) -> nn.Module:
+    # torchvision can only make the pretrained network with its auxiliary head, which is for
+    # training from scratch, and turns ImageNet's normalisation into the 0.5 and 0.5 that these
+    # weights were trained with: the zoo's table has those, so that nothing has to be turned.
+    options = {} if weights else {"init_weights": False}
+    backbone: Any = _torchvision("inception_v3", weights, **options)
+    backbone.aux_logits = False
+    backbone.AuxLogits = None
+    backbone.transform_input = False
+    backbone.dropout = nn.Identity()
+    backbone.fc = nn.Identity()
+    return cast(nn.Module, backbone)
+
+
+_TORCHVISION: Mapping[str, Callable[[str | None], nn.Module]] = {
+    "vgg19": _vgg19,
+    "inception_v3": _inception_v3,
+    **{
+        name: _headless(name)
+        for name in (
+            "mobilenet_v2",
+            "resnet50",
+            "densenet121",
+            "mobilenet_v3_small",
+            "mobilenet_v3_large",
+        )
+    },
+}
+
+
+def _nasnet_mobile(imagenet: bool) -> nn.Module:
+    from cxredge.models.keras_weights import load_keras_weights
+    from cxredge.models.nasnet_mobile import NasnetMobile
+
+    backbone = NasnetMobile()
+    if imagenet:
+        path = Path(torch.hub.get_dir()) / "checkpoints" / _NASNET_URL.rpartition("/")[2]
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _download(lambda: torch.hub.download_url_to_file(_NASNET_URL, str(path)))
+        if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != _NASNET_MD5:
+            raise CxredgeError(
+                f"{path} is not the file that Keras publishes.", "Delete it and try again."
+            )
+        load_keras_weights(backbone, path, "nasnet_mobile")
+    return backbone
+
+
+def _download(create: Callable[[], Any]) -> Any:
+    try:
+        return create()
+    except (OSError, RuntimeError) as error:
+        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CxredgeError(
+            f"The ImageNet weights could not be downloaded: {cause}",
+            "Download them elsewhere and give the file: --weights FILE.safetensors "
+            "(or --weights none).",
+        ) from None
