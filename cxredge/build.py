@@ -27,7 +27,7 @@ from cxredge.artifacts import (
 from cxredge.backends.base import Logits
 from cxredge.bundle import Golden, model_name, open_bundle
 from cxredge.candidates import Built, Candidate, choose, time_candidates
-from cxredge.data.audit import source_warnings
+from cxredge.data.audit_record import build_warnings
 from cxredge.data.labelled import LabelledImages, load_labelled
 from cxredge.data.manifest import Manifest, check_labels
 from cxredge.inference import infer_file
@@ -144,7 +144,7 @@ def build(
         },
         "data": manifest.counts(),
         "patients": manifest.patients(),
-        "warnings": source_warnings(manifest),
+        "warnings": build_warnings(manifest),
         "quantization": _quantization_facts(cards.get(Precision.INT8)),
         **provenance,
     }

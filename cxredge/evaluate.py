@@ -11,7 +11,7 @@ import numpy as np
 from cxredge import metrics
 from cxredge.artifacts import CARD_NAME, sha256_of_file
 from cxredge.bundle import Bundle
-from cxredge.data.audit import audit_warnings
+from cxredge.data.audit_record import evaluation_warnings
 from cxredge.data.images import GreyImage
 from cxredge.data.labelled import load_labelled
 from cxredge.data.manifest import Manifest, check_labels
@@ -80,7 +80,7 @@ def evaluate(
         ],
         "reliability": [vars(row) for row in metrics.reliability(probabilities, labels)],
         "roc": _roc(classes, probabilities, labels),
-        "warnings": audit_warnings(manifest),
+        "warnings": evaluation_warnings(manifest),
     }
 
 

@@ -28,6 +28,15 @@ class ProtocolName(str, Enum):
     CXR_C = "cxr-c"
 
 
+class ProtocolChoice(str, Enum):
+    """What ``data prepare`` is asked for: one of the paper's data sets, or all there is."""
+
+    CXR_A = "cxr-a"
+    CXR_B = "cxr-b"
+    CXR_C = "cxr-c"
+    FULL = "full"
+
+
 class Augmentation(str, Enum):
     """How far training images are varied."""
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cxredge.cli.audit import audit
 from cxredge.cli.command import command
-from cxredge.cli.options import ManifestArgument, OutFolder, SeedOption
+from cxredge.cli.options import OutFolder, SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import counts_table
-from cxredge.vocabulary import ProtocolName, SplitBy
+from cxredge.vocabulary import ProtocolChoice, ProtocolName, SplitBy
 
 if TYPE_CHECKING:
     from cxredge.data.manifest import Entry, Sample
@@ -34,26 +35,49 @@ def register(app: typer.Typer) -> None:
 
 def prepare(
     output: Output,
-    protocol: Annotated[ProtocolName, typer.Option("--protocol", help="The paper's data set.")],
+    protocol: Annotated[
+        ProtocolChoice, typer.Option("--protocol", help="The paper's data set; full: all there is.")
+    ],
     cohen: Annotated[Path, typer.Option("--cohen", help="Cohen's set: metadata.csv, images/.")],
     kermany: Annotated[Path, typer.Option("--kermany", help="Kermany's set: train/, test/.")],
     out: OutFolder,
     split: SplitByOption = SplitBy.PATIENT,
     seed: SeedOption = 0,
+    balanced: Annotated[
+        bool,
+        typer.Option(
+            "--balanced", help="full: as many of each class as the smallest has. [default: all]"
+        ),
+    ] = False,
+    sars: Annotated[
+        bool, typer.Option("--sars", help="full: keep SARS, 16 images, as a fifth class.")
+    ] = False,
 ) -> Outcome:
-    """Draw one of the paper's protocols, CXR A, B or C.
+    """Draw one of the paper's protocols, CXR A, B or C, or split all images 70/15/15.
 
+    Of an X-ray that is there under several names, one file is used and its patients are joined.
     Writes OUT/manifest.csv with the paper's number of images of each class and split.
     """
     from cxredge.data.cohen import read_cohen
     from cxredge.data.kermany import read_kermany
-    from cxredge.data.protocols import draw_protocol
+    from cxredge.data.protocols import draw_full, draw_protocol
 
+    full = protocol is ProtocolChoice.FULL
+    if (balanced or sars) and not full:
+        raise typer.BadParameter(
+            "the paper's protocols have fixed counts; use --protocol full.",
+            param_hint="--balanced" if balanced else "--sars",
+        )
     covid, dropped_covid = read_cohen(cohen)
     pneumonia, dropped_pneumonia = read_kermany(kermany)
-    usable, dropped = _check(output, [*covid, *pneumonia])
-    entries = draw_protocol(usable, protocol, split, seed)
-    return _written(out, entries, dropped_covid + dropped_pneumonia + dropped)
+    usable, unusable = _check(output, [*covid, *pneumonia])
+    usable, copies, joined = _without_copies(output, usable)
+    dropped = dropped_covid + dropped_pneumonia + unusable + copies
+    if full:
+        entries, left_out = draw_full(usable, split, seed, balanced=balanced, sars=sars)
+        return _written(out, entries, dropped + left_out, joined)
+    entries = draw_protocol(usable, ProtocolName(protocol.value), split, seed)
+    return _written(out, entries, dropped, joined)
 
 
 def folder(
@@ -127,25 +151,6 @@ def phantoms(
 PHANTOM_PATIENT = "^(.+)-[0-9]+$"
 
 
-def audit(output: Output, manifest: ManifestArgument) -> Outcome:
-    """Look for what makes results better than they are: leaks, imbalance, confounding."""
-    from cxredge.data.audit import audit as run
-    from cxredge.data.manifest import read_manifest
-
-    found = run(read_manifest(manifest))
-    lines = [
-        counts_table(found["counts"]),
-        "",
-        f"{found['images']} images of {found['patients']} patients; "
-        f"{found['patients_in_two_splits']} patients in two splits, "
-        f"{found['duplicates_across_splits']} images in two splits.",
-        f"Class and source: Cramér's V {found['source_association']:.2f} "
-        "(0 independent, 1 the source decides).",
-        *(f"Warning: {warning}" for warning in found["warnings"]),
-    ]
-    return Outcome(found, "\n".join(lines), f"cxredge train {manifest} --out RUN")
-
-
 def _check(output: Output, samples: list[Sample]) -> tuple[list[Entry], Counter[str]]:
     from cxredge.data.manifest import check_samples
 
@@ -153,7 +158,19 @@ def _check(output: Output, samples: list[Sample]) -> tuple[list[Entry], Counter[
         return check_samples(samples, lambda: advance(1))
 
 
-def _written(out: Path, entries: list[Entry], dropped: Counter[str]) -> Outcome:
+def _without_copies(output: Output, usable: list[Entry]) -> tuple[list[Entry], Counter[str], int]:
+    from cxredge.data.appearance import hash_all
+    from cxredge.data.duplicates import keep_one_of_each
+
+    with output.task("Comparing images", len(usable)) as advance:
+        hashes = hash_all(usable, lambda: advance(1))
+    kept, joined = keep_one_of_each(usable, hashes)
+    return kept, +Counter(near_duplicate=len(usable) - len(kept)), joined
+
+
+def _written(
+    out: Path, entries: list[Entry], dropped: Counter[str], joined: int | None = None
+) -> Outcome:
     from cxredge.data.manifest import write_manifest
 
     manifest = write_manifest(out / "manifest.csv", entries)
@@ -164,6 +181,8 @@ def _written(out: Path, entries: list[Entry], dropped: Counter[str]) -> Outcome:
         "dropped": dict(sorted(dropped.items())),
         "patients_in_two_splits": manifest.patients_in_two_splits(),
     }
+    if joined is not None:
+        data["patients_joined"] = joined
     left_out = ", ".join(f"{number} {reason}" for reason, number in sorted(dropped.items()))
     lines = [
         counts_table(manifest.counts()),
@@ -172,4 +191,6 @@ def _written(out: Path, entries: list[Entry], dropped: Counter[str]) -> Outcome:
         f"Patients in two splits: {data['patients_in_two_splits']}.",
         f"Wrote {manifest.path}",
     ]
+    if joined:
+        lines.insert(3, f"Patients joined, as they share an X-ray: {joined}.")
     return Outcome(data, "\n".join(lines), f"cxredge data audit {manifest.path}")

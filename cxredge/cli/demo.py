@@ -29,6 +29,7 @@ def demo(
 
     Every step is a command of its own; each is named as it runs.
     """
+    from cxredge.cli.audit import audit
     from cxredge.cli.bench import bench
     from cxredge.cli.build import build
     from cxredge.cli.calibrate import calibrate
@@ -50,6 +51,8 @@ def demo(
 
     step(f"data phantoms --patients {_PATIENTS} --out {data}")
     _tell(output, phantoms(output, data, _PATIENTS))
+    step(f"data audit {manifest}")
+    _tell(output, audit(output, manifest))
     step(
         f"train {manifest} --model mobilenet_v1 --weights none --freeze none "
         f"--input-size {_INPUT_SIZE} --epochs {_EPOCHS} --learning-rate 0.003 "

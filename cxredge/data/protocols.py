@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -107,6 +107,67 @@ def split_fractions(
             lacking[split] -= len(group)
             entries += [replace(sample, split=split) for sample in group]
     return entries
+
+
+FULL_FRACTIONS = (0.7, 0.15, 0.15)
+
+
+def draw_full(
+    samples: Iterable[Entry], split_by: SplitBy, seed: int, *, balanced: bool, sars: bool
+) -> tuple[list[Entry], Counter[str]]:
+    """Split all usable images 70/15/15.
+
+    Args:
+        samples: Usable images of all sources.
+        split_by: As for :func:`draw_protocol`.
+        seed: Same seed, same draw, whatever the order of ``samples``.
+        balanced: Draw as many images of each class as the smallest has; else all are used, and
+            training's class weights make up for the difference.
+        sars: Keep SARS as a class. Its 16 images of 8 patients would put 2 into the test split,
+            which says nothing of the class, and balance the others to 16.
+
+    Returns:
+        The entries; and how many were left out by reason: ``sars``, ``balance``.
+
+    Raises:
+        DataError: There is no image of a class.
+    """
+    listed = sorted(samples, key=lambda sample: sample.sha256)
+    if missing := sorted({*_FOUR, *(("sars",) if sars else ())} - {s.label for s in listed}):
+        raise DataError(f"No images of {', '.join(missing)} found.", "Check the folders given.")
+    chosen = listed if sars else [sample for sample in listed if sample.label != "sars"]
+    dropped = Counter(sars=len(listed) - len(chosen))
+    if balanced:
+        found, chosen = chosen, balance(chosen, split_by, seed)
+        dropped["balance"] = len(found) - len(chosen)
+    return split_fractions(chosen, split_by, seed, FULL_FRACTIONS), +dropped
+
+
+def balance(samples: Sequence[Entry], split_by: SplitBy, seed: int) -> list[Entry]:
+    """Draw as many images of each class as the smallest class has.
+
+    Patients are drawn whole; where the next one is too large for what is still lacking, another
+    is taken, and if none fits, part of the smallest that is left.
+    """
+    by_class = defaultdict(list)
+    for sample in sorted(samples, key=lambda sample: sample.sha256):
+        by_class[sample.label].append(sample)
+    wanted = min((len(found) for found in by_class.values()), default=0)
+    drawn: list[Entry] = []
+    for label, found in sorted(by_class.items()):
+        rng = random.Random(f"{seed}/balance/{label}")  # noqa: S311 - a draw, not a secret
+        groups = _groups(found, split_by)
+        rng.shuffle(groups)
+        lacking, unused = wanted, []
+        for group in groups:
+            if len(group) <= lacking:
+                drawn += group
+                lacking -= len(group)
+            else:
+                unused.append(group)
+        if lacking:
+            drawn += min(unused, key=len)[:lacking]
+    return drawn
 
 
 def _groups(samples: Sequence[Entry], split_by: SplitBy) -> list[list[Entry]]:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxredge.data.manifest import COLUMNS
+from cxredge.artifacts import read_json, write_json
+from cxredge.data.manifest import COLUMNS, read_manifest, write_manifest
 
 
 def make_cohen(folder: Path, covid: int, sars: int) -> Path:
@@ -87,11 +88,36 @@ def test_data_phantoms(tmp_path: Path, cxredge) -> None:
     assert set(ran.json["counts"]["train"]) == {"bacterial", "covid19", "normal", "viral"}
 
 
-def test_data_audit(phantoms: Path, cxredge) -> None:
-    ran = cxredge("data", "audit", phantoms / "manifest.csv", "--json")
+def test_data_audit(phantoms: Path, tmp_path: Path, cxredge) -> None:
+    listed = tmp_path / "list.csv"
+    write_manifest(listed, read_manifest(phantoms / "manifest.csv").entries)
+    ran = cxredge("data", "audit", listed, "--json")
     assert ran.code == 0, ran.err
-    assert ran.json["patients_in_two_splits"] == 0
-    assert {"counts", "views", "sources", "source_association", "warnings"} <= set(ran.json)
+    found = ran.json
+    assert found["patients_in_two_splits"] == 0
+    assert {"counts", "views", "sources", "source_association", "warnings"} <= set(found)
+    assert found["near_duplicates_across_splits"] == {"count": 0, "images": 0, "examples": []}
+    for name in ("border", "statistics"):
+        result = found["shortcuts"][name]
+        assert result["ci95"][0] <= result["accuracy"] <= result["ci95"][1]
+        assert 0 < result["chance"] < 1
+    assert Path(found["audit"]) == tmp_path / "list.audit.json"
+    assert "border" in cxredge("data", "audit", listed).out
+
+
+def test_evaluate_repeats_the_audit(bundle: Path, phantoms: Path, tmp_path: Path, cxredge) -> None:
+    listed = tmp_path / "list.csv"
+    write_manifest(listed, read_manifest(phantoms / "manifest.csv").entries)
+    assert any(
+        "not audited" in w for w in cxredge("evaluate", bundle, listed, "--json").json["warnings"]
+    )
+    warnings = cxredge("data", "audit", listed, "--json").json["warnings"]
+    record = read_json(tmp_path / "list.audit.json")
+    write_json(tmp_path / "list.audit.json", {**record, "warnings": [*warnings, "A leak."]})
+    assert cxredge("evaluate", bundle, listed, "--json").json["warnings"] == [*warnings, "A leak."]
+    page = tmp_path / "report.md"
+    assert cxredge("report", bundle, "--out", page).code == 0
+    assert "A leak." in page.read_text()
 
 
 def test_models(cxredge) -> None:

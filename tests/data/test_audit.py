@@ -2,15 +2,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from cxredge.data.audit import audit, audit_warnings, source_association, source_warnings
-from cxredge.data.manifest import Entry, Manifest
+from cxredge.data.audit import (
+    audit,
+    audit_images,
+    audit_warnings,
+    source_association,
+    source_warnings,
+)
+from cxredge.data.manifest import Entry, Manifest, read_manifest
+from cxredge.progress import Silent
 from cxredge.vocabulary import Split
 
 Row = tuple[str, str, Split, str]
 
 
-def manifest(*rows: Row) -> Manifest:
+def listing(*rows: Row) -> Manifest:
     return Manifest(
         Path("m.csv"),
         tuple(
@@ -26,7 +34,7 @@ def rows(label: str, source: str, count: int, split: Split = Split.TRAIN) -> lis
 
 
 def test_clean_set_draws_no_warning() -> None:
-    clean = manifest(*rows("a", "x", 5), *rows("b", "x", 5), *rows("a", "y", 5), *rows("b", "y", 5))
+    clean = listing(*rows("a", "x", 5), *rows("b", "x", 5), *rows("a", "y", 5), *rows("b", "y", 5))
     found = audit(clean)
     assert found["warnings"] == []
     assert found["images"] == found["patients"] == 20
@@ -37,7 +45,7 @@ def test_clean_set_draws_no_warning() -> None:
 
 
 def test_patients_in_two_splits_are_counted_and_warned_of() -> None:
-    leaking = manifest(
+    leaking = listing(
         ("a", "x", Split.TRAIN, "p1"),
         ("b", "x", Split.TEST, "p1"),
         ("a", "x", Split.VAL, "p1"),
@@ -50,7 +58,7 @@ def test_patients_in_two_splits_are_counted_and_warned_of() -> None:
 
 
 def test_equal_files_count_only_across_splits() -> None:
-    entries = manifest(*rows("a", "x", 2), *rows("a", "x", 2, Split.TEST)).entries
+    entries = listing(*rows("a", "x", 2), *rows("a", "x", 2, Split.TEST)).entries
 
     def with_hashes(*hashes: str) -> Manifest:
         changed = (
@@ -69,7 +77,7 @@ def test_equal_files_count_only_across_splits() -> None:
 
 @pytest.mark.parametrize(("large", "warned"), [(3, False), (9, False), (10, True), (30, True)])
 def test_imbalance_is_warned_of_beyond_three_to_one(large: int, warned: bool) -> None:
-    uneven = manifest(*rows("a", "x", large), *rows("b", "x", 3))
+    uneven = listing(*rows("a", "x", large), *rows("b", "x", 3))
     found = [w for w in audit_warnings(uneven) if "uneven" in w]
     assert bool(found) is warned
     assert not found or f"{large} images of 'a', 3 of 'b'" in found[0]
@@ -96,17 +104,17 @@ def test_association_of_class_and_source(
     table: dict[tuple[str, str], int], expected: float
 ) -> None:
     listed = [row for (label, source), n in table.items() for row in rows(label, source, n)]
-    assert source_association(manifest(*listed).entries) == pytest.approx(expected, abs=1e-12)
+    assert source_association(listing(*listed).entries) == pytest.approx(expected, abs=1e-12)
 
 
 def test_class_that_its_source_gives_away_is_warned_of() -> None:
-    confounded = manifest(*rows("covid", "hospital", 6), *rows("normal", "paediatric", 6))
+    confounded = listing(*rows("covid", "hospital", 6), *rows("normal", "paediatric", 6))
     (warning,) = source_warnings(confounded)
     assert "covid: hospital" in warning
     assert "normal: paediatric" in warning
-    assert source_warnings(manifest(*rows("covid", "x", 6), *rows("normal", "x", 6))) == []
+    assert source_warnings(listing(*rows("covid", "x", 6), *rows("normal", "x", 6))) == []
     mixed = [*rows("a", "x", 6), *rows("a", "y", 5), *rows("b", "x", 5), *rows("b", "y", 6)]
-    assert source_warnings(manifest(*mixed)) == []
+    assert source_warnings(listing(*mixed)) == []
 
 
 def test_views_are_counted_by_class() -> None:
@@ -116,3 +124,46 @@ def test_views_are_counted_by_class() -> None:
     ]
     views = audit(Manifest(Path("m.csv"), tuple(entries), ""))["views"]
     assert views == {"a": {"AP": 1, "PA": 2}, "b": {"not stated": 1}}
+
+
+def test_view_that_differs_by_class_is_warned_of() -> None:
+    def viewed(*labels_and_views: tuple[str, str]) -> Manifest:
+        entries = (
+            Entry(Path(f"{n}.png"), label, str(n), "x", view)
+            for n, (label, view) in enumerate(labels_and_views)
+        )
+        return Manifest(Path("m.csv"), tuple(entries), "")
+
+    differing = viewed(*[("a", "PA")] * 5, *[("b", "AP")] * 5)
+    assert audit(differing)["view_association"] == pytest.approx(1)
+    (warning,) = audit_warnings(differing)
+    assert "a: PA 5; b: AP 5" in warning
+    assert audit_warnings(viewed(*[("a", "PA"), ("b", "AP"), ("a", "AP"), ("b", "PA")] * 3)) == []
+    (warning,) = audit_warnings(viewed(*[("a", "PA")] * 5, *[("b", "")] * 5))
+    assert warning.startswith("The view is stated for 5 of 10 images and for none of b")
+
+
+def test_images_that_cannot_be_looked_at_are_counted(manifest: Manifest) -> None:
+    first, second, *rest = manifest.entries
+    gone = replace(first, path=first.path.with_name("gone.png"))
+    altered = replace(second, sha256="0" * 64)
+    listed = replace(manifest, entries=(gone, altered, *rest))
+    found = audit_images(listed, Silent())
+    assert found["unusable"] == {"changed": 1, "missing": 1}
+    assert f"2 of {len(listed.entries)} images could not be looked at" in " ".join(
+        found["warnings"]
+    )
+    nothing = replace(manifest, entries=(gone,))
+    assert audit_images(nothing, Silent())["shortcuts"] == {"border": None, "statistics": None}
+
+
+def test_near_duplicates_and_shortcuts_are_warned_of(phantoms: Path, tmp_path: Path) -> None:
+    listed = read_manifest(phantoms / "manifest.csv")
+    source = next(e for e in listed.of(Split.TRAIN) if e.path.suffix == ".png")
+    Image.open(source.path).convert("L").save(tmp_path / "again.jpg", quality=85)
+    again = replace(source, path=tmp_path / "again.jpg", split=Split.TEST, sha256="", patient="new")
+    found = audit_images(replace(listed, entries=(*listed.entries, again)), Silent())
+    assert found["near_duplicates_across_splits"]["count"] == 1
+    warnings = " ".join(found["warnings"])
+    assert "2 images are near duplicates of an image in another split (1 pairs)" in warnings
+    assert audit_images(listed, Silent())["near_duplicates_across_splits"]["count"] == 0

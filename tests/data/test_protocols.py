@@ -12,6 +12,7 @@ from cxredge.data.manifest import Entry
 from cxredge.data.protocols import (
     PROTOCOLS,
     carve_validation,
+    draw_full,
     draw_protocol,
     split_fractions,
 )
@@ -251,3 +252,53 @@ def test_validation_is_carved_from_training_images_alone() -> None:
     assert not split_patients(carved)
     kept = {e.sha256 for e in split if e.split is Split.TEST}
     assert {e.sha256 for e in carved if e.split is Split.TEST} == kept
+
+
+@pytest.mark.parametrize("split_by", SplitBy)
+def test_full_uses_every_image_but_sars(split_by: SplitBy) -> None:
+    usable = [s for s in COLLECTION if s.label != "other"]
+    entries, dropped = draw_full(usable, split_by, 0, balanced=False, sars=False)
+    assert dropped == {"sars": 16}
+    assert Counter(e.label for e in entries) == Counter(s.label for s in usable if s.label in FOUR)
+    assert bool(split_patients(entries)) is (split_by is SplitBy.IMAGE)
+    for label, found in shares(entries).items():
+        total = sum(found)
+        assert found == pytest.approx((0.7 * total, 0.15 * total, 0.15 * total), abs=8), label
+    kept, dropped = draw_full(usable, split_by, 0, balanced=False, sars=True)
+    assert not dropped
+    assert sum(shares(kept)["sars"]) == 16
+    shuffled = list(usable)
+    random.Random(1).shuffle(shuffled)
+    assert draw_full(shuffled, split_by, 0, balanced=False, sars=False)[0] == entries
+
+
+@pytest.mark.parametrize("split_by", SplitBy)
+def test_balanced_has_as_many_of_each_class_as_the_smallest(split_by: SplitBy) -> None:
+    usable = [s for s in COLLECTION if s.label in FOUR]
+    smallest = min(Counter(s.label for s in usable).values())
+    entries, dropped = draw_full(usable, split_by, 3, balanced=True, sars=False)
+    assert Counter(e.label for e in entries) == dict.fromkeys(FOUR, smallest)
+    assert dropped == {"balance": len(usable) - 4 * smallest}
+    assert len({e.sha256 for e in entries}) == len(entries)
+    assert bool(split_patients(entries)) is (split_by is SplitBy.IMAGE)
+    again = draw_full(reversed(usable), split_by, 3, balanced=True, sars=False)
+    assert again == (entries, dropped)
+    other = draw_full(usable, split_by, 4, balanced=True, sars=False)[0]
+    assert {e.sha256 for e in other} != {e.sha256 for e in entries}
+
+
+def test_balance_takes_part_of_a_patient_when_none_fits() -> None:
+    samples = [
+        *of_class("covid19", [1, 1, 1]),
+        *(s for label in ("bacterial", "normal", "viral") for s in of_class(label, [2, 2])),
+    ]
+    entries, _ = draw_full(samples, SplitBy.PATIENT, 0, balanced=True, sars=False)
+    assert Counter(e.label for e in entries) == dict.fromkeys(FOUR, 3)
+
+
+def test_full_without_a_class_is_an_error() -> None:
+    usable = [s for s in COLLECTION if s.label in ("covid19", "viral", "normal")]
+    with pytest.raises(DataError, match="No images of bacterial found"):
+        draw_full(usable, SplitBy.PATIENT, 0, balanced=False, sars=False)
+    with pytest.raises(DataError, match="No images of bacterial, sars found"):
+        draw_full(usable, SplitBy.PATIENT, 0, balanced=False, sars=True)
