@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
@@ -52,13 +53,12 @@ def split_network(model: Classifier) -> Parts | None:
     """
     graph = _trace(model)
     frozen = _frozen_nodes(model, graph)
-    crossing = [n for n in graph.nodes if n in frozen and not frozen.issuperset(n.users)]
+    crossing = _crossing(graph, frozen)
     if any(node.op == "placeholder" for node in crossing):
         return None
-    for node in crossing[::-1]:
-        if _easily_made_of(node, set(crossing) - {node}, model):
-            crossing.remove(node)
-            frozen.remove(node)
+    while again := [node for node in crossing if _easily_made(node, crossing, model)]:
+        frozen.remove(again[-1])
+        crossing = _crossing(graph, frozen)
     first = _part(model, [n for n in graph.nodes if n in frozen], (), crossing)
     rest = [n for n in graph.nodes if n not in frozen and n.op != "output"]
     result = next(n for n in graph.nodes if n.op == "output").args[0]
@@ -113,14 +113,23 @@ def _varies(layer: nn.Module) -> bool:
     return layer.training and isinstance(layer, _BatchNorm)
 
 
-def _easily_made_of(node: fx.Node, others: set[fx.Node], model: nn.Module) -> bool:
-    """Whether a tensor need not be kept, since no weights are between it and others that are.
+def _crossing(graph: fx.Graph, frozen: set[fx.Node]) -> list[fx.Node]:
+    """Return the frozen operations whose results the rest uses, in order."""
+    return [n for n in graph.nodes if n in frozen and not frozen.issuperset(n.users)]
 
-    DenseNet concatenates the same features again and again, Inception pools what it also convolves.
+
+def _easily_made(node: fx.Node, crossing: list[fx.Node], model: nn.Module) -> bool:
+    """Whether a tensor is better made again from others than kept beside them.
+
+    DenseNet concatenates the same features again and again, and the pieces of a concatenation take
+    no more room than it does; Inception pools what it also convolves, without weights in between.
     """
+    if any(source.op == "placeholder" for source in node.all_input_nodes):
+        return False
     if node.op == "call_module" and any(True for _ in _layer(model, node).parameters()):
         return False
-    return others.issuperset(node.all_input_nodes)
+    kept = [source in crossing for source in node.all_input_nodes]
+    return any(kept) if node.target is torch.cat else all(kept)
 
 
 def _layer(model: nn.Module, node: fx.Node) -> nn.Module:

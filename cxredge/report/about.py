@@ -24,6 +24,8 @@ _TRAIN_OPTIONS = (
     "label_smoothing",
     "dropout",
     "augment",
+    "views",
+    "features",
     "seed",
     "input_size",
     "mean",

@@ -55,7 +55,7 @@ class Trainer:
         self.config = config
         self.fabric = fabric
         self.source = source
-        self._all = model
+        self.whole = model
         self._labels = source.train_labels.to(fabric.device)
         self._class_weights = _class_weights(source.train_labels, config, fabric)
         self._generator = torch.Generator()
@@ -77,20 +77,27 @@ class Trainer:
             CxredgeError: The loss is no longer a number.
         """
         while not self.finished:
-            number = len(self.state.history) + 1
-            self._seed(number)
-            start = time.perf_counter()
-            train_loss, rate = self._train_epoch(number, on_batch)
-            val_loss, val_accuracy = self._validate()
-            epoch = Epoch(
-                number, rate, train_loss, val_loss, val_accuracy, time.perf_counter() - start
-            )
-            self.state.history.append(epoch)
-            if self.state.best_epoch == number:
-                weights = self.source.network.state_dict()
-                self.state.best = {k: v.detach().cpu().clone() for k, v in weights.items()}
-            after_epoch(epoch)
+            after_epoch(self.run_epoch(on_batch))
         return self.state
+
+    def run_epoch(self, on_batch: Callable[[], None]) -> Epoch:
+        """Train and validate one more epoch, and keep its weights if they are the best so far.
+
+        Raises:
+            CxredgeError: The loss is no longer a number.
+        """
+        number = len(self.state.history) + 1
+        self._seed(number)
+        start = time.perf_counter()
+        train_loss, rate = self._train_epoch(number, on_batch)
+        val_loss, val_accuracy = self._validate()
+        seconds = time.perf_counter() - start
+        epoch = Epoch(number, rate, train_loss, val_loss, val_accuracy, seconds)
+        self.state.history.append(epoch)
+        if self.state.best_epoch == number:
+            weights = self.source.network.state_dict()
+            self.state.best = {k: v.detach().cpu().clone() for k, v in weights.items()}
+        return epoch
 
     @property
     def steps(self) -> int:
@@ -117,10 +124,14 @@ class Trainer:
     def resume(self, checkpoint: dict[str, Any]) -> None:
         """Take up what :meth:`checkpoint` returned."""
         # Of a network in two parts, the frozen one is as it was built.
-        self._all.load_state_dict(checkpoint["model"], strict=False)
+        self.whole.load_state_dict(checkpoint["model"], strict=False)
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         history = [Epoch(**epoch) for epoch in checkpoint["history"]]
         self.state = FitState(history, checkpoint["best"])
+
+    def keep_best(self) -> None:
+        """Put the weights of the best epoch into the whole network."""
+        self.whole.load_state_dict(self.state.best, strict=False)
 
     def _seed(self, epoch: int) -> None:
         seed = self.config.seed * 100_003 + epoch

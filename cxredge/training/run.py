@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-import torch
-from lightning_fabric import Fabric
-
-from cxredge import artifacts
-from cxredge.artifacts import Card, Kind, sha256_of_file, tool_versions
-from cxredge.data.images import PREPROCESSING, GreyImage
-from cxredge.data.labelled import LabelledImages, load_labelled
+from cxredge.artifacts import Card, Classifier, Kind, sha256_of_file, tool_versions
+from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Manifest
 from cxredge.errors import CxredgeError
-from cxredge.models import build_model
-from cxredge.models.batch_norm import restore_statistics
-from cxredge.models.freeze import freeze_blocks
-from cxredge.models.networks import Classifier
 from cxredge.models.zoo import find_network
 from cxredge.progress import Progress
-from cxredge.training.batches import grey_batches, normalise
+from cxredge.training.assembly import Images, assemble, load_images
 from cxredge.training.checkpoint import (
     finished_run,
     read_checkpoint,
@@ -29,18 +20,11 @@ from cxredge.training.checkpoint import (
     write_checkpoint,
 )
 from cxredge.training.config import SEARCH, Hardware, Search, TrainConfig
-from cxredge.training.fit import FitState, Trainer
-from cxredge.training.frozen_features import choose_source
+from cxredge.training.fit import Trainer
 from cxredge.training.history import Epoch
 from cxredge.training.memory import keep_freed_memory
 from cxredge.training.result import run_facts, write_run
 from cxredge.training.search import Candidate, best_of, boundaries, search
-from cxredge.training.sources import LiveImages
-from cxredge.vocabulary import Split
-
-Images = Mapping[Split, LabelledImages]
-
-_STATISTICS_IMAGES = 512
 
 
 def train(
@@ -75,43 +59,25 @@ def train(
         return finished
     checkpoint = read_checkpoint(out, planned.stage_key)
     keep_freed_memory()
-    images = images or _load_images(manifest, config, progress)
+    images = images or load_images(manifest, config.input_size, progress)
     scratch = scratch_folder(out, planned.stage_key)
-    tried: list[Candidate] = []
+    found: dict[str, Any] = {"freeze": config.freeze}
     if config.freeze == SEARCH:
         tried = _search(manifest, config, hardware, scratch / "search", progress, images)
-    fabric = _launch(hardware)
-    freeze = best_of(tried).freeze if tried else config.freeze
-    model, trainable = _build(config, freeze, manifest.classes, images)
-    model.to(fabric.device).to(memory_format=torch.channels_last)
-    live = LiveImages(model, config, fabric.device, images[Split.TRAIN], images[Split.VAL])
-    source = choose_source(
-        model, live, fabric, scratch / "features", hardware.cache_limit_gb, progress
-    )
-    trainer = Trainer(model, config, fabric, source)
+        found = {"freeze": best_of(tried).freeze, "search": [asdict(trial) for trial in tried]}
+    chosen = replace(config, freeze=found["freeze"])
+    classes = len(manifest.classes)
+    trainer = assemble(chosen, hardware, classes, images, scratch / "features", progress)
     if checkpoint is not None:
         trainer.resume(checkpoint)
         done = len(trainer.state.history)
         progress.note(f"Going on after epoch {done} of {config.epochs}.")
-    state = _fit(trainer, planned, out, progress)
-    model.load_state_dict(state.best, strict=False)
-    facts = run_facts(state, source, model, config, images)
-    if tried:
-        facts["search"] = [asdict(candidate) for candidate in tried]
-    card = replace(planned, facts={"freeze": freeze, "trainable": trainable, **facts})
-    if fabric.global_rank == 0:
-        card = write_run(out, manifest, model, state, card)
+    _fit(trainer, planned, out, progress)
+    trainer.keep_best()
+    card = replace(planned, facts={**found, **run_facts(trainer, images)})
+    if trainer.fabric.global_rank == 0:
+        card = write_run(out, manifest, trainer, card)
     return card
-
-
-def _launch(hardware: Hardware) -> Fabric:
-    fabric = Fabric(
-        accelerator=hardware.accelerator,
-        devices=hardware.devices,
-        precision=hardware.precision.value,
-    )
-    fabric.launch()
-    return fabric
 
 
 def _search(
@@ -161,7 +127,7 @@ def _plan(manifest: Manifest, config: TrainConfig, hardware: Hardware) -> Card:
     del machine["cache_limit_gb"]
     return Card(
         kind=Kind.RUN,
-        classifier=artifacts.Classifier(
+        classifier=Classifier(
             network=network.name,
             classes=manifest.classes,
             input_size=config.input_size,
@@ -175,36 +141,7 @@ def _plan(manifest: Manifest, config: TrainConfig, hardware: Hardware) -> Card:
     )
 
 
-def _load_images(manifest: Manifest, config: TrainConfig, progress: Progress) -> Images:
-    splits = {split: manifest.of(split) for split in Split}
-    absent = set(manifest.classes) - {entry.label for entry in splits[Split.TRAIN]}
-    if absent:
-        raise CxredgeError(f"{manifest.path} has no training images of: {', '.join(absent)}.")
-    return {
-        split: load_labelled(entries, manifest.classes, config.input_size, progress)
-        for split, entries in splits.items()
-    }
-
-
-def _build(
-    config: TrainConfig, freeze: str, classes: Sequence[str], images: Images
-) -> tuple[Classifier, int]:
-    """Return the network with its blocks frozen, and its trainable weights before the head."""
-    torch.manual_seed(config.seed)
-    model = build_model(config.network, len(classes), config.weights, config.dropout)
-    trainable = freeze_blocks(model, find_network(config.network), freeze)
-    if config.weights != "none":
-        _restore_statistics(model, images[Split.TRAIN].pixels, config)
-    return model, trainable
-
-
-def _restore_statistics(model: torch.nn.Module, pixels: GreyImage, config: TrainConfig) -> None:
-    some = pixels[:: max(1, len(pixels) // _STATISTICS_IMAGES)]
-    grey = grey_batches(some, torch.device("cpu"))
-    restore_statistics(model, (normalise(batch, config.mean, config.std) for batch in grey))
-
-
-def _fit(trainer: Trainer, planned: Card, out: Path, progress: Progress) -> FitState:
+def _fit(trainer: Trainer, planned: Card, out: Path, progress: Progress) -> None:
     """Train, leaving a checkpoint after every epoch."""
     left = trainer.config.epochs - len(trainer.state.history)
     with progress.task(f"Training {trainer.config.network}", left * trainer.steps) as advance:
@@ -217,4 +154,4 @@ def _fit(trainer: Trainer, planned: Card, out: Path, progress: Progress) -> FitS
             if trainer.fabric.global_rank == 0:
                 write_checkpoint(out, planned.stage_key, trainer.checkpoint())
 
-        return trainer.fit(after_epoch, lambda: advance(1))
+        trainer.fit(after_epoch, lambda: advance(1))
