@@ -18,6 +18,7 @@ from cxredge.training import frozen_features  # noqa: E402
 from cxredge.training import run as run_module  # noqa: E402
 from cxredge.training.assembly import assemble, load_images  # noqa: E402
 from cxredge.training.augment import draw_view, view_of  # noqa: E402
+from cxredge.training.batches import normalise, scale_pixels  # noqa: E402
 from cxredge.training.config import Hardware, TrainConfig  # noqa: E402
 from cxredge.training.feature_file import (  # noqa: E402
     CannotStoreError,
@@ -25,7 +26,7 @@ from cxredge.training.feature_file import (  # noqa: E402
     write_features,
 )
 from cxredge.training.run import train  # noqa: E402
-from cxredge.vocabulary import Augmentation, FeatureCache  # noqa: E402
+from cxredge.vocabulary import Augmentation, FeatureCache, Split  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -38,12 +39,23 @@ def trained(few: Manifest, settings: TrainConfig, out: Path) -> dict[str, torch.
     return load_file(out / "model.safetensors")
 
 
-def random_weights(network: str, folder: Path) -> str:
-    """Write random weights; those of a file get batch norm statistics of the images."""
+def lively_weights(network: str, few: Manifest, folder: Path) -> str:
+    """Write random weights whose batch norm spreads the images out, as pretrained ones do.
+
+    Without, the images differ by less in a random network's features than half precision resolves.
+    """
     torch.manual_seed(0)
-    state = build_model(network, 0).state_dict()
-    save_file({name: t.contiguous() for name, t in state.items()}, folder / "w.safetensors")
-    return str(folder / "w.safetensors")
+    model = build_model(network, 0)
+    pixels = load_images(few, 32, Silent())[Split.TRAIN].pixels
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    images = normalise(scale_pixels(torch.from_numpy(pixels)), 0.5, 0.5)
+    with torch.no_grad():
+        model.train()(images)
+    state = {name: tensor.contiguous() for name, tensor in model.backbone.state_dict().items()}
+    save_file(state, folder / "lively.safetensors")
+    return str(folder / "lively.safetensors")
 
 
 def distance(few: Manifest, settings: TrainConfig, other: TrainConfig, folder: Path) -> float:
@@ -65,7 +77,7 @@ def distance(few: Manifest, settings: TrainConfig, other: TrainConfig, folder: P
 
 
 @pytest.mark.parametrize("network", ["mobilenet_v1", "mobilenet_v2"])
-@pytest.mark.parametrize(("features", "tolerance"), [(FP32, 1e-5), (FP16, 0.02)])
+@pytest.mark.parametrize(("features", "tolerance"), [(FP32, 1e-5), (FP16, 0.1)])
 def test_weights_are_those_of_training_end_to_end(
     few: Manifest,
     settings: TrainConfig,
@@ -74,15 +86,15 @@ def test_weights_are_those_of_training_end_to_end(
     features: FeatureCache,
     tolerance: float,
 ) -> None:
-    whole = replace(settings, network=network, weights=random_weights(network, tmp_path))
+    whole = replace(settings, network=network, weights=lively_weights(network, few, tmp_path))
     whole = replace(whole, features=OFF)
     assert distance(few, whole, replace(whole, features=features), tmp_path) < tolerance
 
 
 def test_other_views_end_elsewhere(few: Manifest, settings: TrainConfig, tmp_path: Path) -> None:
     # What the tolerances above are measured against.
-    whole = replace(settings, weights=random_weights(settings.network, tmp_path), features=OFF)
-    assert distance(few, whole, replace(whole, views=3), tmp_path) > 0.1
+    whole = replace(settings, weights=lively_weights(settings.network, few, tmp_path), features=OFF)
+    assert distance(few, whole, replace(whole, views=3), tmp_path) > 0.3
 
 
 def test_the_head_alone_is_trained_on_pooled_features(
