@@ -209,12 +209,13 @@ def write_card(folder: Path, card: Card, without: Collection[str] = ()) -> Card:
     Args:
         folder: The artifact's folder.
         card: The card; its ``files`` are replaced.
-        without: Names of files that are no part of the artifact.
+        without: Names of files and folders right inside it that are no part of the artifact.
     """
+    skipped = {CARD_NAME, *without}
     files = {
         path.relative_to(folder).as_posix(): sha256_of_file(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.relative_to(folder).as_posix() not in (CARD_NAME, *without)
+        if path.is_file() and path.relative_to(folder).parts[0] not in skipped
     }
     complete = replace(card, files=files)
     write_json(folder / CARD_NAME, complete.to_json())

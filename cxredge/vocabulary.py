@@ -44,6 +44,15 @@ class Augmentation(str, Enum):
     LIGHT = "light"
 
 
+class FeatureCache(str, Enum):
+    """Whether features of frozen blocks are kept while training, and in which number format."""
+
+    OFF = "off"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    FP32 = "fp32"
+
+
 class Dialect(str, Enum):
     """How INT8 is written down in ONNX.
 

@@ -155,6 +155,7 @@ def _provenance(card: Card) -> dict[str, Any]:
     return {
         "training": {
             **card.config,
+            "freeze": card.facts.get("freeze", card.config["freeze"]),
             "best_epoch": card.facts["best_epoch"],
             "trainable": card.facts["trainable"],
             "validation_accuracy": card.facts["validation"]["accuracy"],

@@ -11,7 +11,7 @@ from cxredge.cli.command import command
 from cxredge.cli.options import ManifestArgument, SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import share, table
-from cxredge.vocabulary import Augmentation, TrainingPrecision
+from cxredge.vocabulary import Augmentation, FeatureCache, TrainingPrecision
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +34,9 @@ def train(
     freeze: Annotated[
         str,
         typer.Option(
-            "--freeze", help="paper, none, head, or the first block to train (cxredge models)."
+            "--freeze",
+            help="paper, none, head, search (tries block boundaries), or the first block to train "
+            "(cxredge models).",
         ),
     ] = "paper",
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Most epochs.")] = 20,
@@ -67,6 +69,33 @@ def train(
     augment: Annotated[
         Augmentation, typer.Option("--augment", help="How far training images are varied.")
     ] = Augmentation.LIGHT,
+    views: Annotated[
+        int | None,
+        typer.Option(
+            "--views",
+            min=0,
+            help="Varied views of each image, used in turn; 0 draws a fresh one every epoch, "
+            "which rules out --features. [default: 8, and 0 with --freeze none]",
+        ),
+    ] = None,
+    features: Annotated[
+        FeatureCache,
+        typer.Option(
+            "--features", help="How features of frozen blocks are kept, so that they run once."
+        ),
+    ] = FeatureCache.FP16,
+    cache_limit_gb: Annotated[
+        float, typer.Option("--cache-limit-gb", min=0, help="Most disk for these features.")
+    ] = 20.0,
+    search_points: Annotated[
+        int,
+        typer.Option(
+            "--search-points", min=0, help="Boundaries that a search tries, next to head and none."
+        ),
+    ] = 6,
+    search_epochs: Annotated[
+        int, typer.Option("--search-epochs", min=1, help="Most epochs of each of its trials.")
+    ] = 10,
     balance: Annotated[
         bool, typer.Option("--balance/--no-balance", help="Let every class count the same.")
     ] = True,
@@ -97,17 +126,20 @@ def train(
 ) -> Outcome:
     """Fine-tune a network by block freezing and keep the best validation epoch.
 
-    Interrupted, it goes on after the last finished epoch when called again.
+    Blocks that are frozen are computed once for each view of an image, and only the rest is
+    trained on what they returned. Interrupted, it goes on after the last finished epoch when
+    called again.
     """
     from cxredge.data.manifest import read_manifest
     from cxredge.models.zoo import find_network, first_trained_block
 
     network = find_network(model)
-    first_trained_block(network, freeze)
+    if freeze != "search":
+        first_trained_block(network, freeze)
     listed = read_manifest(manifest)
     hub = weights == "imagenet"
 
-    from cxredge.training.config import Hardware, TrainConfig
+    from cxredge.training.config import Hardware, Search, TrainConfig
     from cxredge.training.run import train as run
 
     config = TrainConfig(
@@ -129,8 +161,12 @@ def train(
         input_size=input_size or network.input_size,
         mean=mean if mean is not None else network.hub_mean if hub else 0.5,
         std=std if std is not None else network.hub_std if hub else 0.5,
+        views=views if views is not None else 0 if freeze == "none" else 8,
+        features=features,
+        search=Search(search_points, search_epochs) if freeze == "search" else None,
     )
-    card = run(listed, config, Hardware(accelerator, devices, precision), out, output)
+    hardware = Hardware(accelerator, devices, precision, cache_limit_gb)
+    card = run(listed, config, hardware, out, output)
     data: dict[str, Any] = {
         "run": str(out),
         "classes": list(card.classifier.classes),
@@ -145,6 +181,7 @@ def _text(out: Path, data: dict[str, Any]) -> str:
     rows = [[name, *row] for name, row in zip(names, test["confusion"], strict=True)]
     return "\n".join(
         [
+            *_search_lines(data.get("search", [])),
             f"Best epoch {data['best_epoch']} of {data['epochs']}, "
             f"{data['seconds_per_epoch']:.1f} s an epoch; validation accuracy "
             f"{share(data['validation']['accuracy'])}.",
@@ -154,3 +191,19 @@ def _text(out: Path, data: dict[str, Any]) -> str:
             f"Wrote {out}",
         ]
     )
+
+
+def _search_lines(tried: list[dict[str, Any]]) -> list[str]:
+    rows = [
+        [
+            trial["freeze"],
+            trial["trainable"],
+            trial["epochs"],
+            round(trial["seconds"], 1),
+            share(trial["accuracy"]),
+            round(trial["loss"], 3),
+        ]
+        for trial in tried
+    ]
+    header = ["--freeze", "trainable", "epochs", "seconds", "validation accuracy", "loss"]
+    return [table(header, rows), ""] if tried else []

@@ -25,6 +25,8 @@ _TRAIN_OPTIONS = (
     "dropout",
     "average_decay",
     "augment",
+    "views",
+    "features",
     "seed",
     "input_size",
     "mean",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -12,32 +13,58 @@ MAX_SHIFT = 0.05
 MAX_ZOOM = 0.1
 MAX_CONTRAST = 0.2
 MAX_BRIGHTNESS = 0.1
+_DRAWS = 6
 
 
-def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def view_of(epoch: int, views: int) -> int:
+    """Return the number of the view that an epoch trains on.
+
+    Args:
+        epoch: Number of the epoch, from 1.
+        views: Views of each image, used in turn; 0 for a fresh one every epoch.
+    """
+    return (epoch - 1) % views if views else epoch - 1
+
+
+def draw_view(seed: int, rows: torch.Tensor, view: int) -> torch.Tensor:
+    """Draw how a view differs from the image: a function of seed, image and view alone.
+
+    Neither the order of images nor their batch plays a part, so that a view can be computed ahead.
+
+    Args:
+        seed: The run's seed, at least 0.
+        rows: int64 (N,), indices of images.
+        view: Number of the view.
+
+    Returns:
+        float32 (N, 6), evenly distributed in [-1, 1).
+    """
+    draws = [
+        np.random.default_rng((seed, view, row)).uniform(-1, 1, _DRAWS) for row in rows.tolist()
+    ]
+    return torch.from_numpy(np.stack(draws)).float()
+
+
+def augment(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     """Rotate, shift, zoom and re-expose each image a little.
 
     Images are never mirrored: the heart would change sides.
 
     Args:
         images: float32 (N, 1, H, W) in [0, 1].
-        generator: Source of randomness on the CPU; same state, same result.
+        draws: float32 (N, 6) in [-1, 1): rotation, zoom, two shifts, contrast, brightness; each
+            is the share of the most that is allowed.
 
     Returns:
         New float32 (N, 1, H, W) in [0, 1]; edges are repeated where the image was moved in.
     """
-    count = len(images)
-
-    def uniform(limit: float) -> torch.Tensor:
-        return (torch.rand(count, generator=generator) * 2 - 1) * limit
-
-    angle = uniform(math.radians(MAX_ROTATION_DEGREES))
-    zoom = 1 + uniform(MAX_ZOOM)
+    turn, grow, across, down, contrast, brightness = draws.to(images.device).unbind(1)
+    angle, zoom = turn * math.radians(MAX_ROTATION_DEGREES), 1 + grow * MAX_ZOOM
     cosine, sine = torch.cos(angle) * zoom, torch.sin(angle) * zoom
-    rows = [cosine, -sine, uniform(2 * MAX_SHIFT), sine, cosine, uniform(2 * MAX_SHIFT)]
-    affine = torch.stack(rows, dim=1).view(count, 2, 3).to(images.device)
+    across, down = across * 2 * MAX_SHIFT, down * 2 * MAX_SHIFT
+    affine = torch.stack([cosine, -sine, across, sine, cosine, down], dim=1).view(-1, 2, 3)
     grid = F.affine_grid(affine, list(images.shape), align_corners=False)
     moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    contrast = (1 + uniform(MAX_CONTRAST)).view(-1, 1, 1, 1).to(images.device)
-    brightness = uniform(MAX_BRIGHTNESS).view(-1, 1, 1, 1).to(images.device)
+    contrast = (1 + contrast * MAX_CONTRAST).view(-1, 1, 1, 1)
+    brightness = (brightness * MAX_BRIGHTNESS).view(-1, 1, 1, 1)
     return ((moved - 0.5) * contrast + 0.5 + brightness).clamp(0, 1)

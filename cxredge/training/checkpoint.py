@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from cxredge.artifacts import CARD_NAME, Card, atomic_file, read_card, up_to_dat
 from cxredge.errors import ArtifactError
 
 CHECKPOINT_NAME = "checkpoint.pt"
+SCRATCH_NAME = ".cxredge-scratch"
+"""Folder inside an unfinished run: cached features, trials of a search."""
 
 
 def finished_run(out: Path, planned: Card) -> Card | None:
@@ -30,9 +33,19 @@ def finished_run(out: Path, planned: Card) -> Card | None:
                 "Choose another --out, or delete that folder.",
             )
         return existing
-    if not out.is_dir() or any(out.iterdir()):
+    if not out.is_dir() or {path.name for path in out.iterdir()} - {SCRATCH_NAME}:
         raise ArtifactError(f"{out} is neither free nor a run.", "Choose another --out.")
     return None
+
+
+def scratch_folder(out: Path, stage_key: str) -> Path:
+    """Return the run's folder for what it needs until it is finished; that of others is removed."""
+    folder = out / SCRATCH_NAME / stage_key[:16]
+    if folder.parent.is_dir():
+        for other in folder.parent.iterdir():
+            if other != folder:
+                shutil.rmtree(other, ignore_errors=True)
+    return folder
 
 
 def write_checkpoint(out: Path, stage_key: str, state: dict[str, Any]) -> None:

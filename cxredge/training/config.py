@@ -4,7 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cxredge.vocabulary import Augmentation, TrainingPrecision
+from cxredge.vocabulary import Augmentation, FeatureCache, TrainingPrecision
+
+SEARCH = "search"
+"""The freeze point that is found by trying."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How ``--freeze search`` looks for the freeze point.
+
+    Attributes:
+        points: Block boundaries to try, next to ``head`` and ``none``.
+        epochs: Most epochs of each trial.
+    """
+
+    points: int = 6
+    epochs: int = 10
 
 
 @dataclass(frozen=True)
@@ -14,7 +30,7 @@ class TrainConfig:
     Attributes:
         network: Name in the zoo.
         weights: ``imagenet``, ``none`` or a file.
-        freeze: ``paper``, ``none``, ``head`` or the first block to train.
+        freeze: ``paper``, ``none``, ``head``, ``search`` or the first block to train.
         epochs: Most epochs to run.
         patience: Epochs without a better validation result before stopping.
         batch_size: Images a step.
@@ -30,6 +46,10 @@ class TrainConfig:
         input_size: Height and width in pixels.
         mean: Mean grey value, in [0, 1], that the weights expect.
         std: Standard deviation that they expect.
+        views: Varied views of each image, used in turn by the epochs; 0 draws a fresh one every
+            epoch, so that features of frozen blocks cannot be kept.
+        features: Number format in which features of frozen blocks are kept.
+        search: How to search the freeze point, when ``freeze`` is ``search``.
     """
 
     network: str
@@ -50,6 +70,9 @@ class TrainConfig:
     input_size: int
     mean: float
     std: float
+    views: int = 8
+    features: FeatureCache = FeatureCache.FP16
+    search: Search | None = None
 
 
 @dataclass(frozen=True)
@@ -60,8 +83,10 @@ class Hardware:
         accelerator: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         devices: Number of devices; more than one trains data-parallel.
         precision: Number format of weights and activations.
+        cache_limit_gb: Most gigabytes (1e9 bytes) of features on disk.
     """
 
     accelerator: str = "auto"
     devices: int = 1
     precision: TrainingPrecision = TrainingPrecision.FP32
+    cache_limit_gb: float = 20.0

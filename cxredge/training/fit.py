@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
-from cxredge import metrics
-from cxredge.data.images import GreyImage
-from cxredge.data.labelled import LabelledImages
 from cxredge.errors import CxredgeError
 from cxredge.models.freeze import train_mode
 from cxredge.models.networks import Classifier
-from cxredge.training.augment import augment
 from cxredge.training.average import WeightAverage
 from cxredge.training.config import TrainConfig
 from cxredge.training.history import Epoch, best_epoch
-from cxredge.vocabulary import Augmentation
-
-_EVALUATION_BATCH = 64
+from cxredge.training.sources import Source
 
 
 @dataclass
 class FitState:
-    """How far a training has come; ``best`` are the weights of the epoch to keep so far."""
+    """How far a training has come.
+
+    Attributes:
+        history: The epochs so far.
+        best: Weights of the epoch to keep so far; those of frozen blocks may be left out.
+    """
 
     history: list[Epoch] = field(default_factory=list)
     best: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -42,56 +40,32 @@ class FitState:
         return best_epoch(self.history)
 
 
-def scale_pixels(images: torch.Tensor) -> torch.Tensor:
-    """Turn uint8 (N, H, W) into float32 (N, 1, H, W) in [0, 1]."""
-    return images.unsqueeze(1).float() / 255
-
-
-def normalise(images: torch.Tensor, mean: float, std: float) -> torch.Tensor:
-    """Standardise grey (N, 1, H, W) in [0, 1] and repeat it to (N, 3, H, W), channels last."""
-    colour = ((images - mean) / std).expand(-1, 3, -1, -1)
-    # Convolutions of these networks run 1.2 to 2.5 times as fast on a CPU with channels last.
-    return colour.contiguous(memory_format=torch.channels_last)
-
-
 class Trainer:
     """Trains one network on one machine or several devices.
 
     Args:
-        model: The network, frozen as wanted.
+        model: The whole network, frozen as wanted.
         config: The settings.
         fabric: Carries device, precision and data parallelism.
-        train: Training images.
-        val: Validation images.
+        source: What to train, which may be a part of the network, and on what.
     """
 
     def __init__(
-        self,
-        model: Classifier,
-        config: TrainConfig,
-        fabric: Fabric,
-        train: LabelledImages,
-        val: LabelledImages,
+        self, model: Classifier, config: TrainConfig, fabric: Fabric, source: Source
     ) -> None:
         self.config = config
         self.fabric = fabric
-        self.val = val
-        self._class_weights = _class_weights(train.labels, config, fabric)
-        data = TensorDataset(torch.from_numpy(train.pixels), torch.from_numpy(train.labels))
+        self.source = source
+        self.whole = model
+        self._labels = source.train_labels.to(fabric.device)
+        self._class_weights = _class_weights(source.train_labels, config, fabric)
         self._generator = torch.Generator()
         self._loader: Any = fabric.setup_dataloaders(
-            DataLoader(
-                data,
-                batch_size=min(config.batch_size, len(data)),
-                shuffle=True,
-                # One image alone has no batch statistics.
-                drop_last=len(data) % config.batch_size == 1 and len(data) > 1,
-                generator=self._generator,
-            )
+            _row_loader(len(source.train_labels), config.batch_size, self._generator),
+            move_to_device=False,
         )
-        model.to(memory_format=torch.channels_last)
-        self.model, self.optimizer = fabric.setup(model, _optimizer(model, config))
-        self._average = WeightAverage(self.model.module, config.average_decay)
+        self.model, self.optimizer = fabric.setup(source.network, _optimizer(model, config))
+        self._average = WeightAverage(source.network, config.average_decay)
         self.state = FitState()
 
     def fit(self, after_epoch: Callable[[Epoch], None], on_batch: Callable[[], None]) -> FitState:
@@ -105,20 +79,27 @@ class Trainer:
             CxredgeError: The loss is no longer a number.
         """
         while not self.finished:
-            number = len(self.state.history) + 1
-            self._seed(number)
-            start = time.perf_counter()
-            train_loss, rate = self._train_epoch(number, on_batch)
-            val_loss, val_accuracy = self._validate()
-            epoch = Epoch(
-                number, rate, train_loss, val_loss, val_accuracy, time.perf_counter() - start
-            )
-            self.state.history.append(epoch)
-            if self.state.best_epoch == number:
-                weights = self._average.model.state_dict()
-                self.state.best = {k: v.detach().cpu().clone() for k, v in weights.items()}
-            after_epoch(epoch)
+            after_epoch(self.run_epoch(on_batch))
         return self.state
+
+    def run_epoch(self, on_batch: Callable[[], None]) -> Epoch:
+        """Train and validate one more epoch, and keep its weights if they are the best so far.
+
+        Raises:
+            CxredgeError: The loss is no longer a number.
+        """
+        number = len(self.state.history) + 1
+        self._seed(number)
+        start = time.perf_counter()
+        train_loss, rate = self._train_epoch(number, on_batch)
+        val_loss, val_accuracy = self._validate()
+        seconds = time.perf_counter() - start
+        epoch = Epoch(number, rate, train_loss, val_loss, val_accuracy, seconds)
+        self.state.history.append(epoch)
+        if self.state.best_epoch == number:
+            weights = self._average.model.state_dict()
+            self.state.best = {k: v.detach().cpu().clone() for k, v in weights.items()}
+        return epoch
 
     @property
     def steps(self) -> int:
@@ -136,7 +117,7 @@ class Trainer:
     def checkpoint(self) -> dict[str, Any]:
         """Return tensors and plain values that :meth:`resume` goes on from."""
         return {
-            "model": self.model.module.state_dict(),
+            "model": self.source.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self._average.model.state_dict(),
             "steps": self._average.steps,
@@ -146,12 +127,17 @@ class Trainer:
 
     def resume(self, checkpoint: dict[str, Any]) -> None:
         """Take up what :meth:`checkpoint` returned."""
-        self.model.module.load_state_dict(checkpoint["model"])
+        # Of a network in two parts, the frozen one is as it was built.
+        self.whole.load_state_dict(checkpoint["model"], strict=False)
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self._average.model.load_state_dict(checkpoint["average"])
         self._average.steps = checkpoint["steps"]
         history = [Epoch(**epoch) for epoch in checkpoint["history"]]
         self.state = FitState(history, checkpoint["best"])
+
+    def keep_best(self) -> None:
+        """Put the weights of the best epoch into the whole network."""
+        self.whole.load_state_dict(self.state.best, strict=False)
 
     def _seed(self, epoch: int) -> None:
         seed = self.config.seed * 100_003 + epoch
@@ -164,13 +150,11 @@ class Trainer:
     def _train_epoch(self, number: int, on_batch: Callable[[], None]) -> tuple[float, float]:
         train_mode(self.model)
         total, count, rate = 0.0, 0, 0.0
-        for step, (pixels, labels) in enumerate(self._loader):
+        for step, rows in enumerate(self._loader):
             done = (number - 1 + step / len(self._loader)) / self.config.epochs
             rate = self._set_rate(done)
-            images = scale_pixels(pixels)
-            if self.config.augmentation is Augmentation.LIGHT:
-                images = augment(images, torch.default_generator)
-            logits = self.model(normalise(images, self.config.mean, self.config.std))
+            labels = self._labels[rows.to(self._labels.device)]
+            logits = self.model(*self.source.training(rows, number))
             loss = F.cross_entropy(
                 logits.float(),
                 labels,
@@ -185,18 +169,19 @@ class Trainer:
             self.optimizer.zero_grad()
             self.fabric.backward(loss)
             self.optimizer.step()
-            self._average.update(self.model.module)
+            self._average.update(self.source.network)
             total += loss.item() * len(labels)
             count += len(labels)
             on_batch()
         return total / count, rate
 
+    @torch.no_grad()
     def _validate(self) -> tuple[float, float]:
-        logits = predict_logits(
-            self._average.model, self.val.pixels, self.config, self.fabric.device
-        )
-        loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(self.val.labels))
-        return loss.item(), float(np.mean(logits.argmax(axis=1) == self.val.labels))
+        network = self._average.model.eval()
+        labels = self.source.val_labels
+        logits = torch.cat([network(*i).float().cpu() for i in self.source.validation()])
+        loss = F.cross_entropy(logits, labels)
+        return loss.item(), int((logits.argmax(dim=1) == labels).sum()) / len(labels)
 
     def _set_rate(self, done: float) -> float:
         share = schedule(done, self.config.epochs)
@@ -218,24 +203,17 @@ def schedule(done: float, epochs: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up)))
 
 
-@torch.no_grad()
-def predict_logits(
-    model: torch.nn.Module, pixels: GreyImage, config: TrainConfig, device: torch.device
-) -> metrics.Floats:
-    """Return float32 logits (N, classes) of uint8 images (N, S, S) in inference mode."""
-    model.eval()
-    logits = [
-        model(normalise(batch, config.mean, config.std)).float().cpu()
-        for batch in grey_batches(pixels, device)
-    ]
-    return torch.cat(logits).numpy()
-
-
-def grey_batches(pixels: GreyImage, device: torch.device) -> Iterator[torch.Tensor]:
-    """Yield float32 batches (n, 1, S, S) in [0, 1] of uint8 images (N, S, S), in order."""
-    for start in range(0, len(pixels), _EVALUATION_BATCH):
-        batch = torch.from_numpy(pixels[start : start + _EVALUATION_BATCH])
-        yield scale_pixels(batch.to(device))
+def _row_loader(rows: int, batch_size: int, generator: torch.Generator) -> DataLoader[int]:
+    """Return a loader of row numbers, int64 (batch,), in a new order every epoch."""
+    numbers: Any = range(rows)
+    return DataLoader(
+        numbers,
+        batch_size=min(batch_size, rows),
+        shuffle=True,
+        # One image alone has no batch statistics.
+        drop_last=rows % batch_size == 1 and rows > 1,
+        generator=generator,
+    )
 
 
 def _optimizer(model: Classifier, config: TrainConfig) -> torch.optim.Optimizer:
@@ -252,10 +230,10 @@ def _optimizer(model: Classifier, config: TrainConfig) -> torch.optim.Optimizer:
 
 
 def _class_weights(
-    labels: metrics.Ints, config: TrainConfig, fabric: Fabric
+    labels: torch.Tensor, config: TrainConfig, fabric: Fabric
 ) -> torch.Tensor | None:
     if not config.balance:
         return None
-    counts = np.bincount(labels)
-    weights = len(labels) / (len(counts) * np.maximum(counts, 1))
-    return torch.tensor(weights, dtype=torch.float32, device=fabric.device)
+    counts = torch.bincount(labels)
+    weights = len(labels) / (len(counts) * counts.clamp_min(1))
+    return weights.float().to(fabric.device)

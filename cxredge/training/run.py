@@ -2,63 +2,38 @@
 
 from __future__ import annotations
 
-import json
-import statistics
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from lightning_fabric import Fabric
-from safetensors.torch import save_file
-
-from cxredge import metrics
-from cxredge.artifacts import (
-    Card,
-    Classifier,
-    Kind,
-    atomic_file,
-    sha256_of_file,
-    tool_versions,
-    write_card,
-    write_text,
-)
-from cxredge.data.images import PREPROCESSING, GreyImage
-from cxredge.data.labelled import LabelledImages, load_labelled
-from cxredge.data.manifest import Manifest, write_manifest
+from cxredge.artifacts import Card, Classifier, Kind, sha256_of_file, tool_versions
+from cxredge.data.images import PREPROCESSING
+from cxredge.data.manifest import Manifest
 from cxredge.errors import CxredgeError
-from cxredge.models import build_model
-from cxredge.models.batch_norm import restore_statistics
-from cxredge.models.freeze import freeze_blocks
-from cxredge.models.networks import geometry
 from cxredge.models.zoo import find_network
 from cxredge.progress import Progress
+from cxredge.training.assembly import Images, assemble, load_images
 from cxredge.training.checkpoint import (
-    CHECKPOINT_NAME,
     finished_run,
     read_checkpoint,
+    scratch_folder,
     write_checkpoint,
 )
-from cxredge.training.config import Hardware, TrainConfig
-from cxredge.training.fit import (
-    FitState,
-    Trainer,
-    grey_batches,
-    normalise,
-    predict_logits,
-)
-from cxredge.training.history import Epoch, draw_curves, history_csv
+from cxredge.training.config import SEARCH, Hardware, Search, TrainConfig
+from cxredge.training.fit import Trainer
+from cxredge.training.history import Epoch
 from cxredge.training.memory import keep_freed_memory
-from cxredge.vocabulary import Split
-
-WEIGHTS_NAME = "model.safetensors"
-MANIFEST_NAME = "manifest.csv"
-_STATISTICS_IMAGES = 512
+from cxredge.training.result import run_facts, write_run
+from cxredge.training.search import Candidate, best_of, boundaries, search
 
 
 def train(
-    manifest: Manifest, config: TrainConfig, hardware: Hardware, out: Path, progress: Progress
+    manifest: Manifest,
+    config: TrainConfig,
+    hardware: Hardware,
+    out: Path,
+    progress: Progress,
+    images: Images | None = None,
 ) -> Card:
     """Fine-tune a network and write its run, or go on with one that was interrupted.
 
@@ -69,6 +44,7 @@ def train(
         out: The run's folder: ``model.safetensors``, ``card.json``, ``history.csv``,
             ``curves.svg`` and a copy of the manifest.
         progress: Hears of images decoded and of steps.
+        images: The manifest's images where they are already decoded.
 
     Returns:
         The run's card; a finished run of the same inputs is returned as it is.
@@ -83,34 +59,47 @@ def train(
         return finished
     checkpoint = read_checkpoint(out, planned.stage_key)
     keep_freed_memory()
-    fabric = Fabric(
-        accelerator=hardware.accelerator,
-        devices=hardware.devices,
-        precision=hardware.precision.value,
-    )
-    fabric.launch()
-    images = _load_images(manifest, config, progress)
-    torch.manual_seed(config.seed)
-    model = build_model(config.network, len(manifest.classes), config.weights, config.dropout)
-    trainable = freeze_blocks(model, find_network(config.network), config.freeze)
-    if config.weights != "none":
-        _restore_statistics(model, images[Split.TRAIN].pixels, config)
-    trainer = Trainer(model, config, fabric, images[Split.TRAIN], images[Split.VAL])
+    images = images or load_images(manifest, config.input_size, progress)
+    scratch = scratch_folder(out, planned.stage_key)
+    found: dict[str, Any] = {"freeze": config.freeze}
+    if config.freeze == SEARCH:
+        tried = _search(manifest, config, hardware, scratch / "search", progress, images)
+        found = {"freeze": best_of(tried).freeze, "search": [asdict(trial) for trial in tried]}
+    chosen = replace(config, freeze=found["freeze"])
+    classes = len(manifest.classes)
+    trainer = assemble(chosen, hardware, classes, images, scratch / "features", progress)
     if checkpoint is not None:
         trainer.resume(checkpoint)
         done = len(trainer.state.history)
         progress.note(f"Going on after epoch {done} of {config.epochs}.")
-    state = _fit(trainer, planned, out, progress)
-    model.load_state_dict(state.best)
-    facts = {
-        "trainable": trainable,
-        "geometry": geometry(model),
-        **_facts(state, images, model, config, fabric),
-    }
-    card = replace(planned, facts=facts)
-    if fabric.global_rank == 0:
-        card = _write_run(out, manifest, model, state, card)
+    _fit(trainer, planned, out, progress)
+    trainer.keep_best()
+    card = replace(planned, facts={**found, **run_facts(trainer, images)})
+    if trainer.fabric.global_rank == 0:
+        card = write_run(out, manifest, trainer, card)
     return card
+
+
+def _search(
+    manifest: Manifest,
+    config: TrainConfig,
+    hardware: Hardware,
+    folder: Path,
+    progress: Progress,
+    images: Images,
+) -> list[Candidate]:
+    """Train from several boundaries, each a run of its own that is not run again."""
+    wanted = config.search or Search()
+    trial = replace(config, epochs=wanted.epochs, search=None)
+    freezes = boundaries(find_network(config.network), wanted.points)
+
+    def train_one(freeze: str) -> Card:
+        one = replace(trial, freeze=freeze)
+        return train(manifest, one, hardware, folder / freeze, progress, images)
+
+    tried = search(freezes, train_one, progress)
+    progress.note(f"Training with --freeze {best_of(tried).freeze}.")
+    return tried
 
 
 def _plan(manifest: Manifest, config: TrainConfig, hardware: Hardware) -> Card:
@@ -127,8 +116,15 @@ def _plan(manifest: Manifest, config: TrainConfig, hardware: Hardware) -> Card:
         parents["weights"] = sha256_of_file(path)
     # The file's name does not decide the result, its content does.
     weights = "file" if "weights" in parents else config.weights
-    settings = {**asdict(config), "weights": weights, "augmentation": config.augmentation.value}
+    settings = {
+        **asdict(config),
+        "weights": weights,
+        "augmentation": config.augmentation.value,
+        "features": config.features.value,
+    }
     machine = {**asdict(hardware), "precision": hardware.precision.value}
+    # Room for features decides how long a run takes; the card's facts say if they were cached.
+    del machine["cache_limit_gb"]
     return Card(
         kind=Kind.RUN,
         classifier=Classifier(
@@ -145,26 +141,7 @@ def _plan(manifest: Manifest, config: TrainConfig, hardware: Hardware) -> Card:
     )
 
 
-def _load_images(
-    manifest: Manifest, config: TrainConfig, progress: Progress
-) -> dict[Split, LabelledImages]:
-    splits = {split: manifest.of(split) for split in Split}
-    absent = set(manifest.classes) - {entry.label for entry in splits[Split.TRAIN]}
-    if absent:
-        raise CxredgeError(f"{manifest.path} has no training images of: {', '.join(absent)}.")
-    return {
-        split: load_labelled(entries, manifest.classes, config.input_size, progress)
-        for split, entries in splits.items()
-    }
-
-
-def _restore_statistics(model: torch.nn.Module, pixels: GreyImage, config: TrainConfig) -> None:
-    some = pixels[:: max(1, len(pixels) // _STATISTICS_IMAGES)]
-    grey = grey_batches(some, torch.device("cpu"))
-    restore_statistics(model, (normalise(batch, config.mean, config.std) for batch in grey))
-
-
-def _fit(trainer: Trainer, planned: Card, out: Path, progress: Progress) -> FitState:
+def _fit(trainer: Trainer, planned: Card, out: Path, progress: Progress) -> None:
     """Train, leaving a checkpoint after every epoch."""
     left = trainer.config.epochs - len(trainer.state.history)
     with progress.task(f"Training {trainer.config.network}", left * trainer.steps) as advance:
@@ -177,46 +154,4 @@ def _fit(trainer: Trainer, planned: Card, out: Path, progress: Progress) -> FitS
             if trainer.fabric.global_rank == 0:
                 write_checkpoint(out, planned.stage_key, trainer.checkpoint())
 
-        return trainer.fit(after_epoch, lambda: advance(1))
-
-
-def _facts(
-    state: FitState,
-    images: dict[Split, LabelledImages],
-    model: torch.nn.Module,
-    config: TrainConfig,
-    fabric: Fabric,
-) -> dict[str, Any]:
-    best = state.history[state.best_epoch - 1]
-    test = images[Split.TEST]
-    logits = predict_logits(model, test.pixels, config, fabric.device)
-    counts = metrics.confusion(logits, test.labels)
-    return {
-        "best_epoch": state.best_epoch,
-        "epochs": len(state.history),
-        "seconds_per_epoch": round(statistics.median(e.seconds for e in state.history), 3),
-        "validation": {"accuracy": best.val_accuracy, "loss": round(best.val_loss, 6)},
-        "test": {
-            "accuracy": metrics.accuracy(logits, test.labels),
-            "ci95": list(metrics.wilson(int(np.trace(counts)), len(test.labels))),
-            "macro_f1": metrics.macro_f1(logits, test.labels),
-            "confusion": counts.tolist(),
-        },
-        "images": {split.value: len(part.labels) for split, part in images.items()},
-    }
-
-
-def _write_run(
-    out: Path, manifest: Manifest, model: torch.nn.Module, state: FitState, card: Card
-) -> Card:
-    weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    note = {"cxredge": json.dumps({"network": card.classifier.network})}
-    with atomic_file(out / WEIGHTS_NAME) as temporary:
-        save_file(weights, temporary, metadata=note)
-    write_manifest(out / MANIFEST_NAME, manifest.entries)
-    write_text(out / "history.csv", history_csv(state.history))
-    write_text(out / "curves.svg", draw_curves(state.history))
-    # The checkpoint goes after the card, so that a crash in between leaves a run that can go on.
-    finished = write_card(out, card, without=(CHECKPOINT_NAME,))
-    (out / CHECKPOINT_NAME).unlink(missing_ok=True)
-    return finished
+        trainer.fit(after_epoch, lambda: advance(1))

@@ -1,0 +1,96 @@
+"""From settings to a trainer that is ready for its first epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from cxredge.data.images import GreyImage
+from cxredge.data.labelled import LabelledImages, load_labelled
+from cxredge.data.manifest import Manifest
+from cxredge.errors import CxredgeError
+from cxredge.models import build_model
+from cxredge.models.batch_norm import restore_statistics
+from cxredge.models.freeze import freeze_blocks
+from cxredge.models.zoo import find_network
+from cxredge.progress import Progress
+from cxredge.training.batches import grey_batches, normalise
+from cxredge.training.config import Hardware, TrainConfig
+from cxredge.training.fit import Trainer
+from cxredge.training.frozen_features import choose_source
+from cxredge.training.sources import LiveImages
+from cxredge.vocabulary import Split
+
+Images = Mapping[Split, LabelledImages]
+"""The images of a manifest in memory."""
+
+_STATISTICS_IMAGES = 512
+
+
+def load_images(manifest: Manifest, input_size: int, progress: Progress) -> Images:
+    """Decode all images of a manifest.
+
+    Args:
+        manifest: Images with train, val and test splits.
+        input_size: Height and width in pixels.
+        progress: Hears of images decoded.
+
+    Raises:
+        CxredgeError: A class has no training images, or an image cannot be read.
+    """
+    splits = {split: manifest.of(split) for split in Split}
+    absent = set(manifest.classes) - {entry.label for entry in splits[Split.TRAIN]}
+    if absent:
+        raise CxredgeError(f"{manifest.path} has no training images of: {', '.join(absent)}.")
+    return {
+        split: load_labelled(entries, manifest.classes, input_size, progress)
+        for split, entries in splits.items()
+    }
+
+
+def assemble(
+    config: TrainConfig,
+    hardware: Hardware,
+    classes: int,
+    images: Images,
+    scratch: Path,
+    progress: Progress,
+) -> Trainer:
+    """Build the network, freeze its blocks, and compute their features if they are to be kept.
+
+    Args:
+        config: The settings; ``freeze`` is not ``search``.
+        hardware: Where to train.
+        classes: Number of classes.
+        images: Training and validation images.
+        scratch: Folder for features, of these settings, images and weights alone.
+        progress: Hears of images done.
+
+    Raises:
+        CxredgeError: The weights do not fit.
+    """
+    fabric = Fabric(
+        accelerator=hardware.accelerator,
+        devices=hardware.devices,
+        precision=hardware.precision.value,
+    )
+    fabric.launch()
+    train, val = images[Split.TRAIN], images[Split.VAL]
+    torch.manual_seed(config.seed)
+    model = build_model(config.network, classes, config.weights, config.dropout)
+    freeze_blocks(model, find_network(config.network), config.freeze)
+    if config.weights != "none":
+        _restore_statistics(model, train.pixels, config)
+    model.to(fabric.device).to(memory_format=torch.channels_last)
+    live = LiveImages(model, config, fabric.device, train, val)
+    source = choose_source(model, live, fabric, scratch, hardware.cache_limit_gb, progress)
+    return Trainer(model, config, fabric, source)
+
+
+def _restore_statistics(model: torch.nn.Module, pixels: GreyImage, config: TrainConfig) -> None:
+    some = pixels[:: max(1, len(pixels) // _STATISTICS_IMAGES)]
+    grey = grey_batches(some, torch.device("cpu"))
+    restore_statistics(model, (normalise(batch, config.mean, config.std) for batch in grey))

@@ -1,0 +1,216 @@
+"""Features of the frozen part, computed once per view of an image and kept on disk.
+
+The frozen part of a network returns the same for the same view at every epoch. Here it runs once,
+and every epoch trains the rest on what it returned.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from cxredge.models.networks import Classifier
+from cxredge.models.split import CannotSplitError, Parts, split_network
+from cxredge.progress import Progress
+from cxredge.training.augment import view_of
+from cxredge.training.batches import EVALUATION_BATCH
+from cxredge.training.feature_file import (
+    DTYPES,
+    CannotStoreError,
+    FeatureLayout,
+    write_features,
+)
+from cxredge.training.sources import Inputs, LiveImages, Source
+from cxredge.vocabulary import Augmentation, FeatureCache
+
+_GB = 1e9
+_SPARE_BYTES = 1_000_000_000
+_VALIDATION = "validation"
+
+
+def choose_source(
+    model: Classifier,
+    images: LiveImages,
+    fabric: Fabric,
+    folder: Path,
+    limit_gb: float,
+    progress: Progress,
+) -> Source:
+    """Return cached features if blocks are frozen and their features fit, otherwise the images.
+
+    When frozen blocks are trained end to end nevertheless, a note says why.
+
+    Args:
+        model: The network, frozen as wanted.
+        images: The images, on their way into it.
+        fabric: Carries device and precision.
+        folder: Scratch for the features of these images, settings and weights, and of no others.
+        limit_gb: Most gigabytes (1e9 bytes) there.
+        progress: Hears of images done.
+    """
+    if images.config.features is FeatureCache.OFF:
+        return images
+    try:
+        parts = split_network(model)
+        if parts is None:
+            return images
+        cached = CachedFeatures(parts, images, fabric, folder)
+        cached.check_room(limit_gb)
+        cached.compute(progress)
+    except (CannotSplitError, CannotStoreError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        hint = f" {error.hint}" if error.hint else ""
+        progress.note(f"Frozen blocks are computed anew at every step: {error.message}{hint}")
+        return images
+    return cached
+
+
+class CachedFeatures:
+    """The frozen part's output for every view of every image; a :class:`Source`.
+
+    Args:
+        parts: The network in two parts.
+        images: What the frozen part is fed.
+        fabric: Carries device and precision.
+        folder: Where the files are; files that an interrupted run completed are used again.
+
+    Raises:
+        CannotSplitError: The frozen part returns something else than tensors.
+        CannotStoreError: Every epoch sees fresh views.
+    """
+
+    def __init__(self, parts: Parts, images: LiveImages, fabric: Fabric, folder: Path) -> None:
+        config = images.config
+        varied = config.augmentation is not Augmentation.NONE
+        if varied and not config.views:
+            raise CannotStoreError(
+                "every epoch draws fresh views.", "--views N uses N views of each image in turn."
+            )
+        self.network: torch.nn.Module = parts.trained
+        self.train_labels, self.val_labels = images.train_labels, images.val_labels
+        self.seconds = 0.0
+        self._views = min(config.views, config.epochs) if varied else 1
+        self._frozen = parts.frozen.to(fabric.device).eval()
+        self._images, self._fabric, self._folder = images, fabric, folder
+        self._layouts = self._probe()
+        self._mapped: dict[Path, torch.Tensor] = {}
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes on disk of all views of all training images, and of the validation images."""
+        rows = self._views * len(self.train_labels) + len(self.val_labels)
+        return rows * sum(layout.row_bytes for layout in self._layouts)
+
+    def check_room(self, limit_gb: float) -> None:
+        """Raise CannotStoreError if the features take more than allowed or than the disk has."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        there = sum(path.stat().st_size for path in self._folder.glob("*.features"))
+        free = shutil.disk_usage(self._folder).free + there - _SPARE_BYTES
+        size = f"{self._views} views of their features take {self.total_bytes / _GB:.1f} GB"
+        fewer = "Fewer --views or a later --freeze take less."
+        if self.total_bytes > limit_gb * _GB:
+            raise CannotStoreError(
+                f"{size}, more than --cache-limit-gb {limit_gb:g} allows.", fewer
+            )
+        if self.total_bytes > free:
+            raise CannotStoreError(f"{size}, and the disk has {free / _GB:.1f} GB to spare.", fewer)
+
+    def compute(self, progress: Progress) -> None:
+        """Compute and write what is not there yet.
+
+        Raises:
+            CannotStoreError: The disk is full, or features are too large for the number format.
+        """
+        start = time.perf_counter()
+        if self._fabric.global_rank == 0:
+            missing = [name for name in self._names() if not self._complete(name)]
+            total = sum(self._rows(name) for name in missing)
+            with progress.task("Computing frozen features", total) as advance:
+                for name in missing:
+                    write_features(self._paths(name), self._layouts, self._run(name), advance)
+        self._fabric.barrier()
+        self.seconds = time.perf_counter() - start
+
+    def training(self, rows: torch.Tensor, epoch: int) -> Inputs:
+        """Return float32 features (n, ...) of this epoch's views; see :class:`Source`."""
+        return self._read(_view_name(view_of(epoch, self._views)), rows)
+
+    def validation(self) -> Iterator[Inputs]:
+        """Yield float32 features (n, ...); see :class:`Source`."""
+        for rows in _batches(len(self.val_labels)):
+            yield self._read(_VALIDATION, rows)
+
+    def facts(self) -> dict[str, Any]:
+        """Return how much is cached, in which format, and how long that took."""
+        return {
+            "cached": True,
+            "precision": self._images.config.features.value,
+            "views": self._views,
+            "shapes": [list(layout.shape) for layout in self._layouts],
+            "bytes": self.total_bytes,
+            "seconds": round(self.seconds, 3),
+        }
+
+    @torch.no_grad()
+    def _probe(self) -> list[FeatureLayout]:
+        """Run the frozen part on two images to see what it returns."""
+        outputs = self._frozen(*self._images.training(torch.tensor([0, 0]), 1))
+        if not all(torch.is_tensor(t) and t.ndim > 1 and len(t) == 2 for t in outputs):
+            raise CannotSplitError("its frozen part returns more than one tensor an image.")
+        dtype = DTYPES[self._images.config.features]
+        return [FeatureLayout(tuple(t.shape[1:]), dtype) for t in outputs]
+
+    @torch.no_grad()
+    def _run(self, name: str) -> Iterator[Inputs]:
+        """Yield the frozen part's output for all rows of a view, in order."""
+        for inputs in self._inputs(name):
+            with self._fabric.autocast():
+                yield self._frozen(*inputs)
+
+    def _inputs(self, name: str) -> Iterator[Inputs]:
+        if name == _VALIDATION:
+            yield from self._images.validation()
+            return
+        epoch = 1 + self._names().index(name)
+        for rows in _batches(len(self.train_labels)):
+            yield self._images.training(rows, epoch)
+
+    def _read(self, name: str, rows: torch.Tensor) -> Inputs:
+        device = self._fabric.device
+        tensors = []
+        for path, layout in zip(self._paths(name), self._layouts, strict=True):
+            if path not in self._mapped:
+                self._mapped[path] = layout.map(path, self._rows(name))
+            # Indexing copies, so that layers working in place cannot reach the file's pages.
+            tensors.append(layout.unpack(self._mapped[path][rows].to(device)))
+        return tuple(tensors)
+
+    def _names(self) -> list[str]:
+        return [*map(_view_name, range(self._views)), _VALIDATION]
+
+    def _rows(self, name: str) -> int:
+        return len(self.val_labels if name == _VALIDATION else self.train_labels)
+
+    def _paths(self, name: str) -> list[Path]:
+        count = len(self._layouts)
+        return [self._folder / f"{name}-{number}.features" for number in range(count)]
+
+    def _complete(self, name: str) -> bool:
+        return all(
+            path.is_file() and path.stat().st_size == self._rows(name) * layout.row_bytes
+            for path, layout in zip(self._paths(name), self._layouts, strict=True)
+        )
+
+
+def _batches(rows: int) -> tuple[torch.Tensor, ...]:
+    return torch.split(torch.arange(rows), EVALUATION_BATCH)
+
+
+def _view_name(view: int) -> str:
+    return f"view{view}"

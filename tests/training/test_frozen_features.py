@@ -1,0 +1,246 @@
+"""Training on cached features gives what training end to end gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+
+from safetensors.torch import load_file, save_file  # noqa: E402
+
+from cxredge.data.manifest import Manifest  # noqa: E402
+from cxredge.models import build_model  # noqa: E402
+from cxredge.progress import Silent  # noqa: E402
+from cxredge.training import frozen_features  # noqa: E402
+from cxredge.training import run as run_module  # noqa: E402
+from cxredge.training.assembly import assemble, load_images  # noqa: E402
+from cxredge.training.augment import draw_view, view_of  # noqa: E402
+from cxredge.training.batches import normalise, scale_pixels  # noqa: E402
+from cxredge.training.config import Hardware, TrainConfig  # noqa: E402
+from cxredge.training.feature_file import (  # noqa: E402
+    CannotStoreError,
+    FeatureLayout,
+    write_features,
+)
+from cxredge.training.run import train  # noqa: E402
+from cxredge.vocabulary import Augmentation, FeatureCache, Split  # noqa: E402
+
+pytestmark = pytest.mark.train
+
+CPU = Hardware(accelerator="cpu")
+OFF, FP16, FP32 = FeatureCache.OFF, FeatureCache.FP16, FeatureCache.FP32
+
+
+def trained(few: Manifest, settings: TrainConfig, out: Path) -> dict[str, torch.Tensor]:
+    train(few, settings, CPU, out, Silent())
+    return load_file(out / "model.safetensors")
+
+
+def lively_weights(network: str, few: Manifest, folder: Path) -> str:
+    """Write random weights whose batch norm spreads the images out, as pretrained ones do.
+
+    Without, the images differ by less in a random network's features than half precision resolves.
+    """
+    torch.manual_seed(0)
+    model = build_model(network, 0)
+    pixels = load_images(few, 32, Silent())[Split.TRAIN].pixels
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    images = normalise(scale_pixels(torch.from_numpy(pixels)), 0.5, 0.5)
+    with torch.no_grad():
+        model.train()(images)
+    state = {name: tensor.contiguous() for name, tensor in model.backbone.state_dict().items()}
+    save_file(state, folder / "lively.safetensors")
+    return str(folder / "lively.safetensors")
+
+
+def distance(few: Manifest, settings: TrainConfig, other: TrainConfig, folder: Path) -> float:
+    """Train twice; return how far apart the weights end, as a share of how far they went."""
+    images = load_images(few, settings.input_size, Silent())
+    starts, ends = [], []
+    for number, config in enumerate((settings, other)):
+        scratch = folder / str(number)
+        trainer = assemble(config, CPU, len(few.classes), images, scratch, Silent())
+        assert trainer.source.facts()["cached"] == (config.features is not OFF)
+        tensors = [p for p in trainer.whole.parameters() if p.requires_grad]
+        tensors += [b for n, b in trainer.whole.named_buffers() if "running" in n]
+        starts.append(torch.cat([t.detach().flatten() for t in tensors]))
+        for _ in range(config.epochs):
+            trainer.run_epoch(lambda: None)
+        ends.append(torch.cat([t.detach().flatten() for t in tensors]))
+    assert torch.equal(*starts)
+    return float((ends[0] - ends[1]).norm() / (ends[0] - starts[0]).norm())
+
+
+@pytest.mark.parametrize("network", ["mobilenet_v1", "mobilenet_v2"])
+@pytest.mark.parametrize(("features", "tolerance"), [(FP32, 1e-5), (FP16, 0.1)])
+def test_weights_are_those_of_training_end_to_end(
+    few: Manifest,
+    settings: TrainConfig,
+    tmp_path: Path,
+    network: str,
+    features: FeatureCache,
+    tolerance: float,
+) -> None:
+    whole = replace(settings, network=network, weights=lively_weights(network, few, tmp_path))
+    whole = replace(whole, features=OFF)
+    assert distance(few, whole, replace(whole, features=features), tmp_path) < tolerance
+
+
+def test_other_views_end_elsewhere(few: Manifest, settings: TrainConfig, tmp_path: Path) -> None:
+    # What the tolerances above are measured against.
+    whole = replace(settings, weights=lively_weights(settings.network, few, tmp_path), features=OFF)
+    assert distance(few, whole, replace(whole, views=3), tmp_path) > 0.3
+
+
+def test_the_head_alone_is_trained_on_pooled_features(
+    few: Manifest, settings: TrainConfig, tmp_path: Path
+) -> None:
+    settings = replace(settings, freeze="head", features=FP32)
+    assert distance(few, replace(settings, features=OFF), settings, tmp_path) < 1e-4
+    card = train(few, replace(settings, epochs=1), CPU, tmp_path / "run", Silent())
+    assert card.facts["features"]["shapes"] == [[1024]]
+
+
+def test_the_card_tells_what_was_cached_and_nothing_is_left(
+    few: Manifest, settings: TrainConfig, tmp_path: Path
+) -> None:
+    card = train(few, replace(settings, views=5), CPU, tmp_path / "run", Silent())
+    features, images = card.facts["features"], card.facts["images"]
+    # No more views than epochs; 512 features of 2x2 pixels in two bytes each.
+    assert features["views"] == 3
+    assert features["bytes"] == (3 * images["train"] + images["val"]) * 512 * 2 * 2 * 2
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {
+        "card.json", "curves.svg", "history.csv", "manifest.csv", "model.safetensors"
+    }  # fmt: skip
+
+
+def test_an_interrupted_run_uses_its_features_again(
+    few: Manifest, settings: TrainConfig, tmp_path: Path, monkeypatch
+) -> None:
+    whole = trained(few, settings, tmp_path / "whole")
+
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    written = []
+
+    def write_two(paths, *rest) -> None:
+        if len(written) == 2:
+            raise Stop
+        written.append(paths[0].name)
+        write_features(paths, *rest)
+
+    monkeypatch.setattr(frozen_features, "write_features", write_two)
+    with pytest.raises(Stop):
+        train(few, settings, CPU, tmp_path / "parts", Silent())
+    monkeypatch.undo()
+    monkeypatch.setattr(
+        frozen_features, "write_features",
+        lambda paths, *rest: (written.append(paths[0].name), write_features(paths, *rest)),
+    )  # fmt: skip
+    parts = trained(few, settings, tmp_path / "parts")
+    assert written == ["view0-0.features", "view1-0.features", "validation-0.features"]
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_features_of_other_settings_are_thrown_away(
+    few: Manifest, settings: TrainConfig, tmp_path: Path, monkeypatch
+) -> None:
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    def stop(*_: object) -> None:
+        raise Stop
+
+    monkeypatch.setattr(run_module, "_fit", stop)
+    for seed in (0, 1):
+        with pytest.raises(Stop):
+            train(few, replace(settings, seed=seed), CPU, tmp_path / "run", Silent())
+        assert len(list((tmp_path / "run").glob("*/*/features/view0-0.features"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "hardware", "reason"),
+    [
+        ({"views": 0}, CPU, "draws fresh views"),
+        ({}, replace(CPU, cache_limit_gb=0), "more than --cache-limit-gb 0"),
+    ],
+)
+def test_what_cannot_be_cached_is_trained_end_to_end_and_said(
+    few: Manifest, settings: TrainConfig, tmp_path: Path, listener, change, hardware, reason
+) -> None:
+    settings = replace(settings, epochs=1, **change)
+    card = train(few, settings, hardware, tmp_path / "run", listener)
+    assert any(reason in note for note in listener.notes)
+    assert card.facts["features"] == {"cached": False}
+    whole = trained(few, replace(settings, features=OFF), tmp_path / "whole")
+    weights = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(whole[name], weights[name]) for name in whole)
+
+
+def test_a_full_disk_is_said(
+    few: Manifest, settings: TrainConfig, tmp_path: Path, listener, monkeypatch
+) -> None:
+    def full(_: object, __: object) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(FeatureLayout, "pack", full)
+    card = train(few, replace(settings, epochs=1), CPU, tmp_path / "run", listener)
+    assert card.facts["features"] == {"cached": False}
+    assert any("No space left on device" in note for note in listener.notes)
+
+
+def test_nothing_is_said_where_nothing_is_frozen(
+    few: Manifest, settings: TrainConfig, tmp_path: Path, listener
+) -> None:
+    train(few, replace(settings, freeze="none", epochs=1), CPU, tmp_path / "run", listener)
+    assert len(listener.notes) == 1
+    assert listener.notes[0].startswith("epoch")
+
+
+def test_views_are_used_in_turn() -> None:
+    assert [view_of(epoch, 3) for epoch in range(1, 8)] == [0, 1, 2, 0, 1, 2, 0]
+    assert [view_of(epoch, 0) for epoch in (1, 2, 500)] == [0, 1, 499]
+
+
+def test_a_view_does_not_depend_on_its_batch() -> None:
+    together = draw_view(3, torch.tensor([5, 9, 2]), 1)
+    assert torch.equal(together[1:2], draw_view(3, torch.tensor([9]), 1))
+    assert together.unique().numel() == together.numel()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("shape", [(4, 3, 2), (6,)])
+def test_features_come_back_as_they_were(
+    tmp_path: Path, dtype: torch.dtype, shape: tuple[int, ...]
+) -> None:
+    layout = FeatureLayout(shape, dtype)
+    rows = torch.randn(5, *shape).to(dtype).float()
+    write_features([tmp_path / "f"], [layout], [(rows[:3],), (rows[3:],)], lambda _: None)
+    assert (tmp_path / "f").stat().st_size == 5 * layout.row_bytes
+    mapped = layout.map(tmp_path / "f", 5)
+    some = layout.unpack(mapped[torch.tensor([4, 0])])
+    assert torch.equal(some, rows[[4, 0]])
+    some.zero_()
+    assert torch.equal(layout.unpack(mapped[torch.arange(5)]), rows)
+
+
+def test_features_beyond_the_number_format_are_refused(tmp_path: Path) -> None:
+    layout = FeatureLayout((2,), torch.float16)
+    with pytest.raises(CannotStoreError, match="beyond what"):
+        write_features([tmp_path / "f"], [layout], [(torch.full((1, 2), 1e6),)], lambda _: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_variation_there_is_one_view(
+    few: Manifest, settings: TrainConfig, tmp_path: Path
+) -> None:
+    settings = replace(settings, augmentation=Augmentation.NONE, views=0, epochs=1)
+    card = train(few, settings, CPU, tmp_path / "run", Silent())
+    assert card.facts["features"]["views"] == 1
