@@ -75,7 +75,7 @@ def train(
             "--views",
             min=0,
             help="Varied views of each image, used in turn; 0 draws a fresh one every epoch, "
-            "which rules out --features. [default: 8, and 0 with --freeze none]",
+            "which rules out --features. [default: 8 with --features, else 0]",
         ),
     ] = None,
     features: Annotated[
@@ -83,7 +83,7 @@ def train(
         typer.Option(
             "--features", help="How features of frozen blocks are kept, so that they run once."
         ),
-    ] = FeatureCache.FP16,
+    ] = FeatureCache.OFF,
     cache_limit_gb: Annotated[
         float, typer.Option("--cache-limit-gb", min=0, help="Most disk for these features.")
     ] = 20.0,
@@ -161,7 +161,7 @@ def train(
         input_size=input_size or network.input_size,
         mean=mean if mean is not None else network.hub_mean if hub else 0.5,
         std=std if std is not None else network.hub_std if hub else 0.5,
-        views=views if views is not None else 0 if freeze == "none" else 8,
+        views=views if views is not None else 0 if features is FeatureCache.OFF else 8,
         features=features,
         search=Search(search_points, search_epochs) if freeze == "search" else None,
     )
