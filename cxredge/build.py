@@ -225,7 +225,7 @@ def _quantization_facts(card: Card | None) -> dict[str, Any] | None:
     if card is None:
         return None
     kept = ("steps", "agreement", "size_bytes", "size_bytes_fp32")
-    settings = ("dialect", "calibration_images", "bias_correction")
+    settings = ("dialect", "calibration_images", "float_stem", "bias_correction")
     return {
         **{key: card.config[key] for key in settings},
         **{key: card.facts[key] for key in kept},

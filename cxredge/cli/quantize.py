@@ -35,6 +35,13 @@ def quantize(
     split: Annotated[
         Split, typer.Option("--split", help="Which images of that manifest to compare on.")
     ] = Split.TEST,
+    float_stem: Annotated[
+        bool | None,
+        typer.Option(
+            "--float-stem/--no-float-stem",
+            help="Leave the first, cheap layers in float. [default: for cpu]",
+        ),
+    ] = None,
     bias_correction: Annotated[
         bool,
         typer.Option("--bias-correction/--no-bias-correction", help="Make up for shifted means."),
@@ -45,7 +52,8 @@ def quantize(
     from cxredge.quantization.quantize import QuantizeConfig
     from cxredge.quantization.quantize import quantize as stage
 
-    config = QuantizeConfig(dialect, bias_correction, split)
+    keep = dialect is Dialect.CPU if float_stem is None else float_stem
+    config = QuantizeConfig(dialect, bias_correction, keep, split)
     card = stage(model, calibration, read_manifest(evaluate), config, out, output)
     data = {"model": str(out), "dialect": dialect.value, **card.facts}
     steps = [

@@ -12,6 +12,7 @@ each image, not one for every layer.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,7 @@ def correct_biases(
     dialect: Dialect,
     pixels: GreyImage,
     advance: Advance,
+    keep: Collection[str] = (),
 ) -> onnx.ModelProto:
     """Return a copy of an FP32 model whose biases make up for the quantization of its weights.
 
@@ -61,13 +63,14 @@ def correct_biases(
         pixels: uint8 (N, S, S) images; their activations after the cuts are held in memory, so a
             few dozen are enough.
         advance: Hears of convolutions done.
+        keep: Names of nodes that stay in float.
     """
     corrected = onnx.ModelProto()
     corrected.CopyFrom(model)
     biases = {i.name: i for i in corrected.graph.initializer}
     bias_of = {n.name: n.input[2] for n in _convolutions(model) if len(n.input) > 2}
     targets = _reference_means(model, pixels)
-    quantized = emit(model, ranges, dialect, float_bias=True)
+    quantized = emit(model, ranges, dialect, float_bias=True, keep=keep)
     stored: Tensors = {INPUT_NAME: pixels[:, None]}
     segments = _segments(quantized)
     uses = Counter(name for segment in segments for name in segment.inputs)

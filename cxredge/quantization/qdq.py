@@ -5,6 +5,7 @@ The quantizer of ONNX Runtime writes the nodes; nothing else talks to it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,11 @@ _OPTIONS: dict[Dialect, dict[str, Any]] = {
 
 
 def emit(
-    model: onnx.ModelProto, ranges: Ranges, dialect: Dialect, float_bias: bool = False
+    model: onnx.ModelProto,
+    ranges: Ranges,
+    dialect: Dialect,
+    float_bias: bool = False,
+    keep: Collection[str] = (),
 ) -> onnx.ModelProto:
     """Insert QuantizeLinear and DequantizeLinear into an FP32 model.
 
@@ -44,6 +49,7 @@ def emit(
         dialect: Which dialect to write.
         float_bias: Leave biases in float also where the dialect quantizes them, so that they can
             still be corrected.
+        keep: Names of nodes that stay in float.
 
     Returns:
         A new model, its nodes in topological order.
@@ -65,7 +71,7 @@ def emit(
         QuantType.QUInt8 if dialect is Dialect.CPU else QuantType.QInt8,
         TensorsData(CalibrationMethod.MinMax, data),
         _quantizable(working, kinds),
-        [],
+        list(keep),
         sorted(kinds),
         options,
     )

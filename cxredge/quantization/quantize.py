@@ -36,6 +36,7 @@ from cxredge.quantization.calibration_set import check_apart, read_calibration
 from cxredge.quantization.gate import GateLimits, GateResult, compare
 from cxredge.quantization.qdq import emit
 from cxredge.quantization.ranges import measure_ranges
+from cxredge.quantization.stem import stem
 from cxredge.vocabulary import Dialect, Split
 
 _CORRECTION_IMAGES = 32
@@ -48,11 +49,14 @@ class QuantizeConfig:
     Attributes:
         dialect: How INT8 is written.
         bias_correction: Whether biases are corrected.
+        float_stem: Whether the first, cheap layers stay in float. Off for TensorRT, where layers
+            between two number formats cost more than they do on a CPU.
         split: The split that INT8 is compared with FP32 on.
     """
 
     dialect: Dialect
     bias_correction: bool = True
+    float_stem: bool = False
     split: Split = Split.TEST
 
 
@@ -140,6 +144,7 @@ def _plan(
             "precision": "int8",
             "dialect": config.dialect.value,
             "bias_correction": config.bias_correction,
+            "float_stem": config.float_stem,
             "split": config.split.value,
             "calibration_images": len(calibration.entries),
         },
@@ -159,11 +164,14 @@ def _quantize_graph(
     with progress.task("Measuring ranges", len(pixels)) as advance:
         ranges = measure_ranges(fp32, pixels, advance)
     graphs = {"min-max ranges": emit(fp32, ranges, config.dialect)}
+    keep = stem(fp32) if config.float_stem else frozenset()
+    if keep:
+        graphs["first layers in float"] = emit(fp32, ranges, config.dialect, keep=keep)
     if config.bias_correction:
         few = pixels[:_CORRECTION_IMAGES]
         with progress.task("Correcting biases", count_convolutions(fp32)) as advance:
-            corrected = correct_biases(fp32, ranges, config.dialect, few, advance)
-        graphs["bias correction"] = emit(corrected, ranges, config.dialect)
+            corrected = correct_biases(fp32, ranges, config.dialect, few, advance, keep)
+        graphs["bias correction"] = emit(corrected, ranges, config.dialect, keep=keep)
     reference = infer_file(model / onnx_graph.FP32_NAME, held_out.pixels)
     results = {name: _judge(graph, reference, held_out) for name, graph in graphs.items()}
     kept = list(graphs)[-1]
