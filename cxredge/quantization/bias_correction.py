@@ -174,14 +174,15 @@ def _run(model: onnx.ModelProto, segment: _Segment, stored: Tensors) -> Tensors:
     )
     session = plain_session(part)
     count = len(next(iter(stored.values())))
-    chunks = [
-        session.run(segment.outputs, {n: stored[n][i : i + BATCH] for n in segment.inputs})
-        for i in range(0, count, BATCH)
-    ]
-    return {
-        name: np.concatenate([chunk[index] for chunk in chunks])
-        for index, name in enumerate(segment.outputs)
-    }
+    outputs: Tensors = {}
+    for i in range(0, count, BATCH):
+        values = session.run(segment.outputs, {n: stored[n][i : i + BATCH] for n in segment.inputs})
+        for name, value in zip(segment.outputs, values, strict=True):
+            if name not in outputs:
+                # Large networks fill a gigabyte here; gathered in place, nothing is held twice.
+                outputs[name] = np.empty((count, *value.shape[1:]), value.dtype)
+            outputs[name][i : i + BATCH] = value
+    return outputs
 
 
 def _value(name: str, values: npt.NDArray[Any]) -> onnx.ValueInfoProto:
