@@ -36,7 +36,7 @@ from cxredge.passport import write_passport
 from cxredge.progress import Progress
 from cxredge.quantization.gate import GateLimits, GateResult, compare
 from cxredge.targets.registry import Target, this_machine
-from cxredge.vocabulary import Precision, PrecisionChoice, Split
+from cxredge.vocabulary import Dialect, Precision, PrecisionChoice, Split
 
 _GOLDENS = 12
 
@@ -61,9 +61,15 @@ class BuildConfig:
     specificity: float = 0.9
     calibration_seed: int = 0
 
+    @property
+    def float_stem(self) -> bool:
+        """Whether the first, cheap layers stay in float in the target's INT8 model."""
+        return self.target.dialect is Dialect.CPU
+
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
         return {
+            "float_stem": self.float_stem,
             "target": self.target.name,
             "backend": self.target.backend,
             "precision": self.precision.value,

@@ -12,7 +12,7 @@ from cxredge.cli.command import command
 from cxredge.cli.options import SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import share, table
-from cxredge.vocabulary import Dialect, PrecisionChoice, Split
+from cxredge.vocabulary import PrecisionChoice, Split
 
 if TYPE_CHECKING:
     from cxredge.artifacts import Card
@@ -140,9 +140,8 @@ def _from_source(
                 write_calibration(manifest, count, config.calibration_seed, calibration)
                 output.note(f"No --calibration given: {count} training images were chosen.")
             int8 = scratch / "int8"
-            dialect = config.target.dialect
             settings = QuantizeConfig(
-                dialect, float_stem=dialect is Dialect.CPU, split=config.split
+                config.target.dialect, float_stem=config.float_stem, split=config.split
             )
             quantize(fp32, calibration, manifest, settings, int8, output)
         provenance = _provenance(card)
