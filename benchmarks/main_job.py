@@ -51,6 +51,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--split", default="patient")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--average-decay", type=float, default=0.9)
     return parser.parse_args()
 
 
@@ -66,6 +67,7 @@ def _job(
     )  # fmt: skip
     trained = _cxredge(
         "train", manifest, "--model", network, "--epochs", arguments.epochs, "--seed", seed,
+        "--average-decay", arguments.average_decay,
         "--weights", arguments.weights / f"{network}.safetensors", "--out", run / "run",
     )  # fmt: skip
     exported = _cxredge("export", run / "run", "--out", run / "fp32")

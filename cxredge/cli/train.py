@@ -65,7 +65,7 @@ def train(
         typer.Option(
             "--average-decay", min=0, max=0.9999, help="Moving average of weights; 0 for none."
         ),
-    ] = 0.98,
+    ] = 0.9,
     augment: Annotated[
         Augmentation, typer.Option("--augment", help="How far training images are varied.")
     ] = Augmentation.LIGHT,
