@@ -7,6 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -29,7 +30,9 @@ def walk_through() -> list[list[str]]:
 
 def draw(path: Path, label: str, patient: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(render_phantom(label, patient, 0, 64)).save(path)
+    pixels = render_phantom(label, patient, 0, 64)
+    # Turned four ways, so that few of them are near duplicates, which are left out.
+    Image.fromarray(np.rot90(pixels, patient % 4).copy()).save(path)
 
 
 @pytest.fixture
