@@ -11,12 +11,11 @@ weights folder holds one ``<network>.safetensors`` each.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+from commands import cxredge
 
 from cxredge.artifacts import read_json, tool_versions, write_json, write_text
 from cxredge.telemetry.linux import read_machine
@@ -61,28 +60,28 @@ def _job(
     data = arguments.work / f"{protocol}-{split}-{seed}"
     run = arguments.work / f"{protocol}-{split}-{seed}-{network}"
     manifest, bundle = data / "manifest.csv", run / "bundle"
-    _cxredge(
+    cxredge(
         "data", "prepare", "--protocol", protocol, "--cohen", arguments.cohen,
         "--kermany", arguments.kermany, "--split", split, "--seed", seed, "--out", data,
     )  # fmt: skip
-    trained = _cxredge(
+    trained = cxredge(
         "train", manifest, "--model", network, "--epochs", arguments.epochs, "--seed", seed,
         "--average-decay", arguments.average_decay,
         "--weights", arguments.weights / f"{network}.safetensors", "--out", run / "run",
     )  # fmt: skip
-    exported = _cxredge("export", run / "run", "--out", run / "fp32")
+    exported = cxredge("export", run / "run", "--out", run / "fp32")
     calibration = run / "calibration.csv"
     count = min(256, trained["images"]["train"])
-    _cxredge("calibrate", manifest, "--count", count, "--seed", seed, "--out", calibration)
-    tensorrt = _cxredge(
+    cxredge("calibrate", manifest, "--count", count, "--seed", seed, "--out", calibration)
+    tensorrt = cxredge(
         "quantize", run / "fp32", "--calibration", calibration, "--dialect", "tensorrt",
         "--evaluate", manifest, "--out", run / "int8-tensorrt",
     )  # fmt: skip
-    built = _cxredge(
+    built = cxredge(
         "build", run / "fp32", "--target", "here", "--calibration", calibration, "--out", bundle
     )
-    evaluated = _cxredge("evaluate", bundle, manifest, "--split", "test")
-    benched = _cxredge("bench", bundle, "--seconds", 5)
+    evaluated = cxredge("evaluate", bundle, manifest, "--split", "test")
+    benched = cxredge("bench", bundle, "--seconds", 5)
     candidates = {c["precision"]: c for c in built["candidates"]}
     return {
         "protocol": protocol,
@@ -99,15 +98,6 @@ def _job(
         "evaluate": {k: v for k, v in evaluated.items() if k not in ("flipped", "roc", "result")},
         "bench": {k: v for k, v in benched.items() if k not in ("histogram_ms", "result")},
     }
-
-
-def _cxredge(*arguments: object) -> dict[str, Any]:
-    command = [sys.executable, "-m", "cxredge", *map(str, arguments), "--json", "-q"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
 
 
 def _table(found: dict[str, Any]) -> str:

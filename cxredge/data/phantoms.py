@@ -74,9 +74,9 @@ def _check(label: str, size: int, least_number: int) -> None:
 
 def _expose(film: Plane, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Place the patient, expose and add grain; uint8 (256, 256)."""
-    zoom, turn = rng.uniform(0.90, 0.96), rng.normal(0.0, 0.015)
+    zoom, turn = rng.uniform(0.88, 0.96), rng.normal(0.0, 0.045)
     half = SIDE / 2
-    shift = half * (1.0 - zoom) + rng.uniform(-3.0, 3.0, 2)
+    shift = half * (1.0 - zoom) + rng.uniform(-10.0, 10.0, 2)
     matrix = (zoom, turn, shift[0] - turn * half, -turn, zoom, shift[1] + turn * half)
     placed = Image.fromarray(film.astype(np.float32)).transform(
         (SIDE, SIDE), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
