@@ -25,7 +25,6 @@ from cxredge import __version__
 from cxredge.errors import ArtifactError
 
 CARD_NAME = "card.json"
-SCHEMA_VERSION = 1
 
 
 class Kind(str, Enum):
@@ -34,6 +33,10 @@ class Kind(str, Enum):
     RUN = "run"
     MODEL = "model"
     BUNDLE = "bundle"
+
+
+SCHEMA_VERSIONS = {Kind.RUN: 1, Kind.MODEL: 1, Kind.BUNDLE: 2}
+"""Raised when a card of the kind changes so that what reads it would misunderstand an older one."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Card:
         body = asdict(self)
         body["kind"] = self.kind.value
         body["classifier"]["classes"] = list(self.classifier.classes)
-        body = {"schema": f"cxredge.{self.kind.value}/{SCHEMA_VERSION}", **body}
+        body = {"schema": _schema(self.kind), **body}
         return {**body, "card_sha256": sha256_of_json(body)}
 
     @property
@@ -255,9 +258,9 @@ def read_card(folder: Path, *kinds: Kind) -> Card:
             f"{path} was changed after it was written: it does not match its own hash.",
             "Make the artifact again with cxredge instead of editing its card.",
         )
-    if schema != f"cxredge.{card.kind.value}/{SCHEMA_VERSION}":
+    if schema != _schema(card.kind):
         raise ArtifactError(
-            f"{path} has schema '{schema}'; this cxredge reads version {SCHEMA_VERSION}.",
+            f"{path} has schema '{schema}'; this cxredge reads '{_schema(card.kind)}'.",
             "Make the artifact again with this version.",
         )
     if kinds and card.kind not in kinds:
@@ -295,6 +298,10 @@ def up_to_date(folder: Path, card: Card) -> Card | None:
     except ArtifactError:
         return None
     return existing
+
+
+def _schema(kind: Kind) -> str:
+    return f"cxredge.{kind.value}/{SCHEMA_VERSIONS[kind]}"
 
 
 def _card_from_json(body: dict[str, Any]) -> Card:
