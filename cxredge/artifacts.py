@@ -25,6 +25,8 @@ from cxredge import __version__
 from cxredge.errors import ArtifactError
 
 CARD_NAME = "card.json"
+SCHEMAS = {"run": "cxredge.run/1", "model": "cxredge.model/1", "bundle": "cxredge.bundle/2"}
+"""By kind; raised when what reads a card would misunderstand an older one."""
 
 
 class Kind(str, Enum):
@@ -33,10 +35,6 @@ class Kind(str, Enum):
     RUN = "run"
     MODEL = "model"
     BUNDLE = "bundle"
-
-
-SCHEMA_VERSIONS = {Kind.RUN: 1, Kind.MODEL: 1, Kind.BUNDLE: 2}
-"""Raised when a card of the kind changes so that what reads it would misunderstand an older one."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class Card:
         body = asdict(self)
         body["kind"] = self.kind.value
         body["classifier"]["classes"] = list(self.classifier.classes)
-        body = {"schema": _schema(self.kind), **body}
+        body = {"schema": SCHEMAS[self.kind.value], **body}
         return {**body, "card_sha256": sha256_of_json(body)}
 
     @property
@@ -258,9 +256,9 @@ def read_card(folder: Path, *kinds: Kind) -> Card:
             f"{path} was changed after it was written: it does not match its own hash.",
             "Make the artifact again with cxredge instead of editing its card.",
         )
-    if schema != _schema(card.kind):
+    if schema != SCHEMAS[card.kind.value]:
         raise ArtifactError(
-            f"{path} has schema '{schema}'; this cxredge reads '{_schema(card.kind)}'.",
+            f"{path} has schema '{schema}'; this cxredge reads '{SCHEMAS[card.kind.value]}'.",
             "Make the artifact again with this version.",
         )
     if kinds and card.kind not in kinds:
@@ -298,10 +296,6 @@ def up_to_date(folder: Path, card: Card) -> Card | None:
     except ArtifactError:
         return None
     return existing
-
-
-def _schema(kind: Kind) -> str:
-    return f"cxredge.{kind.value}/{SCHEMA_VERSIONS[kind]}"
 
 
 def _card_from_json(body: dict[str, Any]) -> Card:

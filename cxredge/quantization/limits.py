@@ -126,7 +126,11 @@ class Check:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Check:
         """Return what :meth:`to_json` wrote down; KeyError or TypeError if it did not."""
-        rest = {k: v for k, v in values.items() if k not in ("limit", "limit_text", "verdict")}
+        rest = {
+            k: v
+            for k, v in values.items()
+            if k not in ("subject", "limit", "limit_text", "verdict")
+        }
         ci95 = tuple(rest["ci95"]) if rest["ci95"] is not None else None
         finding = Finding(**{**rest, "measure": Measure(rest["measure"]), "ci95": ci95})
         return cls(finding, values["limit"], Verdict(values["verdict"]))
@@ -137,6 +141,7 @@ class Check:
         ci95 = self.finding.ci95
         return {
             **found,
+            "subject": self.subject,
             "measure": self.finding.measure.value,
             "ci95": list(ci95) if ci95 else None,
             "limit": self.limit,

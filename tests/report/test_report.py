@@ -106,7 +106,7 @@ def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> P
     int8 = write_model(folder / f"{name}-int8", shift, config, facts)
     write_manifest(int8 / "calibration.csv", manifest.of(Split.TRAIN))
     settings = BuildConfig(
-        target_of_this_machine(), PrecisionChoice.INT8, GateLimits(1.0, 0.0), Split.TEST
+        target_of_this_machine(), PrecisionChoice.INT8, GateLimits(1, 0, 1, 1, 1), Split.TEST
     )
     config = TrainConfig(
         network="mobilenet_v1", weights="none", freeze="none", epochs=9, patience=4, batch_size=8,
