@@ -59,10 +59,10 @@ class GateResult:
     @property
     def cautions(self) -> tuple[str, ...]:
         """What the gate could not judge, in sentences."""
-        found = [
-            f"Beyond its limit, though chance could explain it: {one.sentence}."
-            for one in self._with(Verdict.UNCLEAR)
-        ]
+        found = []
+        if unclear := self._with(Verdict.UNCLEAR):
+            named = "; ".join(one.sentence for one in unclear)
+            found.append(f"Beyond the limit, though chance could explain it: {named}.")
         if too_few := self._with(Verdict.TOO_FEW):
             named = ", ".join(f"{one.subject} ({one.finding.patients})" for one in too_few)
             found.append(
