@@ -37,11 +37,13 @@ MaxAurocDrop = Annotated[
 ]
 MaxSensitivityDrop = Annotated[
     float | None,
-    _limit("--max-sensitivity-drop", "how much a class's sensitivity may fall. [default: 0.02]"),
+    _limit("--max-sensitivity-drop", "how much a class's sensitivity may fall. [default: 0.05]"),
 ]
 MaxCalibrationErrorRise = Annotated[
     float | None,
-    _limit("--max-calibration-error-rise", "how much it may rise. [default: 0.02]"),
+    _limit(
+        "--max-calibration-error-rise", "how much the calibration error may rise. [default: 0.02]"
+    ),
 ]
 SpecificityOption = Annotated[
     float, typer.Option("--specificity", min=0, max=1, help="What operating thresholds aim at.")

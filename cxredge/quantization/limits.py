@@ -33,14 +33,16 @@ class GateLimits:
         min_agreement: Smallest share of images with the same top class.
         max_auroc_drop: Largest loss of AUROC, of each class and of their mean.
         max_sensitivity_drop: Largest loss of sensitivity, of each class and of their mean, each
-            precision at its own operating thresholds.
+            precision at its own operating thresholds. Those wander on their own with the few
+            hundred validation images they are derived from, and sensitivity with them (what it
+            loses, specificity gains); five points leave room for that.
         max_calibration_error_rise: Largest rise of the expected calibration error.
     """
 
     max_accuracy_drop: float = 0.01
     min_agreement: float = 0.97
     max_auroc_drop: float = 0.01
-    max_sensitivity_drop: float = 0.02
+    max_sensitivity_drop: float = 0.05
     max_calibration_error_rise: float = 0.02
 
 

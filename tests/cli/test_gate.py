@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from cxredge.artifacts import read_card, write_json
 from cxredge.data.manifest import Manifest, load_pixels, read_manifest, write_manifest
 from cxredge.flipped import read_flipped, write_flipped
+from cxredge.quantization.gate import GateLimits
 from cxredge.vocabulary import Split
 
 LIMITS = {
@@ -34,10 +36,12 @@ def quantize(cxredge, model: Path, calibration: Path, phantoms: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("command", ["build", "quantize"])
-def test_limits_are_options(command: str, cxredge) -> None:
-    shown = cxredge(command, "--help").out
+def test_limits_are_options_that_state_their_defaults(command: str, cxredge) -> None:
+    shown = " ".join(cxredge(command, "--help").out.replace("│", " ").split())
+    defaults = asdict(GateLimits())
     for option in LIMITS:
         assert option in shown
+        assert f"[default: {defaults[option[2:].replace('-', '_')]}]" in shown
 
 
 def test_limits_of_a_build_are_on_its_card(
