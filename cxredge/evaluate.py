@@ -35,9 +35,9 @@ def evaluate(
 
     Returns:
         A JSON value: ``accuracy``, ``macro_f1``, ``auroc``, ``sensitivity`` and ``specificity`` at
-        the card's thresholds, ``calibration_error``, each with ``ci95``; ``confusion``,
-        the paired difference of accuracy from FP32, ``flipped``, and the curves that the report draws. Intervals: Wilson for shares of images,
-        a bootstrap over patients for the rest.
+        the card's thresholds, ``calibration_error``, each with ``ci95``; ``confusion``, the paired
+        difference of accuracy from FP32, ``flipped``, and the curves that the report draws.
+        Intervals: Wilson for shares of images, a bootstrap over patients for the rest.
 
     Raises:
         CxredgeError: An image cannot be read or a label is unknown to the model.
