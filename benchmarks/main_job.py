@@ -90,14 +90,21 @@ def _job(
         "seed": seed,
         "train": {k: v for k, v in trained.items() if k != "run"},
         "parity_max_abs": exported["parity_max_abs"],
-        "quantize_tensorrt": {k: v for k, v in tensorrt.items() if k != "model"},
-        "build": {k: v for k, v in built.items() if k not in ("bundle", "engine")},
+        "quantize_tensorrt": _nameless({k: v for k, v in tensorrt.items() if k != "model"}),
+        "build": _nameless({k: v for k, v in built.items() if k not in ("bundle", "engine")}),
         "int8_speedup": candidates["fp32"]["latency_ms"]["p50"]
         / candidates["int8"]["latency_ms"]["p50"],
         "int8_agreement": candidates["int8"]["agreement"],
         "evaluate": {k: v for k, v in evaluated.items() if k not in ("flipped", "roc", "result")},
         "bench": {k: v for k, v in benched.items() if k not in ("histogram_ms", "result")},
     }
+
+
+def _nameless(value: Any) -> Any:
+    """Return a result without its lists of flipped images: they name the data set's files."""
+    if isinstance(value, dict):
+        return {k: _nameless(item) for k, item in value.items() if k != "flipped"}
+    return [_nameless(item) for item in value] if isinstance(value, list) else value
 
 
 def _table(found: dict[str, Any]) -> str:

@@ -25,7 +25,8 @@ from cxredge import __version__
 from cxredge.errors import ArtifactError
 
 CARD_NAME = "card.json"
-SCHEMA_VERSION = 1
+SCHEMAS = {"run": "cxredge.run/1", "model": "cxredge.model/1", "bundle": "cxredge.bundle/2"}
+"""By kind; raised when what reads a card would misunderstand an older one."""
 
 
 class Kind(str, Enum):
@@ -84,7 +85,7 @@ class Card:
         body = asdict(self)
         body["kind"] = self.kind.value
         body["classifier"]["classes"] = list(self.classifier.classes)
-        body = {"schema": f"cxredge.{self.kind.value}/{SCHEMA_VERSION}", **body}
+        body = {"schema": SCHEMAS[self.kind.value], **body}
         return {**body, "card_sha256": sha256_of_json(body)}
 
     @property
@@ -255,9 +256,9 @@ def read_card(folder: Path, *kinds: Kind) -> Card:
             f"{path} was changed after it was written: it does not match its own hash.",
             "Make the artifact again with cxredge instead of editing its card.",
         )
-    if schema != f"cxredge.{card.kind.value}/{SCHEMA_VERSION}":
+    if schema != SCHEMAS[card.kind.value]:
         raise ArtifactError(
-            f"{path} has schema '{schema}'; this cxredge reads version {SCHEMA_VERSION}.",
+            f"{path} has schema '{schema}'; this cxredge reads '{SCHEMAS[card.kind.value]}'.",
             "Make the artifact again with this version.",
         )
     if kinds and card.kind not in kinds:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from cxredge import bundle as bundles
-from cxredge import metrics
 from cxredge.artifacts import (
     Card,
     Kind,
@@ -29,12 +28,13 @@ from cxredge.bundle import Golden, model_name, open_bundle
 from cxredge.candidates import Built, Candidate, choose, time_candidates
 from cxredge.data.audit_record import build_warnings
 from cxredge.data.labelled import LabelledImages, load_labelled
-from cxredge.data.manifest import Manifest, check_labels
+from cxredge.data.manifest import Entry, Manifest, check_labels
+from cxredge.flipped import write_flipped
 from cxredge.inference import infer_file
 from cxredge.onnx_graph import FP32_NAME
 from cxredge.passport import write_passport
 from cxredge.progress import Progress
-from cxredge.quantization.gate import GateLimits, GateResult, compare
+from cxredge.quantization.gate import GateLimits, GateResult, Validation, compare
 from cxredge.targets.registry import Target, this_machine
 from cxredge.vocabulary import Dialect, Precision, PrecisionChoice, Split
 
@@ -78,6 +78,14 @@ class BuildConfig:
             "specificity": self.specificity,
             "calibration_seed": self.calibration_seed,
         }
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One split as every precision sees it: its images, and float32 (N, classes) logits of each."""
+
+    images: LabelledImages
+    logits: Mapping[Precision, Logits]
 
 
 def plan(source: Card, parents: Mapping[str, str], config: BuildConfig) -> Card:
@@ -127,15 +135,13 @@ def build(
     cards = {precision: _read_model(folder) for precision, folder in folders.items()}
     source = cards[Precision.FP32]
     check_labels(manifest, source.classifier.classes)
-    classes, size = source.classifier.classes, source.classifier.input_size
-    held_out = load_labelled(manifest.of(config.split), classes, size, progress)
-    validation = load_labelled(manifest.of(Split.VAL), classes, size, progress)
     models = {precision: folder / FP32_NAME for precision, folder in folders.items()}
-    logits = {p: infer_file(model, held_out.pixels) for p, model in models.items()}
+    held_out = _see(manifest.of(config.split), models, source, progress)
+    validation = _see(manifest.of(Split.VAL), models, source, progress)
     progress.note("Timing the candidates side by side on this machine.")
-    latencies = time_candidates(models, held_out.pixels[:1])
+    latencies = time_candidates(models, held_out.images.pixels[:1])
     candidates = [
-        Candidate(p, model, _gate(logits, p, held_out, config.limits), latencies[p])
+        Candidate(p, model, _gate(p, held_out, validation, source, config), latencies[p])
         for p, model in models.items()
     ]
     chosen, reason = choose(candidates, config.precision)
@@ -143,10 +149,8 @@ def build(
         "precision": chosen.precision.value,
         "gate": {c.precision.value: c.gate.to_json() for c in candidates},
         "thresholds": {
-            p.value: operating_thresholds(
-                infer_file(model, validation.pixels), validation.labels, source, config.specificity
-            )
-            for p, model in models.items()
+            c.precision.value: {row.class_name: row.candidate for row in c.gate.thresholds}
+            for c in candidates
         },
         "data": manifest.counts(),
         "patients": manifest.patients(),
@@ -157,7 +161,9 @@ def build(
     with atomic_folder(out) as folder:
         for precision, model in models.items():
             shutil.copyfile(model, folder / model_name(precision))
-        bundles.write_golden(folder / bundles.GOLDEN_NAME, _goldens(held_out, logits))
+        bundles.write_golden(folder / bundles.GOLDEN_NAME, _goldens(held_out))
+        indices = {flip.index for c in candidates for flip in c.gate.flipped}
+        write_flipped(folder, held_out.images.pixels, indices)
         if int8:
             listed = _calibration_csv(int8 / "calibration.csv")
             write_text(folder / bundles.CALIBRATION_NAME, listed)
@@ -169,49 +175,49 @@ def build(
     return Built(open_bundle(out), chosen.gate, [c.to_json() for c in candidates], reason)
 
 
-def operating_thresholds(
-    logits: Logits, labels: metrics.Ints, card: Card, specificity: float
-) -> dict[str, float]:
-    """Return for each class the lowest probability that keeps the wanted specificity.
-
-    Args:
-        logits: float (n, classes) of validation images.
-        labels: int (n,).
-        card: Names the classes.
-        specificity: Share of the other classes' images that must stay below, in [0, 1].
-    """
-    probabilities = metrics.softmax(logits)
-    return {
-        name: metrics.threshold_at_specificity(probabilities[:, c], labels == c, specificity)
-        for c, name in enumerate(card.classifier.classes)
-    }
-
-
 def _read_model(folder: Path) -> Card:
     card = read_card(folder, Kind.MODEL)
     check_files(folder, card)
     return card
 
 
+def _see(
+    entries: Sequence[Entry], models: Mapping[Precision, Path], source: Card, progress: Progress
+) -> _Seen:
+    classifier = source.classifier
+    images = load_labelled(entries, classifier.classes, classifier.input_size, progress)
+    return _Seen(images, {p: infer_file(model, images.pixels) for p, model in models.items()})
+
+
 def _gate(
-    logits: Mapping[Precision, Logits],
-    precision: Precision,
-    held_out: LabelledImages,
-    limits: GateLimits,
+    precision: Precision, held_out: _Seen, validation: _Seen, source: Card, config: BuildConfig
 ) -> GateResult:
-    reference, candidate = logits[Precision.FP32], logits[precision]
-    return compare(reference, candidate, held_out.labels, held_out.patients, limits)
+    return compare(
+        held_out.logits[Precision.FP32],
+        held_out.logits[precision],
+        held_out.images.labels,
+        held_out.images.patients,
+        config.limits,
+        source.classifier.classes,
+        Validation(
+            validation.logits[Precision.FP32],
+            validation.logits[precision],
+            validation.images.labels,
+            config.specificity,
+        ),
+    )
 
 
-def _goldens(held_out: LabelledImages, logits: Mapping[Precision, Logits]) -> Golden:
+def _goldens(held_out: _Seen) -> Golden:
     """Pick images of every class in turn, in the manifest's order."""
-    by_class = [np.flatnonzero(held_out.labels == c) for c in np.unique(held_out.labels)]
+    images = held_out.images
+    by_class = [np.flatnonzero(images.labels == c) for c in np.unique(images.labels)]
     in_turn = [group[turn] for turn in range(_GOLDENS) for group in by_class if turn < len(group)]
     chosen = np.sort(np.array(in_turn[:_GOLDENS]))
     return Golden(
-        pixels=held_out.pixels[chosen],
-        labels=held_out.labels[chosen],
-        logits={p: values[chosen] for p, values in logits.items()},
+        pixels=images.pixels[chosen],
+        labels=images.labels[chosen],
+        logits={p: values[chosen] for p, values in held_out.logits.items()},
     )
 
 

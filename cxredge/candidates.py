@@ -49,6 +49,7 @@ class Candidate:
             "accuracy": self.gate.accuracy,
             "agreement": self.gate.agreement,
             "logit_error": self.gate.logit_error,
+            "gate": self.gate.to_json(),
             "passed": self.passed,
             "latency_ms": self.latency.to_json(),
         }
@@ -120,7 +121,8 @@ def _refusal(candidate: Candidate) -> GateRefused:
         )
     return GateRefused(
         f"{name} refused by the gate: {candidate.gate.refusal}.",
-        "Use --precision auto or fp32, more calibration images, or other limits.",
+        f"Ship fp32 (--precision auto), calibrate on more images, or allow the loss with "
+        f"{candidate.gate.loosening}.",
         details,
     )
 

@@ -35,9 +35,9 @@ def evaluate(
 
     Returns:
         A JSON value: ``accuracy``, ``macro_f1``, ``auroc``, ``sensitivity`` and ``specificity`` at
-        the card's thresholds, ``calibration_error``, each with ``ci95``; ``confusion``,
-        ``flipped``, and the curves that the report draws. Intervals: Wilson for shares of images,
-        a bootstrap over patients for the rest.
+        the card's thresholds, ``calibration_error``, each with ``ci95``; ``confusion``, the paired
+        difference of accuracy from FP32, ``flipped``, and the curves that the report draws.
+        Intervals: Wilson for shares of images, a bootstrap over patients for the rest.
 
     Raises:
         CxredgeError: An image cannot be read or a label is unknown to the model.
@@ -50,6 +50,7 @@ def evaluate(
     probabilities = _probabilities(bundle, bundle.precision, images.pixels)
     reference = _probabilities(bundle, Precision.FP32, images.pixels)
     same = probabilities.argmax(1) == reference.argmax(1)
+    change = (probabilities.argmax(1) == labels) * 1.0 - (reference.argmax(1) == labels)
     return {
         "schema": SCHEMA,
         "bundle_sha256": sha256_of_file(bundle.path / CARD_NAME),
@@ -66,6 +67,10 @@ def evaluate(
         "confusion": metrics.confusion(probabilities, labels).tolist(),
         **_share("agreement_fp32", int(same.sum()), len(same)),
         "accuracy_fp32": metrics.accuracy(reference, labels),
+        "accuracy_difference_fp32": float(change.mean()),
+        "accuracy_difference_fp32_ci95": list(
+            metrics.bootstrap(lambda drawn: float(change[drawn].mean()), patients)
+        ),
         "flipped": [
             {
                 "path": str(entry.path),

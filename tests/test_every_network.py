@@ -71,7 +71,9 @@ def test_a_network_goes_all_the_way(
     assert ran.code == 0, ran.err
     ran = cxredge(
         "build", exported, "--calibration", tmp_path / "calibration.csv", "--precision", "int8",
-        "--min-agreement", 0, "--max-accuracy-drop", 1, "--out", tmp_path / "bundle", "--json",
+        "--min-agreement", 0, "--max-accuracy-drop", 1, "--max-auroc-drop", 1,
+        "--max-sensitivity-drop", 1, "--max-calibration-error-rise", 1,
+        "--out", tmp_path / "bundle", "--json",
     )  # fmt: skip
     assert ran.code == 0, ran.err
     assert ran.json["precision"] == "int8"

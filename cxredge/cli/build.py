@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cxredge.cli.command import command
+from cxredge.cli.gate import (
+    MaxAccuracyDrop,
+    MaxAurocDrop,
+    MaxCalibrationErrorRise,
+    MaxSensitivityDrop,
+    MinAgreement,
+    SpecificityOption,
+    explained,
+    gate_text,
+    limits_of,
+    with_paths,
+)
 from cxredge.cli.options import SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import share, table
-from cxredge.vocabulary import PrecisionChoice, Split
+from cxredge.vocabulary import Precision, PrecisionChoice, Split
 
 if TYPE_CHECKING:
     from cxredge.artifacts import Card
     from cxredge.build import BuildConfig
     from cxredge.candidates import Built
+    from cxredge.data.manifest import Entry, Manifest
 
 _CALIBRATION_IMAGES = 256
 
@@ -57,16 +71,12 @@ def build(
     split: Annotated[Split, typer.Option("--split", help="Images the gate compares on.")] = (
         Split.TEST
     ),
-    max_accuracy_drop: Annotated[
-        float, typer.Option("--max-accuracy-drop", min=0, max=1, help="Gate, as a share.")
-    ] = 0.01,
-    min_agreement: Annotated[
-        float, typer.Option("--min-agreement", min=0, max=1, help="Gate, as a share.")
-    ] = 0.97,
-    specificity: Annotated[
-        float,
-        typer.Option("--specificity", min=0, max=1, help="What operating thresholds aim at."),
-    ] = 0.9,
+    max_accuracy_drop: MaxAccuracyDrop = None,
+    min_agreement: MinAgreement = None,
+    max_auroc_drop: MaxAurocDrop = None,
+    max_sensitivity_drop: MaxSensitivityDrop = None,
+    max_calibration_error_rise: MaxCalibrationErrorRise = None,
+    specificity: SpecificityOption = 0.9,
     seed: SeedOption = 0,
 ) -> Outcome:
     """Build a bundle: export and quantize as needed, measure, pass the gate, pack.
@@ -74,15 +84,16 @@ def build(
     Given a bundle, on the device: replay its golden images, time its candidates here and choose.
     Exits 3 when a precision that was asked for does not pass the gate.
     """
-    from cxredge.artifacts import Kind, read_card
+    from cxredge.artifacts import Kind, check_replaceable, read_card
     from cxredge.build import BuildConfig
+    from cxredge.data.manifest import read_manifest
     from cxredge.on_device import finish
-    from cxredge.quantization.gate import GateLimits
     from cxredge.targets.registry import find_target
 
     card = read_card(source)
     if card.kind is Kind.BUNDLE:
-        return _outcome(finish(source, precision, output))
+        with explained(output):
+            return _outcome(finish(source, precision, output))
     if out is None:
         raise typer.BadParameter("a folder for the bundle is needed.", param_hint="--out")
     found = find_target(target)
@@ -91,32 +102,41 @@ def build(
             f"{found.name} takes auto, {', '.join(p.value for p in found.precisions)}.",
             param_hint="--precision",
         )
-    limits = GateLimits(max_accuracy_drop, min_agreement)
+    limits = limits_of(
+        {
+            "max_accuracy_drop": max_accuracy_drop,
+            "min_agreement": min_agreement,
+            "max_auroc_drop": max_auroc_drop,
+            "max_sensitivity_drop": max_sensitivity_drop,
+            "max_calibration_error_rise": max_calibration_error_rise,
+        }
+    )
     config = BuildConfig(found, precision, limits, split, specificity, seed)
-    manifest = evaluate or source / "manifest.csv"
-    return _outcome(_from_source(source, card, config, manifest, calibration, out, output))
+    check_replaceable(out)
+    manifest = read_manifest(evaluate or source / "manifest.csv")
+    entries = manifest.of(split)
+    with explained(output, entries):
+        built = _from_source(source, card, config, manifest, calibration, out, output)
+    return _outcome(built, entries)
 
 
 def _from_source(
     source: Path,
     card: Card,
     config: BuildConfig,
-    manifest_path: Path,
+    manifest: Manifest,
     calibration: Path | None,
     out: Path,
     output: Output,
 ) -> Built:
     """Run the stages that are missing, then the build."""
-    from cxredge.artifacts import CARD_NAME, Kind, check_replaceable, sha256_of_file, up_to_date
+    from cxredge.artifacts import CARD_NAME, Kind, sha256_of_file, up_to_date
     from cxredge.build import build as stage
     from cxredge.build import plan
-    from cxredge.data.manifest import read_manifest
     from cxredge.on_device import reopen
     from cxredge.quantization.calibration_set import read_calibration, write_calibration
     from cxredge.quantization.quantize import QuantizeConfig, quantize
 
-    check_replaceable(out)
-    manifest = read_manifest(manifest_path)
     parents = {"source": sha256_of_file(source / CARD_NAME), "manifest": manifest.sha256}
     if calibration is not None:
         parents["calibration"] = read_calibration(calibration).sha256
@@ -141,7 +161,11 @@ def _from_source(
                 output.note(f"No --calibration given: {count} training images were chosen.")
             int8 = scratch / "int8"
             settings = QuantizeConfig(
-                config.target.dialect, float_stem=config.float_stem, split=config.split
+                config.target.dialect,
+                float_stem=config.float_stem,
+                split=config.split,
+                limits=config.limits,
+                specificity=config.specificity,
             )
             quantize(fp32, calibration, manifest, settings, int8, output)
         provenance = _provenance(card)
@@ -165,16 +189,17 @@ def _provenance(card: Card) -> dict[str, Any]:
     }
 
 
-def _outcome(built: Built) -> Outcome:
+def _outcome(built: Built, entries: Sequence[Entry] = ()) -> Outcome:
     bundle = built.bundle
+    candidates = [{**c, "gate": with_paths(c["gate"], entries)} for c in built.candidates]
     data = {
         "bundle": str(bundle.path),
         "target": bundle.card.config["target"],
         "backend": bundle.card.config["backend"],
         "precision": bundle.precision.value,
         "engine": str(bundle.engine),
-        "gate": built.gate.to_json(),
-        "candidates": built.candidates,
+        "gate": with_paths(built.gate.to_json(), entries),
+        "candidates": candidates,
         "reason": built.reason,
         "finished_here": bundle.passport is not None,
     }
@@ -191,11 +216,16 @@ def _outcome(built: Built) -> Outcome:
         for c in built.candidates
     ]
     header = ["precision", "MB", "accuracy", "agreement", "p50 ms", "p90 ms", "gate"]
-    lines = [table(header, rows), "", built.reason, f"Wrote {bundle.path}"]
+    compared = [
+        gate_text(c["gate"], c["precision"]) + "\n"
+        for c in candidates
+        if c["precision"] != Precision.FP32.value
+    ]
+    lines = [*compared, table(header, rows), "", built.reason, f"Wrote {bundle.path}"]
     next_step = f"cxredge predict {bundle.path} FOLDER --out predictions.csv"
     if bundle.passport is None:
         lines.insert(
-            3,
+            -1,
             f"Timed on this machine, which is not the target: on {data['target']} run "
             f"cxredge build {bundle.path}",
         )

@@ -60,6 +60,7 @@ def _text(found: dict[str, Any], path: Path) -> str:
         ]
         for name, row in found["by_class"].items()
     ]
+    low, high = found["accuracy_difference_fp32_ci95"]
     header = ["class", "images", "recall", "AUROC", "sensitivity*", "specificity*"]
     return "\n".join(
         [
@@ -70,8 +71,9 @@ def _text(found: dict[str, Any], path: Path) -> str:
             f"{found['macro_f1']:.3f}, AUROC {found['auroc']:.3f}, calibration error "
             f"{found['calibration_error']:.3f}; {found['images']} images of "
             f"{found['patients']} patients, {found['precision']}.",
-            f"{len(found['flipped'])} decisions differ from FP32 "
-            f"(accuracy {share(found['accuracy_fp32'])}).",
+            f"{len(found['flipped'])} decisions differ from FP32, whose accuracy is "
+            f"{share(found['accuracy_fp32'])} (the difference is {100 * low:+.1f} to "
+            f"{100 * high:+.1f} points with 95%).",
             *(f"Warning: {warning}" for warning in found["warnings"]),
             f"Wrote {path}",
         ]

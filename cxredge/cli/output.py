@@ -67,6 +67,10 @@ class Output:
             details = error.details if isinstance(error, GateRefused) else {}
             self._print_json({"error": error.message, "hint": error.hint, **details})
 
+    def explain(self, text: str) -> None:
+        """Show what a failure rests on; also when quiet, for without it the failure is a riddle."""
+        print(text, file=sys.stderr)
+
     def note(self, message: str) -> None:
         """Say something on the way."""
         if self.verbosity is not Verbosity.QUIET:

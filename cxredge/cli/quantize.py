@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cxredge.cli.command import command
+from cxredge.cli.gate import (
+    MaxAccuracyDrop,
+    MaxAurocDrop,
+    MaxCalibrationErrorRise,
+    MaxSensitivityDrop,
+    MinAgreement,
+    SpecificityOption,
+    explained,
+    gate_text,
+    limits_of,
+    with_paths,
+)
 from cxredge.cli.options import OutFolder
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import share, table
 from cxredge.vocabulary import Dialect, Split
+
+if TYPE_CHECKING:
+    from cxredge.quantization.gate import GateResult
 
 
 def register(app: typer.Typer) -> None:
@@ -46,29 +62,65 @@ def quantize(
         bool,
         typer.Option("--bias-correction/--no-bias-correction", help="Make up for shifted means."),
     ] = True,
+    max_accuracy_drop: MaxAccuracyDrop = None,
+    min_agreement: MinAgreement = None,
+    max_auroc_drop: MaxAurocDrop = None,
+    max_sensitivity_drop: MaxSensitivityDrop = None,
+    max_calibration_error_rise: MaxCalibrationErrorRise = None,
+    specificity: SpecificityOption = 0.9,
 ) -> Outcome:
-    """Quantize a model to INT8 and show what each step bought on held-out images."""
+    """Quantize a model to INT8 and show what each step bought on held-out images.
+
+    The gate's verdict is told. With a limit on the command line it is binding: exits 3 when INT8
+    loses more; the model is written all the same, to look into.
+    """
     from cxredge.data.manifest import read_manifest
+    from cxredge.errors import GateRefused
+    from cxredge.quantization.gate import GateResult
     from cxredge.quantization.quantize import QuantizeConfig
     from cxredge.quantization.quantize import quantize as stage
 
     keep = dialect is Dialect.CPU if float_stem is None else float_stem
-    config = QuantizeConfig(dialect, bias_correction, keep, split)
-    card = stage(model, calibration, read_manifest(evaluate), config, out, output)
+    named = {
+        "max_accuracy_drop": max_accuracy_drop,
+        "min_agreement": min_agreement,
+        "max_auroc_drop": max_auroc_drop,
+        "max_sensitivity_drop": max_sensitivity_drop,
+        "max_calibration_error_rise": max_calibration_error_rise,
+    }
+    config = QuantizeConfig(dialect, bias_correction, keep, split, limits_of(named), specificity)
+    manifest = read_manifest(evaluate)
+    card = stage(model, calibration, manifest, config, out, output)
+    gate = GateResult.from_json(card.facts["comparison"])
     data = {"model": str(out), "dialect": dialect.value, **card.facts}
+    if not gate.passed and any(limit is not None for limit in named.values()):
+        with explained(output, manifest.of(split)):
+            raise GateRefused(
+                f"int8 refused by the gate: {gate.refusal}. {out} was written all the same.",
+                f"Calibrate on more images, or allow the loss with {gate.loosening}.",
+                {**data, "gate": gate.to_json(), "precision": "int8"},
+            )
+    data["comparison"] = with_paths(gate.to_json(), manifest.of(split))
+    return Outcome(data, _text(data, gate, out), f"cxredge inspect {out}")
+
+
+def _text(data: Mapping[str, Any], gate: GateResult, out: Path) -> str:
     steps = [
         [s["step"], share(s["agreement"]), share(s["accuracy"]), f"{s['logit_error']:.4f}"]
         for s in data["steps"]
     ]
     ratio = data["size_bytes_fp32"] / data["size_bytes"]
-    text = "\n".join(
+    verdict = "passes the gate" if gate.passed else f"would be refused: {gate.refusal}"
+    return "\n".join(
         [
             table(["step", "agreement with FP32", "accuracy", "logit error"], steps),
             "",
+            gate_text(data["comparison"], "int8"),
+            "",
+            f"INT8 {verdict}.",
             f"Accuracy FP32 {share(data['accuracy_fp32'])}, INT8 {share(data['accuracy_int8'])} "
             f"on {data['comparison']['images']} images; {ratio:.1f} times smaller; "
             f"{data['seconds']:.0f} s.",
             f"Wrote {out}",
         ]
     )
-    return Outcome(data, text, f"cxredge inspect {out}")

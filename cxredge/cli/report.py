@@ -25,7 +25,9 @@ def report(
     out: Annotated[Path, typer.Option("--out", help="The file to write: .html, .md or .json.")],
     xrays: Annotated[
         bool,
-        typer.Option("--xrays/--no-xrays", help="Show the bundle's golden X-rays in the page."),
+        typer.Option(
+            "--xrays/--no-xrays", help="Show the X-rays that the bundle keeps: golden and flipped."
+        ),
     ] = True,
 ) -> Outcome:
     """Write one self-contained page: accuracy, latency, data, warnings and provenance.

@@ -1,87 +1,165 @@
-"""The gate: whether INT8 still makes the decisions of FP32."""
+"""The gate: whether INT8 still does the job of FP32."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from cxredge import metrics
+from cxredge.errors import ArtifactError
+from cxredge.quantization.fidelity import Finding, Flip, Measure, Paired, measure_fidelity
+from cxredge.quantization.limits import (
+    MIN_PATIENTS,
+    Check,
+    GateLimits,
+    Verdict,
+    check,
+)
+from cxredge.quantization.thresholds import Drift, Validation
 
-
-@dataclass(frozen=True)
-class GateLimits:
-    """What a build may lose against FP32 on held-out images.
-
-    Attributes:
-        max_accuracy_drop: Largest loss of accuracy, as a share (0.01 is one point).
-        min_agreement: Smallest share of images with the same top class.
-    """
-
-    max_accuracy_drop: float = 0.01
-    min_agreement: float = 0.97
+__all__ = ["GateLimits", "GateResult", "Validation", "compare"]
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """A comparison with FP32 on the same images.
+    """A comparison with FP32 on the same images, and whether the candidate may ship.
 
     Attributes:
-        reasons: What was found and the limit, for each limit.
-        refusals: Those of them that do not hold.
+        checks: Every measure with its limit and verdict.
         images: Number of images compared.
-        accuracy_fp32: Accuracy of FP32.
-        accuracy: Accuracy of the candidate.
-        accuracy_difference_ci95: Paired bootstrap interval, over patients, of candidate minus FP32.
-        agreement: Share of images with the same top class.
-        agreement_ci95: Wilson interval of that share.
-        logit_error: Root mean square difference of the logits over that of FP32's own.
+        patients: Number of their patients.
+        agreement_ci95: Wilson interval of the share of images with the same top class.
+        thresholds: Operating thresholds of both precisions with the drift, by class.
+        flipped: The images decided otherwise.
     """
 
-    reasons: tuple[str, ...]
-    refusals: tuple[str, ...]
+    checks: tuple[Check, ...]
     images: int
-    accuracy_fp32: float
-    accuracy: float
-    accuracy_difference_ci95: metrics.Interval
-    agreement: float
+    patients: int
     agreement_ci95: metrics.Interval
-    logit_error: float
+    thresholds: tuple[Drift, ...]
+    flipped: tuple[Flip, ...]
+
+    @property
+    def refused(self) -> tuple[Check, ...]:
+        """The checks that do not hold."""
+        return self._with(Verdict.REFUSED)
 
     @property
     def passed(self) -> bool:
-        """Whether every limit holds."""
-        return not self.refusals
+        """Whether nothing refuses."""
+        return not self.refused
 
     @property
     def refusal(self) -> str:
         """What does not hold, in words."""
-        return "; ".join(self.refusals)
+        return "; ".join(one.sentence for one in self.refused)
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What the gate could not judge, in sentences."""
+        found = []
+        if unclear := self._with(Verdict.UNCLEAR):
+            named = "; ".join(one.sentence for one in unclear)
+            found.append(f"Beyond the limit, though chance could explain it: {named}.")
+        if too_few := self._with(Verdict.TOO_FEW):
+            named = ", ".join(f"{one.subject} ({one.finding.patients})" for one in too_few)
+            found.append(
+                f"Not judged, for it takes {MIN_PATIENTS} patients (in brackets: how many there "
+                f"are): {named}."
+            )
+        if not self.thresholds:
+            found.append(
+                "Sensitivity was not compared: there were no validation images to derive operating "
+                "thresholds from."
+            )
+        return tuple(found)
+
+    @property
+    def loosening(self) -> str:
+        """The options that set the limits which do not hold."""
+        return ", ".join(dict.fromkeys(one.option for one in self.refused))
+
+    @property
+    def accuracy_fp32(self) -> float:
+        """Accuracy of FP32."""
+        return self._of(Measure.ACCURACY).fp32 or 0.0
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy of the candidate."""
+        return self._of(Measure.ACCURACY).candidate or 0.0
+
+    @property
+    def agreement(self) -> float:
+        """Share of images with the same top class."""
+        return self._of(Measure.AGREEMENT).candidate or 0.0
+
+    @property
+    def logit_error(self) -> float:
+        """Root mean square difference of the logits over that of FP32's own."""
+        return self._of(Measure.LOGIT_ERROR).candidate or 0.0
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> GateResult:
-        """Return what :meth:`to_json` wrote down."""
-        fields: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in values.items()
-            if key != "passed"
-        }
-        return cls(**fields)
+        """Return what :meth:`to_json` wrote down.
+
+        Raises:
+            ArtifactError: It was written by a version whose gate measured something else.
+        """
+        try:
+            low, high = values["agreement_ci95"]
+            return cls(
+                checks=tuple(Check.from_json(row) for row in values["checks"]),
+                images=values["images"],
+                patients=values["patients"],
+                agreement_ci95=(low, high),
+                thresholds=tuple(Drift(**drift) for drift in values["thresholds"]),
+                flipped=tuple(Flip(**flip) for flip in values["flipped"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(
+                "The gate's result is of another version of cxredge "
+                f"({type(error).__name__}: {error}).",
+                "Build again with this version: cxredge build RUN_OR_MODEL --out BUNDLE",
+            ) from None
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON values."""
-        listed = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-        return {"passed": self.passed, **listed}
+        accuracy = self._of(Measure.ACCURACY)
+        return {
+            "passed": self.passed,
+            "refusals": [one.sentence for one in self.refused],
+            "cautions": list(self.cautions),
+            "images": self.images,
+            "patients": self.patients,
+            "accuracy_fp32": self.accuracy_fp32,
+            "accuracy": self.accuracy,
+            "accuracy_difference_ci95": list(accuracy.ci95 or ()),
+            "agreement": self.agreement,
+            "agreement_ci95": list(self.agreement_ci95),
+            "logit_error": self.logit_error,
+            "checks": [one.to_json() for one in self.checks],
+            "thresholds": [asdict(drift) for drift in self.thresholds],
+            "flipped": [asdict(flip) for flip in self.flipped],
+        }
+
+    def _with(self, verdict: Verdict) -> tuple[Check, ...]:
+        return tuple(one for one in self.checks if one.verdict is verdict)
+
+    def _of(self, measure: Measure) -> Finding:
+        return next(one.finding for one in self.checks if one.finding.measure is measure)
 
 
 def compare(
     reference: metrics.Floats,
     candidate: metrics.Floats,
     labels: metrics.Ints,
-    patients: list[str],
+    patients: Sequence[str],
     limits: GateLimits,
+    classes: Sequence[str] = (),
+    validation: Validation | None = None,
 ) -> GateResult:
     """Compare a candidate's logits with FP32's on the same images.
 
@@ -89,37 +167,19 @@ def compare(
         reference: float (N, classes), logits of FP32.
         candidate: float (N, classes), logits of the candidate.
         labels: int (N,).
-        patients: The patient of each image; the interval resamples patients.
+        patients: The patient of each image; intervals resample patients.
         limits: What may be lost.
+        classes: Class names; their numbers when not given.
+        validation: Where operating thresholds come from; without it sensitivity is not compared.
     """
-    right_fp32 = (reference.argmax(axis=1) == labels).astype(float)
-    right = (candidate.argmax(axis=1) == labels).astype(float)
-    same = reference.argmax(axis=1) == candidate.argmax(axis=1)
-    difference = right - right_fp32
-    drop = -float(difference.mean())
-    agreement = float(same.mean())
-    # Shares of whole images; the tolerance only absorbs the rounding of their difference.
-    checks = (
-        (
-            drop <= limits.max_accuracy_drop + 1e-9,
-            f"accuracy {right.mean():.4f} against {right_fp32.mean():.4f} in FP32 "
-            f"(may drop by {limits.max_accuracy_drop:g})",
-        ),
-        (
-            agreement >= limits.min_agreement - 1e-9,
-            f"agreement {agreement:.4f} (at least {limits.min_agreement:g})",
-        ),
-    )
+    names = classes or [str(number) for number in range(reference.shape[1])]
+    pair = Paired(reference, candidate, labels, patients, names)
+    found = measure_fidelity(pair, validation)
     return GateResult(
-        reasons=tuple(text for _, text in checks),
-        refusals=tuple(text for held, text in checks if not held),
-        images=len(labels),
-        accuracy_fp32=float(right_fp32.mean()),
-        accuracy=float(right.mean()),
-        accuracy_difference_ci95=metrics.bootstrap(lambda i: float(difference[i].mean()), patients),
-        agreement=agreement,
-        agreement_ci95=metrics.wilson(int(same.sum()), len(same)),
-        logit_error=float(
-            np.sqrt(np.mean((candidate - reference) ** 2)) / np.sqrt(np.mean(reference**2))
-        ),
+        checks=tuple(check(finding, limits) for finding in found.findings),
+        images=found.images,
+        patients=found.patients,
+        agreement_ci95=found.agreement_ci95,
+        thresholds=found.thresholds,
+        flipped=found.flipped,
     )

@@ -6,7 +6,7 @@ import resource
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from cxredge.inference import infer_file
 from cxredge.progress import Progress
 from cxredge.quantization.bias_correction import correct_biases, count_convolutions
 from cxredge.quantization.calibration_set import check_apart, read_calibration
-from cxredge.quantization.gate import GateLimits, GateResult, compare
+from cxredge.quantization.gate import GateLimits, Validation, compare
 from cxredge.quantization.qdq import emit
 from cxredge.quantization.ranges import measure_ranges
 from cxredge.quantization.stem import stem
@@ -52,12 +52,16 @@ class QuantizeConfig:
         float_stem: Whether the first, cheap layers stay in float. Off for TensorRT, where layers
             between two number formats cost more than they do on a CPU.
         split: The split that INT8 is compared with FP32 on.
+        limits: What INT8 may lose; they decide the verdict on the card, not the model.
+        specificity: What operating thresholds reach on the manifest's validation images.
     """
 
     dialect: Dialect
     bias_correction: bool = True
     float_stem: bool = False
     split: Split = Split.TEST
+    limits: GateLimits = field(default_factory=GateLimits)
+    specificity: float = 0.9
 
 
 def quantize(
@@ -80,7 +84,7 @@ def quantize(
 
     Returns:
         The INT8 model's card; ``facts`` has ``steps``, ``agreement``, ``accuracy_fp32``,
-        ``accuracy_int8``, ``seconds``, ``peak_rss_mb``.
+        ``accuracy_int8``, ``comparison`` with the gate's verdict, ``seconds``, ``peak_rss_mb``.
 
     Raises:
         CxredgeError: An input is damaged, has other classes, or calibration and evaluation share
@@ -102,11 +106,18 @@ def quantize(
     with progress.task("Decoding calibration images", len(calibration.entries)) as advance:
         pixels = load_pixels(calibration.entries, size, lambda: advance(1))
     held_out = load_labelled(entries, source.classifier.classes, size, progress)
-    graph, steps, best = _quantize_graph(model, pixels, held_out, config, progress)
+    graph, steps, logits = _quantize_graph(model, pixels, held_out, config, progress)
     onnx_graph.describe(graph, source.classifier, f"int8-{config.dialect.value}")
     with atomic_folder(out) as folder:
         path = folder / onnx_graph.FP32_NAME
         onnx.save(graph, path)
+        classes = source.classifier.classes
+        validation = _validation(
+            (model / onnx_graph.FP32_NAME, path), evaluation, source, config, progress
+        )
+        best = compare(
+            *logits, held_out.labels, held_out.patients, config.limits, classes, validation
+        )
         write_manifest(folder / "calibration.csv", calibration.entries)
         facts = {
             "agreement": best.agreement,
@@ -146,6 +157,8 @@ def _plan(
             "bias_correction": config.bias_correction,
             "float_stem": config.float_stem,
             "split": config.split.value,
+            "gate": asdict(config.limits),
+            "specificity": config.specificity,
             "calibration_images": len(calibration.entries),
         },
         tools=tool_versions("onnx", "onnxruntime", "numpy"),
@@ -158,8 +171,8 @@ def _quantize_graph(
     held_out: LabelledImages,
     config: QuantizeConfig,
     progress: Progress,
-) -> tuple[onnx.ModelProto, list[dict[str, Any]], GateResult]:
-    """Run the steps; keep the graph that disturbs the logits least."""
+) -> tuple[onnx.ModelProto, list[dict[str, Any]], tuple[Logits, Logits]]:
+    """Run the steps; return the last graph, what each step bought, and FP32's and its logits."""
     fp32 = onnx_graph.read_model(model / onnx_graph.FP32_NAME)
     with progress.task("Measuring ranges", len(pixels)) as advance:
         ranges = measure_ranges(fp32, pixels, advance)
@@ -173,7 +186,11 @@ def _quantize_graph(
             corrected = correct_biases(fp32, ranges, config.dialect, few, advance, keep)
         graphs["bias correction"] = emit(corrected, ranges, config.dialect, keep=keep)
     reference = infer_file(model / onnx_graph.FP32_NAME, held_out.pixels)
-    results = {name: _judge(graph, reference, held_out) for name, graph in graphs.items()}
+    logits = {name: _infer(graph, held_out.pixels) for name, graph in graphs.items()}
+    results = {
+        name: compare(reference, found, held_out.labels, held_out.patients, config.limits)
+        for name, found in logits.items()
+    }
     kept = list(graphs)[-1]
     steps = [
         {
@@ -184,12 +201,28 @@ def _quantize_graph(
         }
         for name, result in results.items()
     ]
-    return graphs[kept], steps, results[kept]
+    return graphs[kept], steps, (reference, logits[kept])
 
 
-def _judge(graph: onnx.ModelProto, reference: Logits, held_out: LabelledImages) -> GateResult:
+def _infer(graph: onnx.ModelProto, pixels: GreyImage) -> Logits:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "candidate.onnx"
         onnx.save(graph, path)
-        logits = infer_file(path, held_out.pixels)
-    return compare(reference, logits, held_out.labels, held_out.patients, GateLimits())
+        return infer_file(path, pixels)
+
+
+def _validation(
+    models: tuple[Path, Path],
+    manifest: Manifest,
+    source: Card,
+    config: QuantizeConfig,
+    progress: Progress,
+) -> Validation | None:
+    """Run FP32 and INT8 on the manifest's validation images; None when it has none."""
+    if Split.VAL.value not in manifest.counts():
+        return None
+    classifier = source.classifier
+    entries = manifest.of(Split.VAL)
+    images = load_labelled(entries, classifier.classes, classifier.input_size, progress)
+    reference, candidate = (infer_file(path, images.pixels) for path in models)
+    return Validation(reference, candidate, images.labels, config.specificity)

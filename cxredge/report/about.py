@@ -198,13 +198,12 @@ def _commands(bundle: Bundle) -> Commands:
         images = card.facts["quantization"]["calibration_images"]
         lines.append(f"cxredge calibrate MANIFEST --count {images} --out CALIBRATION.csv")
         calibrated = "--calibration CALIBRATION.csv "
-    config, gate = card.config, card.config["gate"]
+    config = card.config
+    limits = " ".join(f"--{k.replace('_', '-')} {v:g}" for k, v in config["gate"].items())
     lines += [
         f"cxredge build {source} --target {config['target']} --precision {config['precision']} "
         f"{calibrated}--evaluate MANIFEST --split {config['split']} "
-        f"--max-accuracy-drop {gate['max_accuracy_drop']:g} "
-        f"--min-agreement {gate['min_agreement']:g} --specificity {config['specificity']:g} "
-        "--out BUNDLE",
+        f"{limits} --specificity {config['specificity']:g} --out BUNDLE",
         "cxredge verify BUNDLE",
         "cxredge evaluate BUNDLE MANIFEST --split test",
         "cxredge bench BUNDLE --images FOLDER",

@@ -42,7 +42,7 @@ def flipped_table(result: Result) -> Table:
             row["label"],
             f"{row['fp32']} {numbers.share(row['probability_fp32'])}",
             f"{row['now']} {numbers.share(row['probability_now'])}",
-            _meaning(row),
+            effect(row),
         )
         for row in flipped[:_MOST_FLIPPED]
     )
@@ -51,7 +51,7 @@ def flipped_table(result: Result) -> Table:
     if left_out > 0:
         note += f" {left_out} more are in the result file."
     return Table(
-        f"Decisions that differ from FP32: {len(flipped)} of {result['images']}",
+        f"Decisions that differ from FP32 in the evaluation: {len(flipped)} of {result['images']}",
         ("file", "true class", "FP32", result["precision"].upper(), "effect"),
         rows,
         note,
@@ -63,7 +63,8 @@ def file_name(path: str) -> str:
     return PureWindowsPath(PurePosixPath(path).name).name
 
 
-def _meaning(row: Mapping[str, Any]) -> str:
+def effect(row: Mapping[str, Any]) -> str:
+    """Return what a flipped decision did to the image."""
     if row["now"] == row["label"]:
         return "now right"
     return "now wrong" if row["fp32"] == row["label"] else "wrong in both"

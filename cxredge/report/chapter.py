@@ -40,7 +40,7 @@ def write_chapter(source: Source, pictures: bool) -> Chapter:
             data_section(source),
             training_section(source),
             accuracy_section(source),
-            precision_section(source),
+            precision_section(source, pictures),
             latency_section(source),
             xray_section(source, pictures),
             provenance_section(source),
@@ -58,6 +58,8 @@ def _warnings(source: Source) -> tuple[str, ...]:
     found: list[str] = []
     if source.bundle is not None:
         found += source.bundle.card.facts.get("warnings", [])
+        if source.precision != Precision.FP32.value:
+            found += source.bundle.card.facts["gate"][source.precision]["cautions"]
         if source.bundle.passport is None:
             target = source.bundle.card.config["target"]
             found.append(

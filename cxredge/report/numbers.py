@@ -37,6 +37,16 @@ def points(value: float | None, ci95: Interval = None) -> str:
     return f"{text} ({low} to {high})"
 
 
+def signed(value: float | None, ci95: Interval = None) -> str:
+    """Return a difference of numbers in [0, 1], such as of AUROCs, with its 95% interval."""
+    if value is None:
+        return MISSING
+    if not is_interval(ci95):
+        return f"{value:+.3f}"
+    low, high = (f"{v or 0:+.3f}" for v in ci95 or ())
+    return f"{value:+.3f} ({low} to {high})"
+
+
 def milliseconds(value: float | None, ci95: Interval = None) -> str:
     """Return a duration with three significant digits, with its 95% interval."""
     if value is None:

@@ -107,7 +107,46 @@ class Gallery:
     note: str
 
 
-Block = Table | Facts | Sentences | Commands | Missing | Figure | Gallery
+@dataclass(frozen=True)
+class Flip:
+    """One X-ray that two precisions decide differently; ``png`` is base64, empty without picture.
+
+    Attributes:
+        png: The picture.
+        name: What the report calls the image.
+        truth: Its true class.
+        before: FP32's decision with its probability.
+        now: The other precision's decision with its probability.
+        effect: What became of it, such as ``now wrong``.
+    """
+
+    png: str
+    name: str
+    truth: str
+    before: str
+    now: str
+    effect: str
+
+
+@dataclass(frozen=True)
+class Flips:
+    """X-rays that two precisions decide differently, the decisions side by side.
+
+    Attributes:
+        title: How many there are.
+        precision: What is set against FP32.
+        flips: The images.
+        note: Where they are from.
+    """
+
+    kind: ClassVar[str] = "flips"
+    title: str
+    precision: str
+    flips: tuple[Flip, ...]
+    note: str
+
+
+Block = Table | Facts | Sentences | Commands | Missing | Figure | Gallery | Flips
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,23 @@ from typing import Any
 from cxredge.bundle import Bundle, model_name
 from cxredge.report import numbers
 from cxredge.report.accuracy import flipped_table
+from cxredge.report.gate import gate_blocks
 from cxredge.report.latency import machine_facts
 from cxredge.report.page import Block, Facts, Missing, Section, Sentences, Table
 from cxredge.report.sources import Source
 from cxredge.vocabulary import Precision
 
 
-def precision_section(source: Source) -> Section:
-    """Compare the precisions of a bundle; without a bundle, show the flipped decisions alone."""
+def precision_section(source: Source, pictures: bool) -> Section:
+    """Compare the precisions of a bundle; without a bundle, show the flipped decisions alone.
+
+    Args:
+        source: What is compared.
+        pictures: Whether flipped X-rays are shown; they come from the data set.
+    """
     blocks: list[Block] = []
     if source.bundle is not None:
-        blocks += _of_bundle(source.bundle)
+        blocks += _of_bundle(source.bundle, pictures)
     result = source.evaluation
     if result is None:
         command = f"cxredge evaluate {source.name} MANIFEST --split test"
@@ -33,8 +39,8 @@ def precision_section(source: Source) -> Section:
     return Section("FP32 against INT8", tuple(blocks))
 
 
-def _of_bundle(bundle: Bundle) -> list[Block]:
-    blocks: list[Block] = [_candidates(bundle), _gate(bundle)]
+def _of_bundle(bundle: Bundle, pictures: bool) -> list[Block]:
+    blocks: list[Block] = [_candidates(bundle), *gate_blocks(bundle, pictures)]
     quantization = bundle.card.facts.get("quantization")
     if quantization:
         blocks += [_quantization(quantization), _steps(quantization)]
@@ -90,22 +96,6 @@ def _against_fp32(precision: Precision, gate: Mapping[str, Any]) -> str:
         return "is FP32"
     difference = gate["accuracy"] - gate["accuracy_fp32"]
     return numbers.points(difference, gate["accuracy_difference_ci95"])
-
-
-def _gate(bundle: Bundle) -> Facts:
-    gates = bundle.card.facts["gate"]
-    return Facts(
-        "Gate",
-        tuple(
-            (
-                f"{p.value.upper()}, {'passed' if gates[p.value]['passed'] else 'refused'}",
-                "; ".join(gates[p.value]["reasons"]),
-            )
-            for p in bundle.precisions
-            if p is not Precision.FP32
-        )
-        or (("FP32", "nothing to compare: the bundle holds FP32 alone"),),
-    )
 
 
 def _quantization(quantization: Mapping[str, Any]) -> Facts:

@@ -46,7 +46,7 @@ def write_report(paths: Sequence[Path], out: Path, xrays: bool = True) -> Writte
     Args:
         paths: Bundle folders and result files, at least one.
         out: The file; its extension decides the format.
-        xrays: Whether the goldens' pictures are in it.
+        xrays: Whether the goldens' and the flipped images' pictures are in it.
 
     Raises:
         CxredgeError: ``out`` has an unknown extension or would replace a measurement.

@@ -33,7 +33,7 @@ def xray_section(source: Source, pictures: bool) -> Section:
     probabilities = softmax(golden.logits[source.bundle.precision])
     xrays = tuple(
         Xray(
-            png=_png(pixels) if pictures else "",
+            png=png(pixels) if pictures else "",
             truth=classes[int(label)],
             predicted=classes[int(row.argmax())],
             probability=numbers.share(float(row.max())),
@@ -51,7 +51,8 @@ def xray_section(source: Source, pictures: bool) -> Section:
     return Section(title, (Gallery("", xrays, note),))
 
 
-def _png(pixels: GreyImage) -> str:
+def png(pixels: GreyImage) -> str:
+    """Return uint8 (S, S) as a PNG in base64."""
     stream = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(stream, format="PNG", optimize=True)
     return base64.b64encode(stream.getvalue()).decode("ascii")

@@ -278,6 +278,11 @@ def test_evaluate(bundle: Path, phantoms: Path, cxredge) -> None:
     assert set(found["sensitivity"]) == {"bacterial", "covid19", "normal", "viral"}
     assert np.sum(found["confusion"]) == found["images"]
     assert isinstance(found["flipped"], list)
+    difference = found["accuracy"] - found["accuracy_fp32"]
+    assert found["accuracy_difference_fp32"] == pytest.approx(difference)
+    low, high = found["accuracy_difference_fp32_ci95"]
+    assert low <= difference + 1e-9
+    assert difference <= high + 1e-9
     assert Path(found["result"]).is_file()
 
 

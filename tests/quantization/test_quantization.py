@@ -16,7 +16,6 @@ from cxredge.data.manifest import Manifest, load_pixels
 from cxredge.inference import infer_file
 from cxredge.quantization import ranges as ranges_module
 from cxredge.quantization.bias_correction import correct_biases
-from cxredge.quantization.gate import GateLimits, GateResult, compare
 from cxredge.quantization.qdq import emit
 from cxredge.quantization.ranges import channel_means, measure_ranges, session_with_outputs
 from cxredge.vocabulary import Dialect, Split
@@ -162,52 +161,3 @@ def test_bias_correction_brings_logits_nearer(
         logits = infer_file(tmp_path / "int8.onnx", pixels)
         errors.append(float(np.abs(logits - reference).mean()))
     assert errors[1] < errors[0]
-
-
-def judge(
-    reference: list[list[float]], candidate: list[list[float]], **limits: float
-) -> GateResult:
-    labels = np.array([0, 1, 0, 1])
-    return compare(
-        np.array(reference, np.float32),
-        np.array(candidate, np.float32),
-        labels,
-        ["a", "b", "c", "d"],
-        GateLimits(**limits),
-    )
-
-
-RIGHT = [[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [0.0, 2.0]]
-ONE_WRONG = [[0.0, 2.0], [0.0, 2.0], [2.0, 0.0], [0.0, 2.0]]
-
-
-def test_gate_passes_what_is_the_same() -> None:
-    result = judge(RIGHT, RIGHT)
-    assert result.passed
-    assert (result.agreement, result.logit_error) == (1.0, 0.0)
-
-
-def test_gate_refuses_and_names_the_limit() -> None:
-    result = judge(RIGHT, ONE_WRONG)
-    assert not result.passed
-    assert result.agreement == 0.75
-    assert len(result.reasons) == len(result.refusals) == 2
-    assert "0.7500" in result.refusal
-
-
-def test_gate_limits_are_inclusive() -> None:
-    assert judge(RIGHT, ONE_WRONG, max_accuracy_drop=0.25, min_agreement=0.75).passed
-    assert not judge(RIGHT, ONE_WRONG, max_accuracy_drop=0.24, min_agreement=0.75).passed
-    assert not judge(RIGHT, ONE_WRONG, max_accuracy_drop=0.25, min_agreement=0.76).passed
-
-
-def test_gate_lets_better_accuracy_pass_only_with_agreement() -> None:
-    result = judge(ONE_WRONG, RIGHT)
-    assert result.accuracy > result.accuracy_fp32
-    assert not result.passed
-    assert result.refusal == "agreement 0.7500 (at least 0.97)"
-
-
-def test_gate_results_survive_json() -> None:
-    result = judge(RIGHT, ONE_WRONG)
-    assert GateResult.from_json(result.to_json()) == result

@@ -39,6 +39,7 @@ from cxredge.quantization.gate import GateLimits
 from cxredge.report import numbers, sources, write_report
 from cxredge.report.accuracy import file_name
 from cxredge.report.render import markdown_text
+from cxredge.report.xrays import png
 from cxredge.targets.registry import target_of_this_machine
 from cxredge.training.config import TrainConfig
 from cxredge.vocabulary import Augmentation, PrecisionChoice, Scenario, Split
@@ -106,7 +107,7 @@ def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> P
     int8 = write_model(folder / f"{name}-int8", shift, config, facts)
     write_manifest(int8 / "calibration.csv", manifest.of(Split.TRAIN))
     settings = BuildConfig(
-        target_of_this_machine(), PrecisionChoice.INT8, GateLimits(1.0, 0.0), Split.TEST
+        target_of_this_machine(), PrecisionChoice.INT8, GateLimits(1, 0, 1, 1, 1), Split.TEST
     )
     config = TrainConfig(
         network="mobilenet_v1", weights="none", freeze="none", epochs=9, patience=4, batch_size=8,
@@ -227,10 +228,37 @@ class TestHtml:
         bundle = open_bundle(bundles / "first")
         with np.load(bundles / "first" / "golden.npz") as golden:
             wrong = golden["logits_int8"].argmax(1) != golden["labels"]
-            assert page.count("data:image/png;base64,") == len(wrong)
+            kept = len(np.load(bundles / "first" / "flipped.npz")["indices"])
+            assert page.count("data:image/png;base64,") == len(wrong) + kept
         assert wrong.any()
         assert page.count('class="xray wrong"') == wrong.sum()
         assert bundle.precision.value == "int8"
+
+    def test_flipped_xrays_stand_with_both_decisions(self, page, bundles):
+        gate = read_card(bundles / "first").facts["gate"]["int8"]
+        assert gate["flipped"]
+        assert page.count('class="xray flip') == len(gate["flipped"])
+        flip = gate["flipped"][0]
+        assert f"{flip['fp32']} {numbers.share(flip['probability_fp32'])}</div>" in page
+        assert f"{flip['now']} {numbers.share(flip['probability_now'])}</div>" in page
+        with np.load(bundles / "first" / "flipped.npz") as kept:
+            assert flip["index"] in kept["indices"]
+            assert png(kept["pixels"][0]) in page
+
+    def test_gate_is_shown_with_limits_verdicts_and_drift(self, page, bundles):
+        gate = read_card(bundles / "first").facts["gate"]["int8"]
+        assert "Gate: INT8 passed" in page
+        for check in gate["checks"]:
+            assert check["verdict"] in page
+            assert check["limit_text"] in page
+        for row in gate["thresholds"]:
+            assert numbers.signed(row["drift"]) in page
+            assert numbers.share(row["sensitivity_kept"]) in page
+
+    def test_what_the_gate_could_not_judge_is_a_warning(self, page, bundles):
+        cautions = read_card(bundles / "first").facts["gate"]["int8"]["cautions"]
+        written = write_report([bundles / "first"], bundles / "again.html")
+        assert set(cautions) <= set(written.warnings)
 
     def test_xrays_can_be_left_out(self, bundles):
         page = page_of(bundles / "r.html", bundles / "first", xrays=False)

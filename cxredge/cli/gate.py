@@ -1,0 +1,153 @@
+"""The gate on the command line: its options, and its table in plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cxredge.cli.output import Output
+from cxredge.cli.text import share, table
+from cxredge.errors import GateRefused
+
+if TYPE_CHECKING:
+    from cxredge.data.manifest import Entry
+    from cxredge.quantization.gate import GateLimits
+
+_MOST_FLIPPED = 20
+
+
+def _limit(option: str, words: str) -> Any:
+    return typer.Option(option, min=0, max=1, help=f"Gate: {words}", show_default=False)
+
+
+MaxAccuracyDrop = Annotated[
+    float | None,
+    _limit("--max-accuracy-drop", "how much accuracy may fall, as a share. [default: 0.01]"),
+]
+MinAgreement = Annotated[
+    float | None,
+    _limit("--min-agreement", "least share of decisions that are FP32's. [default: 0.97]"),
+]
+MaxAurocDrop = Annotated[
+    float | None,
+    _limit("--max-auroc-drop", "how much the AUROC of a class may fall. [default: 0.01]"),
+]
+MaxSensitivityDrop = Annotated[
+    float | None,
+    _limit("--max-sensitivity-drop", "how much a class's sensitivity may fall. [default: 0.05]"),
+]
+MaxCalibrationErrorRise = Annotated[
+    float | None,
+    _limit(
+        "--max-calibration-error-rise", "how much the calibration error may rise. [default: 0.02]"
+    ),
+]
+SpecificityOption = Annotated[
+    float, typer.Option("--specificity", min=0, max=1, help="What operating thresholds aim at.")
+]
+
+
+def limits_of(named: Mapping[str, float | None]) -> GateLimits:
+    """Return the limits that were named on the command line, and the defaults of the others."""
+    from cxredge.quantization.gate import GateLimits
+
+    return GateLimits(**{name: value for name, value in named.items() if value is not None})
+
+
+def with_paths(gate: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Any]:
+    """Return a gate's result whose flipped images have their path.
+
+    Args:
+        gate: The result as JSON values.
+        entries: The images that were compared; empty where their manifest is not at hand.
+    """
+    if not entries:
+        return dict(gate)
+    named = [{**flip, "path": str(entries[flip["index"]].path)} for flip in gate["flipped"]]
+    return {**gate, "flipped": named}
+
+
+@contextmanager
+def explained(output: Output, entries: Sequence[Entry] = ()) -> Iterator[None]:
+    """Show the gate's table when the block is refused by the gate; entries are those compared."""
+    try:
+        yield
+    except GateRefused as refused:
+        gate = with_paths(refused.details["gate"], entries)
+        if not gate["passed"]:
+            output.explain(gate_text(gate, refused.details["precision"]))
+        details = {**refused.details, "gate": gate}
+        raise GateRefused(refused.message, refused.hint, details) from None
+
+
+def gate_text(gate: Mapping[str, Any], precision: str) -> str:
+    """Return every measure with its limit and verdict, the thresholds and the flipped images."""
+    now = precision.upper()
+    parts = [
+        f"{now} against FP32 on {gate['images']} images of {gate['patients']} patients:",
+        table(
+            ["measure", "FP32", now, "difference (95%)", "limit", "verdict"],
+            [_measure(check) for check in gate["checks"]],
+        ),
+        *gate["cautions"],
+    ]
+    if gate["thresholds"]:
+        parts += ["", _thresholds(gate["thresholds"], now)]
+    return "\n".join([*parts, "", _flipped(gate["flipped"], now)])
+
+
+def _measure(check: Mapping[str, Any]) -> list[str]:
+    difference, ci95 = check["difference"], check["ci95"]
+    interval = f" ({ci95[0]:+.4f} to {ci95[1]:+.4f})" if ci95 else ""
+    return [
+        check["subject"],
+        _number(check["fp32"]),
+        _number(check["candidate"]),
+        "-" if difference is None else f"{difference:+.4f}{interval}",
+        check["limit_text"],
+        check["verdict"],
+    ]
+
+
+def _thresholds(rows: Sequence[Mapping[str, Any]], now: str) -> str:
+    cells = [
+        [
+            row["class_name"],
+            _number(row["fp32"]),
+            _number(row["candidate"]),
+            f"{row['drift']:+.4f}",
+            *(
+                " / ".join(share(row[f"{rate}{of}"]) for of in ("_fp32", "", "_kept"))
+                for rate in ("sensitivity", "specificity")
+            ),
+        ]
+        for row in rows
+    ]
+    of = f"FP32 / {now} / {now} at FP32's threshold"
+    header = ["class", "FP32", now, "drift", "sensitivity*", "specificity*"]
+    return f"Operating thresholds:\n{table(header, cells)}\n* {of}, on the images compared"
+
+
+def _flipped(flipped: Sequence[Mapping[str, Any]], now: str) -> str:
+    if not flipped:
+        return "No decision differs from FP32's."
+    rows = [
+        [
+            flip.get("path", f"image {flip['index']}"),
+            flip["label"],
+            f"{flip['fp32']} {share(flip['probability_fp32'])}",
+            f"{flip['now']} {share(flip['probability_now'])}",
+        ]
+        for flip in flipped[:_MOST_FLIPPED]
+    ]
+    listed = table(["image", "true class", "FP32", now], rows)
+    more = len(flipped) - len(rows)
+    rest = f"\n{more} more are in the output of --json." if more else ""
+    return f"Decisions that differ from FP32's: {len(flipped)}\n{listed}{rest}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,116 @@
+"""The gate in a report: each measure, the thresholds with their drift, the flipped X-rays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cxredge.bundle import Bundle
+from cxredge.flipped import read_flipped
+from cxredge.report import numbers
+from cxredge.report.accuracy import effect
+from cxredge.report.page import Block, Flip, Flips, Sentences, Table
+from cxredge.report.xrays import png
+from cxredge.vocabulary import Precision
+
+_MOST_FLIPPED = 100
+_SHARES = ("accuracy", "agreement", "sensitivity")
+
+
+def gate_blocks(bundle: Bundle, pictures: bool) -> list[Block]:
+    """Say for every precision but FP32 what the gate found.
+
+    Args:
+        bundle: Whose card tells it.
+        pictures: Whether the flipped X-rays that the bundle kept are shown.
+    """
+    compared = [p for p in bundle.precisions if p is not Precision.FP32]
+    if not compared:
+        return [Sentences("", ("Nothing to compare: the bundle holds FP32 alone.",))]
+    return [block for p in compared for block in _of_precision(bundle, p, pictures)]
+
+
+def _of_precision(bundle: Bundle, precision: Precision, pictures: bool) -> list[Block]:
+    gate, name = bundle.card.facts["gate"][precision.value], precision.value.upper()
+    blocks: list[Block] = [_measures(gate, name), _thresholds(bundle, gate, name)]
+    if gate["cautions"]:
+        blocks.append(Sentences("What the gate could not judge", tuple(gate["cautions"])))
+    blocks.append(_flips(bundle, gate, name, pictures))
+    return blocks
+
+
+def _measures(gate: Mapping[str, Any], name: str) -> Table:
+    return Table(
+        f"Gate: {name} {'passed' if gate['passed'] else 'refused'}",
+        ("measure", "FP32", name, "difference", "limit", "verdict"),
+        tuple(_measure(check) for check in gate["checks"]),
+        f"The same {numbers.count(gate['images'])} images of {numbers.count(gate['patients'])} "
+        "patients in both precisions. In brackets: 95% intervals of a bootstrap over patients, "
+        "all measures under the same draws; they are too narrow where very few images differ. A "
+        "loss in a class refuses when it exceeds its limit and its interval excludes zero. "
+        "Unclear: beyond the limit, but chance could explain it. Sensitivity: each precision at "
+        "its own operating thresholds.",
+    )
+
+
+def _measure(check: Mapping[str, Any]) -> tuple[str, ...]:
+    is_share = check["measure"] in _SHARES
+    value = numbers.share if is_share else numbers.fraction
+    difference = numbers.points if is_share else numbers.signed
+    return (
+        check["subject"],
+        value(check["fp32"]),
+        value(check["candidate"]),
+        difference(check["difference"], check["ci95"]),
+        check["limit_text"] or "none",
+        check["verdict"],
+    )
+
+
+def _thresholds(bundle: Bundle, gate: Mapping[str, Any], name: str) -> Table:
+    aim = numbers.share(bundle.card.config["specificity"])
+    return Table(
+        f"Operating thresholds of FP32 and {name}",
+        ("class", "FP32", name, "drift", "sensitivity", "specificity"),
+        tuple(
+            (
+                row["class_name"],
+                numbers.fraction(row["fp32"]),
+                numbers.fraction(row["candidate"]),
+                numbers.signed(row["drift"]),
+                _rates(row, "sensitivity"),
+                _rates(row, "specificity"),
+            )
+            for row in gate["thresholds"]
+        ),
+        f"Each precision's thresholds were set on validation images to reach a specificity of "
+        f"{aim}; the rates are of the images compared: FP32, {name} at its own threshold, and "
+        f"{name} if FP32's threshold were kept.",
+    )
+
+
+def _rates(row: Mapping[str, Any], rate: str) -> str:
+    return " / ".join(numbers.share(row[f"{rate}{of}"]) for of in ("_fp32", "", "_kept"))
+
+
+def _flips(bundle: Bundle, gate: Mapping[str, Any], name: str, pictures: bool) -> Block:
+    flipped = gate["flipped"]
+    if not flipped:
+        return Sentences("", (f"{name} decides all {numbers.count(gate['images'])} as FP32.",))
+    shown = read_flipped(bundle.path) if pictures else {}
+    flips = tuple(
+        Flip(
+            png=png(shown[flip["index"]]) if flip["index"] in shown else "",
+            name=f"image {flip['index']}",
+            truth=flip["label"],
+            before=f"{flip['fp32']} {numbers.share(flip['probability_fp32'])}",
+            now=f"{flip['now']} {numbers.share(flip['probability_now'])}",
+            effect=effect(flip),
+        )
+        for flip in flipped[:_MOST_FLIPPED]
+    )
+    note = "Numbered as they stand in the split that was compared, from 0."
+    if len(flipped) > len(flips):
+        note += f" {len(flipped) - len(flips)} more are on the bundle's card."
+    title = f"Decisions that differ from FP32 at build: {len(flipped)} of {gate['images']}"
+    return Flips(title, name, flips, note)
