@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,10 @@ from cxredge.onnx_graph import FP32_NAME
 from cxredge.passport import write_passport
 from cxredge.progress import Progress
 from cxredge.quantization.gate import GateLimits, GateResult, compare
-from cxredge.targets.registry import Target, this_machine
+from cxredge.targets.record import Target
+from cxredge.targets.registry import is_here
+from cxredge.targets.trtexec import trtexec_line
+from cxredge.timing import Latency
 from cxredge.vocabulary import Dialect, Precision, PrecisionChoice, Split
 
 _GOLDENS = 12
@@ -60,6 +63,14 @@ class BuildConfig:
     split: Split = Split.TEST
     specificity: float = 0.9
     calibration_seed: int = 0
+
+    @property
+    def candidates(self) -> tuple[Precision, ...]:
+        """What is made and compared: all that the target takes, or FP32 and what was asked for."""
+        wanted = {p.value for p in self.target.precisions}
+        if self.precision is not PrecisionChoice.AUTO:
+            wanted = {Precision.FP32.value, self.precision.value}
+        return tuple(p for p in Precision if p.value in wanted)
 
     @property
     def float_stem(self) -> bool:
@@ -98,8 +109,7 @@ def plan(source: Card, parents: Mapping[str, str], config: BuildConfig) -> Card:
 
 
 def build(
-    fp32: Path,
-    int8: Path | None,
+    folders: Mapping[Precision, Path],
     manifest: Manifest,
     planned: Card,
     config: BuildConfig,
@@ -107,11 +117,11 @@ def build(
     out: Path,
     progress: Progress,
 ) -> Built:
-    """Measure the candidates on held-out images and on this machine, and write the bundle.
+    """Measure the candidates on held-out images, time them if this is the target, write the bundle.
 
     Args:
-        fp32: Folder of the FP32 model.
-        int8: Folder of its INT8 model in the target's dialect, or None to consider FP32 alone.
+        folders: Model folders of the candidates by precision; FP32 is always one, INT8 is in the
+            target's dialect.
         manifest: Has the split of the gate, and ``val`` for the operating thresholds.
         planned: The card that :func:`plan` made.
         config: The settings.
@@ -123,7 +133,6 @@ def build(
         GateRefused: The precision that was forced loses more than the limits allow. Nothing is
             written.
     """
-    folders = {Precision.FP32: fp32} | ({Precision.INT8: int8} if int8 else {})
     cards = {precision: _read_model(folder) for precision, folder in folders.items()}
     source = cards[Precision.FP32]
     check_labels(manifest, source.classifier.classes)
@@ -132,13 +141,16 @@ def build(
     validation = load_labelled(manifest.of(Split.VAL), classes, size, progress)
     models = {precision: folder / FP32_NAME for precision, folder in folders.items()}
     logits = {p: infer_file(model, held_out.pixels) for p, model in models.items()}
-    progress.note("Timing the candidates side by side on this machine.")
-    latencies = time_candidates(models, held_out.pixels[:1])
+    here = is_here(config.target)
+    latencies: dict[Precision, Latency] = {}
+    if here:
+        progress.note("Timing the candidates side by side on this machine.")
+        latencies = time_candidates(models, held_out.pixels[:1], config.target.backend)
     candidates = [
-        Candidate(p, model, _gate(logits, p, held_out, config.limits), latencies[p])
+        Candidate(p, model, _gate(logits, p, held_out, config.limits), latencies.get(p))
         for p, model in models.items()
     ]
-    chosen, reason = choose(candidates, config.precision)
+    chosen, reason = choose(candidates, config.precision, config.target)
     facts = {
         "precision": chosen.precision.value,
         "gate": {c.precision.value: c.gate.to_json() for c in candidates},
@@ -152,17 +164,18 @@ def build(
         "patients": manifest.patients(),
         "warnings": build_warnings(manifest),
         "quantization": _quantization_facts(cards.get(Precision.INT8)),
+        **_by_hand(config.target, models, size),
         **provenance,
     }
     with atomic_folder(out) as folder:
         for precision, model in models.items():
             shutil.copyfile(model, folder / model_name(precision))
         bundles.write_golden(folder / bundles.GOLDEN_NAME, _goldens(held_out, logits))
-        if int8:
-            listed = _calibration_csv(int8 / "calibration.csv")
+        if Precision.INT8 in folders:
+            listed = _calibration_csv(folders[Precision.INT8] / "calibration.csv")
             write_text(folder / bundles.CALIBRATION_NAME, listed)
         write_card(folder, replace(planned, facts=facts))
-        if config.target.machine == this_machine():
+        if here:
             write_passport(
                 folder, chosen.precision, model_name(chosen.precision), latencies, reason
             )
@@ -224,6 +237,13 @@ def _calibration_csv(path: Path) -> str:
         for row in csv.DictReader(stream):
             writer.writerow((row["label"], row["source"], row["sha256"]))
     return text.getvalue()
+
+
+def _by_hand(target: Target, precisions: Iterable[Precision], size: int) -> dict[str, Any]:
+    """Return TensorRT's own command for each precision, where TensorRT serves."""
+    if target.backend != "tensorrt":
+        return {}
+    return {"trtexec": {p.value: trtexec_line(model_name(p), p, size) for p in precisions}}
 
 
 def _quantization_facts(card: Card | None) -> dict[str, Any] | None:

@@ -12,11 +12,12 @@ from cxredge.cli.command import command
 from cxredge.cli.options import SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import share, table
-from cxredge.vocabulary import PrecisionChoice, Split
+from cxredge.vocabulary import Precision, PrecisionChoice, Split
 
 if TYPE_CHECKING:
     from cxredge.artifacts import Card
     from cxredge.build import BuildConfig
+    from cxredge.bundle import Bundle
     from cxredge.candidates import Built
 
 _CALIBRATION_IMAGES = 256
@@ -78,7 +79,7 @@ def build(
     from cxredge.build import BuildConfig
     from cxredge.on_device import finish
     from cxredge.quantization.gate import GateLimits
-    from cxredge.targets.registry import find_target
+    from cxredge.targets.registry import find_target, require_precision
 
     card = read_card(source)
     if card.kind is Kind.BUNDLE:
@@ -86,11 +87,7 @@ def build(
     if out is None:
         raise typer.BadParameter("a folder for the bundle is needed.", param_hint="--out")
     found = find_target(target)
-    if precision.value not in ("auto", *(p.value for p in found.precisions)):
-        raise typer.BadParameter(
-            f"{found.name} takes auto, {', '.join(p.value for p in found.precisions)}.",
-            param_hint="--precision",
-        )
+    require_precision(found, precision)
     limits = GateLimits(max_accuracy_drop, min_agreement)
     config = BuildConfig(found, precision, limits, split, specificity, seed)
     manifest = evaluate or source / "manifest.csv"
@@ -132,20 +129,25 @@ def _from_source(
 
             fp32 = scratch / "fp32"
             export(source, fp32, output)
-        int8 = None
-        if config.precision is not PrecisionChoice.FP32:
+        folders = {Precision.FP32: fp32}
+        if Precision.FP16 in config.candidates:
+            from cxredge.half_precision import write_fp16
+
+            folders[Precision.FP16] = scratch / "fp16"
+            write_fp16(fp32, folders[Precision.FP16])
+        if Precision.INT8 in config.candidates:
             if calibration is None:
                 calibration = scratch / "calibration.csv"
                 count = min(_CALIBRATION_IMAGES, len(manifest.of(Split.TRAIN)))
                 write_calibration(manifest, count, config.calibration_seed, calibration)
                 output.note(f"No --calibration given: {count} training images were chosen.")
-            int8 = scratch / "int8"
+            folders[Precision.INT8] = scratch / "int8"
             settings = QuantizeConfig(
                 config.target.dialect, float_stem=config.float_stem, split=config.split
             )
-            quantize(fp32, calibration, manifest, settings, int8, output)
+            quantize(fp32, calibration, manifest, settings, folders[Precision.INT8], output)
         provenance = _provenance(card)
-        return stage(fp32, int8, manifest, planned, config, provenance, out, output)
+        return stage(folders, manifest, planned, config, provenance, out, output)
 
 
 def _provenance(card: Card) -> dict[str, Any]:
@@ -165,6 +167,17 @@ def _provenance(card: Card) -> dict[str, Any]:
     }
 
 
+def _finish_there(bundle: Bundle) -> str:
+    """Return what is left to do on the device."""
+    from cxredge.targets.registry import find_target
+
+    target = find_target(bundle.card.config["target"])
+    if target.runs_cxredge:
+        return f"Nothing was timed: this is not the target. On it: cxredge build {bundle.path}"
+    line = bundle.card.facts["trtexec"][bundle.precision.value]
+    return f"cxredge does not run on {target.name}. On it, in {bundle.path}: {line}"
+
+
 def _outcome(built: Built) -> Outcome:
     bundle = built.bundle
     data = {
@@ -177,6 +190,7 @@ def _outcome(built: Built) -> Outcome:
         "candidates": built.candidates,
         "reason": built.reason,
         "finished_here": bundle.passport is not None,
+        "trtexec": bundle.card.facts.get("trtexec"),
     }
     rows = [
         [
@@ -184,8 +198,7 @@ def _outcome(built: Built) -> Outcome:
             f"{c['size_bytes'] / 1e6:.1f}",
             share(c["accuracy"]),
             share(c["agreement"]),
-            f"{c['latency_ms']['p50']:.2f}",
-            f"{c['latency_ms']['p90']:.2f}",
+            *(f"{c['latency_ms'][p]:.2f}" if c["latency_ms"] else "-" for p in ("p50", "p90")),
             "yes" if c["passed"] else "no",
         ]
         for c in built.candidates
@@ -194,9 +207,5 @@ def _outcome(built: Built) -> Outcome:
     lines = [table(header, rows), "", built.reason, f"Wrote {bundle.path}"]
     next_step = f"cxredge predict {bundle.path} FOLDER --out predictions.csv"
     if bundle.passport is None:
-        lines.insert(
-            3,
-            f"Timed on this machine, which is not the target: on {data['target']} run "
-            f"cxredge build {bundle.path}",
-        )
+        lines.insert(3, _finish_there(bundle))
     return Outcome(data, "\n".join(lines), next_step)
