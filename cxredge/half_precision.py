@@ -97,7 +97,7 @@ def _round(tensor: onnx.TensorProto) -> None:
         return
     values = numpy_helper.to_array(tensor)
     largest = float(np.abs(values).max(initial=0.0))
-    if largest > np.finfo(np.float16).max:
+    if largest > float(np.finfo(np.float16).max):
         raise ArtifactError(
             f"'{tensor.name}' has values up to {largest:.3g}; FP16 ends at 65504.",
             "Use --precision fp32, or int8 where the target has it.",
