@@ -15,6 +15,7 @@ _FLAGS_OF_INTEREST = (
     "avx_vnni",
     "avx512_bf16",
     "amx_int8",
+    "amx_bf16",
     "asimd",
     "asimddp",
     "i8mm",
