@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from cxredge import bundle as bundles
 from cxredge import metrics
@@ -25,13 +26,13 @@ from cxredge.artifacts import (
     write_text,
 )
 from cxredge.backends.base import Logits
-from cxredge.bundle import Golden, model_name, open_bundle
+from cxredge.bundle import Golden, float_input_name, model_name, open_bundle
 from cxredge.candidates import Built, Candidate, choose, time_candidates
 from cxredge.data.audit_record import build_warnings
 from cxredge.data.labelled import LabelledImages, load_labelled
 from cxredge.data.manifest import Manifest, check_labels
 from cxredge.inference import infer_file
-from cxredge.onnx_graph import FP32_NAME
+from cxredge.onnx_graph import FP32_NAME, read_model, with_float_input
 from cxredge.passport import write_passport
 from cxredge.progress import Progress
 from cxredge.quantization.gate import GateLimits, GateResult, compare
@@ -170,6 +171,9 @@ def build(
     with atomic_folder(out) as folder:
         for precision, model in models.items():
             shutil.copyfile(model, folder / model_name(precision))
+            if config.target.needs_float_input:
+                twin = with_float_input(read_model(model))
+                onnx.save(twin, folder / float_input_name(precision))
         bundles.write_golden(folder / bundles.GOLDEN_NAME, _goldens(held_out, logits))
         if Precision.INT8 in folders:
             listed = _calibration_csv(folders[Precision.INT8] / "calibration.csv")
@@ -243,7 +247,8 @@ def _by_hand(target: Target, precisions: Iterable[Precision], size: int) -> dict
     """Return TensorRT's own command for each precision, where TensorRT serves."""
     if target.backend != "tensorrt":
         return {}
-    return {"trtexec": {p.value: trtexec_line(model_name(p), p, size) for p in precisions}}
+    name = float_input_name if target.needs_float_input else model_name
+    return {"trtexec": {p.value: trtexec_line(name(p), p, size) for p in precisions}}
 
 
 def _quantization_facts(card: Card | None) -> dict[str, Any] | None:

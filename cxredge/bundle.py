@@ -115,6 +115,11 @@ def model_name(precision: Precision) -> str:
     return f"model-{precision.value}.onnx"
 
 
+def float_input_name(precision: Precision) -> str:
+    """Return the file name of a model with float input, for runtimes without uint8 inputs."""
+    return f"model-{precision.value}-float-input.onnx"
+
+
 def open_bundle(path: Path) -> Bundle:
     """Read a bundle and check all its files.
 

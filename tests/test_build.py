@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from cxredge.artifacts import read_card
@@ -272,9 +273,16 @@ def test_a_board_without_int8_gets_fp16_and_int8_is_explained(
     ran = cxredge("build", model, "--target", "jetson-nano", "--out", out)
     assert ran.code == 0, ran.err
     assert "cxredge does not run on jetson-nano" in ran.out
-    assert "--onnx=model-fp16.onnx" in ran.out
+    assert "--onnx=model-fp16-float-input.onnx" in ran.out
     assert not (out / "model-int8.onnx").exists()
-    assert open_bundle(out).precision is Precision.FP16
+    bundle = open_bundle(out)
+    assert bundle.precision is Precision.FP16
+    session = onnxruntime.InferenceSession(out / "model-fp16-float-input.onnx")
+    golden = read_golden(bundle)
+    pixels = golden.pixels[:, None].astype(np.float32)
+    assert np.allclose(
+        session.run(None, {"image": pixels})[0], golden.logits[Precision.FP16], atol=1e-3
+    )
     refused = cxredge(
         "build", model, "--target", "jetson-nano", "--precision", "int8", "--out", out
     )

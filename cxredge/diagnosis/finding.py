@@ -9,9 +9,9 @@ from enum import Enum
 class Status(str, Enum):
     """How a thing is.
 
-    ``fail``: building for this machine or predicting cannot work here. ``warn``: it works, worse than it could, or
-    something that the user may want is missing. ``skip``: it does not concern this machine, or
-    cannot be told.
+    ``fail``: building for this machine or predicting cannot work here. ``warn``: it works, worse
+    than it could, or something that the user may want is missing. ``skip``: it does not concern
+    this machine, or cannot be told.
     """
 
     OK = "ok"

@@ -8,7 +8,7 @@ from typing import Any
 from cxredge.vocabulary import Dialect, Precision
 
 TENSORRT_FLOOR = (8, 5)
-"""The first TensorRT with named tensors, which the TensorRT backend is written for."""
+"""The first TensorRT with named tensors and uint8 inputs, which cxredge is written for."""
 
 PYTHON_FLOOR = (3, 10)
 """The first Python that cxredge runs on."""
@@ -145,6 +145,11 @@ class Target:
     def runs_cxredge(self) -> bool:
         """Whether cxredge can drive the device's runtime, with the newest software for it."""
         return not self.jetpack or not self.jetpack[-1].obstacle
+
+    @property
+    def needs_float_input(self) -> bool:
+        """Whether its newest TensorRT is one that takes no uint8 input, which came with 8.5."""
+        return bool(self.jetpack) and version_of(self.jetpack[-1].tensorrt) < TENSORRT_FLOOR
 
     def jetpack_of(self, l4t: str) -> JetPack | None:
         """Return the software line of a Jetson Linux release, if it is known."""

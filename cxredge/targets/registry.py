@@ -84,7 +84,7 @@ def check_software(target: Target, board: Board) -> None:
     raise CxredgeError(
         f"This is a {target.title} with Jetson Linux {board.l4t} (JetPack {line.versions}): "
         f"{line.obstacle}.",
-        by_hand(target),
+        by_hand(target, line),
     )
 
 

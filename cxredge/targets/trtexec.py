@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from cxredge.targets.record import Target, version_of
+from cxredge.targets.record import JetPack, Target, version_of
 from cxredge.vocabulary import Precision
 
 _TYPED_BY_THE_FILE = (11,)
@@ -35,12 +35,22 @@ def trtexec_line(
     return " ".join(["trtexec", f"--onnx={model}", f"--saveEngine={engine}", *switches, shape])
 
 
-def by_hand(target: Target) -> str:
-    """Return how to get an engine onto a device that cxredge cannot run on, in words."""
-    precision = target.default_precision
+def by_hand(target: Target, line: JetPack) -> str:
+    """Return how to serve a board whose software cxredge cannot drive, in words.
+
+    Args:
+        target: The board.
+        line: The software that it has.
+    """
+    newest, precision = target.jetpack[-1], target.default_precision
+    on_processor = "Or serve on its processor: --target cpu-arm."
+    if not newest.obstacle:
+        return f"Install JetPack {newest.versions}. {on_processor}"
+    update = "" if line == newest else f"Install JetPack {newest.versions}. "
+    name = f"model-{precision.value}{'-float-input' if target.needs_float_input else ''}.onnx"
     switches = " ".join(_SWITCHES[precision])
     return (
-        f"On a workstation: cxredge build RUN --target {target.name} --out BUNDLE. Then on the "
-        f"device: trtexec --onnx=BUNDLE/model-{precision.value}.onnx "
-        f"--saveEngine=model.engine {switches}. Or serve on its processor: --target cpu-arm."
+        f"{update}On a workstation: cxredge build RUN --target {target.name} --out BUNDLE. Then "
+        f"on the device: trtexec --onnx=BUNDLE/{name} --saveEngine=model.engine {switches}. "
+        f"{on_processor}"
     )
