@@ -1,4 +1,4 @@
-"""Clocks, power mode, power rails, temperatures and throttling of a Jetson, from its own files.
+"""Clocks, power mode, temperatures and throttling of a Jetson, from its own files.
 
 Every function takes the folder that ``sys``, ``etc`` and ``usr`` lie in; what cannot be read is
 None or absent, never zero. Nothing here needs root or a service.
@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from cxredge.telemetry.kernel_files import read_number, read_text
+from cxredge.telemetry.power_rails import Rail, power_rails, total_power_mw
 
 _NVPMODEL = "usr/sbin/nvpmodel"
 _NVPMODEL_SECONDS = 5.0
 _MODE = re.compile(r"NV Power Mode:\s*(\S+)\s+(\d+)")
 _MODES = re.compile(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>")
 _GPU = re.compile(r"gpu|gpc|gv11b|gp10b|gm20b|ga10b")
-# These rails hold the others, or the whole input of the module.
-_TOTAL_RAILS = ("VDD_IN", "POM_5V_IN", "VIN")
-_INA3221_CHANNELS = range(1, 7)
 # A zone whose part is switched off reports -256 degrees.
 _OFF_C = -200.0
 
@@ -53,14 +52,6 @@ class PowerMode:
 
     name: str
     number: int
-
-
-@dataclass(frozen=True)
-class Rail:
-    """A power rail and what it carries now, in milliwatts."""
-
-    name: str
-    milliwatts: float
 
 
 @dataclass(frozen=True)
@@ -108,9 +99,9 @@ def read_jetson(root: Path = Path("/")) -> JetsonState:
 def gpu_clock(root: Path = Path("/")) -> Clock | None:
     """Return the GPU's clock, or None where no devfreq device is a GPU."""
     for folder in sorted((root / "sys/class/devfreq").glob("*")):
-        lowest, highest = _number(folder / "min_freq"), _number(folder / "max_freq")
+        lowest, highest = read_number(folder / "min_freq"), read_number(folder / "max_freq")
         if _GPU.search(folder.name) and lowest is not None and highest is not None:
-            current = _number(folder / "cur_freq")
+            current = read_number(folder / "cur_freq")
             return Clock(
                 folder.name, None if current is None else current / 1e6, lowest / 1e6, highest / 1e6
             )
@@ -137,39 +128,15 @@ def power_mode(root: Path = Path("/")) -> PowerMode | None:
 
 def power_modes(root: Path = Path("/")) -> tuple[PowerMode, ...]:
     """Return the modes that this board has, in the order of nvpmodel's own file."""
-    found = _MODES.findall(_text(root / "etc/nvpmodel.conf") or "")
+    found = _MODES.findall(read_text(root / "etc/nvpmodel.conf") or "")
     return tuple(PowerMode(name, int(number)) for number, name in found)
-
-
-def power_rails(root: Path = Path("/")) -> tuple[Rail, ...]:
-    """Return what each rail of the monitors INA3221 and INA238 carries."""
-    rails: list[Rail] = []
-    for name in sorted((root / "sys/bus/i2c/devices").glob("*/name")):
-        kind = _text(name) or ""
-        if "ina3221" in kind:
-            rails += _ina3221(name.parent)
-        elif "ina238" in kind:
-            rails += _ina238(name.parent)
-    return tuple(rails)
-
-
-def total_power_mw(rails: tuple[Rail, ...]) -> float | None:
-    """Return the module's power: of the rail that holds all others, or the sum where none does.
-
-    On Thor the rail is VIN, which feeds the carrier board too.
-    """
-    for name in _TOTAL_RAILS:
-        for rail in rails:
-            if rail.name == name:
-                return rail.milliwatts
-    return sum(rail.milliwatts for rail in rails) if rails else None
 
 
 def temperatures_c(root: Path = Path("/")) -> dict[str, float]:
     """Return degrees Celsius by thermal zone."""
     found = {}
     for zone in sorted((root / "sys/devices/virtual/thermal").glob("thermal_zone*")):
-        name, value = _text(zone / "type"), _number(zone / "temp")
+        name, value = read_text(zone / "type"), read_number(zone / "temp")
         if name and value is not None and value / 1000 > _OFF_C:
             found[name] = value / 1000
     return found
@@ -179,53 +146,8 @@ def throttle_events(root: Path = Path("/")) -> dict[str, int]:
     """Return how often the board slowed itself down for too much current since boot."""
     found = {}
     for path in sorted((root / "sys/class/hwmon").glob("hwmon*/oc*_event_cnt")):
-        count = _number(path)
+        count = read_number(path)
         if count is not None:
             counter = path.name.removesuffix("_event_cnt")
             found[f"{path.parent.name}/{counter}"] = int(count)
     return found
-
-
-def _ina3221(device: Path) -> Iterator[Rail]:
-    """Yield the rails of one monitor: volts times amperes, or JetPack 4's ready power."""
-    for monitor in sorted(device.glob("hwmon/hwmon*")):
-        # Channel 7 is the sum of others.
-        for channel in _INA3221_CHANNELS:
-            label = _text(monitor / f"in{channel}_label")
-            millivolts = _number(monitor / f"in{channel}_input")
-            milliamperes = _number(monitor / f"curr{channel}_input")
-            if not _is_rail(label) or millivolts is None or milliamperes is None:
-                continue
-            yield Rail(str(label), millivolts * milliamperes / 1000)
-    for monitor in sorted(device.glob("iio:device*")):
-        for path in sorted(monitor.glob("rail_name_*")):
-            label, channel_text = _text(path), path.name.removeprefix("rail_name_")
-            milliwatts = _number(monitor / f"in_power{channel_text}_input")
-            if _is_rail(label) and milliwatts is not None:
-                yield Rail(str(label), milliwatts)
-
-
-def _ina238(device: Path) -> Iterator[Rail]:
-    for monitor in sorted(device.glob("hwmon/hwmon*")):
-        microwatts = _number(monitor / "power1_input")
-        if microwatts is not None:
-            yield Rail("VIN", microwatts / 1000)
-
-
-def _is_rail(label: str | None) -> bool:
-    """Return whether a channel is connected; ``NC`` marks those that are not."""
-    return bool(label) and "NC" not in str(label)
-
-
-def _number(path: Path) -> float | None:
-    try:
-        return float(_text(path) or "")
-    except ValueError:
-        return None
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip("\0\n ") or None
-    except OSError:
-        return None

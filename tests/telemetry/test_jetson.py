@@ -8,16 +8,14 @@ import pytest
 from cxredge.telemetry import jetson
 from cxredge.telemetry.jetson import (
     PowerMode,
-    Rail,
     gpu_clock,
     power_mode,
     power_modes,
-    power_rails,
     read_jetson,
     temperatures_c,
     throttle_events,
-    total_power_mw,
 )
+from cxredge.telemetry.power_rails import Rail, power_rails, total_power_mw
 from tests.targets.boards import tree
 
 GPU = "sys/class/devfreq/17000000.gpu"
