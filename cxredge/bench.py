@@ -20,6 +20,7 @@ from cxredge.errors import DataError, ImageError
 from cxredge.inputs import check_inputs, walk_images
 from cxredge.metrics import softmax
 from cxredge.progress import Progress
+from cxredge.targets.registry import find_target, is_here
 from cxredge.telemetry.linux import MachineState, read_machine, read_state
 from cxredge.timing import Latency, summarise
 from cxredge.vocabulary import Scenario
@@ -95,7 +96,7 @@ def bench(
         after = read_state()
     latency = summarise(run.queries)
     count = SAMPLES_PER_QUERY[config.scenario]
-    reasons = _doubts(latency, run, before, after)
+    reasons = [*_elsewhere(bundle), *_doubts(latency, run, before, after)]
     return {
         "schema": SCHEMA,
         "bundle_sha256": sha256_of_file(bundle.path / CARD_NAME),
@@ -186,6 +187,12 @@ def _measure(
             queries.append(query(timed=True))
             advance(1)
         return _Run(queries, stages, time.perf_counter() - start)
+
+
+def _elsewhere(bundle: Bundle) -> list[str]:
+    """Return the doubt that a bundle is measured on a machine that it was not built for."""
+    name = bundle.card.config["target"]
+    return [] if is_here(find_target(name)) else [f"this machine is not the target, {name}"]
 
 
 def _doubts(latency: Latency, run: _Run, before: MachineState, after: MachineState) -> list[str]:

@@ -252,6 +252,8 @@ def test_a_bundle_for_a_board_runs_in_onnx_runtime_until_it_is_finished(
     evaluated = cxredge("evaluate", out, phantoms / "manifest.csv", "--json")
     assert evaluated.code == 0, evaluated.err
     assert evaluated.json["backend"] == "onnxruntime"
+    verdict = cxredge("bench", out, "--seconds", 0, "--queries", 5, "--json").json["verdict"]
+    assert verdict["reasons"][0] == "this machine is not the target, jetson-orin-nano"
     refused = cxredge("build", out)
     assert refused.code == 1
     assert "is for jetson-orin-nano (aarch64); this machine is" in refused.err
