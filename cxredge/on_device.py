@@ -12,7 +12,12 @@ from cxredge.passport import write_passport
 from cxredge.progress import Progress
 from cxredge.quantization.gate import GateResult
 from cxredge.targets.record import Target
-from cxredge.targets.registry import find_target, is_here, words_for_this_machine
+from cxredge.targets.registry import (
+    check_software,
+    find_target,
+    is_here,
+    words_for_this_machine,
+)
 from cxredge.timing import Latency
 from cxredge.vocabulary import Precision, PrecisionChoice
 
@@ -26,7 +31,7 @@ def finish(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
         progress: Hears what is going on.
 
     Raises:
-        CxredgeError: The bundle is for another kind of machine.
+        CxredgeError: The bundle is for another kind of machine, or this one's software is too old.
         GateRefused: The goldens come out differently here, or the forced precision did not pass.
     """
     bundle = open_bundle(path)
@@ -37,6 +42,7 @@ def finish(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
             f"{words_for_this_machine()}.",
             "Run this on the device, or build another one here with --target here.",
         )
+    check_software(target)
     candidates = _judge(bundle, target, progress)
     chosen, reason = choose(candidates, precision, target)
     latencies = {c.precision: c.latency for c in candidates if c.latency}

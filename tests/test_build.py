@@ -23,6 +23,7 @@ from cxredge.quantization.gate import GateLimits, compare
 from cxredge.targets import registry
 from cxredge.timing import summarise
 from cxredge.vocabulary import Precision, PrecisionChoice, Split
+from tests.targets.boards import board, tree
 
 CPU = registry.find_target("cpu-x86")
 
@@ -291,3 +292,16 @@ def test_a_board_without_int8_gets_fp16_and_int8_is_explained(
     assert refused.code == 2
     assert "has no INT8 hardware" in refused.err
     assert "--precision fp16" in refused.err
+
+
+def test_a_bundle_is_not_finished_on_a_board_with_old_software(
+    for_orin, cxredge, tmp_path: Path, monkeypatch
+) -> None:
+    root = tree(tmp_path, board("tegra234", "p3767-0005", (35, "1.0")))
+    monkeypatch.setattr(registry, "ROOT", root)
+    monkeypatch.setattr(registry, "this_machine", lambda: "aarch64")
+    refused = cxredge("build", for_orin[0])
+    assert refused.code == 1
+    assert "its TensorRT is 8.4.1" in refused.err
+    assert "Install JetPack 7.2" in refused.err
+    assert not (for_orin[0] / "passport.json").exists()

@@ -6,7 +6,8 @@ from cxredge.diagnosis.finding import Finding, fail, ok, skip, warn
 from cxredge.diagnosis.surroundings import Surroundings
 
 _LEAST_MEMORY_MB = 1000
-# Building a TensorRT engine tries kernels side by side; boards of 4 GB run out without swap.
+# Building engines was seen to be killed on small boards (ultralytics/ultralytics#19614, #14751);
+# how much it takes was not measured.
 _BUILD_MEMORY_MB = 4000
 _LEAST_SHARED_MB = 256
 _LEAST_DISK_MB = 2000

@@ -21,7 +21,7 @@ def board(here: Surroundings) -> Finding:
     name, found = "board", here.board
     if not found.is_jetson:
         return skip(name, found.model or "no Jetson")
-    if found.soc is None and found.model is None:
+    if found.is_hidden:
         return _hidden(here)
     try:
         target = match_board(found, all_targets().values())
@@ -54,7 +54,7 @@ def _hidden(here: Surroundings) -> Finding:
 def _software(here: Surroundings, target: Target, words: str, l4t: str) -> Finding:
     line = target.jetpack_of(l4t)
     try:
-        check_software(target, here.board)
+        check_software(target, here.root)
     except CxredgeError as error:
         return Finding("board", Status.FAIL, error.message, error.hint)
     jetpack = f"JetPack {line.versions}" if line else "a JetPack that is not in cxredge's table"

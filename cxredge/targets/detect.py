@@ -49,6 +49,11 @@ class Board:
         """Whether anything says that this is a Jetson."""
         return self.soc is not None or self.l4t is not None or self.tegra_kernel
 
+    @property
+    def is_hidden(self) -> bool:
+        """Whether this is a Jetson whose device tree cannot be read, as in many containers."""
+        return self.is_jetson and self.soc is None and self.model is None
+
 
 def read_board(root: Path = Path("/")) -> Board:
     """Return what can be read about the board.

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from cxredge.errors import CxredgeError, WrongUsage
-from cxredge.targets.detect import Board, match_board, read_board
+from cxredge.targets.detect import match_board, read_board
 from cxredge.targets.record import Target
 from cxredge.targets.toml_file import read_target
 from cxredge.targets.trtexec import by_hand
@@ -57,14 +57,21 @@ def target_of_this_machine(root: Path | None = None) -> Target:
         root: Where the system's files lie; another one in tests.
 
     Raises:
-        CxredgeError: The board is known and its software too old, the board cannot be told from
-            others, or the processor is neither x86-64 nor 64-bit Arm.
+        CxredgeError: The board is known and its software too old, it cannot be told which board
+            it is, or the processor is neither x86-64 nor 64-bit Arm.
     """
     board = read_board(root or ROOT)
     target = match_board(board, all_targets().values())
     if target is not None:
-        check_software(target, board)
+        check_software(target, root)
         return target
+    if board.is_hidden:
+        names = [t.name for t in all_targets().values() if t.detection]
+        raise CxredgeError(
+            "This is a Jetson, and its device tree cannot be read to tell which.",
+            f"Name it, --target cpu-arm for its processor or one of {', '.join(names)}; or, in a "
+            "container, mount /proc/device-tree.",
+        )
     machine = this_machine()
     for candidate in all_targets().values():
         if candidate.machine == machine and candidate.backend == "onnxruntime":
@@ -72,17 +79,22 @@ def target_of_this_machine(root: Path | None = None) -> Target:
     raise CxredgeError(f"No target fits this machine ({machine}).", "See: cxredge targets")
 
 
-def check_software(target: Target, board: Board) -> None:
+def check_software(target: Target, root: Path | None = None) -> None:
     """Refuse a board whose Jetson Linux is known to be too old for cxredge.
+
+    Args:
+        target: What the board is.
+        root: Where the system's files lie; another one in tests.
 
     Raises:
         CxredgeError: The software line cannot be served; the hint has the way round it.
     """
-    line = target.jetpack_of(board.l4t) if board.l4t else None
+    l4t = read_board(root or ROOT).l4t
+    line = target.jetpack_of(l4t) if l4t else None
     if line is None or not line.obstacle:
         return
     raise CxredgeError(
-        f"This is a {target.title} with Jetson Linux {board.l4t} (JetPack {line.versions}): "
+        f"This is a {target.title} with Jetson Linux {l4t} (JetPack {line.versions}): "
         f"{line.obstacle}.",
         by_hand(target, line),
     )
@@ -92,7 +104,7 @@ def is_here(target: Target, root: Path | None = None) -> bool:
     """Return whether a bundle for a target can be finished on this machine.
 
     A CPU target is here where the architecture is the same; a board, where the device tree says
-    so; a PC with a GPU, where NVIDIA's driver is loaded.
+    so or cannot tell; a PC with a GPU, where NVIDIA's driver is loaded.
 
     Args:
         target: The target.
@@ -105,11 +117,14 @@ def is_here(target: Target, root: Path | None = None) -> bool:
     where = root or ROOT
     if target.detection is None:
         return (where / _GPU_DRIVER).exists()
+    board = read_board(where)
+    if board.is_hidden:
+        # Whoever names the board is believed; TensorRT refuses what is for another.
+        return True
     try:
-        return match_board(read_board(where), all_targets().values()) == target
+        return match_board(board, all_targets().values()) == target
     except CxredgeError:
-        # One of several boards with this chip: whoever names one of them is believed.
-        return target.detection.soc == read_board(where).soc
+        return target.detection.soc == board.soc
 
 
 def require_precision(target: Target, precision: Precision | PrecisionChoice) -> None:

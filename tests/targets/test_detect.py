@@ -180,6 +180,17 @@ def test_here_on_old_software_says_what_to_do(
 
 
 @pytest.mark.usefixtures("arm")
+def test_a_hidden_jetson_has_to_be_named(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"proc/version": "Linux version 5.15.148-tegra (x)\n"})
+    with pytest.raises(CxredgeError, match="a Jetson, and its device tree") as caught:
+        target_of_this_machine(root)
+    assert "--target cpu-arm" in caught.value.hint
+    assert is_here(find_target("jetson-orin-nx"), root)
+    assert is_here(find_target("cpu-arm"), root)
+    assert not is_here(find_target("rtx"), root)
+
+
+@pytest.mark.usefixtures("arm")
 def test_software_newer_than_the_table_is_served(tmp_path: Path) -> None:
     root = tree(tmp_path, board("tegra234", "p3767-0005", (40, "1.0")))
     assert target_of_this_machine(root).name == "jetson-orin-nano"
