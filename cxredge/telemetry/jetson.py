@@ -96,6 +96,23 @@ def read_jetson(root: Path = Path("/")) -> JetsonState:
     )
 
 
+def doubts(before: JetsonState, after: JetsonState) -> list[str]:
+    """Return why what ran between two states should not be compared; empty if nothing speaks so."""
+    found = []
+    if after.gpu_clock is None:
+        found.append("the GPU's clock cannot be read, so it may have changed")
+    elif not after.gpu_clock.locked:
+        found.append("the GPU's clock is not locked (sudo jetson_clocks)")
+    if before.power_mode != after.power_mode:
+        found.append("the power mode changed meanwhile")
+    rose = [
+        name for name, n in after.throttle_events.items() if n > before.throttle_events.get(name, 0)
+    ]
+    if rose:
+        found.append(f"the board slowed itself down for too much current ({', '.join(rose)})")
+    return found
+
+
 def gpu_clock(root: Path = Path("/")) -> Clock | None:
     """Return the GPU's clock, or None where no devfreq device is a GPU."""
     for folder in sorted((root / "sys/class/devfreq").glob("*")):

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cxredge.telemetry import jetson
 from cxredge.telemetry.jetson import (
+    Clock,
+    JetsonState,
     PowerMode,
+    doubts,
     gpu_clock,
     power_mode,
     power_modes,
@@ -189,3 +194,46 @@ def test_the_whole_state(tmp_path: Path) -> None:
     assert found["gpu_clock"]["locked"] is True
     assert found["rails"][0] == {"name": "VDD_IN", "milliwatts": 6000.0}
     assert found["power_mw"] == 6000.0
+
+
+STEADY = JetsonState(
+    power_mode=PowerMode("MAXN_SUPER", 2),
+    gpu_clock=Clock("17000000.gpu", 1020.0, 1020.0, 1020.0),
+    rails=(),
+    power_mw=None,
+    temperatures_c={},
+    throttle_events={"hwmon3/oc1": 3},
+)
+
+
+def test_a_steady_board_raises_no_doubts() -> None:
+    assert doubts(STEADY, STEADY) == []
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        (replace(STEADY, gpu_clock=None), "cannot be read"),
+        (replace(STEADY, gpu_clock=Clock("gpu", 1.0, 1.0, 2.0)), "not locked"),
+        (replace(STEADY, power_mode=PowerMode("15W", 0)), "power mode changed"),
+        (replace(STEADY, throttle_events={"hwmon3/oc1": 4}), "slowed itself down.*hwmon3/oc1"),
+    ],
+)
+def test_doubts(after: JetsonState, words: str) -> None:
+    found = doubts(STEADY, after)
+    assert len(found) == 1
+    assert re.search(words, found[0])
+
+
+def test_a_benchmark_on_a_board_keeps_its_state(cxredge, bundle: Path, monkeypatch) -> None:
+    states = iter([STEADY, replace(STEADY, throttle_events={"hwmon3/oc1": 9})])
+    monkeypatch.setattr("cxredge.bench._board_state", lambda: next(states))
+    found = cxredge("bench", bundle, "--seconds", 0, "--queries", 5, "--json").json
+    assert found["jetson"]["before"]["power_mode"] == {"name": "MAXN_SUPER", "number": 2}
+    assert found["jetson"]["after"]["throttle_events"] == {"hwmon3/oc1": 9}
+    assert any("slowed itself down" in reason for reason in found["verdict"]["reasons"])
+
+
+def test_a_benchmark_elsewhere_has_no_board(cxredge, bundle: Path) -> None:
+    found = cxredge("bench", bundle, "--seconds", 0, "--queries", 5, "--json").json
+    assert found["jetson"] is None
