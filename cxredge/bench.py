@@ -20,6 +20,10 @@ from cxredge.errors import DataError, ImageError
 from cxredge.inputs import check_inputs, walk_images
 from cxredge.metrics import softmax
 from cxredge.progress import Progress
+from cxredge.targets.detect import read_board
+from cxredge.targets.registry import find_target, is_here
+from cxredge.telemetry import jetson
+from cxredge.telemetry.jetson import JetsonState
 from cxredge.telemetry.linux import MachineState, read_machine, read_state
 from cxredge.timing import Latency, summarise
 from cxredge.vocabulary import Scenario
@@ -78,7 +82,8 @@ def bench(
 
     Returns:
         A JSON value: ``latency_ms``, ``throughput`` in images a second, ``stages_ms``,
-        ``cold_start_ms``, ``machine``, ``state`` before and after, ``verdict``.
+        ``cold_start_ms``, ``machine``, ``state`` before and after, ``jetson`` likewise
+        (None elsewhere), ``verdict``.
 
     Raises:
         CxredgeError: No image can be read.
@@ -90,12 +95,14 @@ def bench(
         first = time.perf_counter()
         session.infer(_pixels_of(samples[0], session.spec.size)[None])
         first_ms = (time.perf_counter() - first) * 1000
-        before = read_state()
+        before, board_before = read_state(), _board_state()
         run = _measure(session, samples, config, progress)
-        after = read_state()
+        after, board_after = read_state(), _board_state()
     latency = summarise(run.queries)
     count = SAMPLES_PER_QUERY[config.scenario]
-    reasons = _doubts(latency, run, before, after)
+    reasons = [*_elsewhere(bundle), *_doubts(latency, run, before, after)]
+    if board_before and board_after:
+        reasons += jetson.doubts(board_before, board_after)
     return {
         "schema": SCHEMA,
         "bundle_sha256": sha256_of_file(bundle.path / CARD_NAME),
@@ -117,6 +124,9 @@ def bench(
         "warm_up_queries": config.warm_up,
         "machine": read_machine().to_json(),
         "state": {"before": asdict(before), "after": asdict(after)},
+        "jetson": {"before": board_before.to_json(), "after": board_after.to_json()}
+        if board_before and board_after
+        else None,
         "tools": tool_versions("onnxruntime", "numpy", "pillow"),
         "verdict": {"comparable": not reasons, "reasons": reasons},
     }
@@ -186,6 +196,16 @@ def _measure(
             queries.append(query(timed=True))
             advance(1)
         return _Run(queries, stages, time.perf_counter() - start)
+
+
+def _board_state() -> JetsonState | None:
+    return jetson.read_jetson() if read_board().is_jetson else None
+
+
+def _elsewhere(bundle: Bundle) -> list[str]:
+    """Return the doubt that a bundle is measured on a machine that it was not built for."""
+    name = bundle.card.config["target"]
+    return [] if is_here(find_target(name)) else [f"this machine is not the target, {name}"]
 
 
 def _doubts(latency: Latency, run: _Run, before: MachineState, after: MachineState) -> list[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from cxredge import bundle as bundles
 from cxredge.artifacts import (
@@ -24,18 +25,21 @@ from cxredge.artifacts import (
     write_text,
 )
 from cxredge.backends.base import Logits
-from cxredge.bundle import Golden, model_name, open_bundle
+from cxredge.bundle import Golden, float_input_name, model_name, open_bundle
 from cxredge.candidates import Built, Candidate, choose, time_candidates
 from cxredge.data.audit_record import build_warnings
 from cxredge.data.labelled import LabelledImages, load_labelled
 from cxredge.data.manifest import Entry, Manifest, check_labels
 from cxredge.flipped import write_flipped
 from cxredge.inference import infer_file
-from cxredge.onnx_graph import FP32_NAME
+from cxredge.onnx_graph import FP32_NAME, read_model, with_float_input
 from cxredge.passport import write_passport
 from cxredge.progress import Progress
 from cxredge.quantization.gate import GateLimits, GateResult, Validation, compare
-from cxredge.targets.registry import Target, this_machine
+from cxredge.targets.record import Target
+from cxredge.targets.registry import is_here
+from cxredge.targets.trtexec import trtexec_line
+from cxredge.timing import Latency
 from cxredge.vocabulary import Dialect, Precision, PrecisionChoice, Split
 
 _GOLDENS = 12
@@ -60,6 +64,14 @@ class BuildConfig:
     split: Split = Split.TEST
     specificity: float = 0.9
     calibration_seed: int = 0
+
+    @property
+    def candidates(self) -> tuple[Precision, ...]:
+        """What is made and compared: all that the target takes, or FP32 and what was asked for."""
+        wanted = {p.value for p in self.target.precisions}
+        if self.precision is not PrecisionChoice.AUTO:
+            wanted = {Precision.FP32.value, self.precision.value}
+        return tuple(p for p in Precision if p.value in wanted)
 
     @property
     def float_stem(self) -> bool:
@@ -106,8 +118,7 @@ def plan(source: Card, parents: Mapping[str, str], config: BuildConfig) -> Card:
 
 
 def build(
-    fp32: Path,
-    int8: Path | None,
+    folders: Mapping[Precision, Path],
     manifest: Manifest,
     planned: Card,
     config: BuildConfig,
@@ -115,11 +126,11 @@ def build(
     out: Path,
     progress: Progress,
 ) -> Built:
-    """Measure the candidates on held-out images and on this machine, and write the bundle.
+    """Measure the candidates on held-out images, time them if this is the target, write the bundle.
 
     Args:
-        fp32: Folder of the FP32 model.
-        int8: Folder of its INT8 model in the target's dialect, or None to consider FP32 alone.
+        folders: Model folders of the candidates by precision; FP32 is always one, INT8 is in the
+            target's dialect.
         manifest: Has the split of the gate, and ``val`` for the operating thresholds.
         planned: The card that :func:`plan` made.
         config: The settings.
@@ -131,20 +142,23 @@ def build(
         GateRefused: The precision that was forced loses more than the limits allow. Nothing is
             written.
     """
-    folders = {Precision.FP32: fp32} | ({Precision.INT8: int8} if int8 else {})
     cards = {precision: _read_model(folder) for precision, folder in folders.items()}
     source = cards[Precision.FP32]
     check_labels(manifest, source.classifier.classes)
     models = {precision: folder / FP32_NAME for precision, folder in folders.items()}
     held_out = _see(manifest.of(config.split), models, source, progress)
     validation = _see(manifest.of(Split.VAL), models, source, progress)
-    progress.note("Timing the candidates side by side on this machine.")
-    latencies = time_candidates(models, held_out.images.pixels[:1])
+    here = is_here(config.target)
+    latencies: dict[Precision, Latency] = {}
+    if here:
+        progress.note("Timing the candidates side by side on this machine.")
+        pixels = held_out.images.pixels[:1]
+        latencies = time_candidates(models, pixels, config.target.backend)
     candidates = [
-        Candidate(p, model, _gate(p, held_out, validation, source, config), latencies[p])
+        Candidate(p, model, _gate(p, held_out, validation, source, config), latencies.get(p))
         for p, model in models.items()
     ]
-    chosen, reason = choose(candidates, config.precision)
+    chosen, reason = choose(candidates, config.precision, config.target)
     facts = {
         "precision": chosen.precision.value,
         "gate": {c.precision.value: c.gate.to_json() for c in candidates},
@@ -156,19 +170,23 @@ def build(
         "patients": manifest.patients(),
         "warnings": build_warnings(manifest),
         "quantization": _quantization_facts(cards.get(Precision.INT8)),
+        **_by_hand(config.target, models, source.classifier.input_size),
         **provenance,
     }
     with atomic_folder(out) as folder:
         for precision, model in models.items():
             shutil.copyfile(model, folder / model_name(precision))
+            if config.target.needs_float_input:
+                twin = with_float_input(read_model(model))
+                onnx.save(twin, folder / float_input_name(precision))
         bundles.write_golden(folder / bundles.GOLDEN_NAME, _goldens(held_out))
         indices = {flip.index for c in candidates for flip in c.gate.flipped}
         write_flipped(folder, held_out.images.pixels, indices)
-        if int8:
-            listed = _calibration_csv(int8 / "calibration.csv")
+        if Precision.INT8 in folders:
+            listed = _calibration_csv(folders[Precision.INT8] / "calibration.csv")
             write_text(folder / bundles.CALIBRATION_NAME, listed)
         write_card(folder, replace(planned, facts=facts))
-        if config.target.machine == this_machine():
+        if here:
             write_passport(
                 folder, chosen.precision, model_name(chosen.precision), latencies, reason
             )
@@ -230,6 +248,14 @@ def _calibration_csv(path: Path) -> str:
         for row in csv.DictReader(stream):
             writer.writerow((row["label"], row["source"], row["sha256"]))
     return text.getvalue()
+
+
+def _by_hand(target: Target, precisions: Iterable[Precision], size: int) -> dict[str, Any]:
+    """Return TensorRT's own command for each precision, where TensorRT serves."""
+    if target.backend != "tensorrt":
+        return {}
+    name = float_input_name if target.needs_float_input else model_name
+    return {"trtexec": {p.value: trtexec_line(name(p), p, size) for p in precisions}}
 
 
 def _quantization_facts(card: Card | None) -> dict[str, Any] | None:

@@ -91,6 +91,14 @@ class Bundle:
         return tuple(p for p in Precision if model_name(p) in self.card.files)
 
     @property
+    def backend(self) -> str:
+        """What runs the engine: the target's runtime once the bundle was finished on a device.
+
+        Until then it holds ONNX files alone, and ONNX Runtime runs them.
+        """
+        return str(self.card.config["backend"]) if self.passport else "onnxruntime"
+
+    @property
     def thresholds(self) -> Mapping[str, float]:
         """Operating threshold by class, derived for the precision that serves."""
         thresholds: Mapping[str, float] = self.card.facts["thresholds"][self.precision.value]
@@ -99,12 +107,17 @@ class Bundle:
     def open(self, precision: Precision | None = None, threads: int = 0) -> Session:
         """Load the engine, or the model of another precision in the bundle."""
         path = self.path / model_name(precision or self.precision)
-        return open_session(path, self.card.config["backend"], threads)
+        return open_session(path, self.backend, threads)
 
 
 def model_name(precision: Precision) -> str:
     """Return the file name of a precision's ONNX model in a bundle."""
     return f"model-{precision.value}.onnx"
+
+
+def float_input_name(precision: Precision) -> str:
+    """Return the file name of a model with float input, for runtimes without uint8 inputs."""
+    return f"model-{precision.value}-float-input.onnx"
 
 
 def open_bundle(path: Path) -> Bundle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from cxredge.bundle import Bundle
 from cxredge.data.images import GreyImage
 from cxredge.errors import CxredgeError, GateRefused
 from cxredge.quantization.gate import GateResult
+from cxredge.targets.record import Target
 from cxredge.timing import Latency, interleave, summarise
 from cxredge.vocabulary import Precision, PrecisionChoice
 
@@ -26,14 +28,14 @@ class Candidate:
         precision: Its number format.
         model: Its ONNX file.
         gate: The comparison with FP32 on held-out images.
-        latency: Batch-1 latency on this machine.
+        latency: Batch-1 latency on this machine, or None where it is not the target.
         golden_passed: Whether the golden images came out here as where they were made.
     """
 
     precision: Precision
     model: Path
     gate: GateResult
-    latency: Latency
+    latency: Latency | None
     golden_passed: bool = True
 
     @property
@@ -51,7 +53,7 @@ class Candidate:
             "logit_error": self.gate.logit_error,
             "gate": self.gate.to_json(),
             "passed": self.passed,
-            "latency_ms": self.latency.to_json(),
+            "latency_ms": self.latency.to_json() if self.latency else None,
         }
 
 
@@ -72,21 +74,32 @@ class Built:
     reason: str
 
 
-def time_candidates(models: Mapping[Precision, Path], image: GreyImage) -> dict[Precision, Latency]:
+def time_candidates(
+    models: Mapping[Precision, Path], image: GreyImage, backend: str
+) -> dict[Precision, Latency]:
     """Time batch-1 inference of each model in turn, all threads, the input in memory.
 
     Args:
         models: ONNX file by precision.
         image: uint8 (1, S, S).
+        backend: The runtime that loads them.
     """
-    sessions = {p: open_session(path) for p, path in models.items()}
+    sessions = {p: open_session(path, backend) for p, path in models.items()}
     calls = {p.value: (lambda s=session: s.infer(image)) for p, session in sessions.items()}
     taken = interleave(calls, _WARM_UP, _ROUNDS)
     return {p: summarise(taken[p.value]) for p in models}
 
 
-def choose(candidates: Sequence[Candidate], wanted: PrecisionChoice) -> tuple[Candidate, str]:
+def choose(
+    candidates: Sequence[Candidate], wanted: PrecisionChoice, target: Target
+) -> tuple[Candidate, str]:
     """Return the candidate that ships and why, in a sentence.
+
+    Args:
+        candidates: All timed on the target, or none.
+        wanted: ``auto`` takes the fastest that passed; where none was timed, the first that passed
+            in the target's own order.
+        target: The device.
 
     Raises:
         GateRefused: The one that was asked for, or every one, does not pass.
@@ -96,7 +109,10 @@ def choose(candidates: Sequence[Candidate], wanted: PrecisionChoice) -> tuple[Ca
         passing = [candidate for candidate in candidates if candidate.passed]
         if not passing:
             raise _refusal(candidates[0])
-        best = min(passing, key=lambda candidate: candidate.latency.p50)
+        if any(candidate.latency is None for candidate in passing):
+            best = min(passing, key=lambda candidate: target.precisions.index(candidate.precision))
+            return best, _why_untimed(best, candidates, target)
+        best = min(passing, key=lambda candidate: _p50(candidate))
         return best, _why(best, candidates)
     forced = next((c for c in candidates if c.precision.value == wanted.value), None)
     if forced is None:
@@ -127,7 +143,13 @@ def _refusal(candidate: Candidate) -> GateRefused:
     )
 
 
+def _p50(candidate: Candidate) -> float:
+    return candidate.latency.p50 if candidate.latency else math.inf
+
+
 def _faster(best: Candidate, other: Candidate) -> str:
+    if best.latency is None or other.latency is None:
+        return f"{other.precision.value} passes too"
     ratio = other.latency.p50 / best.latency.p50
     words = f"{ratio:.2f} times as fast as {other.precision.value}"
     if other.latency.p50_ci95[0] <= best.latency.p50_ci95[1]:
@@ -135,8 +157,17 @@ def _faster(best: Candidate, other: Candidate) -> str:
     return words
 
 
-def _why(best: Candidate, candidates: Sequence[Candidate]) -> str:
-    parts = [f"{best.precision.value} is the fastest that passes the gate"]
+def _why_untimed(best: Candidate, candidates: Sequence[Candidate], target: Target) -> str:
+    return _why(
+        best,
+        candidates,
+        f"nothing was timed, because this machine is not {target.name}; {best.precision.value} "
+        "passes the gate and is the first choice for it until it is timed there",
+    )
+
+
+def _why(best: Candidate, candidates: Sequence[Candidate], opening: str = "") -> str:
+    parts = [opening or f"{best.precision.value} is the fastest that passes the gate"]
     for other in candidates:
         if other is best:
             continue

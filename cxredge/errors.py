@@ -58,6 +58,12 @@ class DependencyError(CxredgeError):
     """A package or device that this command needs is not installed here."""
 
 
+class WrongUsage(CxredgeError):  # noqa: N818 - the command is wrong, not the machine
+    """Something was asked for that cannot be had, whatever the data are."""
+
+    exit_code = 2
+
+
 class GateRefused(CxredgeError):  # noqa: N818 - a refusal is an outcome, not a fault
     """The result is worse than the limits allow; nothing was shipped.
 

@@ -57,7 +57,7 @@ def evaluate(
         "manifest_sha256": manifest.sha256,
         "network": bundle.card.classifier.network,
         "precision": bundle.precision.value,
-        "backend": bundle.card.config["backend"],
+        "backend": bundle.backend,
         "split": split.value,
         "images": len(entries),
         "patients": len(set(patients)),

@@ -58,6 +58,18 @@ def describe(model: onnx.ModelProto, classifier: Classifier, precision: str) -> 
     model.producer_name = "cxredge"
 
 
+def with_float_input(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy that takes the same pixel values, 0 to 255, as float32 instead of uint8.
+
+    TensorRT before 8.5 has no uint8 inputs (NVIDIA/TensorRT#1503). The graph's first node casts
+    its input in any case.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    return copy
+
+
 def size_bytes(path: Path) -> int:
     """Return the size of a file."""
     return path.stat().st_size

@@ -19,9 +19,9 @@ TORCH_ALLOWED = ("models", "training", "export")
 # Who may import whom, by the first part of the module's name. What is not listed is core: it may
 # import core alone. `cli` may import anything and nobody imports it.
 CORE = {
-    "artifacts", "backends", "csv_text", "data", "errors", "flipped", "inference", "inputs",
-    "metrics", "onnx_graph", "onnx_lean", "onnx_nodes", "passport", "plots", "progress",
-    "resampling", "rows", "targets", "telemetry", "timing", "vocabulary",
+    "artifacts", "backends", "csv_text", "data", "errors", "flipped", "half_precision",
+    "inference", "inputs", "metrics", "onnx_graph", "onnx_lean", "onnx_nodes", "passport", "plots",
+    "progress", "resampling", "rows", "targets", "telemetry", "timing", "vocabulary",
 }  # fmt: skip
 MAY_IMPORT = {
     "models": {"models"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -13,6 +14,8 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 from cxredge import candidates  # noqa: E402
 from cxredge.artifacts import read_card  # noqa: E402
 from cxredge.data.manifest import Manifest, load_pixels, write_manifest  # noqa: E402
+from cxredge.half_precision import write_fp16  # noqa: E402
+from cxredge.inference import infer_file  # noqa: E402
 from cxredge.models.zoo import ZOO  # noqa: E402
 from cxredge.quantization.qdq import emit  # noqa: E402
 from cxredge.quantization.ranges import measure_ranges  # noqa: E402
@@ -100,6 +103,14 @@ def test_tensorrt_takes_it(exported: Path, few: Manifest) -> None:
     plan, said = built_bytes(emitted)
     assert said == []
     assert plan > 1000
+
+
+def test_fp16_says_the_same(exported: Path, few: Manifest, tmp_path: Path) -> None:
+    write_fp16(exported, tmp_path / "fp16")
+    pixels = load_pixels(few.of(Split.TEST), read_card(exported).classifier.input_size)
+    expected = infer_file(exported / "model.onnx", pixels)
+    found = infer_file(tmp_path / "fp16" / "model.onnx", pixels)
+    assert np.abs(found - expected).max() < 0.02 * max(1.0, np.abs(expected).max())
 
 
 def test_every_graph_is_lean(exported: Path) -> None:

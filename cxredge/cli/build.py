@@ -30,6 +30,7 @@ from cxredge.vocabulary import Precision, PrecisionChoice, Split
 if TYPE_CHECKING:
     from cxredge.artifacts import Card
     from cxredge.build import BuildConfig
+    from cxredge.bundle import Bundle
     from cxredge.candidates import Built
     from cxredge.data.manifest import Entry, Manifest
 
@@ -88,7 +89,7 @@ def build(
     from cxredge.build import BuildConfig
     from cxredge.data.manifest import read_manifest
     from cxredge.on_device import finish
-    from cxredge.targets.registry import find_target
+    from cxredge.targets.registry import find_target, require_precision
 
     card = read_card(source)
     if card.kind is Kind.BUNDLE:
@@ -97,11 +98,7 @@ def build(
     if out is None:
         raise typer.BadParameter("a folder for the bundle is needed.", param_hint="--out")
     found = find_target(target)
-    if precision.value not in ("auto", *(p.value for p in found.precisions)):
-        raise typer.BadParameter(
-            f"{found.name} takes auto, {', '.join(p.value for p in found.precisions)}.",
-            param_hint="--precision",
-        )
+    require_precision(found, precision)
     limits = limits_of(
         {
             "max_accuracy_drop": max_accuracy_drop,
@@ -152,14 +149,19 @@ def _from_source(
 
             fp32 = scratch / "fp32"
             export(source, fp32, output)
-        int8 = None
-        if config.precision is not PrecisionChoice.FP32:
+        folders = {Precision.FP32: fp32}
+        if Precision.FP16 in config.candidates:
+            from cxredge.half_precision import write_fp16
+
+            folders[Precision.FP16] = scratch / "fp16"
+            write_fp16(fp32, folders[Precision.FP16])
+        if Precision.INT8 in config.candidates:
             if calibration is None:
                 calibration = scratch / "calibration.csv"
                 count = min(_CALIBRATION_IMAGES, len(manifest.of(Split.TRAIN)))
                 write_calibration(manifest, count, config.calibration_seed, calibration)
                 output.note(f"No --calibration given: {count} training images were chosen.")
-            int8 = scratch / "int8"
+            folders[Precision.INT8] = scratch / "int8"
             settings = QuantizeConfig(
                 config.target.dialect,
                 float_stem=config.float_stem,
@@ -167,9 +169,9 @@ def _from_source(
                 limits=config.limits,
                 specificity=config.specificity,
             )
-            quantize(fp32, calibration, manifest, settings, int8, output)
+            quantize(fp32, calibration, manifest, settings, folders[Precision.INT8], output)
         provenance = _provenance(card)
-        return stage(fp32, int8, manifest, planned, config, provenance, out, output)
+        return stage(folders, manifest, planned, config, provenance, out, output)
 
 
 def _provenance(card: Card) -> dict[str, Any]:
@@ -189,6 +191,17 @@ def _provenance(card: Card) -> dict[str, Any]:
     }
 
 
+def _finish_there(bundle: Bundle) -> str:
+    """Return what is left to do on the device."""
+    from cxredge.targets.registry import find_target
+
+    target = find_target(bundle.card.config["target"])
+    if target.runs_cxredge:
+        return f"Nothing was timed: this is not the target. On it: cxredge build {bundle.path}"
+    line = bundle.card.facts["trtexec"][bundle.precision.value]
+    return f"cxredge does not run on {target.name}. On it, in {bundle.path}: {line}"
+
+
 def _outcome(built: Built, entries: Sequence[Entry] = ()) -> Outcome:
     bundle = built.bundle
     candidates = [{**c, "gate": with_paths(c["gate"], entries)} for c in built.candidates]
@@ -202,6 +215,7 @@ def _outcome(built: Built, entries: Sequence[Entry] = ()) -> Outcome:
         "candidates": candidates,
         "reason": built.reason,
         "finished_here": bundle.passport is not None,
+        "trtexec": bundle.card.facts.get("trtexec"),
     }
     rows = [
         [
@@ -209,8 +223,7 @@ def _outcome(built: Built, entries: Sequence[Entry] = ()) -> Outcome:
             f"{c['size_bytes'] / 1e6:.1f}",
             share(c["accuracy"]),
             share(c["agreement"]),
-            f"{c['latency_ms']['p50']:.2f}",
-            f"{c['latency_ms']['p90']:.2f}",
+            *(f"{c['latency_ms'][p]:.2f}" if c["latency_ms"] else "-" for p in ("p50", "p90")),
             "yes" if c["passed"] else "no",
         ]
         for c in built.candidates
@@ -224,9 +237,5 @@ def _outcome(built: Built, entries: Sequence[Entry] = ()) -> Outcome:
     lines = [*compared, table(header, rows), "", built.reason, f"Wrote {bundle.path}"]
     next_step = f"cxredge predict {bundle.path} FOLDER --out predictions.csv"
     if bundle.passport is None:
-        lines.insert(
-            -1,
-            f"Timed on this machine, which is not the target: on {data['target']} run "
-            f"cxredge build {bundle.path}",
-        )
+        lines.insert(-1, _finish_there(bundle))
     return Outcome(data, "\n".join(lines), next_step)

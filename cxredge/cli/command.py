@@ -30,25 +30,57 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., Outcome]], C
     """
 
     def register(function: Callable[..., Outcome]) -> Callable[..., None]:
-        @functools.wraps(function)
-        def run(*, as_json: bool, quiet: bool, verbose: bool, **arguments: Any) -> None:
-            verbosity = Verbosity(0 if quiet else 2 if verbose else 1)
-            output = Output(as_json, verbosity)
-            output.show(_guarded(output, function, arguments))
-
-        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        shared = [
-            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
-            for key, kind in _SHARED.items()
-        ]
-        own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-        signature = inspect.Signature([*own, *shared])
-        run.__signature__ = signature  # type: ignore[attr-defined]
-        run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+        run = _with_shared_options(function)
         app.command(name)(run)
         return run
 
     return register
+
+
+def default_command(
+    group: typer.Typer,
+) -> Callable[[Callable[..., Outcome]], Callable[..., None]]:
+    """Register a function without options of its own as what a group does when called alone."""
+
+    def register(function: Callable[..., Outcome]) -> Callable[..., None]:
+        run = _with_shared_options(function)
+
+        def alone(
+            context: typer.Context,
+            as_json: _JsonOption = False,
+            quiet: _QuietOption = False,
+            verbose: _VerboseOption = False,
+        ) -> None:
+            if context.invoked_subcommand is None:
+                run(as_json=as_json, quiet=quiet, verbose=verbose)
+            elif as_json or quiet or verbose:
+                raise typer.BadParameter(
+                    f"give options after the command: {context.invoked_subcommand}."
+                )
+
+        group.callback(invoke_without_command=True, help=function.__doc__)(alone)
+        return run
+
+    return register
+
+
+def _with_shared_options(function: Callable[..., Outcome]) -> Callable[..., None]:
+    @functools.wraps(function)
+    def run(*, as_json: bool, quiet: bool, verbose: bool, **arguments: Any) -> None:
+        verbosity = Verbosity(0 if quiet else 2 if verbose else 1)
+        output = Output(as_json, verbosity)
+        output.show(_guarded(output, function, arguments))
+
+    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+    shared = [
+        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+        for key, kind in _SHARED.items()
+    ]
+    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+    signature = inspect.Signature([*own, *shared])
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    return run
 
 
 def _guarded(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
 from cxredge.cli.command import command
@@ -19,23 +21,25 @@ def doctor(output: Output) -> Outcome:
     from cxredge.diagnosis import diagnose
 
     found = diagnose()
-    machine = found["machine"]
-    rows = [
-        ["ok" if f["ok"] else mark, f["what"], f["found"], "" if f["ok"] else f["fix"]]
-        for mark, findings in (("MISSING", found["required"]), ("-", found["optional"]))
-        for f in findings
+    step = f"cxredge build RUN --target {found['target']}" if found["target"] else ""
+    return Outcome(found, _text(found), step)
+
+
+def _text(found: dict[str, Any]) -> str:
+    machine, findings = found["machine"], found["findings"]
+    rows = [[f["status"], f["name"], f["found"]] for f in findings]
+    fixes = [
+        f"{f['status']}: {f['name']}, {f['found']}\n  {f['fix']}" for f in findings if f["fix"]
     ]
-    text = "\n".join(
-        [
-            f"{machine['cpu'] or 'unknown processor'}, {machine['cores']} cores, "
-            f"{machine['architecture']}, {machine['system']}",
-            f"Target: {found['target'] or 'none fits'}",
-            "",
-            table(["", "what", "found", "what to do"], rows),
-            "",
-            "Ready to build and predict."
-            if found["ok"]
-            else "Not ready: see the lines marked MISSING.",
-        ]
-    )
-    return Outcome(found, text, "cxredge demo --out demo")
+    failed = sum(f["status"] == "fail" for f in findings)
+    lines = [
+        f"{machine['cpu'] or 'unknown processor'}, {machine['cores']} cores, "
+        f"{machine['architecture']}, {machine['system']}",
+        f"Target: {found['target'] or 'none fits'}",
+        "",
+        table(["", "what", "found"], rows),
+        "",
+        *([*fixes, ""] if fixes else []),
+        "Ready to build and predict." if found["ok"] else f"Not ready: {failed} marked fail.",
+    ]
+    return "\n".join(lines)

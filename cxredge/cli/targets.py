@@ -1,33 +1,91 @@
-"""``cxredge targets``: the known devices."""
+"""``cxredge targets``: the known devices; ``cxredge targets show``: one of them."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
-from cxredge.cli.command import command
+from cxredge.cli.command import command, default_command
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import table
 
+if TYPE_CHECKING:
+    from cxredge.targets.record import Note, Target
+
 
 def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    command(app, "targets")(targets)
+    """Add the commands to the application."""
+    group = typer.Typer(rich_markup_mode=None)
+    app.add_typer(group, name="targets", help="List the devices that can be built for.")
+    default_command(group)(targets)
+    command(group, "show")(show)
 
 
 def targets(output: Output) -> Outcome:
     """List the devices that can be built for."""
-    from cxredge.targets.registry import all_targets, this_machine
+    from cxredge.targets.registry import all_targets, is_here
 
-    known = list(all_targets().values())
+    known = {target: is_here(target) for target in all_targets().values()}
     rows = [
         [
-            target.name + (" (here)" if target.machine == this_machine() else ""),
+            target.name + (" (here)" if here else ""),
             target.backend,
             target.dialect.value,
             ", ".join(p.value for p in target.precisions),
             target.title,
         ]
-        for target in known
+        for target, here in known.items()
     ]
     text = table(["name", "backend", "dialect", "precisions", "what"], rows)
-    return Outcome([t.to_json() for t in known], text, "cxredge build RUN --target NAME --out B")
+    data = [{**target.to_json(), "here": here} for target, here in known.items()]
+    return Outcome(data, text, "cxredge targets show NAME")
+
+
+def show(
+    output: Output,
+    name: Annotated[str, typer.Argument(metavar="TARGET", help="A name of 'cxredge targets'.")],
+) -> Outcome:
+    """Show all that is known of a device, with its sources."""
+    from cxredge.targets.registry import find_target
+
+    target = find_target(name)
+    return Outcome(target.to_json(), _text(target), f"cxredge build RUN --target {target.name}")
+
+
+def _text(target: Target) -> str:
+    hardware = target.hardware
+    facts = [
+        ("backend", f"{target.backend}, dialect {target.dialect.value}"),
+        ("precisions", ", ".join(p.value for p in target.precisions) + " (in this order)"),
+        ("processor", target.machine),
+        ("compute capability", ", ".join(hardware.compute_capabilities)),
+        ("DLA cores", str(hardware.dla_cores) if target.jetpack else ""),
+        ("memory", ", ".join(f"{gb} GB" for gb in hardware.memory_gb)),
+        ("power modes", ", ".join(target.power_modes)),
+    ]
+    parts = [target.title, "", *(f"{key + ':':<20}{value}" for key, value in facts if value)]
+    if target.jetpack:
+        parts += ["", _software(target)]
+    parts += ["", *(_note(note) for note in target.notes)]
+    return "\n".join(parts)
+
+
+def _note(note: Note) -> str:
+    verified = "" if note.verified else " (not verified)"
+    return f"- {note.text}\n  Source: {note.source}{verified}."
+
+
+def _software(target: Target) -> str:
+    rows = [
+        [
+            line.versions,
+            " to ".join(dict.fromkeys(line.l4t)),
+            line.tensorrt,
+            line.cuda,
+            line.python,
+            "trtexec" if line.obstacle else "cxredge",
+        ]
+        for line in target.jetpack
+    ]
+    return table(["JetPack", "Jetson Linux", "TensorRT", "CUDA", "Python", "engine by"], rows)

@@ -4,53 +4,21 @@ from __future__ import annotations
 
 import difflib
 import platform
-import sys
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from pathlib import Path
 
-from cxredge.errors import CxredgeError
-from cxredge.vocabulary import Dialect, Precision
+from cxredge.errors import CxredgeError, WrongUsage
+from cxredge.targets.detect import match_board, read_board
+from cxredge.targets.record import Target
+from cxredge.targets.toml_file import read_target
+from cxredge.targets.trtexec import by_hand
+from cxredge.vocabulary import Precision, PrecisionChoice
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+ROOT = Path("/")
 
 _MACHINES = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
-
-
-@dataclass(frozen=True)
-class Target:
-    """One kind of device.
-
-    Attributes:
-        name: What ``--target`` takes.
-        title: What it is, in words.
-        backend: The runtime that serves it.
-        dialect: How INT8 is written for it.
-        precisions: What can be built, in no order.
-        machine: Processor architecture, as ``uname -m`` says it on Linux.
-        notes: What a person should know.
-    """
-
-    name: str
-    title: str
-    backend: str
-    dialect: Dialect
-    precisions: tuple[Precision, ...]
-    machine: str
-    notes: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the target as JSON values."""
-        return {
-            **self.__dict__,
-            "dialect": self.dialect.value,
-            "precisions": [precision.value for precision in self.precisions],
-            "notes": list(self.notes),
-        }
+_GPU_DRIVER = "proc/driver/nvidia/version"
 
 
 @cache
@@ -60,7 +28,7 @@ def all_targets() -> dict[str, Target]:
         (f for f in resources.files("cxredge.targets").iterdir() if f.name.endswith(".toml")),
         key=lambda f: f.name,
     )
-    targets = [_parse(tomllib.loads(f.read_text(encoding="utf-8"))) for f in files]
+    targets = [read_target(f.read_text(encoding="utf-8"), f.name) for f in files]
     return {target.name: target for target in targets}
 
 
@@ -68,7 +36,7 @@ def find_target(name: str) -> Target:
     """Return a target by name; ``here`` is the one that this machine is.
 
     Raises:
-        CxredgeError: There is none of that name.
+        CxredgeError: There is none of that name, or ``here`` cannot be told or served.
     """
     if name == "here":
         return target_of_this_machine()
@@ -82,30 +50,114 @@ def find_target(name: str) -> Target:
     )
 
 
-def target_of_this_machine() -> Target:
-    """Return the CPU target that this machine is.
+def target_of_this_machine(root: Path | None = None) -> Target:
+    """Return the target that this machine is: the board, or else the processor.
+
+    Args:
+        root: Where the system's files lie; another one in tests.
 
     Raises:
-        CxredgeError: The processor is neither x86-64 nor 64-bit Arm.
+        CxredgeError: The board is known and its software too old, it cannot be told which board
+            it is, or the processor is neither x86-64 nor 64-bit Arm.
     """
+    board = read_board(root or ROOT)
+    target = match_board(board, all_targets().values())
+    if target is not None:
+        check_software(target, root)
+        return target
+    if board.is_hidden:
+        names = [t.name for t in all_targets().values() if t.detection]
+        raise CxredgeError(
+            "This is a Jetson, and its device tree cannot be read to tell which.",
+            f"Name it, --target cpu-arm for its processor or one of {', '.join(names)}; or, in a "
+            "container, mount /proc/device-tree.",
+        )
     machine = this_machine()
-    for target in all_targets().values():
-        if target.machine == machine:
-            return target
+    for candidate in all_targets().values():
+        if candidate.machine == machine and candidate.backend == "onnxruntime":
+            return candidate
     raise CxredgeError(f"No target fits this machine ({machine}).", "See: cxredge targets")
+
+
+def check_software(target: Target, root: Path | None = None) -> None:
+    """Refuse a board whose Jetson Linux is known to be too old for cxredge.
+
+    Args:
+        target: What the board is.
+        root: Where the system's files lie; another one in tests.
+
+    Raises:
+        CxredgeError: The software line cannot be served; the hint has the way round it.
+    """
+    l4t = read_board(root or ROOT).l4t
+    line = target.jetpack_of(l4t) if l4t else None
+    if line is None or not line.obstacle:
+        return
+    raise CxredgeError(
+        f"This is a {target.title} with Jetson Linux {l4t} (JetPack {line.versions}): "
+        f"{line.obstacle}.",
+        by_hand(target, line),
+    )
+
+
+def is_here(target: Target, root: Path | None = None) -> bool:
+    """Return whether a bundle for a target can be finished on this machine.
+
+    A CPU target is here where the architecture is the same; a board, where the device tree says
+    so or cannot tell; a PC with a GPU, where NVIDIA's driver is loaded.
+
+    Args:
+        target: The target.
+        root: Where the system's files lie; another one in tests.
+    """
+    if target.machine != this_machine():
+        return False
+    if target.backend == "onnxruntime":
+        return True
+    where = root or ROOT
+    if target.detection is None:
+        return (where / _GPU_DRIVER).exists()
+    board = read_board(where)
+    if board.is_hidden:
+        # Whoever names the board is believed; TensorRT refuses what is for another.
+        return True
+    try:
+        return match_board(board, all_targets().values()) == target
+    except CxredgeError:
+        return target.detection.soc == board.soc
+
+
+def require_precision(target: Target, precision: Precision | PrecisionChoice) -> None:
+    """Refuse a precision that a target does not have.
+
+    Raises:
+        WrongUsage: With the reason and what to ask for instead.
+    """
+    if precision is PrecisionChoice.AUTO or precision.value in {p.value for p in target.precisions}:
+        return
+    held = ", ".join(p.value for p in Precision if p in target.precisions)
+    instead = f"--precision {target.default_precision.value}"
+    hardware = target.hardware
+    if precision.value == Precision.INT8.value and not hardware.int8:
+        capability = ", ".join(hardware.compute_capabilities)
+        raise WrongUsage(
+            f"{target.title.split(' (')[0]} (compute capability {capability}) has no INT8 "
+            f"hardware: INT8 would run as slowly as FP32 or not at all. {target.name} takes auto, "
+            f"{held}.",
+            f"Use {instead}.",
+        )
+    raise WrongUsage(
+        f"{target.name} has no {precision.value}; it takes auto, {held}.",
+        f"Use {instead}, or auto.",
+    )
+
+
+def words_for_this_machine(root: Path | None = None) -> str:
+    """Return what this machine is, for messages: the board's name, or the architecture."""
+    board = read_board(root or ROOT)
+    return f"{board.model} ({this_machine()})" if board.model else this_machine()
 
 
 def this_machine() -> str:
     """Return this machine's architecture under the name that Linux gives it."""
     return _MACHINES.get(platform.machine(), platform.machine())
-
-
-def _parse(values: dict[str, Any]) -> Target:
-    return Target(
-        **{
-            **values,
-            "dialect": Dialect(values["dialect"]),
-            "precisions": tuple(Precision(p) for p in values["precisions"]),
-            "notes": tuple(values["notes"]),
-        }
-    )

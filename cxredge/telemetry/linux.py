@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cxredge.telemetry.kernel_files import read_number, read_text
+
 _FLAGS_OF_INTEREST = (
     "avx2",
     "avx512f",
@@ -15,6 +17,7 @@ _FLAGS_OF_INTEREST = (
     "avx_vnni",
     "avx512_bf16",
     "amx_int8",
+    "amx_bf16",
     "asimd",
     "asimddp",
     "i8mm",
@@ -72,7 +75,7 @@ def read_machine(root: Path = Path("/")) -> Machine:
     return Machine(
         system=f"{platform.system()} {platform.release()}",
         architecture=platform.machine(),
-        cpu=cpuinfo.get("model name") or _text(root / "proc/device-tree/model"),
+        cpu=cpuinfo.get("model name") or read_text(root / "proc/device-tree/model"),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
         cpu_flags=tuple(flag for flag in _FLAGS_OF_INTEREST if flag in flags),
         memory_mb=memory,
@@ -83,13 +86,13 @@ def read_machine(root: Path = Path("/")) -> Machine:
 def read_state(root: Path = Path("/")) -> MachineState:
     """Return what state the machine is in now."""
     cpu = root / "sys/devices/system/cpu"
-    frequencies = [_number(p) for p in sorted(cpu.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))]
+    frequencies = [read_number(p) for p in sorted(cpu.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))]
     known = [value / 1000 for value in frequencies if value is not None]
-    zones = [_number(p) for p in (root / "sys/class/thermal").glob("thermal_zone*/temp")]
+    zones = [read_number(p) for p in (root / "sys/class/thermal").glob("thermal_zone*/temp")]
     degrees = [value / 1000 for value in zones if value is not None]
-    load = (_text(root / "proc/loadavg") or "").split()
+    load = (read_text(root / "proc/loadavg") or "").split()
     return MachineState(
-        governor=_text(cpu / "cpu0/cpufreq/scaling_governor"),
+        governor=read_text(cpu / "cpu0/cpufreq/scaling_governor"),
         frequency_mhz=sum(known) / len(known) if known else None,
         temperature_c=max(degrees) if degrees else None,
         load_1min=float(load[0]) if load else None,
@@ -99,31 +102,16 @@ def read_state(root: Path = Path("/")) -> MachineState:
 
 
 def _cpuinfo(root: Path) -> dict[str, str]:
-    first = (_text(root / "proc/cpuinfo") or "").split("\n\n")[0]
+    first = (read_text(root / "proc/cpuinfo") or "").split("\n\n")[0]
     pairs = (line.partition(":") for line in first.splitlines() if ":" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _meminfo(root: Path) -> dict[str, int]:
-    lines = (line.split() for line in (_text(root / "proc/meminfo") or "").splitlines())
+    lines = (line.split() for line in (read_text(root / "proc/meminfo") or "").splitlines())
     return {words[0].rstrip(":"): int(words[1]) * 1024 // 1_000_000 for words in lines if words}
 
 
 def _steal(root: Path) -> int | None:
-    words = (_text(root / "proc/stat") or "").split("\n")[0].split()
+    words = (read_text(root / "proc/stat") or "").split("\n")[0].split()
     return int(words[8]) if len(words) > 8 else None
-
-
-def _number(path: Path) -> float | None:
-    text = _text(path)
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip("\0\n ") or None
-    except OSError:
-        return None

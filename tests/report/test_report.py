@@ -42,7 +42,7 @@ from cxredge.report.render import markdown_text
 from cxredge.report.xrays import png
 from cxredge.targets.registry import target_of_this_machine
 from cxredge.training.config import TrainConfig
-from cxredge.vocabulary import Augmentation, PrecisionChoice, Scenario, Split
+from cxredge.vocabulary import Augmentation, Precision, PrecisionChoice, Scenario, Split
 
 HOSTILE = "<script>alert(1)</script>"
 CLASSES = (HOSTILE, "normal", "viral|*x*")
@@ -120,7 +120,8 @@ def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> P
     training["validation_accuracy"] = 0.75
     out = folder / name
     planned = plan(read_card(fp32), {"source": "0" * 64}, settings)
-    build(fp32, int8, manifest, planned, settings, {"training": training}, out, Silent())
+    folders = {Precision.FP32: fp32, Precision.INT8: int8}
+    build(folders, manifest, planned, settings, {"training": training}, out, Silent())
     return out
 
 

@@ -1,0 +1,119 @@
+"""CUDA: driver, runtime, and the packages that reach the GPU's memory from Python."""
+
+from __future__ import annotations
+
+import ctypes
+
+from cxredge.diagnosis.finding import Finding, ok, skip, warn
+from cxredge.diagnosis.surroundings import Surroundings
+from cxredge.targets.record import version_of
+
+_DRIVER = ("libcuda.so.1", "libcuda.so")
+_RUNTIME = ("libcudart.so", "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0")
+_HEADERS = (
+    "usr/local/cuda*/include/cuda.h",
+    "usr/local/cuda*/targets/*/include/cuda.h",
+    "usr/include/cuda.h",
+)
+_COMPILERS = ("usr/local/cuda*/bin/nvcc", "usr/bin/nvcc")
+
+Version = tuple[int, int]
+
+
+def library_version(here: Surroundings, names: tuple[str, ...], function: str) -> Version | None:
+    """Return the CUDA version that a library gives, or None without it; no driver is initialised.
+
+    Args:
+        here: The machine.
+        names: The library's names, the first that loads is asked.
+        function: ``cuDriverGetVersion`` or ``cudaRuntimeGetVersion``; both write an int such as
+            12060 for 12.6 and return 0.
+    """
+    for name in names:
+        try:
+            ask = getattr(here.load_library(name), function)
+        except (OSError, AttributeError):
+            continue
+        number = ctypes.c_int(0)
+        if ask(ctypes.byref(number)) == 0 and number.value:
+            return number.value // 1000, number.value % 1000 // 10
+    return None
+
+
+def versions(here: Surroundings) -> Finding:
+    """No CUDA runtime is newer than the driver takes (else: cudaErrorInsufficientDriver, 35)."""
+    name = "CUDA"
+    driver = library_version(here, _DRIVER, "cuDriverGetVersion")
+    runtimes = _runtimes(here)
+    said = ", ".join(f"{source} {_dotted(version)}" for source, version in runtimes.items())
+    if driver is None:
+        if here.has_nvidia_driver:
+            return warn(
+                name,
+                "a GPU, but libcuda.so.1 cannot be loaded",
+                "In a container: docker run --runtime nvidia (Jetson) or --gpus all (PC).",
+            )
+        return skip(name, f"no driver; {said}" if said else "no driver")
+    found = f"driver for CUDA {_dotted(driver)}" + (f"; {said}" if said else "")
+    newer = {s: v for s, v in runtimes.items() if _too_new(v, driver, here.board.is_jetson)}
+    if not newer:
+        return ok(name, found)
+    packages = [source for source in newer if source in here.packages]
+    fix = "Update the driver, on a Jetson by a newer JetPack"
+    if packages:
+        wanted = " ".join(f"'{source}<={driver[0]}.{driver[1]}.999'" for source in packages)
+        fix += f"; or take older packages: pip install {wanted}"
+    return warn(name, f"{found}: newer than the driver", f"{fix}.")
+
+
+def _too_new(runtime: Version, driver: Version, is_jetson: bool) -> bool:
+    """Return whether a runtime may refuse a driver.
+
+    On a PC a driver serves all minor versions of its major version. On Jetson that was seen to
+    fail: FoundationStereo#209, error 35 on an AGX Orin with JetPack 6.1.
+    """
+    return runtime > driver if is_jetson else runtime[0] > driver[0]
+
+
+def _runtimes(here: Surroundings) -> dict[str, Version]:
+    """Return the CUDA versions of the runtimes found: the system's, and packages that carry one."""
+    found = {}
+    system = library_version(here, _RUNTIME, "cudaRuntimeGetVersion")
+    if system:
+        found["libcudart"] = system
+    for package in ("cuda-bindings", "cuda-python"):
+        numbers = version_of(here.packages.get(package, ""))
+        if len(numbers) >= 2:
+            found[package] = (numbers[0], numbers[1])
+    return found
+
+
+def memory_layer(here: Surroundings) -> Finding:
+    """PyCUDA or cuda-python is there, or can be built."""
+    name = "GPU memory from Python"
+    if here.importable("pycuda"):
+        return ok(name, f"PyCUDA {here.packages.get('pycuda', '')}".strip())
+    if here.importable("cuda.bindings"):
+        return ok(name, f"cuda-python {here.packages.get('cuda-bindings', '')}".strip())
+    if not here.has_nvidia_driver:
+        return skip(name, "no NVIDIA GPU")
+    headers, compilers = here.find(*_HEADERS), here.find(*_COMPILERS)
+    if not headers:
+        return warn(
+            name,
+            "neither PyCUDA nor cuda-python, and no cuda.h to build PyCUDA with",
+            "sudo apt install nvidia-jetpack (Jetson) or cuda-toolkit (PC), then: "
+            "pip install pycuda. Or, without a compiler: pip install cuda-python, "
+            "of the driver's version.",
+        )
+    include = headers[0].parent
+    path = compilers[0].parent if compilers else include.parent / "bin"
+    searched = here.environment.get("PATH", "").split(":")
+    prefix = "" if str(path) in searched else f"export PATH={path}:$PATH CPATH={include}; "
+    return warn(
+        name, f"neither PyCUDA nor cuda-python; cuda.h in {include}", f"{prefix}pip install pycuda"
+    )
+
+
+def _dotted(version: Version) -> str:
+    return f"{version[0]}.{version[1]}"

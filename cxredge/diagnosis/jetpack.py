@@ -1,0 +1,113 @@
+"""The board and the software that NVIDIA brings for it."""
+
+from __future__ import annotations
+
+import re
+
+from cxredge.diagnosis.finding import Finding, Status, ok, skip, warn
+from cxredge.diagnosis.surroundings import Surroundings
+from cxredge.errors import CxredgeError
+from cxredge.targets.detect import match_board
+from cxredge.targets.record import Target
+from cxredge.targets.registry import all_targets, check_software
+
+_BINDINGS = "usr/lib/python3*/dist-packages/tensorrt"
+_MOUNT_RELEASE = "-v /etc/nv_tegra_release:/etc/nv_tegra_release:ro"
+_PYTHON_OF_FOLDER = re.compile(r"python(\d+)\.(\d+)$")
+
+
+def board(here: Surroundings) -> Finding:
+    """The board is one that a target is for, and its software new enough."""
+    name, found = "board", here.board
+    if not found.is_jetson:
+        return skip(name, found.model or "no Jetson")
+    if found.is_hidden:
+        return _hidden(here)
+    try:
+        target = match_board(found, all_targets().values())
+    except CxredgeError as error:
+        return warn(name, error.message, error.hint)
+    if target is None:
+        return warn(name, found.model or str(found.soc), "Not a known target: --target cpu-arm")
+    words = f"{found.model or found.soc}: {target.name}"
+    if found.l4t is None:
+        return warn(
+            name,
+            f"{words}, release of Jetson Linux unknown",
+            f"In a container, mount it: docker run {_MOUNT_RELEASE}",
+        )
+    return _software(here, target, words, found.l4t)
+
+
+def _hidden(here: Surroundings) -> Finding:
+    """Judge a Jetson whose device tree is not visible."""
+    names = ", ".join(t.name for t in all_targets().values() if t.detection)
+    fix = f"Name the device: --target NAME, of {names}."
+    if here.board.container:
+        fix += (
+            " Or start the container with -v /proc/device-tree:/proc/device-tree:ro "
+            f"{_MOUNT_RELEASE}"
+        )
+    return warn("board", "a Jetson whose device tree cannot be read here", fix)
+
+
+def _software(here: Surroundings, target: Target, words: str, l4t: str) -> Finding:
+    line = target.jetpack_of(l4t)
+    try:
+        check_software(target, here.root)
+    except CxredgeError as error:
+        return Finding("board", Status.FAIL, error.message, error.hint)
+    jetpack = f"JetPack {line.versions}" if line else "a JetPack that is not in cxredge's table"
+    return ok("board", f"{words}, Jetson Linux {l4t} ({jetpack})")
+
+
+def tensorrt(here: Surroundings) -> Finding:
+    """TensorRT's Python bindings are visible to this interpreter."""
+    name = "TensorRT"
+    if here.importable("tensorrt"):
+        return ok(name, here.packages.get("tensorrt", "tensorrt can be imported"))
+    if here.importable("tensorrt_rtx"):
+        return ok(name, f"TensorRT for RTX {here.packages.get('tensorrt-rtx', '')}".strip())
+    outside = here.find(_BINDINGS)
+    if outside:
+        return _invisible(here, [str(path) for path in outside])
+    if here.board.is_jetson:
+        return warn(
+            name,
+            "not installed",
+            "sudo apt install nvidia-jetpack; in a container, start from one of NVIDIA's images "
+            "for this release of Jetson Linux.",
+        )
+    if here.has_nvidia_driver:
+        return skip(name, "not installed; with an RTX GPU: pip install 'cxredge[rtx]'")
+    return skip(name, "no NVIDIA GPU")
+
+
+def _invisible(here: Surroundings, outside: list[str]) -> Finding:
+    """Judge bindings that lie where this interpreter does not look."""
+    versions = [
+        (int(match[1]), int(match[2]))
+        for path in outside
+        if (match := _PYTHON_OF_FOLDER.search(path.split("/dist-packages")[0]))
+    ]
+    running = f"{here.python[0]}.{here.python[1]}"
+    if versions and here.python[:2] not in versions:
+        theirs = ", ".join(f"{major}.{minor}" for major, minor in versions)
+        if max(versions) < (3, 10):
+            fix = "cxredge needs Python 3.10: make the engine with trtexec; see cxredge targets."
+        else:
+            newest = ".".join(map(str, max(versions)))
+            fix = f"python{newest} -m venv --system-site-packages .venv, and install cxredge there."
+        found = f"JetPack's bindings are for Python {theirs}; this is Python {running}"
+        return warn("TensorRT", found, fix)
+    found = f"in {outside[0]}, which this interpreter does not look into"
+    if "CONDA_PREFIX" in here.environment and not here.virtual_environment:
+        fix = "Leave conda and use the system's Python: "
+    else:
+        fix = "Make the environment again so that it sees the system's packages: "
+    return warn(
+        "TensorRT",
+        found,
+        f"{fix}/usr/bin/python{running} -m venv --system-site-packages .venv && "
+        ".venv/bin/pip install cxredge",
+    )

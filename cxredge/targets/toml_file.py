@@ -1,0 +1,101 @@
+"""Reading a target's TOML file strictly: what is not expected is an error that names its place."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, TypeVar
+
+from cxredge.errors import CxredgeError
+from cxredge.targets.record import Target
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_MACHINES = ("x86_64", "aarch64")
+
+Record = TypeVar("Record")
+
+
+def read_target(text: str, file: str) -> Target:
+    """Return the target that a TOML file describes.
+
+    Args:
+        text: What the file holds.
+        file: Its name, for messages; the target is called like it, without ``.toml``.
+
+    Raises:
+        CxredgeError: It is no TOML, or a key is missing, unknown or of the wrong type.
+    """
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CxredgeError(f"{file} is not valid TOML: {error}.") from None
+    target = _record(Target, values, file, "")
+    _check(target, file)
+    return target
+
+
+def _check(target: Target, file: str) -> None:
+    """Refuse what the types allow and the meaning does not."""
+    if target.name != file.removesuffix(".toml"):
+        raise _refusal(file, "name", f"'{target.name}'", "the file's own name")
+    if target.machine not in _MACHINES:
+        raise _refusal(file, "machine", f"'{target.machine}'", " or ".join(_MACHINES))
+    if not target.precisions:
+        raise _refusal(file, "precisions", "empty", "at least one")
+    for index, line in enumerate(target.jetpack):
+        if len(line.l4t) != 2:
+            where = f"jetpack[{index}].l4t"
+            raise _refusal(file, where, f"{len(line.l4t)} releases", "the first and the last")
+
+
+def _record(kind: type[Record], values: Any, file: str, where: str) -> Record:
+    if not isinstance(values, Mapping):
+        raise _refusal(file, where, repr(values), "a table")
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in fields:
+            raise _refusal(file, _under(where, key), "unknown", f"one of {', '.join(fields)}")
+    missing = [n for n, f in fields.items() if n not in values and f.default is dataclasses.MISSING]
+    if missing:
+        raise _refusal(file, _under(where, missing[0]), "missing", "a value")
+    hints = typing.get_type_hints(kind)
+    return kind(**{k: _value(hints[k], v, file, _under(where, k)) for k, v in values.items()})
+
+
+def _value(hint: Any, value: Any, file: str, where: str) -> Any:
+    """Return a TOML value as the type that a record's field has."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return _value(arguments[0], value, file, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _refusal(file, where, repr(value), "an array")
+        return tuple(_value(arguments[0], v, file, f"{where}[{i}]") for i, v in enumerate(value))
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _record(hint, value, file, where)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        try:
+            return hint(value)
+        except ValueError:
+            known = ", ".join(str(member.value) for member in hint)
+            raise _refusal(file, where, repr(value), f"one of {known}") from None
+    # bool is a kind of int in Python; in TOML it is not.
+    if type(value) is not hint:
+        raise _refusal(file, where, repr(value), f"a value of type {hint.__name__}")
+    return value
+
+
+def _under(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _refusal(file: str, where: str, found: str, expected: str) -> CxredgeError:
+    return CxredgeError(f"{file}: '{where}' is {found}; expected {expected}.")

@@ -1,0 +1,166 @@
+from pathlib import Path
+
+import pytest
+
+from cxredge.errors import CxredgeError, WrongUsage
+from cxredge.targets.record import JetPack, version_of
+from cxredge.targets.registry import all_targets, find_target, require_precision
+from cxredge.targets.toml_file import read_target
+from cxredge.targets.trtexec import trtexec_line
+from cxredge.vocabulary import Dialect, Precision, PrecisionChoice
+
+GOOD = """\
+name = "box"
+title = "A box"
+backend = "onnxruntime"
+dialect = "cpu"
+precisions = ["int8", "fp32"]
+machine = "aarch64"
+[hardware]
+compute_capabilities = []
+int8 = true
+fp16 = false
+dla_cores = 0
+memory_gb = [8]
+[[notes]]
+text = "None."
+source = "nobody"
+verified = false
+"""
+
+
+def test_the_list_of_the_design() -> None:
+    assert set(all_targets()) == {
+        "cpu-x86", "cpu-arm", "jetson-nano", "jetson-tx2", "jetson-xavier-nx",
+        "jetson-agx-xavier", "jetson-orin-nano", "jetson-orin-nx", "jetson-agx-orin",
+        "jetson-thor", "rtx",
+    }  # fmt: skip
+
+
+def test_no_target_offers_what_its_silicon_lacks() -> None:
+    for target in all_targets().values():
+        assert Precision.FP32 in target.precisions
+        assert target.notes
+        if target.backend == "tensorrt":
+            assert target.dialect is Dialect.TENSORRT
+            assert (Precision.INT8 in target.precisions) == target.hardware.int8
+            assert (Precision.FP16 in target.precisions) == target.hardware.fp16
+            assert target.hardware.compute_capabilities
+
+
+def test_software_lines_are_in_order_and_apart() -> None:
+    for target in all_targets().values():
+        ends = [version_of(release) for line in target.jetpack for release in line.l4t]
+        assert ends == sorted(ends)
+        assert (target.detection is None) == (not target.jetpack)
+
+
+def test_which_software_can_be_driven() -> None:
+    runs = {t.name for t in all_targets().values() if t.runs_cxredge}
+    assert set(all_targets()) - runs == {
+        "jetson-nano", "jetson-tx2", "jetson-xavier-nx", "jetson-agx-xavier",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("l4t", "versions"),
+    [
+        ("36.3", "6.0"), ("36.3.0", "6.0"), ("36.4", "6.1 to 6.2.2"), ("36.4.3", "6.1 to 6.2.2"),
+        ("36.5.0", "6.1 to 6.2.2"), ("36.5.1", None), ("35.1.0", "5.0.2"),
+        ("39.2.1", "7.2 and 7.2.1"),
+    ],
+)  # fmt: skip
+def test_software_line_of_a_release(l4t: str, versions: str | None) -> None:
+    line = find_target("jetson-orin-nano").jetpack_of(l4t)
+    assert (line.versions if line else None) == versions
+
+
+def test_versions() -> None:
+    assert version_of("36.4.3-20250107174145") == (36, 4, 3)
+    assert version_of("10.16.2") > version_of("10.3")
+    assert version_of("none") == ()
+
+
+def test_obstacles() -> None:
+    line = JetPack("x", ("1.0", "1.1"), tensorrt="10.3", cuda="12.6", python="3.10")
+    assert line.obstacle == ""
+    assert "8.5 or newer" in JetPack("x", ("1.0", "1.1"), "8.4.1", "11.4", "3.10").obstacle
+    assert "Python 3.8" in JetPack("x", ("1.0", "1.1"), "8.5.2", "11.4", "3.8").obstacle
+
+
+@pytest.mark.parametrize(("name", "capability"), [("jetson-nano", "5.3"), ("jetson-tx2", "6.2")])
+def test_int8_without_hardware_is_explained(name: str, capability: str) -> None:
+    with pytest.raises(WrongUsage) as caught:
+        require_precision(find_target(name), PrecisionChoice.INT8)
+    assert f"(compute capability {capability}) has no INT8 hardware" in caught.value.message
+    assert "--precision fp16" in caught.value.hint
+    for precision in (PrecisionChoice.AUTO, PrecisionChoice.FP16, Precision.FP32):
+        require_precision(find_target(name), precision)
+
+
+def test_fp16_of_a_processor_is_refused() -> None:
+    with pytest.raises(WrongUsage, match="cpu-x86 has no fp16; it takes auto, fp32, int8"):
+        require_precision(find_target("cpu-x86"), Precision.FP16)
+
+
+def test_good_file() -> None:
+    target = read_target(GOOD, "box.toml")
+    assert target.precisions == (Precision.INT8, Precision.FP32)
+    assert target.default_precision is Precision.INT8
+    assert (target.hardware.memory_gb, target.jetpack, target.detection) == ((8,), (), None)
+    assert target.to_json()["notes"] == [{"text": "None.", "source": "nobody", "verified": False}]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('name = "box"', 'name = "bax"', "'name' is 'bax'; expected the file's own name"),
+        ('machine = "aarch64"', 'machine = "arm"', "'machine' is 'arm'; expected x86_64"),
+        ('dialect = "cpu"', 'dialect = "cpo"', "'dialect' is 'cpo'; expected one of cpu, tensorrt"),
+        ('["int8", "fp32"]', '["int8", 32]', "'precisions[1]' is 32; expected one of fp32"),
+        ('["int8", "fp32"]', '"int8"', "'precisions' is 'int8'; expected an array"),
+        ('["int8", "fp32"]', "[]", "'precisions' is empty; expected at least one"),
+        ("int8 = true", "int8 = 1", "'hardware.int8' is 1; expected a value of type bool"),
+        ("dla_cores = 0", "dla_cores = false", "'hardware.dla_cores' is False"),
+        ("dla_cores = 0", "dla = 0", "'hardware.dla' is unknown; expected one of compute"),
+        ("dla_cores = 0\n", "", "'hardware.dla_cores' is missing"),
+        ('source = "nobody"\n', "", "'notes[0].source' is missing"),
+        ("[8]", '["8"]', "'hardware.memory_gb[0]' is '8'; expected a value of type int"),
+        ("[hardware]", "color = 1\n[hardware]", "'color' is unknown"),
+        ("[hardware]", "[hardware", "is not valid TOML"),
+        ("[hardware]", 'jetpack = [{versions = "1", l4t = ["1"], tensorrt = "1", cuda = "1", '
+         'python = "3"}]\n[hardware]', "'jetpack[0].l4t' is 1 releases"),
+    ],
+)  # fmt: skip
+def test_bad_file_names_file_and_key(old: str, new: str, words: str) -> None:
+    assert old in GOOD
+    with pytest.raises(CxredgeError) as caught:
+        read_target(GOOD.replace(old, new), "box.toml")
+    assert caught.value.message.startswith("box.toml")
+    assert words in caught.value.message
+
+
+def test_trtexec() -> None:
+    line = trtexec_line("b/model-int8.onnx", Precision.INT8, 224, "8.5.2")
+    assert line == (
+        "trtexec --onnx=b/model-int8.onnx --saveEngine=b/model-int8.engine --int8 --fp16 "
+        "--shapes=image:1x1x224x224"
+    )
+    assert " --fp16 " in trtexec_line("m.onnx", Precision.FP16, 224)
+    assert "p16" not in trtexec_line("m.onnx", Precision.FP32, 224)
+    assert "--int8" not in trtexec_line("m.onnx", Precision.INT8, 224, "11.4.1")
+
+
+def test_commands(cxredge, tmp_path: Path) -> None:
+    listed = {row["name"]: row for row in cxredge("targets", "--json").json}
+    assert listed["jetson-orin-nano"]["dialect"] == "tensorrt"
+    assert sum(row["here"] for row in listed.values()) >= 1
+    shown = cxredge("targets", "show", "jetson-orin-nano", "--json").json
+    assert shown == {k: v for k, v in listed["jetson-orin-nano"].items() if k != "here"}
+    text = cxredge("targets", "show", "jetson-xavier-nx").out
+    assert "Source: memory (not verified)." in text
+    assert "5.1 to 5.1.6" in text
+    unknown = cxredge("targets", "show", "jetson-nono")
+    assert unknown.code == 1
+    assert "Did you mean 'jetson-nano'?" in unknown.err
+    assert cxredge("targets", "--json", "show", "cpu-arm").code == 2
