@@ -1,9 +1,9 @@
-"""An epoch end to end and on cached features of the frozen blocks, in turn.
+"""An epoch end to end and on cached features of the frozen blocks, in float32 and BF16, in turn.
 
     python benchmarks/frozen_features.py MANIFEST --weights DIR \
         --out benchmarks/results/frozen_features
 
-Both train the same network from the same weights, seed and views. Writes OUT.json (every epoch)
+All train the same network from the same weights, seed and views. Writes OUT.json (every epoch)
 and OUT.md (medians, ratios, and what the paper's 1000 epochs take by them). The weights folder
 holds one ``<network>.safetensors`` each.
 """
@@ -25,8 +25,9 @@ from cxredge.telemetry.linux import read_machine
 from cxredge.training.assembly import assemble, load_images
 from cxredge.training.checkpoint import write_checkpoint
 from cxredge.training.config import Hardware, TrainConfig
+from cxredge.training.fit import Trainer
 from cxredge.training.memory import keep_freed_memory
-from cxredge.vocabulary import Augmentation, FeatureCache
+from cxredge.vocabulary import Augmentation, FeatureCache, TrainingPrecision
 
 PAPER_EPOCHS = 1000
 
@@ -43,95 +44,107 @@ def main() -> None:
     for network in arguments.networks:
         config = _config(network, arguments)
         found["networks"][network] = measure(manifest, config, arguments.rounds)
-        print(_row(network, found["networks"][network]), flush=True)
+        print(*_rows(network, found["networks"][network]), sep="\n", flush=True)
         write_json(arguments.out.with_suffix(".json"), found)
     write_text(arguments.out.with_suffix(".md"), _table(found))
 
 
 def measure(manifest: Manifest, config: TrainConfig, rounds: int) -> dict[str, Any]:
-    """Time ``rounds`` epochs of each way, after one that warms up, and compare their histories."""
+    """Time ``rounds`` epochs of each way in turn, after one that warms up."""
     images = load_images(manifest, config.input_size, Silent())
-    classes, cpu = len(manifest.classes), Hardware("cpu")
+    classes = len(manifest.classes)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         ways = {
-            name: assemble(
-                replace(config, features=features), cpu, classes, images, scratch / name, Silent()
+            f"{features.value}, {precision.value}": assemble(
+                replace(config, features=features),
+                Hardware("cpu", precision=precision),
+                classes,
+                images,
+                scratch / features.value / precision.value,
+                Silent(),
             )
-            for name, features in (("end_to_end", FeatureCache.OFF), ("cached", config.features))
+            for precision in TrainingPrecision
+            for features in (FeatureCache.OFF, config.features)
         }
         for _ in range(rounds + 1):
             for way in ways.values():
                 way.run_epoch(lambda: None)
         start = time.perf_counter()
-        write_checkpoint(scratch, "key", ways["cached"].checkpoint())
+        write_checkpoint(scratch, "key", next(iter(ways.values())).checkpoint())
         checkpoint = time.perf_counter() - start
-        features = ways["cached"].source.facts()
-    seconds = {n: [e.seconds for e in way.state.history[1:]] for n, way in ways.items()}
-    losses = {n: [e.train_loss for e in way.state.history] for n, way in ways.items()}
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    ratios = [a / b for a, b in zip(seconds["end_to_end"], seconds["cached"], strict=True)]
-    per_epoch = medians["cached"] + checkpoint
+    base = [e.seconds for e in next(iter(ways.values())).state.history[1:]]
     return {
         "images": {split.value: len(part.labels) for split, part in images.items()},
+        "checkpoint_seconds": checkpoint,
+        "ways": {name: _timing(way, base, checkpoint) for name, way in ways.items()},
+    }
+
+
+def _timing(way: Trainer, base: list[float], checkpoint: float) -> dict[str, Any]:
+    """Return the times of one way, and its speed against ``base``, round by round."""
+    seconds = [epoch.seconds for epoch in way.state.history[1:]]
+    features = way.source.facts()
+    ratios = [a / b for a, b in zip(base, seconds, strict=True)]
+    once, epoch = features.get("seconds", 0.0), statistics.median(seconds) + checkpoint
+    return {
         "features": features,
         "seconds": seconds,
-        "train_loss": losses,
-        "median_seconds": medians,
-        "ratio": {
-            "median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)
-        },
-        "checkpoint_seconds": checkpoint,
-        "paper_recipe_minutes": {
-            "end_to_end": PAPER_EPOCHS * (medians["end_to_end"] + checkpoint) / 60,
-            "cached": (features["seconds"] + PAPER_EPOCHS * per_epoch) / 60,
-        },
-    }  # fmt: skip
+        "median_seconds": statistics.median(seconds),
+        "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
+        "paper_recipe_minutes": (once + PAPER_EPOCHS * epoch) / 60,
+        "train_loss": [epoch.train_loss for epoch in way.state.history],
+        "val_accuracy": [epoch.val_accuracy for epoch in way.state.history],
+    }
 
 
 def _config(network: str, arguments: argparse.Namespace) -> TrainConfig:
     return TrainConfig(
         network=network, weights=str(arguments.weights / f"{network}.safetensors"),
         freeze="paper", epochs=40, patience=40, batch_size=32, learning_rate=1e-3,
-        backbone_rate=0.3, weight_decay=0.05, label_smoothing=0.1, dropout=0.2, average_decay=0.98,
+        backbone_rate=0.3, weight_decay=0.05, label_smoothing=0.1, dropout=0.2, average_decay=0.9,
         augmentation=Augmentation.LIGHT, balance=True, seed=0, input_size=224, mean=0.5, std=0.5,
         views=arguments.views,
     )  # fmt: skip
 
 
-def _row(network: str, result: dict[str, Any]) -> str:
-    medians, ratio, features = result["median_seconds"], result["ratio"], result["features"]
-    minutes = result["paper_recipe_minutes"]
-    spread = {n: f"{min(v):.2f}-{max(v):.2f}" for n, v in result["seconds"].items()}
-    cells = [
-        network,
-        f"{medians['end_to_end']:.2f} ({spread['end_to_end']})",
-        f"{medians['cached']:.2f} ({spread['cached']})",
-        f"{ratio['median']:.1f} ({ratio['min']:.1f}-{ratio['max']:.1f})",
-        f"{features['views']} views, {features['bytes'] / 1e9:.2f} GB, {features['seconds']:.0f} s",
-        f"{minutes['end_to_end']:.0f}",
-        f"{minutes['cached']:.0f}",
-    ]
-    return "| " + " | ".join(cells) + " |"
+def _rows(network: str, result: dict[str, Any]) -> list[str]:
+    rows = []
+    for name, way in result["ways"].items():
+        ratio, features = way["ratio"], way["features"]
+        once = "-"
+        if features["cached"]:
+            size = f"{features['bytes'] / 1e9:.2f} GB"
+            once = f"{features['views']} views, {size}, {features['seconds']:.0f} s"
+        cells = [
+            network,
+            *name.split(", "),
+            f"{way['median_seconds']:.2f} ({min(way['seconds']):.2f}-{max(way['seconds']):.2f})",
+            f"{ratio['median']:.1f} ({ratio['min']:.1f}-{ratio['max']:.1f})",
+            once,
+            f"{way['paper_recipe_minutes']:.0f}",
+        ]
+        rows.append("| " + " | ".join(cells) + " |")
+    return rows
 
 
 def _table(found: dict[str, Any]) -> str:
     machine = found["machine"]
     header = [
-        "network", "s/epoch end to end (range)", "s/epoch cached (range)", "ratio (range)",
-        "computed once", "1000 epochs end to end, min", "1000 epochs cached, min",
+        "network", "--features", "--precision", "s/epoch (range)",
+        "times as fast as end to end (range)", "computed once", "1000 epochs, min",
     ]  # fmt: skip
     lines = [
         "# Training on cached features of frozen blocks",
         "",
         f"{machine['cpu']}, {machine['cores']} cores ({', '.join(machine['cpu_flags'])}), "
-        f"{machine['system']}. The paper's freeze point, batches of 32 at 224x224; both ways timed "
-        "in turn in one process. The 1000 epochs are reckoned from the medians and one checkpoint "
-        "an epoch.",
+        f"{machine['system']}. The paper's freeze point, batches of 32 at 224x224; all ways timed "
+        "in turn in one process, the ratio round by round against end to end in float32. The 1000 "
+        "epochs are reckoned from the medians and one checkpoint an epoch.",
         "",
         f"| {' | '.join(header)} |",
         "|" + "---|" * len(header),
-        *(_row(network, result) for network, result in found["networks"].items()),
+        *(row for network, result in found["networks"].items() for row in _rows(network, result)),
     ]
     return "\n".join(lines) + "\n"
 

@@ -19,10 +19,11 @@ from cxredge.models.zoo import find_network
 from cxredge.progress import Progress
 from cxredge.training.batches import grey_batches, normalise
 from cxredge.training.config import Hardware, TrainConfig
+from cxredge.training.depthwise import keep_depthwise_in_float32
 from cxredge.training.fit import Trainer
 from cxredge.training.frozen_features import choose_source
 from cxredge.training.sources import LiveImages
-from cxredge.vocabulary import Split
+from cxredge.vocabulary import Split, TrainingPrecision
 
 Images = Mapping[Split, LabelledImages]
 """The images of a manifest in memory."""
@@ -84,6 +85,8 @@ def assemble(
     freeze_blocks(model, find_network(config.network), config.freeze)
     if config.weights != "none":
         _restore_statistics(model, train.pixels, config)
+    if fabric.device.type == "cpu" and hardware.precision is TrainingPrecision.BF16_MIXED:
+        keep_depthwise_in_float32(model)
     model.to(fabric.device).to(memory_format=torch.channels_last)
     live = LiveImages(model, config, fabric.device, train, val)
     source = choose_source(model, live, fabric, scratch, hardware.cache_limit_gb, progress)

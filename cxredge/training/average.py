@@ -32,8 +32,11 @@ class WeightAverage:
         self.steps += 1
         share = 1 - min(self._decay, (self.steps - 1) / self.steps)
         current = model.state_dict()
+        averages, values = [], []
         for name, value in self.model.state_dict().items():
             if value.is_floating_point():
-                value.lerp_(current[name], share)
+                averages.append(value)
+                values.append(current[name])
             else:
                 value.copy_(current[name])
+        torch._foreach_lerp_(averages, values, share)

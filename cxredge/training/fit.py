@@ -226,7 +226,8 @@ def _optimizer(model: Classifier, config: TrainConfig) -> torch.optim.Optimizer:
             chosen = [p for p in trained if (p.ndim > 1) is wanted]
             if chosen:
                 groups.append({"params": chosen, "lr": peak, "peak": peak, "weight_decay": decay})
-    return torch.optim.AdamW(groups)
+    # One kernel instead of eight a tensor: a tenth of an epoch on cached features.
+    return torch.optim.AdamW(groups, fused=True)
 
 
 def _class_weights(
