@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import nn
@@ -32,6 +33,14 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
             return _tensors(path, torch.load(path, map_location="cpu", weights_only=True))
     except CxredgeError:
         raise
+    except UnpicklingError as error:
+        if "Weights only load failed" not in str(error):
+            raise _unreadable(path, error) from None
+        raise CxredgeError(
+            f"{path} cannot be read as weights: it holds pickled objects other than tensors, and "
+            "unpickling them would run whatever code the file brings.",
+            "Save model.state_dict() alone, best as .safetensors.",
+        ) from None
     except Exception as error:
         # A damaged file makes the unpickler fail in many ways, and safetensors' own exception
         # derives from Exception alone.

@@ -22,7 +22,7 @@ from cxredge.training.checkpoint import (
 from cxredge.training.config import SEARCH, Hardware, Search, TrainConfig
 from cxredge.training.fit import Trainer
 from cxredge.training.history import Epoch
-from cxredge.training.memory import keep_freed_memory
+from cxredge.training.memory import enough_memory, keep_freed_memory
 from cxredge.training.result import run_facts, write_run
 from cxredge.training.search import Candidate, best_of, boundaries, search
 
@@ -50,8 +50,8 @@ def train(
         The run's card; a finished run of the same inputs is returned as it is.
 
     Raises:
-        CxredgeError: ``out`` holds another run, a split is empty, an image cannot be read, or the
-            training diverged.
+        CxredgeError: ``out`` holds another run, a split is empty, an image cannot be read, the
+            training diverged, or the device's memory is too small.
     """
     planned = _plan(manifest, config, hardware)
     if (finished := finished_run(out, planned)) is not None:
@@ -67,14 +67,15 @@ def train(
         found = {"freeze": best_of(tried).freeze, "search": [asdict(trial) for trial in tried]}
     chosen = replace(config, freeze=found["freeze"])
     classes = len(manifest.classes)
-    trainer = assemble(chosen, hardware, classes, images, scratch / "features", progress)
-    if checkpoint is not None:
-        trainer.resume(checkpoint)
-        done = len(trainer.state.history)
-        progress.note(f"Going on after epoch {done} of {config.epochs}.")
-    _fit(trainer, planned, out, progress)
-    trainer.keep_best()
-    card = replace(planned, facts={**found, **run_facts(trainer, images)})
+    with enough_memory(config.batch_size):
+        trainer = assemble(chosen, hardware, classes, images, scratch / "features", progress)
+        if checkpoint is not None:
+            trainer.resume(checkpoint)
+            done = len(trainer.state.history)
+            progress.note(f"Going on after epoch {done} of {config.epochs}.")
+        _fit(trainer, planned, out, progress)
+        trainer.keep_best()
+        card = replace(planned, facts={**found, **run_facts(trainer, images)})
     if trainer.fabric.global_rank == 0:
         card = write_run(out, manifest, trainer, card)
     return card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 from dataclasses import replace
@@ -16,13 +17,14 @@ from cxredge.data.manifest import Manifest, read_manifest, write_manifest  # noq
 from cxredge.errors import ArtifactError, CxredgeError  # noqa: E402
 from cxredge.progress import Silent  # noqa: E402
 from cxredge.training import run as run_module  # noqa: E402
+from cxredge.training.assembly import assemble, load_images  # noqa: E402
 from cxredge.training.augment import augment, draw_view  # noqa: E402
 from cxredge.training.average import WeightAverage  # noqa: E402
 from cxredge.training.config import Hardware, TrainConfig  # noqa: E402
-from cxredge.training.fit import schedule  # noqa: E402
+from cxredge.training.fit import Trainer, schedule  # noqa: E402
 from cxredge.training.history import Epoch, best_epoch  # noqa: E402
 from cxredge.training.run import train  # noqa: E402
-from cxredge.vocabulary import Augmentation, Split  # noqa: E402
+from cxredge.vocabulary import Augmentation, Split, TrainingPrecision  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -186,3 +188,35 @@ def test_same_seed_same_weights(few: Manifest, tmp_path: Path) -> None:
     other = train(few, replace(config, seed=5), CPU, tmp_path / "c", Silent())
     weights = [card.files["model.safetensors"] for card in (*cards, other)]
     assert weights[0] == weights[1] != weights[2]
+
+
+def test_a_device_without_memory_suggests_a_batch_size(
+    few: Manifest, tmp_path: Path, monkeypatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(Trainer, "run_epoch", full)
+    with pytest.raises(CxredgeError, match="of 8 images: CUDA out of memory") as raised:
+        train(few, replace(CONFIG, batch_size=8), CPU, tmp_path / "run", Silent())
+    assert raised.value.hint is not None
+    assert "--batch-size 4" in raised.value.hint
+
+
+def test_bf16_leaves_depthwise_convolutions_in_float32(few: Manifest, tmp_path: Path) -> None:
+    seen = {}
+
+    def note(module: torch.nn.Module, _: object, output: torch.Tensor) -> None:
+        seen[module.groups > 1] = output.dtype
+
+    hardware = Hardware("cpu", precision=TrainingPrecision.BF16_MIXED)
+    images = load_images(few, CONFIG.input_size, Silent())
+    trainer = assemble(CONFIG, hardware, len(few.classes), images, tmp_path, Silent())
+    for module in trainer.whole.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(note)
+    trainer.run_epoch(lambda: None)
+    assert seen == {True: torch.float32, False: torch.bfloat16}
+    # A copy, such as the average of the weights, computes with its own weights.
+    copied = copy.deepcopy(trainer.whole)
+    assert copied.state_dict().keys() == trainer.whole.state_dict().keys()
