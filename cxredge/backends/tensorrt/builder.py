@@ -207,12 +207,12 @@ def _network_flags(api: Api, typing: Typing) -> int:
 def _parse(job: _Job, parser: Any, log: Log) -> None:
     parsed = parser.parse(job.onnx)
     if parser.num_errors:
-        error = parser.get_error(0)
+        parser_error = parser.get_error(0)
         node, operator = "", ""
         if job.api.has("ParserError.node_name"):
-            node, operator = error.node_name(), error.node_operator()
-        node = node or _node_at(job.onnx, error.node())
-        raise explain_node(job.doing, node, operator, error.desc())
+            node, operator = parser_error.node_name(), parser_error.node_operator()
+        node = node or _node_at(job.onnx, parser_error.node())
+        raise explain_node(job.doing, node, operator, parser_error.desc())
     if not parsed:
         raise explain(job.doing, log)
     if any(MISREAD_ZERO_POINT in text for _, text in log.lines):
@@ -229,24 +229,25 @@ def _check_network(job: _Job, network: Any) -> int:
     """Return the size of the input in pixels; the network must be one of cxredge's."""
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
     outputs = [network.get_output(i) for i in range(network.num_outputs)]
-    if [tensor.name for tensor in inputs] != [INPUT_NAME] or [
-        tensor.name for tensor in outputs
-    ] != [OUTPUT_NAME]:
+    names = [tensor.name for tensor in (*inputs, *outputs)]
+    if (len(inputs), names) != (1, [INPUT_NAME, OUTPUT_NAME]):
         raise ArtifactError(
             f"{job.doing}: the model does not take '{INPUT_NAME}' and give '{OUTPUT_NAME}'.",
             "Export it with: cxredge export RUN --out DIR",
         )
-    return int(inputs[0].shape[2])
+    tensor = inputs[0]
+    return int(tensor.shape[2])
 
 
 def _formats(network: Any) -> dict[str, int]:
     """Return the number of layers by the number format of their first output."""
-    layers = (network.get_layer(i) for i in range(network.num_layers))
-    return dict(
-        Counter(
-            layer.get_output(0).dtype.name.lower() for layer in layers if layer.num_outputs
-        ).most_common()
-    )
+    formats: Counter[str] = Counter()
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        if layer.num_outputs:
+            tensor = layer.get_output(0)
+            formats[tensor.dtype.name.lower()] += 1
+    return dict(formats.most_common())
 
 
 def _inspect(job: _Job, logger: Any, plan: bytes) -> list[dict[str, str]]:

@@ -39,11 +39,7 @@ def make_calibrator(
         CxredgeError: This TensorRT has no calibrators.
         DataError: There are fewer images than one batch.
     """
-    if not api.has("IInt8EntropyCalibrator2"):
-        raise CxredgeError(
-            f"{api.title} has no calibrators: they ended with TensorRT 10.",
-            "Leave the legacy calibration out; INT8 comes with Q/DQ in the ONNX file.",
-        )
+    calibrator_class = _calibrator_class(api)
     manifest = read_manifest(calibration.manifest)
     if len(manifest.entries) < calibration.batch:
         raise DataError(
@@ -53,7 +49,7 @@ def make_calibrator(
         )
     table = table_path(api, onnx, manifest, calibration)
     batches = read_batches(manifest, size, calibration.batch)
-    return _calibrator_class(api)(batches, calibration.batch, size, table, memory)
+    return calibrator_class(batches, calibration.batch, size, table, memory)
 
 
 def table_path(api: Api, onnx: bytes, manifest: Manifest, calibration: LegacyCalibration) -> Path:
@@ -85,7 +81,10 @@ def read_batches(manifest: Manifest, size: int, batch: int) -> Iterator[GreyImag
 def _calibrator_class(api: Api) -> Any:
     trt: Any = api.trt
     if not api.has("IInt8EntropyCalibrator2"):
-        raise CxredgeError(f"{api.title} has no calibrators.")
+        raise CxredgeError(
+            f"{api.title} has no calibrators: they ended with TensorRT 10.",
+            "Leave the legacy calibration out; INT8 comes with Q/DQ in the ONNX file.",
+        )
 
     class Calibrator(trt.IInt8EntropyCalibrator2):  # type: ignore[misc]
         def __init__(

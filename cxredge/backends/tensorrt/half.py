@@ -46,17 +46,17 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     return half
 
 
-def _halve(tensor: TensorProto) -> None:
-    if tensor.data_type != _FLOAT:
+def _halve(constant: TensorProto) -> None:
+    if constant.data_type != _FLOAT:
         return
-    values = numpy_helper.to_array(tensor)
+    values = numpy_helper.to_array(constant)
     largest = float(np.abs(values).max(initial=0))
     if largest > _LARGEST:
         raise ArtifactError(
-            f"The weights '{tensor.name}' reach {largest:g}, more than FP16 holds ({_LARGEST:g}).",
+            f"The weights '{constant.name}' reach {largest:g}; FP16 ends at {_LARGEST:g}.",
             "Use --precision fp32 or int8.",
         )
-    tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), tensor.name))
+    constant.CopyFrom(numpy_helper.from_array(values.astype(np.float16), constant.name))
 
 
 def _cast_output(graph: onnx.GraphProto) -> None:

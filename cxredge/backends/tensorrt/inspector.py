@@ -39,12 +39,12 @@ def parse_layers(text: str) -> list[dict[str, str]]:
         return []
     return [
         {
-            "name": str(layer.get("Name", "")),
-            "kind": str(layer.get("LayerType", "")),
-            "format": _format(layer.get("Outputs") or []),
+            "name": str(entry.get("Name", "")),
+            "kind": str(entry.get("LayerType", "")),
+            "format": _format(entry.get("Outputs") or []),
         }
-        for layer in layers
-        if isinstance(layer, dict)
+        for entry in layers
+        if isinstance(entry, dict)
     ]
 
 

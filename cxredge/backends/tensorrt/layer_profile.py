@@ -55,7 +55,7 @@ def profile_layers(
         for _ in range(runs):
             session.infer(images)
     times = [LayerTime(name, sum(ms) / runs) for name, ms in profiler.times_ms.items()]
-    return sorted(times, key=lambda layer: -layer.mean_ms)
+    return sorted(times, key=lambda one: -one.mean_ms)
 
 
 def make_profiler(api: Api) -> Any:

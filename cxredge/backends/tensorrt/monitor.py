@@ -27,34 +27,38 @@ def build_progress(
         last_seconds: What the last build of this engine took, or None.
     """
     took = f"; last time it took {last_seconds:.0f} s" if last_seconds else ""
-    if api.has("IBuilderConfig.progress_monitor"):
-        with ExitStack() as tasks:
+    monitor_class = _monitor_class(api)
+    with ExitStack() as tasks:
+        if api.has("IBuilderConfig.progress_monitor"):
             # The configuration keeps no reference, so the monitor lives in this frame.
-            monitor = _make_monitor(api, tasks, progress, took)
+            monitor = monitor_class(tasks, progress, took)
             config.progress_monitor = monitor
-            yield
-        return
-    wait = took or "; it times every kernel, so this takes minutes rather than seconds on a board"
-    with progress.task(f"{api.title} builds{wait}", None):
+        else:
+            wait = took or "; every kernel is timed, so a board takes minutes rather than seconds"
+            tasks.enter_context(progress.task(f"{api.title} builds{wait}", None))
         yield
 
 
-def _make_monitor(api: Api, tasks: ExitStack, progress: Progress, took: str) -> Any:
+def _monitor_class(api: Api) -> Any:
+    """Return the class of a progress monitor, or None where the version has none."""
     trt: Any = api.trt
+    if not api.has("IProgressMonitor"):
+        return None
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         """Shows the outermost phase alone: those inside come and go too quickly to read."""
 
-        def __init__(self) -> None:
+        def __init__(self, tasks: ExitStack, progress: Progress, took: str) -> None:
             trt.IProgressMonitor.__init__(self)
+            self._tasks, self._progress, self._took = tasks, progress, took
             self._lock = threading.Lock()
             self._steps: dict[str, tuple[Advance, int, int]] = {}
 
         def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
             if parent is None:
                 with self._lock:
-                    advance = tasks.enter_context(progress.task(f"{phase}{took}", steps))
-                    self._steps[phase] = (advance, 0, steps)
+                    task = self._progress.task(f"{phase}{self._took}", steps)
+                    self._steps[phase] = (self._tasks.enter_context(task), 0, steps)
 
         def step_complete(self, phase: str, step: int) -> bool:
             with self._lock:
@@ -74,4 +78,4 @@ def _make_monitor(api: Api, tasks: ExitStack, progress: Progress, took: str) -> 
                     advance(step - done)
                     self._steps[phase] = (advance, step, steps)
 
-    return Monitor()
+    return Monitor
