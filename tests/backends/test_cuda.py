@@ -138,7 +138,9 @@ def test_too_little_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         gpu.memory_bytes = 100
         monkeypatch.setitem(sys.modules, module, fake(gpu))
         opened = open_memory(name)
-        with pytest.raises(DependencyError, match="taking 1000 bytes of GPU memory.*out of memory"):
+        with pytest.raises(
+            DependencyError, match=r"taking 1000 bytes of GPU memory.*out of memory"
+        ):
             opened.device(1000)
         opened.close()
 
@@ -156,7 +158,7 @@ def test_pycuda_keeps_to_the_primary_context(monkeypatch: pytest.MonkeyPatch) ->
 def test_without_a_library_the_user_learns_which_to_install(monkeypatch) -> None:
     for module in ("pycuda", "pycuda.driver", "cuda.bindings.runtime", "cuda.cudart", "cuda"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(DependencyError, match="pip install pycuda .*pip install cuda-python"):
+    with pytest.raises(DependencyError, match=r"pip install pycuda .*pip install cuda-python"):
         open_memory()
 
 
@@ -187,7 +189,9 @@ def test_the_gpu_is_described() -> None:
     ("status", "fix"), [(100, "nvidia-smi"), (803, "restart"), (34, "stubs"), (999, "doctor")]
 )
 def test_what_the_driver_refuses_is_said(status: int, fix: str) -> None:
-    with pytest.raises(DependencyError, match=rf"words for {status} \(CUDA error {status}\)") as why:
+    with pytest.raises(
+        DependencyError, match=rf"words for {status} \(CUDA error {status}\)"
+    ) as why:
         read_gpu(lambda name: FakeDriver(FakeGpu(), start=status))
     assert fix in why.value.hint
 

@@ -37,14 +37,7 @@ _SAYINGS = (
         DependencyError,
     ),
     _Saying(
-        r"error:? 35\b|cudaError 100\b|CUDA initialization failure|no CUDA-capable device"
-        r"|factory function returned nullptr",
-        "there is no NVIDIA driver or GPU that it can use",
-        "See what is missing: cxredge doctor",
-        DependencyError,
-    ),
-    _Saying(
-        r"expecting library version (\S+) got(?: (\S+?))?,? please",
+        r"expecting library version (\S+) got ?([^\s,]*)",
         "the engine was built with TensorRT {1} and this is {0}",
         _REBUILD,
     ),
@@ -54,7 +47,7 @@ _SAYINGS = (
         _REBUILD,
     ),
     _Saying(
-        r"expecting compute (\S+) got compute (\S+?),",
+        r"expecting compute (\S+) got compute ([^\s,]+)",
         "the engine was built for compute capability {1}; this GPU has {0}",
         _REBUILD,
     ),
@@ -99,6 +92,14 @@ _SAYINGS = (
         r"Unsupported SM|not supported.*(?:SM|compute capability)|UNSUPPORTED_CC",
         "this TensorRT does not serve this GPU",
         "See which versions do: cxredge targets",
+        DependencyError,
+    ),
+    # Last: without a GPU the driver is complained of beside whatever else went wrong.
+    _Saying(
+        r"[Ee]rror:? 35\b|[Ee]rror:? 100\b|CUDA initialization failure|no CUDA-capable device"
+        r"|factory function returned nullptr",
+        "there is no NVIDIA driver or GPU that it can use",
+        "See what is missing: cxredge doctor",
         DependencyError,
     ),
 )

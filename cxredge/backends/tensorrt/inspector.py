@@ -11,8 +11,8 @@ from cxredge.backends.tensorrt.api import Api
 # The inspector writes, for example, "Int8 NC/32HW32", "Half NHWC8" or "Row major linear FP32".
 _FORMATS = (
     (r"int8", "int8"),
-    (r"half|fp16|float16", "fp16"),
     (r"bfloat16|bf16", "bf16"),
+    (r"half|fp16|float16", "fp16"),
     (r"fp32|float", "fp32"),
     (r"uint8", "uint8"),
     (r"int32|int64|bool", "other"),

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
 from cxredge.backends.tensorrt.api import Api
 
 _KEPT = ("INTERNAL_ERROR", "ERROR", "WARNING")
+_MOST_LINES = 1000
 
 
-@dataclass
+@dataclass(eq=False)
 class Log:
     """Warnings and errors, in the order they came.
 
     Attributes:
-        lines: Severity and text of each.
+        lines: Severity and text of each; after ``_MOST_LINES`` no more are kept.
     """
 
     lines: list[tuple[str, str]] = field(default_factory=list)
+
+    def hear(self, severity: str, text: str) -> None:
+        """Keep a line."""
+        if len(self.lines) < _MOST_LINES:
+            self.lines.append((severity, text))
 
     def errors(self) -> list[str]:
         """Return the errors' texts."""
@@ -29,20 +36,34 @@ class Log:
         return list(dict.fromkeys(text for level, text in self.lines if level == "WARNING"))
 
 
-def capture_log(api: Api) -> tuple[Any, Log]:
-    """Return a logger for TensorRT and what it will hear.
+# TensorRT keeps the first logger that it is given for the whole process and ignores later ones.
+# So there is one for each module, which tells every log that is still of use.
+_LISTENERS: dict[int, Any] = {}
 
-    The logger must live as long as any object that was made with it.
-    """
-    trt: Any = api.trt
+
+def capture_log(api: Api) -> tuple[Any, Log]:
+    """Return the logger to give to TensorRT, and a new log of what it hears from now on."""
+    listener = _LISTENERS.get(id(api.trt))
+    if listener is None:
+        listener = _LISTENERS[id(api.trt)] = _make_listener(api)
     log = Log()
+    listener.logs.add(log)
+    return listener, log
+
+
+def _make_listener(api: Api) -> Any:
+    trt: Any = api.trt
 
     class Listener(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
+            # Keeps the module alive, as its identity is the key that finds this object.
+            self.module = trt
+            self.logs: weakref.WeakSet[Log] = weakref.WeakSet()
 
         def log(self, severity: Any, text: str) -> None:
             if severity.name in _KEPT:
-                log.lines.append((severity.name, text))
+                for log in tuple(self.logs):
+                    log.hear(severity.name, text)
 
-    return Listener(), log
+    return Listener()

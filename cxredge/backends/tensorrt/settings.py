@@ -52,7 +52,9 @@ class EngineConfig:
     Attributes:
         precision: INT8 takes an ONNX file with Q/DQ; FP16 and FP32 take the FP32 file.
         batches: Batch sizes that are to be fast, ascending. Each is the optimum of a profile that
-            reaches from the size before it; the last is the largest that can be run.
+            reaches from the size before it; the last is the largest that can be run. A profile
+            can add to the file: with TensorRT for RTX 1.7, MobileNet V1 in INT8 takes 7.5 MB for
+            one and 11.8 MB for two.
         workspace_mb: Most scratch memory a layer may take, in units of 10^6 bytes; None for
             TensorRT's default, all there is.
         optimization_level: 0 (quick build) to 5 (fast engine); None for TensorRT's default.
