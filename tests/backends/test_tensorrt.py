@@ -162,6 +162,18 @@ def test_settings_reach_the_builder(fake: Fake, fp32: Path, tmp_path: Path) -> N
     assert world.seen["Runtime.engine_host_code_allowed"] is True
 
 
+def test_tensorrt_for_rtx_is_told_the_gpu(fake: Fake, fp32: Path, tmp_path: Path) -> None:
+    """Without, its builder takes none, which it calls invalid."""
+    world = fake("rtx")
+    build_engine(fp32, tmp_path / "m.plan", EngineConfig(Precision.FP32))
+    assert world.seen["compute capability"] == "CURRENT"
+    settings = EngineConfig(Precision.FP32, compute_capability="8.9")
+    facts = build_engine(fp32, tmp_path / "m.plan", settings)
+    assert world.seen["compute capability"] == "SM89"
+    assert world.seen["IBuilderConfig.num_compute_capabilities"] == 1
+    assert (facts.compute_capability, facts.gpu, facts.layers) == ("8.9", None, [])
+
+
 @pytest.mark.parametrize("batches", [(), (0,), (4, 1), (2, 2)])
 def test_batches_that_make_no_sense_are_refused(batches: tuple[int, ...]) -> None:
     with pytest.raises(CxredgeError, match="ascending"):

@@ -38,8 +38,7 @@ def configure(
         config.add_optimization_profile(profile)
     _choose_precision(api, config, settings.precision, typing)
     _choose_effort(api, config, settings)
-    if settings.compute_capability is not None:
-        _choose_compute_capability(api, config, settings.compute_capability)
+    _choose_compute_capability(api, config, settings.compute_capability)
 
 
 def _choose_precision(api: Api, config: Any, precision: Precision, typing: Typing) -> None:
@@ -73,18 +72,21 @@ def _choose_effort(api: Api, config: Any, settings: EngineConfig) -> None:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
 
 
-def _choose_compute_capability(api: Api, config: Any, wanted: str) -> None:
-    """Build for a GPU that is not here."""
+def _choose_compute_capability(api: Api, config: Any, wanted: str | None) -> None:
+    """Say which GPU the engine is for; TensorRT itself builds for the one that it runs on."""
     trt: Any = api.trt
     if not api.has("IBuilderConfig.set_compute_capability"):
-        raise CxredgeError(f"{api.title} builds only for the GPU that it runs on.")
+        return
+    config.num_compute_capabilities = 1
+    if wanted is None:
+        config.set_compute_capability(trt.ComputeCapability.CURRENT, 0)
+        return
     name = f"SM{wanted.replace('.', '')}"
-    if not api.has(f"ComputeCapability.{name}"):
-        known = [n for n in dir(trt.ComputeCapability) if n.startswith("SM")]
-        served = ", ".join(f"{n[2:-1]}.{n[-1]}" for n in known)
+    if not hasattr(trt.ComputeCapability, name):
+        known = [member for member in dir(trt.ComputeCapability) if member.startswith("SM")]
+        served = ", ".join(f"{member[2:-1]}.{member[-1]}" for member in known)
         raise CxredgeError(
             f"{api.title} does not serve compute capability {wanted}; it serves {served}.",
             "See the devices: cxredge targets",
         )
-    config.num_compute_capabilities = 1
     config.set_compute_capability(getattr(trt.ComputeCapability, name), 0)
