@@ -40,7 +40,7 @@ class World:
         builder_says: (severity, text) that a build logs.
         loader_says: (severity, text) that loading logs.
         build_fails, load_fails, run_fails: Whether these come to nothing.
-        has_driver: Whether a builder can be made.
+        has_driver, has_int8: Whether a builder can be made, and the GPU has INT8 hardware.
     """
 
     def __init__(self, version: str, gpu: FakeGpu) -> None:
@@ -50,7 +50,7 @@ class World:
         self.builder_says: list[tuple[str, str]] = []
         self.loader_says: list[tuple[str, str]] = []
         self.build_fails = self.load_fails = self.run_fails = False
-        self.has_driver = True
+        self.has_driver = self.has_int8 = True
         self.profile_shapes: list[tuple[Any, ...]] = []
 
     @property
@@ -327,6 +327,7 @@ BEHAVIOUR: dict[str, dict[str, Any]] = {
     "Builder": {
         "__init__": _builder_init,
         "create_network": _create_network,
+        "platform_has_fast_int8": property(lambda self: self._world.has_int8),
         "create_builder_config": _create_config,
         "create_optimization_profile": _create_profile,
         "build_serialized_network": _build,

@@ -80,9 +80,9 @@ def fetch(version: str, folder: Path) -> Path:
     return out
 
 
-def run(folder: Path, code: str) -> str:
+def run(folder: Path, code: str, *arguments: str) -> str:
     """Run code after ``trt`` was imported from a folder that :func:`fetch` made."""
-    return _python(_IMPORT + code, str(folder))
+    return _python(_IMPORT + code, str(folder), *arguments)
 
 
 def read_names(start: str, *arguments: str) -> dict[str, list[str]]:

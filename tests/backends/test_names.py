@@ -236,3 +236,47 @@ def test_the_names_are_those_of_the_real_bindings(version: str) -> None:
         "try:\n    trt.Builder(trt.Logger())\nexcept TypeError as error:\n    print(error)",
     )
     assert "factory function returned nullptr" in said
+
+
+DERIVED = """
+sys.path.insert(0, sys.argv[2])
+from contextlib import ExitStack
+from cxredge.backends.tensorrt.api import Api, Flavour
+from cxredge.backends.tensorrt.calibrator import _calibrator_class
+from cxredge.backends.tensorrt.layer_profile import make_profiler
+from cxredge.backends.tensorrt.log import capture_log
+from cxredge.backends.tensorrt.monitor import _monitor_class
+from cxredge.progress import Silent
+api = Api(trt, Flavour.TENSORRT, trt.__version__)
+listener, log = capture_log(api)
+listener.log(trt.Logger.WARNING, "heard")
+listener.log(trt.Logger.INFO, "not kept")
+assert log.lines == [("WARNING", "heard")], log.lines
+make_profiler(api).report_layer_time("conv", 1.0)
+if api.has("IProgressMonitor"):
+    with ExitStack() as tasks:
+        monitor = _monitor_class(api)(tasks, Silent(), "")
+        monitor.phase_start("a", None, 2)
+        assert monitor.step_complete("a", 0)
+        monitor.phase_finish("a")
+if api.has("IInt8EntropyCalibrator2"):
+    class Memory:
+        def device(self, size):
+            return 5
+    calibrator = _calibrator_class(api)(iter(()), 8, 64, pathlib.Path("none"), Memory())
+    assert calibrator.get_batch_size() == 8 and calibrator.get_batch(["image"]) is None
+    assert calibrator.read_calibration_cache() is None and calibrator.failure is None
+print("fine")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", real_bindings.VERSIONS)
+def test_classes_derived_from_the_real_ones_work(version: str) -> None:
+    """Opt-in, as above: what TensorRT calls back can be made from each version's own classes."""
+    folder = os.environ.get("CXREDGE_TENSORRT_BINDINGS")
+    if not folder:
+        pytest.skip("set CXREDGE_TENSORRT_BINDINGS to a folder for NVIDIA's bindings")
+    bindings = real_bindings.fetch(version, Path(folder))
+    root = Path(package.__file__).parents[3]
+    assert real_bindings.run(bindings, DERIVED, str(root)) == "fine\n"

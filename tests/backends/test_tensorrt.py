@@ -33,7 +33,7 @@ from cxredge.vocabulary import Precision
 from tests.backends.conftest import Fake
 from tests.backends.fake_cuda import FakeGpu
 
-FLAGS = ("8.5.2", "8.6.1", "10.3.0", "10.16.1.11")
+FLAGS = ("8.5.2", "8.6.1", "10.0.1", "10.3.0", "10.7.0", "10.13.3.9", "10.16.1.11")
 STRONG = ("11.0.0.114", "11.4.0.106", "rtx")
 VERSIONS = (*FLAGS, *STRONG)
 
@@ -257,6 +257,23 @@ def test_a_builder_that_cannot_be_made_is_put_in_words(fake: Fake, fp32: Path, t
     world.has_driver = False
     with pytest.raises(DependencyError, match="no NVIDIA driver or GPU"):
         build_engine(fp32, tmp_path / "m.plan", EngineConfig(Precision.FP32))
+
+
+def test_int8_is_refused_without_hardware(fake: Fake, int8: Path, fp32: Path, tmp_path) -> None:
+    world = fake("8.6.1", FakeGpu((5, 3), "NVIDIA Tegra X1"))
+    world.has_int8 = False
+    with pytest.raises(CxredgeError, match="NVIDIA Tegra X1 has no INT8 hardware") as why:
+        build_engine(int8, tmp_path / "m.plan", EngineConfig(Precision.INT8))
+    assert why.value.hint == "Use --precision fp16."
+    build_engine(fp32, tmp_path / "m.plan", EngineConfig(Precision.FP16))
+
+
+def test_an_engine_that_cannot_be_loaded_is_not_written(fake: Fake, fp32: Path, tmp_path) -> None:
+    world = fake("10.3.0")
+    world.load_fails = True
+    with pytest.raises(ArtifactError, match="cannot load what it has just built"):
+        build_engine(fp32, tmp_path / "m.plan", EngineConfig(Precision.FP32))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture

@@ -114,6 +114,7 @@ def _build(job: _Job, progress: Progress, last_seconds: float | None) -> _Built:
         builder = trt.Builder(logger)
     except TypeError as error:
         raise explain(job.doing, log, str(error)) from None
+    _check_hardware(job, builder)
     network = builder.create_network(_network_flags(api, job.typing))
     parser = trt.OnnxParser(network, logger)
     _parse(job, parser, log)
@@ -140,7 +141,7 @@ def _build(job: _Job, progress: Progress, last_seconds: float | None) -> _Built:
         timings.save(timing_cache, cache_file)
     plan = bytes(host_memory)
     warnings = log.warnings()
-    return _Built(plan, _formats(network), _inspect(job, logger, plan), warnings)
+    return _Built(plan, _formats(network), _inspect(job, logger, log, plan), warnings)
 
 
 def _typing(api: Api, settings: EngineConfig) -> Typing:
@@ -192,6 +193,18 @@ def _typed_bytes(path: Path, settings: EngineConfig, typing: Typing) -> bytes:
     if settings.precision is Precision.FP16 and typing is Typing.STRONG:
         model = to_half(model)
     return bytes(model.SerializeToString())
+
+
+def _check_hardware(job: _Job, builder: Any) -> None:
+    """Refuse INT8 where the GPU has no instructions for it: it would be slower than FP16."""
+    asked = job.settings.precision is Precision.INT8
+    if not job.api.has("Builder.platform_has_fast_int8") or not asked:
+        return
+    if not builder.platform_has_fast_int8:
+        raise CxredgeError(
+            f"{job.doing}: {job.gpu.name if job.gpu else 'this GPU'} has no INT8 hardware.",
+            "Use --precision fp16.",
+        )
 
 
 def _network_flags(api: Api, typing: Typing) -> int:
@@ -250,7 +263,7 @@ def _formats(network: Any) -> dict[str, int]:
     return dict(formats.most_common())
 
 
-def _inspect(job: _Job, logger: Any, plan: bytes) -> list[dict[str, str]]:
+def _inspect(job: _Job, logger: Any, log: Log, plan: bytes) -> list[dict[str, str]]:
     """Return the engine's layers where its GPU is here to load it."""
     if job.gpu is None:
         return []
@@ -259,7 +272,9 @@ def _inspect(job: _Job, logger: Any, plan: bytes) -> list[dict[str, str]]:
     if job.settings.version_compatible and job.api.has("Runtime.engine_host_code_allowed"):
         runtime.engine_host_code_allowed = True
     engine = runtime.deserialize_cuda_engine(plan)
-    return read_layers(job.api, engine) if engine is not None else []
+    if engine is None:
+        raise explain(f"{job.api.title} cannot load what it has just built", log)
+    return read_layers(job.api, engine)
 
 
 def _last_build_seconds(plan_path: Path) -> float | None:

@@ -112,10 +112,10 @@ class TensorRTSession:
 
     def close(self) -> None:
         """Free the engine and all memory. Closing twice does no harm."""
-        for lane in self._lanes:
-            lane.close_graph()
-        # Contexts go before their engine, the engine before its runtime, memory last.
-        self._lanes = []
+        # Contexts go before their engine, the engine before its runtime, memory last. No variable
+        # may hold a lane here, or its context would go last.
+        while self._lanes:
+            self._lanes.pop().close_graph()
         self._engine = None
         self._runtime = None
         self._memory.close()
