@@ -36,6 +36,7 @@ class World:
         version: As in the names file; ``rtx`` for TensorRT for RTX.
         gpu: Where engines run.
         seen: What was asked of the builder and the runtime, by name.
+        parser_code: Name of the code of its errors.
         parser_says: (node index, description) of the parser's errors.
         builder_says: (severity, text) that a build logs.
         loader_says: (severity, text) that loading logs.
@@ -46,6 +47,7 @@ class World:
     def __init__(self, version: str, gpu: FakeGpu) -> None:
         self.version, self.gpu = version, gpu
         self.seen: dict[str, Any] = {}
+        self.parser_code = "INTERNAL_ERROR"
         self.parser_says: list[tuple[int, str]] = []
         self.builder_says: list[tuple[str, str]] = []
         self.loader_says: list[tuple[str, str]] = []
@@ -361,6 +363,7 @@ BEHAVIOUR: dict[str, dict[str, Any]] = {
     "ParserError": {
         "node": lambda self: self._node,
         "desc": lambda self: self._text,
+        "code": lambda self: SimpleNamespace(name=self._world.parser_code),
         "node_name": lambda self: self._graph.node[self._node].name,
         "node_operator": lambda self: self._graph.node[self._node].op_type,
     },

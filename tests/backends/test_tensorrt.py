@@ -216,9 +216,13 @@ def test_the_parser_names_the_node_it_refuses(
 ) -> None:
     world = fake(version)
     world.parser_says = [(8, "No importer registered for op: Einsum")]
-    with pytest.raises(ArtifactError, match=r"refuses node 'residual'.*operator Einsum") as why:
+    with pytest.raises(ArtifactError, match=r"'residual' \(Add\): .*operator Einsum") as why:
         build_engine(fp32, tmp_path / "m.plan", EngineConfig(Precision.FP32))
     assert "onnxruntime" in why.value.hint
+    world.parser_says = [(8, "false")]
+    world.parser_code = "UNSUPPORTED_NODE_SHAPE"
+    with pytest.raises(ArtifactError, match=r"'residual' \(Add\): .* not for this shape"):
+        build_engine(fp32, tmp_path / "m.plan", EngineConfig(Precision.FP32))
 
 
 def test_quantized_files_are_for_int8_alone(fake: Fake, fp32: Path, int8: Path, tmp_path) -> None:

@@ -78,10 +78,9 @@ _SAYINGS = (
         _DIALECT,
     ),
     _Saying(
-        r"No importer registered for op: (\w+)"
-        r"|[Uu]nsupported (?:ONNX )?(?:op|operator|node):? (\w+)",
+        r"No importer registered for op: (\w+)",
         "it has no layer for the ONNX operator {0}",
-        "Export with another network, or run this model with --backend onnxruntime.",
+        "Export another network, or run this one with --backend onnxruntime.",
     ),
     _Saying(
         r"Could not find any implementation for node (.+?)(?:\.? *\[|\.$|$)",
@@ -105,6 +104,35 @@ _SAYINGS = (
 )
 
 
+# What the parser's error codes say of a node whose description says nothing.
+_REFUSALS = {
+    "UNSUPPORTED_NODE": "it has no layer for this operator",
+    "UNSUPPORTED_NODE_ATTR": "it has this operator, but not with these attributes",
+    "UNSUPPORTED_NODE_DATATYPE": "it has this operator, but not in this number format",
+    "UNSUPPORTED_NODE_DYNAMIC": "it has this operator, but not for a shape that varies",
+    "UNSUPPORTED_NODE_INPUT": "it has this operator, but not with these inputs",
+    "UNSUPPORTED_NODE_SHAPE": "it has this operator, but not for this shape",
+}
+_OTHER_NETWORK = "Export another network, or run this one with --backend onnxruntime."
+
+
+@dataclass(frozen=True)
+class RefusedNode:
+    """What the parser says of a node that it does not take.
+
+    Attributes:
+        name: The node's name in the ONNX file; may be empty.
+        operator: Its operator; may be empty.
+        code: Name of the parser's error code.
+        text: The parser's description, which may be no more than ``false``.
+    """
+
+    name: str
+    operator: str
+    code: str
+    text: str
+
+
 def explain(doing: str, log: Log, said: str = "") -> CxredgeError:
     """Return the error to raise after TensorRT has failed.
 
@@ -114,6 +142,29 @@ def explain(doing: str, log: Log, said: str = "") -> CxredgeError:
         said: What an exception said, if there was one.
     """
     heard = [*log.errors(), *([said] if said else []), *log.warnings()]
+    first = heard[0].strip().rstrip(".") if heard else "it did not say why"
+    return _recognise(doing, heard) or ArtifactError(
+        f"{doing}: {first}.", "Try again with -v, or see: cxredge doctor"
+    )
+
+
+def explain_node(doing: str, node: RefusedNode) -> CxredgeError:
+    """Return the error to raise after the parser has refused a node.
+
+    Args:
+        doing: What was tried, beginning a sentence.
+        node: What the parser said.
+    """
+    where = f"node '{node.name}'" if node.name else "the graph"
+    if node.operator:
+        where += f" ({node.operator})"
+    doing = f"{doing}; it refuses {where}"
+    why = _REFUSALS.get(node.code, node.text.strip().rstrip("."))
+    return _recognise(doing, [node.text]) or ArtifactError(f"{doing}: {why}.", _OTHER_NETWORK)
+
+
+def _recognise(doing: str, heard: list[str]) -> CxredgeError | None:
+    """Return the error for the first saying that is found in what was heard."""
     for saying in _SAYINGS:
         for text in heard:
             found = re.search(saying.pattern, text)
@@ -121,21 +172,4 @@ def explain(doing: str, log: Log, said: str = "") -> CxredgeError:
                 groups = [group for group in found.groups() if group] or [""]
                 words = saying.sentence.format(*groups, *["an unknown version"] * 2)
                 return saying.kind(f"{doing}: {words}.", saying.hint)
-    first = heard[0].strip().rstrip(".") if heard else "it did not say why"
-    return ArtifactError(f"{doing}: {first}.", "Try again with -v, or see: cxredge doctor")
-
-
-def explain_node(doing: str, node: str, operator: str, text: str) -> CxredgeError:
-    """Return the error to raise after the parser has refused a node.
-
-    Args:
-        doing: What was tried, beginning a sentence.
-        node: The node's name in the ONNX file; may be empty.
-        operator: Its operator; may be empty.
-        text: What the parser said.
-    """
-    log = Log([("ERROR", text)])
-    where = f"node '{node}'" if node else "the graph"
-    if operator:
-        where += f" ({operator})"
-    return explain(f"{doing}; it refuses {where}", log)
+    return None

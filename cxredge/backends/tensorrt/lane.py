@@ -39,6 +39,26 @@ def allocate(memory: CudaMemory, bytes_per_image: int, batch: int, mapped: bool)
     return Tensor(memory.pinned(size), memory.device(size), bytes_per_image, copied=True)
 
 
+@dataclass(frozen=True)
+class Wiring:
+    """What the lanes of a session share.
+
+    Attributes:
+        api: The bindings.
+        memory: The GPU's memory, with the stream.
+        image, logits: The tensors.
+        record: Whether to record CUDA graphs.
+        fail: Makes the error to raise when TensorRT refuses to run.
+    """
+
+    api: Api
+    memory: CudaMemory
+    image: Tensor
+    logits: Tensor
+    record: bool
+    fail: Callable[[], CxredgeError]
+
+
 class Lane:
     """An execution context on one profile.
 
@@ -46,35 +66,20 @@ class Lane:
     batch size comes, and made the second time that a size comes.
 
     Args:
-        api: The bindings.
+        wiring: What it shares with other lanes.
         context: The execution context; this object owns it.
-        profile: Index of the profile.
-        image, logits: The tensors.
-        memory: Their memory, with the stream.
-        record: Whether to record CUDA graphs.
-        fail: Makes the error to raise when TensorRT refuses to run.
+        index: Index of the profile.
     """
 
-    def __init__(
-        self,
-        api: Api,
-        context: Any,
-        profile: int,
-        image: Tensor,
-        logits: Tensor,
-        memory: CudaMemory,
-        record: bool,
-        fail: Callable[[], CxredgeError],
-    ) -> None:
-        self._api, self._context, self._memory, self._fail = api, context, memory, fail
-        self._image, self._logits, self._record = image, logits, record
+    def __init__(self, wiring: Wiring, context: Any, index: int) -> None:
+        self._wiring, self._context = wiring, context
         self._batch = 0
         self._graph: Graph | None = None
-        self.refusal = "" if record else "not asked for"
-        context.set_optimization_profile_async(profile, memory.stream)
-        context.set_tensor_address(INPUT_NAME, image.address)
-        context.set_tensor_address(OUTPUT_NAME, logits.address)
-        memory.synchronize()
+        self.refusal = "" if wiring.record else "not asked for"
+        context.set_optimization_profile_async(index, wiring.memory.stream)
+        context.set_tensor_address(INPUT_NAME, wiring.image.address)
+        context.set_tensor_address(OUTPUT_NAME, wiring.logits.address)
+        wiring.memory.synchronize()
 
     def run(self, batch: int, shape: tuple[int, ...]) -> None:
         """Run a batch that lies in the host's buffer, and wait for its logits.
@@ -87,7 +92,7 @@ class Lane:
         if batch != self._batch:
             self.close_graph()
             if not context.set_input_shape(INPUT_NAME, shape):
-                raise self._fail()
+                raise self._wiring.fail()
             self._batch = batch
             self._enqueue()
         else:
@@ -96,7 +101,7 @@ class Lane:
                 graph.launch()
             else:
                 self._enqueue()
-        self._memory.synchronize()
+        self._wiring.memory.synchronize()
 
     def attach_profiler(self, profiler: Any) -> None:
         """Let TensorRT report the time of each layer after each run."""
@@ -111,10 +116,12 @@ class Lane:
 
     def _recording(self) -> Graph | None:
         """Record the work for this batch size; where that is refused, note why and go on."""
-        context, stream = self._context, self._memory.stream
-        if self._api.has("IExecutionContext.is_stream_capturable") and not self.refusal:
+        context, stream = self._context, self._wiring.memory.stream
+        if self._wiring.api.has("IExecutionContext.is_stream_capturable") and not self.refusal:
             capturable = context.is_stream_capturable(stream)
-            self.refusal = "" if capturable else f"{self._api.title} cannot record this engine"
+            self.refusal = (
+                "" if capturable else f"{self._wiring.api.title} cannot record this engine"
+            )
         if self.refusal:
             return None
         try:
@@ -125,12 +132,12 @@ class Lane:
 
     def _enqueue(self) -> None:
         context = self._context
-        image, logits = self._image, self._logits
+        memory, image, logits = self._wiring.memory, self._wiring.image, self._wiring.logits
         if image.copied:
             used = image.host.array[: self._batch * image.bytes_per_image]
-            self._memory.to_device(image.address, used)
-        if not context.execute_async_v3(self._memory.stream):
-            raise self._fail()
+            memory.to_device(image.address, used)
+        if not context.execute_async_v3(memory.stream):
+            raise self._wiring.fail()
         if logits.copied:
             used = logits.host.array[: self._batch * logits.bytes_per_image]
-            self._memory.to_host(used, logits.address)
+            memory.to_host(used, logits.address)

@@ -28,8 +28,13 @@ class Log:
             self.lines.append((severity, text))
 
     def errors(self) -> list[str]:
-        """Return the errors' texts."""
-        return [text for severity, text in self.lines if severity != "WARNING"]
+        """Return the errors' texts; internal ones last, as some of those mean nothing."""
+        return [
+            text
+            for wanted in ("ERROR", "INTERNAL_ERROR")
+            for severity, text in self.lines
+            if severity == wanted
+        ]
 
     def warnings(self) -> list[str]:
         """Return the warnings' texts, each once."""

@@ -14,7 +14,7 @@ from cxredge.backends.base import Logits, SessionSpec
 from cxredge.backends.cuda.memory import CudaMemory, open_memory
 from cxredge.backends.tensorrt.api import load_api
 from cxredge.backends.tensorrt.explain import explain
-from cxredge.backends.tensorrt.lane import Lane, allocate
+from cxredge.backends.tensorrt.lane import Lane, Wiring, allocate
 from cxredge.backends.tensorrt.log import capture_log
 from cxredge.backends.tensorrt.mismatch import Plan, explain_mismatch, look_here, read_plan
 from cxredge.data.images import GreyImage
@@ -184,21 +184,19 @@ class TensorRTSession:
         mapped = self._options.transfer is Transfer.MAPPED
         self._image = allocate(self._memory, size * size, most, mapped)
         self._logits = allocate(self._memory, classes * _FLOAT_BYTES, most, mapped)
+        wiring = Wiring(
+            self._api,
+            self._memory,
+            self._image,
+            self._logits,
+            self._options.cuda_graphs,
+            lambda: self._failure("run"),
+        )
         for index in range(len(self._largest)):
             context = engine.create_execution_context()
             if context is None:
                 raise self._failure("make room for")
-            lane = Lane(
-                self._api,
-                context,
-                index,
-                self._image,
-                self._logits,
-                self._memory,
-                self._options.cuda_graphs,
-                lambda: self._failure("run"),
-            )
-            self._lanes.append(lane)
+            self._lanes.append(Lane(wiring, context, index))
 
     def _failure(self, verb: str) -> CxredgeError:
         return explain(f"{self._api.title} cannot {verb} {self._plan.path.name}", self._log)
