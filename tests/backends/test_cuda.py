@@ -155,6 +155,25 @@ def test_pycuda_keeps_to_the_primary_context(monkeypatch: pytest.MonkeyPatch) ->
     assert "pycuda.autoinit" not in sys.modules
 
 
+def test_cuda_python_maps_memory_only_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = FakeGpu()
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", fake_cuda_python(gpu))
+    with open_memory("cuda-python") as opened:
+        assert opened.pinned(4).address == 0
+        assert opened.mapped(4).address != 0
+    assert gpu.calls == ["malloc 0", "malloc 2", "synchronize", "destroy"]
+
+
+def test_the_newest_is_freed_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = FakeGpu()
+    freed: list[int] = []
+    monkeypatch.setattr(gpu, "free", freed.append)
+    opened = CudaMemory(FakeLibrary(gpu))
+    taken = [opened.device(8), opened.mapped(8).address, opened.device(8)]
+    opened.close()
+    assert freed == taken[::-1]
+
+
 def test_without_a_library_the_user_learns_which_to_install(monkeypatch) -> None:
     for module in ("pycuda", "pycuda.driver", "cuda.bindings.runtime", "cuda.cudart", "cuda"):
         monkeypatch.setitem(sys.modules, module, None)

@@ -73,6 +73,14 @@ def test_zero_points_that_would_be_misread_are_refused(int8: Path, tmp_path: Pat
     assert not (tmp_path / "m.plan").exists()
 
 
+def test_builds_beside_each_other_share_a_logger(fp32: Path, tmp_path: Path) -> None:
+    """TensorRT warns of a second one, and sends it but a part of what it says."""
+    api = load_api(Flavour.RTX)
+    older = api.trt.Builder(capture_log(api)[0])
+    assert build(fp32, tmp_path / "m.plan", Precision.FP32).warnings == []
+    del older
+
+
 def test_the_dialect_of_processors_is_refused(
     fp32: Path, manifest: Manifest, tmp_path: Path
 ) -> None:

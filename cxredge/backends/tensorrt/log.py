@@ -41,8 +41,9 @@ class Log:
         return list(dict.fromkeys(text for level, text in self.lines if level == "WARNING"))
 
 
-# TensorRT keeps the first logger that it is given for the whole process and ignores later ones.
-# So there is one for each module, which tells every log that is still of use.
+# TensorRT sends what belongs to no object to the first logger that it was given, for as long as
+# anything made with that lives, and warns of every other. So there is one for each module, which
+# tells every log that is still of use.
 _LISTENERS: dict[int, Any] = {}
 
 
