@@ -40,7 +40,7 @@ class World:
         parser_says: (node index, description) of the parser's errors.
         builder_says: (severity, text) that a build logs.
         loader_says: (severity, text) that loading logs.
-        build_fails, load_fails, run_fails: Whether these come to nothing.
+        build_fails, load_fails, run_fails, profile_fails: Whether these come to nothing.
         has_driver, has_int8: Whether a builder can be made, and the GPU has INT8 hardware.
     """
 
@@ -51,7 +51,7 @@ class World:
         self.parser_says: list[tuple[int, str]] = []
         self.builder_says: list[tuple[str, str]] = []
         self.loader_says: list[tuple[str, str]] = []
-        self.build_fails = self.load_fails = self.run_fails = False
+        self.build_fails = self.load_fails = self.run_fails = self.profile_fails = False
         self.has_driver = self.has_int8 = True
         self.profile_shapes: list[tuple[Any, ...]] = []
 
@@ -266,7 +266,7 @@ def _create_context(self: Any) -> Any:
 
 def _set_profile(self: Any, index: int, stream: int) -> bool:
     self._index = index
-    return True
+    return not self._world.profile_fails
 
 
 def _set_address(self: Any, name: str, address: int) -> bool:

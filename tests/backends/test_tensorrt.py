@@ -327,6 +327,14 @@ def test_an_engine_that_does_not_run_is_put_in_words(plan: Path, fake: Fake, ima
             session.infer(images[:1])
 
 
+def test_a_profile_that_is_not_taken_is_not_run(plan: Path, fake: Fake) -> None:
+    world = fake("10.3.0")
+    world.profile_fails = True
+    with pytest.raises(CxredgeError, match=r"TensorRT 10\.3\.0 cannot run m\.plan"):
+        TensorRTSession(plan)
+    assert world.library.closed
+
+
 def test_work_is_recorded_once_a_size_comes_again(
     plan: Path, fp32: Path, fake: Fake, images
 ) -> None:

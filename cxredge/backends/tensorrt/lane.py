@@ -76,9 +76,13 @@ class Lane:
         self._batch = 0
         self._graph: Graph | None = None
         self.refusal = "" if wiring.record else "not asked for"
-        context.set_optimization_profile_async(index, wiring.memory.stream)
-        context.set_tensor_address(INPUT_NAME, wiring.image.address)
-        context.set_tensor_address(OUTPUT_NAME, wiring.logits.address)
+        taken = (
+            context.set_optimization_profile_async(index, wiring.memory.stream),
+            context.set_tensor_address(INPUT_NAME, wiring.image.address),
+            context.set_tensor_address(OUTPUT_NAME, wiring.logits.address),
+        )
+        if not all(taken):
+            raise wiring.fail()
         wiring.memory.synchronize()
 
     def run(self, batch: int, shape: tuple[int, ...]) -> None:
