@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cxredge.artifacts import CARD_NAME, Kind, check_files, read_card, read_json, sha256_of_file
+from cxredge.backends.tensorrt.mismatch import explain_mismatch, look_here, read_plan
+from cxredge.backends.tensorrt.plan import SUFFIXES as ENGINE_SUFFIXES
 from cxredge.data.manifest import COLUMNS, read_manifest
 from cxredge.errors import ArtifactError
 from cxredge.onnx_graph import METADATA_KEY, read_model
@@ -16,7 +18,7 @@ from cxredge.passport import read_passport
 
 
 def inspect(path: Path) -> dict[str, Any]:
-    """Describe a run, model, bundle, manifest, ONNX file, predictions file or result.
+    """Describe a run, model, bundle, manifest, ONNX file, engine, predictions file or result.
 
     Returns:
         A JSON value that begins with ``kind``.
@@ -30,13 +32,16 @@ def inspect(path: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path} does not exist.", "Check the path.")
     if path.suffix == ".onnx":
         return _onnx(path)
+    if path.suffix in ENGINE_SUFFIXES:
+        return _engine(path)
     if path.suffix == ".csv":
         return _csv(path)
     if path.suffix == ".json":
         return _json(path)
     raise ArtifactError(
         f"{path} is nothing that cxredge knows.",
-        "It describes runs, models, bundles, .onnx, manifest and predictions .csv, result .json.",
+        "It describes runs, models, bundles, .onnx, .plan, manifest and predictions .csv, result "
+        ".json.",
     )
 
 
@@ -65,6 +70,23 @@ def _onnx(path: Path) -> dict[str, Any]:
         "outputs": [_shape(value) for value in model.graph.output],
         "nodes": dict(Counter(node.op_type for node in model.graph.node).most_common()),
         "cxredge": json.loads(known) if known else None,
+    }
+
+
+def _engine(path: Path) -> dict[str, Any]:
+    """Describe an engine and whether it can run here; it is not loaded."""
+    plan = read_plan(path)
+    mismatch = explain_mismatch(plan, look_here())
+    return {
+        "kind": "engine",
+        "path": str(path),
+        "size_bytes": path.stat().st_size,
+        "product": plan.header.flavour.product,
+        "version": plan.header.version,
+        "fits_here": mismatch is None,
+        "why_not": mismatch.message if mismatch else "",
+        "next": mismatch.hint if mismatch else "",
+        "passport": plan.facts.to_json() if plan.facts else None,
     }
 
 

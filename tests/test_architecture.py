@@ -15,6 +15,12 @@ import cxredge
 
 ROOT = Path(cxredge.__file__).parent
 TORCH_ALLOWED = ("models", "training", "export")
+# Libraries that are there only where a GPU is: imported by name in these modules, when needed.
+GPU_LIBRARIES = {
+    "tensorrt": "backends/tensorrt/api.py",
+    "pycuda": "backends/cuda/pycuda.py",
+    "cuda": "backends/cuda/cuda_python.py",
+}
 
 # Who may import whom, by the first part of the module's name. What is not listed is core: it may
 # import core alone. `cli` may import anything and nobody imports it.
@@ -86,6 +92,17 @@ def test_every_module_has_its_place() -> None:
 def test_torch_stays_where_it_trains(package: str) -> None:
     users = {part(module) for module, name in imports() if name.split(".")[0] == package}
     assert users <= set(TORCH_ALLOWED)
+
+
+def test_libraries_of_the_gpu_are_imported_by_name_in_one_place() -> None:
+    imported = {name.split(".")[0] for _, name in imports()}
+    assert not imported & {*GPU_LIBRARIES, "tensorrt_rtx"}
+    by_name = {
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("*.py")
+        if "importlib.import_module(" in path.read_text() and "backends" in path.parts
+    }
+    assert by_name == {*GPU_LIBRARIES.values(), "backends/cuda/memory.py"}
 
 
 def test_only_the_command_line_prints() -> None:

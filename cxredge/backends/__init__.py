@@ -7,7 +7,7 @@ from pathlib import Path
 from cxredge.backends.base import Session
 from cxredge.errors import CxredgeError
 
-BACKENDS = ("onnxruntime",)
+BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
 
 
 def open_session(path: Path, backend: str = "onnxruntime", threads: int = 0) -> Session:
@@ -16,13 +16,18 @@ def open_session(path: Path, backend: str = "onnxruntime", threads: int = 0) -> 
     Args:
         path: The model file in the backend's format.
         backend: A name in ``BACKENDS``.
-        threads: Threads of one inference; 0 for as many as there are cores.
+        threads: Threads of one inference; 0 for as many as there are cores. A GPU has no use
+            for it.
 
     Raises:
-        CxredgeError: Unknown backend, or the file cannot be loaded.
+        CxredgeError: Unknown backend, or the file cannot be loaded here.
     """
     if backend == "onnxruntime":
         from cxredge.backends.onnxruntime import OnnxRuntimeSession
 
         return OnnxRuntimeSession(path, threads)
+    if backend in ("tensorrt", "tensorrt-rtx"):
+        from cxredge.backends.tensorrt.session import TensorRTSession
+
+        return TensorRTSession(path)
     raise CxredgeError(f"Unknown backend '{backend}'. Known: {', '.join(BACKENDS)}.")

@@ -1,0 +1,244 @@
+"""Everything that only a machine with an NVIDIA GPU can show, in one run.
+
+    python benchmarks/gpu_check.py BUNDLE --out benchmarks/results
+
+BUNDLE holds INT8 in TensorRT's dialect (``cxredge build ... --target rtx``). Checks the memory
+libraries (PyCUDA is installed where it is missing), builds and runs the engines of each TensorRT
+that is installed, compares the golden images with where they were made, times every way to run,
+profiles the layers, and times ONNX Runtime's CUDA provider where it is installed. Writes
+OUT/<gpu>.json. Says what is missing and ends with 1 where there is no GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxredge.artifacts import tool_versions, write_json
+from cxredge.backends.base import Logits
+from cxredge.backends.cuda.driver import read_gpu
+from cxredge.backends.tensorrt import (
+    EngineConfig,
+    SessionOptions,
+    TensorRTSession,
+    Transfer,
+    build_engine,
+)
+from cxredge.backends.tensorrt.api import Flavour, installed_versions
+from cxredge.backends.tensorrt.layer_profile import profile_layers
+from cxredge.bundle import MAX_PROBABILITY_DIFFERENCE, Bundle, model_name, open_bundle, read_golden
+from cxredge.data.images import GreyImage
+from cxredge.errors import CxredgeError
+from cxredge.metrics import softmax
+from cxredge.onnx_graph import INPUT_NAME, OUTPUT_NAME
+from cxredge.telemetry.linux import read_machine
+from cxredge.timing import interleave, summarise
+from cxredge.vocabulary import Precision
+
+BATCHES = (1, 8)
+WARM_UP, ROUNDS = 50, 500
+_ROOT = Path(__file__).parents[1]
+_CUDA_COMPILERS = ("/usr/local/cuda/bin", "/usr/local/cuda-13/bin", "/usr/local/cuda-12/bin")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--out", type=Path, default=_ROOT / "benchmarks/results")
+    arguments = parser.parse_args()
+    try:
+        gpu = read_gpu()
+    except CxredgeError as error:
+        print(f"gpu_check: no GPU. {error}", file=sys.stderr)
+        return 1
+    try:
+        bundle = open_bundle(arguments.bundle)
+    except CxredgeError as error:
+        print(f"gpu_check: {error}", file=sys.stderr)
+        return 1
+    found: dict[str, Any] = {
+        "schema": "cxredge.gpu-check/1",
+        "gpu": gpu.to_json(),
+        "machine": read_machine().to_json(),
+        "network": bundle.card.classifier.network,
+        "pycuda": install_pycuda(),
+        "tools": tool_versions("numpy", "onnxruntime-gpu", "pycuda", "cuda-bindings"),
+        "memory_contract": memory_contract(),
+        "engines": {},
+    }
+    name = re.sub(r"[^a-z0-9]+", "-", gpu.name.lower()).strip("-")
+    for flavour, version in installed_versions().items():
+        print(f"{flavour.product} {version}", file=sys.stderr)
+        found["engines"][flavour.value] = check_engines(bundle, flavour)
+    found["onnxruntime_cuda"] = attempt(lambda: time_onnxruntime(bundle))
+    write_json(arguments.out / f"{name}.json", found)
+    print(arguments.out / f"{name}.json")
+    return 0 if passed(found) else 1
+
+
+def attempt(work: Callable[[], Any]) -> Any:
+    """Return what the work gives, or why it did not: one failure must not hide the rest."""
+    try:
+        return work()
+    except CxredgeError as error:
+        return {"failed": str(error)}
+
+
+def passed(found: dict[str, Any]) -> bool:
+    """Tell whether everything that was tried came out as it should."""
+    engines = [one for by_precision in found["engines"].values() for one in by_precision.values()]
+    return found["memory_contract"]["passed"] and bool(engines) and all(
+        one.get("golden", {}).get("passed") for one in engines
+    )  # fmt: skip
+
+
+def install_pycuda() -> dict[str, Any]:
+    """Install PyCUDA where it is missing; it has no wheels and is compiled with CUDA's nvcc."""
+    if importlib.util.find_spec("pycuda"):
+        return {"installed": True, "built": False}
+    paths = os.pathsep.join([os.environ.get("PATH", ""), *_CUDA_COMPILERS])
+    if shutil.which("nvcc", path=paths) is None:
+        return {"installed": False, "why": "nvcc was not found: install CUDA's compiler"}
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "pycuda")
+    done = subprocess.run(
+        pip, env={**os.environ, "PATH": paths}, capture_output=True, text=True, check=False
+    )
+    importlib.invalidate_caches()
+    why = {} if done.returncode == 0 else {"why": done.stderr[-1000:]}
+    return {"installed": done.returncode == 0, "built": True, **why}
+
+
+def memory_contract() -> dict[str, Any]:
+    """Run the tests of both memory libraries on the real GPU."""
+    tests = (sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/backends/test_cuda.py")
+    done = subprocess.run(tests, cwd=_ROOT, capture_output=True, text=True, check=False)
+    lines = done.stdout.strip().splitlines()
+    skipped = [line for line in lines if line.startswith("SKIPPED")]
+    return {
+        "passed": done.returncode == 0 and bool(lines) and " passed" in lines[-1],
+        "summary": lines[-1] if lines else done.stderr[-500:],
+        "skipped": skipped,
+    }
+
+
+def check_engines(bundle: Bundle, flavour: Flavour) -> dict[str, Any]:
+    """Build, compare and time the engine of each precision."""
+    with tempfile.TemporaryDirectory() as folder:
+        return {
+            precision.value: attempt(lambda p=precision: check_engine(
+                bundle, flavour, p, Path(folder) / f"{p.value}.plan"
+            ))
+            for precision in Precision
+        }  # fmt: skip
+
+
+def check_engine(
+    bundle: Bundle, flavour: Flavour, precision: Precision, plan: Path
+) -> dict[str, Any]:
+    """Return what one engine is, how the golden images come out, and how fast it is."""
+    source = Precision.INT8 if precision is Precision.INT8 else Precision.FP32
+    settings = EngineConfig(precision, BATCHES, flavour=flavour)
+    facts = build_engine(bundle.path / model_name(source), plan, settings)
+    golden = read_golden(bundle)
+    with TensorRTSession(plan) as session:
+        one_by_one = np.concatenate([session.infer(image[None]) for image in golden.pixels])
+        together = session.infer(golden.pixels)
+    limit = MAX_PROBABILITY_DIFFERENCE[precision]
+    profile = profile_layers(plan, golden.pixels[:1])
+    return {
+        "facts": facts.to_json(),
+        "golden": {
+            "batch_1": compare(one_by_one, golden.logits[source]),
+            f"batch_{BATCHES[-1]}": compare(together, golden.logits[source]),
+            "against_fp32": compare(one_by_one, golden.logits[Precision.FP32]),
+            "limit": limit,
+            "passed": all(
+                compare(logits, golden.logits[source])["probability"] <= limit
+                for logits in (one_by_one, together)
+            ),
+        },
+        "ways": time_ways(plan, golden.pixels),
+        "layers_ms": [asdict(layer) for layer in profile],
+    }
+
+
+def compare(logits: Logits, expected: Logits) -> dict[str, Any]:
+    """Return the largest differences of logits and probabilities, and the classes that changed."""
+    return {
+        "logit": float(np.abs(logits - expected).max()),
+        "probability": float(np.abs(softmax(logits) - softmax(expected)).max()),
+        "classes_changed": int((logits.argmax(axis=1) != expected.argmax(axis=1)).sum()),
+    }
+
+
+def time_ways(plan: Path, pixels: GreyImage) -> list[dict[str, Any]]:
+    """Time copies against mapped memory and graphs against plain calls, by batch size and library.
+
+    Ways of one batch size are timed in turn, so that what the machine does beside hits all alike.
+    """
+    results = []
+    for batch in BATCHES:
+        images = np.resize(pixels, (batch, *pixels.shape[1:]))
+        sessions: dict[str, TensorRTSession] = {}
+        for library, transfer, graphs in product(
+            ("pycuda", "cuda-python"), Transfer, (True, False)
+        ):
+            options = SessionOptions(transfer, graphs, library)
+            opened = attempt(lambda o=options: TensorRTSession(plan, o))
+            name = f"{library}, {transfer.value}, {'graph' if graphs else 'calls'}"
+            if isinstance(opened, TensorRTSession):
+                sessions[name] = opened
+            else:
+                results.append({"batch": batch, "way": name, **opened})
+        try:
+            calls = {n: partial(session.infer, images) for n, session in sessions.items()}
+            taken = interleave(calls, WARM_UP, ROUNDS) if calls else {}
+            for name, session in sessions.items():
+                results.append({
+                    "batch": batch,
+                    "way": name,
+                    "latency_ms": summarise(taken[name]).to_json(),
+                    **session.circumstances(),
+                })  # fmt: skip
+        finally:
+            # The newest first: PyCUDA's contexts lie on a stack.
+            for session in reversed(list(sessions.values())):
+                session.close()
+    return results
+
+
+def time_onnxruntime(bundle: Bundle) -> dict[str, Any]:
+    """Time the FP32 model in ONNX Runtime's CUDA provider, for comparison."""
+    import onnxruntime
+
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        return {"skipped": "onnxruntime-gpu is not installed"}
+    path = str(bundle.path / model_name(Precision.FP32))
+    session = onnxruntime.InferenceSession(path, providers=["CUDAExecutionProvider"])
+    if session.get_providers()[0] != "CUDAExecutionProvider":
+        return {"skipped": "ONNX Runtime fell back to the CPU: see its messages"}
+    golden = read_golden(bundle)
+    found = {}
+    for batch in BATCHES:
+        feed = {INPUT_NAME: np.resize(golden.pixels, (batch, 1, *golden.pixels.shape[1:]))}
+        call = {"cuda": lambda feed=feed: session.run([OUTPUT_NAME], feed)}
+        found[f"batch_{batch}"] = summarise(interleave(call, WARM_UP, ROUNDS)["cuda"]).to_json()
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

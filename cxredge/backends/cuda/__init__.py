@@ -1,0 +1,1 @@
+"""Device memory and driver of an NVIDIA GPU, whatever Python library reaches them."""

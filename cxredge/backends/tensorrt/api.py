@@ -1,0 +1,108 @@
+"""Which TensorRT is installed, and what it has."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from cxredge.errors import DependencyError
+
+OLDEST = (8, 5)
+"""Tensors have names from here on."""
+
+
+class Flavour(str, Enum):
+    """The two products, by the name of their Python module."""
+
+    TENSORRT = "tensorrt"
+    RTX = "tensorrt_rtx"
+
+    @property
+    def product(self) -> str:
+        """The product's name."""
+        return "TensorRT for RTX" if self is Flavour.RTX else "TensorRT"
+
+
+@dataclass(frozen=True)
+class Api:
+    """The bindings of one version.
+
+    Attributes:
+        trt: The module.
+        flavour: Which product.
+        version: As the module says it, for example ``10.3.0``.
+    """
+
+    trt: Any
+    flavour: Flavour
+    version: str
+
+    def has(self, name: str) -> bool:
+        """Tell whether this version has a name such as ``BuilderFlag.INT8``."""
+        value: Any = self.trt
+        for part in name.split("."):
+            if not hasattr(value, part):
+                return False
+            value = getattr(value, part)
+        return True
+
+    @property
+    def title(self) -> str:
+        """Product and version, for sentences."""
+        return f"{self.flavour.product} {self.version}"
+
+
+def load_api(flavour: Flavour | None = None) -> Api:
+    """Import the bindings; no object of TensorRT is made.
+
+    Args:
+        flavour: The product; None for TensorRT, or TensorRT for RTX where that is what is there.
+
+    Raises:
+        DependencyError: It is not installed, its libraries are missing, or it is too old.
+    """
+    wanted = (flavour,) if flavour else tuple(Flavour)
+    reasons = []
+    for one in wanted:
+        try:
+            module = importlib.import_module(one.value)
+        except (ImportError, OSError) as error:
+            reasons.append(f"{one.product}: {error}")
+            continue
+        found = str(module.__version__)
+        if one is Flavour.TENSORRT and numbers(found)[:2] < OLDEST:
+            raise DependencyError(
+                f"TensorRT {found} is installed; cxredge needs 8.5 or newer (JetPack 5.1).",
+                "Update JetPack, or build with trtexec --fp16 as the bundle's recipe shows.",
+            )
+        return Api(module, one, found)
+    raise DependencyError(f"Not installed here: {'; '.join(reasons)}.", _how_to_install(flavour))
+
+
+def installed_versions() -> dict[Flavour, str]:
+    """Return the versions that can be imported here."""
+    found = {}
+    for flavour in Flavour:
+        try:
+            found[flavour] = load_api(flavour).version
+        except DependencyError:
+            continue
+    return found
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Return a version's numbers: ``10.3.0.post1`` gives (10, 3, 0)."""
+    found = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in found.group().split(".")) if found else ()
+
+
+def _how_to_install(flavour: Flavour | None) -> str:
+    if flavour is Flavour.RTX:
+        return "pip install 'cxredge[rtx]'"
+    return (
+        "On a Jetson it comes with JetPack; let a virtual environment see it: "
+        "python3 -m venv --system-site-packages. Elsewhere: pip install tensorrt"
+    )

@@ -1,0 +1,165 @@
+"""From ONNX to an engine."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxredge.artifacts import atomic_file, sha256_of_file
+from cxredge.backends.cuda.memory import open_memory
+from cxredge.backends.tensorrt import timing_cache as timings
+from cxredge.backends.tensorrt.calibrator import make_calibrator
+from cxredge.backends.tensorrt.configure import configure
+from cxredge.backends.tensorrt.explain import explain
+from cxredge.backends.tensorrt.facts import EngineFacts, read_facts, read_l4t, write_facts
+from cxredge.backends.tensorrt.inspector import read_layers
+from cxredge.backends.tensorrt.job import Job, plan_job
+from cxredge.backends.tensorrt.log import Log, capture_log
+from cxredge.backends.tensorrt.monitor import build_progress
+from cxredge.backends.tensorrt.network import count_formats, input_size, read_network
+from cxredge.backends.tensorrt.settings import EngineConfig
+from cxredge.errors import CxredgeError
+from cxredge.progress import Progress, Silent
+from cxredge.vocabulary import Precision
+
+
+def build_engine(
+    onnx_path: Path, plan_path: Path, settings: EngineConfig, progress: Progress | None = None
+) -> EngineFacts:
+    """Build an engine and write it with its passport beside it.
+
+    Args:
+        onnx_path: A model of cxredge: with TensorRT's Q/DQ for INT8, the FP32 one otherwise.
+        plan_path: The engine's file; its facts go to ``plan_path`` + ``.json``.
+        settings: What it shall be.
+        progress: Hears of the steps; nobody when None.
+
+    Raises:
+        DependencyError: No TensorRT, no driver, no GPU, or too little memory.
+        ArtifactError: TensorRT does not take the model; the message names the node.
+        CxredgeError: This version cannot do what the settings ask for.
+    """
+    job = plan_job(onnx_path, plan_path, settings)
+    start = time.perf_counter()
+    built = _build(job, progress or Silent())
+    seconds = time.perf_counter() - start
+    with atomic_file(plan_path) as temporary:
+        temporary.write_bytes(built.plan)
+    facts = _facts(job, built, sha256_of_file(onnx_path), seconds)
+    write_facts(plan_path, facts)
+    return facts
+
+
+@dataclass(frozen=True)
+class _Built:
+    """An engine and what was learned on the way."""
+
+    plan: bytes
+    formats: dict[str, int]
+    layers: list[dict[str, str]]
+    warnings: list[str]
+
+
+def _build(job: Job, progress: Progress) -> _Built:
+    api, settings = job.api, job.settings
+    trt: Any = api.trt
+    logger, log = capture_log(api)
+    try:
+        builder = trt.Builder(logger)
+    except TypeError as error:
+        raise explain(job.doing, log, str(error)) from None
+    _check_hardware(job, builder)
+    network = read_network(job, builder, logger, log)
+    config = builder.create_builder_config()
+    configure(api, builder, config, settings, job.typing, input_size(network))
+    plan = _run_builder(job, builder, network, config, log, progress)
+    formats, warnings = count_formats(network), log.warnings()
+    return _Built(plan, formats, _inspect(job, logger, log, plan), warnings)
+
+
+def _run_builder(
+    job: Job, builder: Any, network: Any, config: Any, log: Log, progress: Progress
+) -> bytes:
+    """Build with the timings of earlier builds, and the calibrator where one is asked for."""
+    api, settings = job.api, job.settings
+    calibrator, cache_file = None, None
+    if settings.timing_cache_folder and job.gpu:
+        cache_file = timings.cache_path(settings.timing_cache_folder, api, job.gpu)
+    with ExitStack() as open_until_built:
+        if settings.calibration and api.has("IBuilderConfig.int8_calibrator"):
+            memory = open_until_built.enter_context(open_memory())
+            size = input_size(network)
+            calibrator = make_calibrator(api, job.onnx, size, settings.calibration, memory)
+            config.int8_calibrator = calibrator
+        timing_cache = timings.attach(api, config, cache_file) if cache_file else None
+        last = _last_build_seconds(job.plan_path)
+        open_until_built.enter_context(build_progress(api, config, progress, last))
+        host_memory = builder.build_serialized_network(network, config)
+    if calibrator is not None and calibrator.failure is not None:
+        raise calibrator.failure
+    if host_memory is None:
+        raise explain(job.doing, log)
+    if timing_cache is not None and cache_file is not None:
+        timings.save(timing_cache, cache_file)
+    return bytes(host_memory)
+
+
+def _facts(job: Job, built: _Built, onnx_sha256: str, seconds: float) -> EngineFacts:
+    settings, gpu = job.settings, job.gpu
+    return EngineFacts(
+        plan=job.plan_path.name,
+        plan_sha256=hashlib.sha256(built.plan).hexdigest(),
+        size_bytes=len(built.plan),
+        parents={**settings.parents, "onnx": onnx_sha256},
+        settings=settings.to_json(),
+        flavour=job.api.flavour,
+        version=job.api.version,
+        typing=job.typing.value,
+        compute_capability=gpu.compute_capability if gpu else settings.compute_capability or "",
+        gpu=gpu.name if gpu else None,
+        cuda_version=gpu.cuda_version if gpu else None,
+        l4t=read_l4t(),
+        profiles=[list(profile) for profile in settings.profiles()],
+        build_seconds=seconds,
+        network_formats=built.formats,
+        layers=built.layers,
+        warnings=built.warnings,
+    )
+
+
+def _check_hardware(job: Job, builder: Any) -> None:
+    """Refuse INT8 where the GPU has no instructions for it: it would be slower than FP16."""
+    asked = job.settings.precision is Precision.INT8
+    if not job.api.has("Builder.platform_has_fast_int8") or not asked:
+        return
+    if not builder.platform_has_fast_int8:
+        raise CxredgeError(
+            f"{job.doing}: {job.gpu.name if job.gpu else 'this GPU'} has no INT8 hardware.",
+            "Use --precision fp16.",
+        )
+
+
+def _inspect(job: Job, logger: Any, log: Log, plan: bytes) -> list[dict[str, str]]:
+    """Return the engine's layers where its GPU is here to load it."""
+    if job.gpu is None:
+        return []
+    trt: Any = job.api.trt
+    runtime = trt.Runtime(logger)
+    if job.settings.version_compatible and job.api.has("Runtime.engine_host_code_allowed"):
+        runtime.engine_host_code_allowed = True
+    engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        raise explain(f"{job.api.title} cannot load what it has just built", log)
+    return read_layers(job.api, engine)
+
+
+def _last_build_seconds(plan_path: Path) -> float | None:
+    try:
+        facts = read_facts(plan_path) if plan_path.exists() else None
+    except CxredgeError:
+        return None
+    return facts.build_seconds if facts else None

@@ -1,0 +1,89 @@
+"""From ONNX to TensorRT's own network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import onnx
+
+from cxredge.backends.tensorrt.api import Api
+from cxredge.backends.tensorrt.explain import MISREAD_ZERO_POINT, RefusedNode, explain, explain_node
+from cxredge.backends.tensorrt.job import Job
+from cxredge.backends.tensorrt.log import Log
+from cxredge.backends.tensorrt.settings import Typing
+from cxredge.errors import ArtifactError
+from cxredge.onnx_graph import INPUT_NAME, OUTPUT_NAME
+
+
+def read_network(job: Job, builder: Any, logger: Any, log: Log) -> Any:
+    """Return the network that the parser makes of the model.
+
+    Raises:
+        ArtifactError: It refuses a node, would misread one, or the model is not cxredge's.
+    """
+    trt: Any = job.api.trt
+    network = builder.create_network(_network_flags(job.api, job.typing))
+    parser = trt.OnnxParser(network, logger)
+    _parse(job, parser, log)
+    inputs = [network.get_input(i) for i in range(network.num_inputs)]
+    outputs = [network.get_output(i) for i in range(network.num_outputs)]
+    names = [tensor.name for tensor in (*inputs, *outputs)]
+    if (len(inputs), names) != (1, [INPUT_NAME, OUTPUT_NAME]):
+        raise ArtifactError(
+            f"{job.doing}: the model does not take '{INPUT_NAME}' and give '{OUTPUT_NAME}'.",
+            "Export it with: cxredge export RUN --out DIR",
+        )
+    return network
+
+
+def input_size(network: Any) -> int:
+    """Return height and width of a network's input in pixels."""
+    tensor = network.get_input(0)
+    return int(tensor.shape[2])
+
+
+def count_formats(network: Any) -> dict[str, int]:
+    """Return the number of layers by the number format of their first output."""
+    formats: Counter[str] = Counter()
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        if layer.num_outputs:
+            tensor = layer.get_output(0)
+            formats[tensor.dtype.name.lower()] += 1
+    return dict(formats.most_common())
+
+
+def _network_flags(api: Api, typing: Typing) -> int:
+    trt: Any = api.trt
+    flags = 0
+    if api.has("NetworkDefinitionCreationFlag.EXPLICIT_BATCH"):
+        flags |= 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
+    if api.has("NetworkDefinitionCreationFlag.STRONGLY_TYPED") and typing is Typing.STRONG:
+        flags |= 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    return flags
+
+
+def _parse(job: Job, parser: Any, log: Log) -> None:
+    parsed = parser.parse(job.onnx)
+    if parser.num_errors:
+        parser_error = parser.get_error(0)
+        name, operator = _node_at(job.onnx, parser_error.node())
+        if job.api.has("ParserError.node_name"):
+            name = parser_error.node_name() or name
+            operator = parser_error.node_operator() or operator
+        code = parser_error.code()
+        said = RefusedNode(name, operator, code.name, parser_error.desc())
+        raise explain_node(job.doing, said)
+    if not parsed:
+        raise explain(job.doing, log)
+    if any(MISREAD_ZERO_POINT in text for _, text in log.lines):
+        raise explain(job.doing, log)
+
+
+def _node_at(onnx_bytes: bytes, index: int) -> tuple[str, str]:
+    """Return name and operator of the node at a place; older parsers tell no more than that."""
+    nodes = onnx.load_from_string(onnx_bytes).graph.node
+    if not 0 <= index < len(nodes):
+        return "", ""
+    return nodes[index].name, nodes[index].op_type

@@ -1,0 +1,202 @@
+"""Running an engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from cxredge.backends.base import Logits, SessionSpec
+from cxredge.backends.cuda.memory import CudaMemory, open_memory
+from cxredge.backends.tensorrt.api import load_api
+from cxredge.backends.tensorrt.explain import explain
+from cxredge.backends.tensorrt.lane import Lane, Wiring, allocate
+from cxredge.backends.tensorrt.log import capture_log
+from cxredge.backends.tensorrt.mismatch import Plan, explain_mismatch, look_here, read_plan
+from cxredge.data.images import GreyImage
+from cxredge.errors import ArtifactError, CxredgeError
+from cxredge.onnx_graph import INPUT_NAME, OUTPUT_NAME
+
+_FLOAT_BYTES = 4
+
+
+class Transfer(str, Enum):
+    """How images reach the GPU.
+
+    ``copy``: from page-locked memory. ``mapped``: the GPU reads the host's memory itself; on
+    boards whose GPU and processor share their memory nothing moves, elsewhere it is slow.
+    """
+
+    COPY = "copy"
+    MAPPED = "mapped"
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How an engine is run.
+
+    Attributes:
+        transfer: How images reach the GPU.
+        cuda_graphs: Whether work of the same size is recorded once and started by one call.
+        library: ``pycuda`` or ``cuda-python``; None for the one that is installed.
+    """
+
+    transfer: Transfer = Transfer.COPY
+    cuda_graphs: bool = True
+    library: str | None = None
+
+
+class TensorRTSession:
+    """An engine on the first GPU. Belongs to the thread that made it.
+
+    Args:
+        path: The engine's file; its passport is used where it lies beside it.
+        options: How it is run.
+
+    Raises:
+        ArtifactError: It is damaged, was built elsewhere, or is no classifier of grey images.
+        DependencyError: No TensorRT, no GPU, no library for its memory, or too little of that.
+    """
+
+    def __init__(self, path: Path, options: SessionOptions | None = None) -> None:
+        self._options = options or SessionOptions()
+        self._plan = read_plan(path)
+        mismatch = explain_mismatch(self._plan, look_here())
+        if mismatch:
+            raise mismatch
+        self._api = load_api(self._plan.header.flavour)
+        self._memory: CudaMemory = open_memory(self._options.library)
+        self._lanes: list[Lane] = []
+        try:
+            self._logger, self._log = capture_log(self._api)
+            self._runtime, self._engine = self._load(self._plan)
+            size, classes = self._check_tensors()
+            backend = self._api.flavour.value.replace("_", "-")
+            self.spec = SessionSpec(size, classes, backend, threads=1)
+            self._largest = self._read_largest()
+            self._open_lanes()
+        except BaseException:
+            self.close()
+            raise
+
+    def infer(self, images: GreyImage) -> Logits:
+        """Return float32 logits (N, classes) of uint8 images (N, size, size)."""
+        most = self._largest[-1]
+        parts = [self._infer(images[i : i + most]) for i in range(0, len(images), most)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def circumstances(self) -> dict[str, Any]:
+        """Return what a benchmark should say of how the engine ran, as JSON values."""
+        refusals = sorted({lane.refusal for lane in self._lanes if lane.refusal})
+        engine = self._engine
+        if self._api.has("ICudaEngine.device_memory_size_v2"):
+            workspace = engine.device_memory_size_v2
+        else:
+            workspace = engine.device_memory_size
+        return {
+            "tensorrt": self._api.version,
+            "memory_library": self._memory.library,
+            "transfer": self._options.transfer.value,
+            "cuda_graphs": not refusals,
+            "cuda_graphs_refused": refusals,
+            "device_memory_bytes": int(workspace),
+        }
+
+    def lane_for(self, batch: int) -> Lane:
+        """Return the lane with the smallest profile that a batch fits in."""
+        return self._lanes[next(i for i, most in enumerate(self._largest) if batch <= most)]
+
+    def close(self) -> None:
+        """Free the engine and all memory. Closing twice does no harm."""
+        # Contexts go before their engine, the engine before its runtime, memory last. No variable
+        # may hold a lane here, or its context would go last.
+        while self._lanes:
+            self._lanes.pop().close_graph()
+        self._engine = None
+        self._runtime = None
+        self._memory.close()
+
+    def __enter__(self) -> TensorRTSession:
+        """Return the session."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Free the engine and all memory."""
+        self.close()
+
+    def _infer(self, images: GreyImage) -> Logits:
+        batch, size, classes = len(images), self.spec.size, self.spec.classes
+        pixels = images.reshape(-1)
+        self._image.host.array[: pixels.size] = pixels
+        self.lane_for(batch).run(batch, (batch, 1, size, size))
+        used = self._logits.host.array[: batch * classes * _FLOAT_BYTES]
+        logits: Logits = used.view(np.float32).reshape(batch, classes).copy()
+        return logits
+
+    def _load(self, plan: Plan) -> tuple[Any, Any]:
+        trt: Any = self._api.trt
+        runtime = trt.Runtime(self._logger)
+        carries_runtime = bool(plan.facts and plan.facts.settings.get("version_compatible"))
+        if self._api.has("Runtime.engine_host_code_allowed") and carries_runtime:
+            # The engine carries code of its own; its passport says that it is ours.
+            runtime.engine_host_code_allowed = True
+        engine = runtime.deserialize_cuda_engine(plan.path.read_bytes())
+        if engine is None:
+            raise self._failure("load")
+        return runtime, engine
+
+    def _check_tensors(self) -> tuple[int, int]:
+        """Return the input's size and the number of classes."""
+        engine = self._engine
+        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+        formats = [engine.get_tensor_dtype(name).name for name in names]
+        found = dict(zip(names, formats, strict=True))
+        if found != {INPUT_NAME: "UINT8", OUTPUT_NAME: "FLOAT"}:
+            raise ArtifactError(
+                f"{self._plan.path} has the tensors {found}; an engine of cxredge takes uint8 "
+                f"'{INPUT_NAME}' and gives float '{OUTPUT_NAME}'.",
+                "Build it with: cxredge build BUNDLE",
+            )
+        image = tuple(engine.get_tensor_shape(INPUT_NAME))
+        return int(image[2]), int(tuple(engine.get_tensor_shape(OUTPUT_NAME))[1])
+
+    def _read_largest(self) -> list[int]:
+        """Return the largest batch of each profile."""
+        engine = self._engine
+        largest = []
+        for index in range(engine.num_optimization_profiles):
+            _least, _best, most = engine.get_tensor_profile_shape(INPUT_NAME, index)
+            largest.append(int(most[0]))
+        return largest
+
+    def _open_lanes(self) -> None:
+        engine = self._engine
+        size, classes, most = self.spec.size, self.spec.classes, self._largest[-1]
+        mapped = self._options.transfer is Transfer.MAPPED
+        self._image = allocate(self._memory, size * size, most, mapped)
+        self._logits = allocate(self._memory, classes * _FLOAT_BYTES, most, mapped)
+        wiring = Wiring(
+            self._api,
+            self._memory,
+            self._image,
+            self._logits,
+            self._options.cuda_graphs,
+            lambda: self._failure("run"),
+        )
+        for index in range(len(self._largest)):
+            context = engine.create_execution_context()
+            if context is None:
+                raise self._failure("make room for")
+            self._lanes.append(Lane(wiring, context, index))
+
+    def _failure(self, verb: str) -> CxredgeError:
+        return explain(f"{self._api.title} cannot {verb} {self._plan.path.name}", self._log)

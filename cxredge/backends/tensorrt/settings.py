@@ -1,0 +1,122 @@
+"""What an engine is asked to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from cxredge.backends.tensorrt.api import Flavour
+from cxredge.errors import CxredgeError
+from cxredge.vocabulary import Precision
+
+_SHARE_OF_MEMORY = 4
+
+
+class Typing(str, Enum):
+    """Who decides the number format of a layer.
+
+    ``flags``: TensorRT, among those that the builder flags allow; versions up to 10.
+    ``strong``: the ONNX file; versions from 10 on, and the only way from 11 on and in TensorRT for
+    RTX.
+    """
+
+    FLAGS = "flags"
+    STRONG = "strong"
+
+
+@dataclass(frozen=True)
+class LegacyCalibration:
+    """INT8 by TensorRT's own entropy calibrator instead of Q/DQ; TensorRT 10 and older only.
+
+    For boards where the ranges of cxredge's own calibration cannot be used. The model is then the
+    FP32 one.
+
+    Attributes:
+        manifest: The calibration list; its images are read a batch at a time.
+        cache_folder: Where calibration tables are kept, named by the content they depend on.
+        batch: Images at a time.
+    """
+
+    manifest: Path
+    cache_folder: Path
+    batch: int = 8
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """The settings of one engine.
+
+    Attributes:
+        precision: INT8 takes an ONNX file with Q/DQ; FP16 and FP32 take the FP32 file.
+        batches: Batch sizes that are to be fast, ascending. Each is the optimum of a profile that
+            reaches from the size before it; the last is the largest that can be run. A profile
+            can add to the file: with TensorRT for RTX 1.7, MobileNet V1 in INT8 takes 7.5 MB for
+            one and 11.8 MB for two.
+        workspace_mb: Most scratch memory a layer may take, in units of 10^6 bytes; None for
+            TensorRT's default, all there is.
+        optimization_level: 0 (quick build) to 5 (fast engine); None for TensorRT's default.
+            TensorRT 8.5 has none.
+        version_compatible: Whether newer TensorRT versions may load the engine, at some cost in
+            speed.
+        typing: Who decides number formats; None for flags where the version has them.
+        flavour: TensorRT or TensorRT for RTX; None for what is installed.
+        compute_capability: Build for this one, for example ``8.6``, without its GPU; TensorRT for
+            RTX only. None for this machine's GPU.
+        timing_cache_folder: Where kernel timings are kept, so that the next build is shorter.
+        calibration: The legacy route to INT8; off when None.
+        parents: SHA-256 of what the ONNX file was made from, by role; repeated in the facts.
+    """
+
+    precision: Precision
+    batches: tuple[int, ...] = (1, 8)
+    workspace_mb: int | None = None
+    optimization_level: int | None = None
+    version_compatible: bool = False
+    typing: Typing | None = None
+    flavour: Flavour | None = None
+    compute_capability: str | None = None
+    timing_cache_folder: Path | None = None
+    calibration: LegacyCalibration | None = None
+    parents: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        ascending = all(a < b for a, b in zip(self.batches, self.batches[1:], strict=False))
+        if not self.batches or self.batches[0] < 1 or not ascending:
+            raise CxredgeError(
+                f"Batch sizes {self.batches} are not ascending numbers from 1 on.",
+                "Give, for example, 1 and 8.",
+            )
+        if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
+            raise CxredgeError(f"Optimization level {self.optimization_level} is not 0 to 5.")
+        if self.workspace_mb is not None and self.workspace_mb < 1:
+            raise CxredgeError(f"A workspace of {self.workspace_mb} MB is no memory at all.")
+        if self.calibration and self.precision is not Precision.INT8:
+            raise CxredgeError(f"Calibration is for int8, not for {self.precision.value}.")
+
+    def profiles(self) -> list[tuple[int, int, int]]:
+        """Return the least, best and largest batch size of each profile."""
+        starts = (1, *(size + 1 for size in self.batches[:-1]))
+        return [(low, best, best) for low, best in zip(starts, self.batches, strict=True)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what decides the engine as JSON values."""
+        return {
+            "precision": self.precision.value,
+            "batches": list(self.batches),
+            "workspace_mb": self.workspace_mb,
+            "optimization_level": self.optimization_level,
+            "version_compatible": self.version_compatible,
+            "legacy_calibration": self.calibration is not None,
+        }
+
+
+def workspace_for(memory_mb: int) -> int:
+    """Return a workspace limit for a device of so much memory: a quarter.
+
+    Boards share memory between GPU and system, and a builder that takes all of it is killed with
+    its session; MobileNets need a few MB of workspace, so a quarter costs them nothing.
+    """
+    return max(1, memory_mb // _SHARE_OF_MEMORY)

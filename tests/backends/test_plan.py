@@ -1,0 +1,208 @@
+"""Engine files described, and refused with a reason, without loading them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cxredge.backends.cuda.driver import Gpu
+from cxredge.backends.tensorrt import EngineConfig, TensorRTSession, build_engine
+from cxredge.backends.tensorrt.api import Flavour, load_api, numbers
+from cxredge.backends.tensorrt.facts import facts_path, read_facts, read_l4t
+from cxredge.backends.tensorrt.mismatch import Here, explain_mismatch, read_plan
+from cxredge.backends.tensorrt.plan import PlanHeader, read_header
+from cxredge.errors import ArtifactError, CxredgeError, DependencyError
+from cxredge.vocabulary import Precision
+from tests.backends.conftest import Fake
+from tests.backends.fake_cuda import FakeGpu
+from tests.conftest import Run
+
+ORIN = Gpu("Orin", "8.7", 7990, "12.6", integrated=True)
+XAVIER = Gpu("Xavier", "7.2", 7990, "11.4", integrated=True)
+RTX = Gpu("NVIDIA GeForce RTX 3060", "8.6", 12000, "13.0", integrated=False)
+
+
+def plan_bytes(magic: bytes, *version: int) -> bytes:
+    return magic + bytes(20) + bytes(version) + b"the rest"
+
+
+@pytest.mark.parametrize(
+    ("content", "header"),
+    [
+        (plan_bytes(b"ftrt", 10, 3, 0, 26), PlanHeader(Flavour.TENSORRT, "10.3.0.26")),
+        (plan_bytes(b"vtrt", 1, 7, 1, 116), PlanHeader(Flavour.RTX, "1.7.1.116")),
+        (plan_bytes(b"PK\3\4", 1, 2, 3, 4), None),
+        (b"ftrt" + b"\1" * 40, None),
+    ],
+)
+def test_a_header_is_read(content: bytes, header: PlanHeader | None, tmp_path: Path) -> None:
+    path = tmp_path / "m.plan"
+    path.write_bytes(content)
+    assert read_header(path) == header
+
+
+@pytest.mark.parametrize("content", [b"", b"ftrt", b"ftrt" + bytes(23)])
+def test_a_stump_is_said_to_be_cut_off(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "m.plan"
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=f"{len(content)} bytes: it is cut off"):
+        read_header(path)
+
+
+@pytest.fixture
+def orin_plan(fake: Fake, fp32: Path, tmp_path: Path) -> Path:
+    """An engine of TensorRT 10.3 for an Orin, with its passport."""
+    fake("10.3.0", FakeGpu((8, 7), "Orin"))
+    path = tmp_path / "bundle" / "m.plan"
+    build_engine(fp32, path, EngineConfig(Precision.FP32))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("here", "sentence", "command"),
+    [
+        (Here({Flavour.TENSORRT: "10.3.0"}, ORIN), None, ""),
+        (Here({Flavour.TENSORRT: "10.3.0.26"}, ORIN), None, ""),
+        (
+            Here({Flavour.TENSORRT: "10.7.0"}, ORIN),
+            "m.plan was built with TensorRT 10.3.0.0; this device has 10.7.0.",
+            "cxredge build",
+        ),
+        (
+            Here({Flavour.RTX: "1.7.1"}, ORIN),
+            "m.plan needs TensorRT 10.3.0.0, which is not installed here.",
+            "cxredge doctor",
+        ),
+        (
+            Here({Flavour.TENSORRT: "10.3.0"}, XAVIER),
+            "m.plan was built for compute capability 8.7 (Orin); this GPU is Xavier with 7.2.",
+            "cxredge build",
+        ),
+        (
+            Here({Flavour.TENSORRT: "10.3.0"}, Gpu("Other", "8.7", 1, "12.6", True)),
+            "m.plan was built on Orin; this GPU is Other, for which it may be slow or wrong.",
+            "cxredge build",
+        ),
+        (
+            Here({Flavour.TENSORRT: "10.3.0"}, None),
+            "m.plan needs an NVIDIA GPU, and none can be used here.",
+            "cxredge doctor",
+        ),
+    ],
+)
+def test_a_mismatch_is_one_sentence_and_a_command(
+    here: Here, sentence: str | None, command: str, orin_plan: Path
+) -> None:
+    why = explain_mismatch(read_plan(orin_plan), here)
+    assert (why.message if why else None) == sentence
+    assert command in (why.hint if why else "")
+
+
+def test_without_a_passport_the_header_still_tells_the_version(orin_plan: Path) -> None:
+    facts_path(orin_plan).unlink()
+    here = Here({Flavour.TENSORRT: "8.6.1"}, XAVIER)
+    why = explain_mismatch(read_plan(orin_plan), here)
+    assert "was built with TensorRT 10.3.0.0; this device has 8.6.1" in str(why)
+    assert (
+        explain_mismatch(read_plan(orin_plan), Here({Flavour.TENSORRT: "10.3.0"}, XAVIER)) is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "running", "fits"),
+    [
+        ("10.3.0", "10.7.0", True),
+        ("10.3.0", "11.0.0", True),
+        ("8.6.1", "10.3.0", True),
+        ("8.6.1", "11.0.0", False),
+        ("10.7.0", "10.3.0", False),
+    ],
+)
+def test_version_compatible_engines_go_to_newer_versions(
+    written: str, running: str, fits: bool, fake: Fake, fp32: Path, tmp_path: Path
+) -> None:
+    fake(written)
+    path = tmp_path / "m.plan"
+    build_engine(fp32, path, EngineConfig(Precision.FP32, version_compatible=True))
+    here = Here({Flavour.TENSORRT: running}, ORIN)
+    assert (explain_mismatch(read_plan(path), here) is None) is fits
+
+
+def test_a_plan_that_begins_otherwise_is_known_by_its_passport(orin_plan: Path) -> None:
+    content = b"????" + orin_plan.read_bytes()[4:]
+    body = json.loads(facts_path(orin_plan).read_text())
+    orin_plan.write_bytes(content)
+    with pytest.raises(ArtifactError, match="differs"):
+        read_plan(orin_plan)
+    import hashlib
+
+    body["plan_sha256"] = hashlib.sha256(content).hexdigest()
+    facts_path(orin_plan).write_text(json.dumps(body))
+    assert read_plan(orin_plan).header == PlanHeader(Flavour.TENSORRT, "10.3.0")
+    facts_path(orin_plan).unlink()
+    with pytest.raises(ArtifactError, match="does not begin as"):
+        read_plan(orin_plan)
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", '{"schema": "cxredge.engine/1"}', "{"])
+def test_a_damaged_passport_is_said(body: str, orin_plan: Path) -> None:
+    facts_path(orin_plan).write_text(body)
+    with pytest.raises(ArtifactError):
+        read_facts(orin_plan)
+
+
+def test_inspect_describes_an_engine(orin_plan: Path, fake: Fake, cxredge: Run) -> None:
+    found = cxredge("inspect", orin_plan, "--json").json
+    assert (found["kind"], found["product"], found["version"]) == (
+        "engine", "TensorRT", "10.3.0.0",
+    )  # fmt: skip
+    assert found["fits_here"] is True
+    assert found["passport"]["settings"]["precision"] == "fp32"
+    fake("10.16.1.11")
+    found = cxredge("inspect", orin_plan, "--json").json
+    assert found["fits_here"] is False
+    assert "built with TensorRT 10.3.0.0; this device has 10.16.1.11" in found["why_not"]
+    assert found["next"] == f"Build it here: cxredge build {orin_plan.parent}"
+    ran = cxredge("inspect", orin_plan)
+    assert ran.code == 0
+    assert "why_not: m.plan was built with" in ran.out
+
+
+def test_a_mismatch_is_found_before_anything_is_loaded(orin_plan: Path, fake: Fake) -> None:
+    world = fake("11.4.0.106")
+    with pytest.raises(ArtifactError, match=r"this device has 11.4.0.106"):
+        TensorRTSession(orin_plan)
+    assert not hasattr(world, "library"), "no memory was opened"
+
+
+def test_too_old_a_version_is_said(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = fake("8.5.2")
+    world.trt.__version__ = "8.2.1.8"
+    with pytest.raises(DependencyError, match=r"TensorRT 8\.2\.1\.8 is installed.*8\.5 or newer"):
+        load_api()
+
+
+@pytest.mark.parametrize(
+    ("flavour", "command"), [(Flavour.RTX, r"cxredge\[rtx\]"), (None, "system-site-packages")]
+)
+def test_no_version_is_said(flavour, command: str, fake: Fake, monkeypatch) -> None:
+    for name in ("tensorrt", "tensorrt_rtx"):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+    with pytest.raises(CxredgeError, match=command):
+        load_api(flavour)
+
+
+def test_versions_are_compared_as_numbers() -> None:
+    assert numbers("10.16.1.11") > numbers("10.3.0")
+    assert numbers("10.3.0.post1") == (10, 3, 0)
+    assert numbers("unknown") == ()
+
+
+def test_the_linux_release_of_a_board_is_read(tmp_path: Path) -> None:
+    assert read_l4t(tmp_path) is None
+    (tmp_path / "etc").mkdir()
+    text = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n"
+    (tmp_path / "etc/nv_tegra_release").write_text(text)
+    assert read_l4t(tmp_path) == "36.4.3"

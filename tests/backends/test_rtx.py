@@ -1,0 +1,194 @@
+"""A real builder of the TensorRT family: it needs no GPU to build for one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from cxredge.artifacts import sha256_of_file
+from cxredge.backends.cuda.driver import Gpu, find_gpu
+from cxredge.backends.tensorrt import EngineConfig, EngineFacts, TensorRTSession, build_engine
+from cxredge.backends.tensorrt.api import Flavour, load_api
+from cxredge.backends.tensorrt.explain import explain
+from cxredge.backends.tensorrt.log import capture_log
+from cxredge.backends.tensorrt.mismatch import Here, explain_mismatch, read_plan
+from cxredge.data.manifest import Manifest, load_pixels
+from cxredge.errors import ArtifactError, CxredgeError, DependencyError
+from cxredge.quantization.qdq import emit
+from cxredge.quantization.ranges import measure_ranges
+from cxredge.vocabulary import Dialect, Precision, Split
+from tests.conftest import Run
+
+pytest.importorskip("tensorrt_rtx", reason="needs the rtx extra")
+FOR_8_6 = {"flavour": Flavour.RTX, "compute_capability": "8.6"}
+
+
+def build(path: Path, plan: Path, precision: Precision, **more) -> EngineFacts:
+    return build_engine(path, plan, EngineConfig(precision, **FOR_8_6, **more))
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+def test_a_small_network_is_built(
+    precision: Precision, fp32: Path, int8: Path, tmp_path: Path
+) -> None:
+    path = int8 if precision is Precision.INT8 else fp32
+    plan = tmp_path / "m.plan"
+    facts = build(
+        path, plan, precision, batches=(1, 8), workspace_mb=64, optimization_level=2,
+        timing_cache_folder=tmp_path / "timings",
+    )  # fmt: skip
+    assert facts.plan_sha256 == sha256_of_file(plan)
+    assert facts.warnings == []
+    formats = facts.network_formats
+    convolutions = 3
+    if precision is Precision.FP32:
+        assert set(formats) == {"float", "int64"}
+    if precision is Precision.FP16:
+        assert formats["half"] > 8
+        assert formats["float"] == 1
+    if precision is Precision.INT8:
+        assert formats["int8"] >= 2 * convolutions, "weights and inputs"
+    header = read_plan(plan).header
+    assert (header.flavour, header.version) == (Flavour.RTX, load_api(Flavour.RTX).version)
+
+
+def test_zero_points_that_would_be_misread_are_refused(int8: Path, tmp_path: Path) -> None:
+    """A uint8 zero point draws a warning only, and then other arithmetic."""
+    model = onnx.load(int8)
+    changed = 0
+    for initializer in model.graph.initializer:
+        values = numpy_helper.to_array(initializer)
+        if values.dtype == np.int8 and values.ndim == 0:
+            initializer.CopyFrom(numpy_helper.from_array(values.astype(np.uint8), initializer.name))
+            changed += 1
+    assert changed
+    onnx.save(model, tmp_path / "uint8.onnx")
+    with pytest.raises(ArtifactError, match="zero point 0") as why:
+        build(tmp_path / "uint8.onnx", tmp_path / "m.plan", Precision.INT8)
+    assert "--dialect tensorrt" in why.value.hint
+    assert not (tmp_path / "m.plan").exists()
+
+
+def test_builds_beside_each_other_share_a_logger(fp32: Path, tmp_path: Path) -> None:
+    """TensorRT warns of a second one, and sends it but a part of what it says."""
+    api = load_api(Flavour.RTX)
+    older = api.trt.Builder(capture_log(api)[0])
+    assert build(fp32, tmp_path / "m.plan", Precision.FP32).warnings == []
+    del older
+
+
+def test_the_dialect_of_processors_is_refused(
+    fp32: Path, manifest: Manifest, tmp_path: Path
+) -> None:
+    graph = onnx.load(fp32)
+    pixels = load_pixels(manifest.of(Split.TRAIN)[:8], 64)
+    path = tmp_path / "cpu.onnx"
+    onnx.save(emit(graph, measure_ranges(graph, pixels, lambda _: None), Dialect.CPU), path)
+    with pytest.raises(
+        ArtifactError,
+        match=r"cannot build m\.plan; it refuses node 'b1_Deq\w+'.*: a bias is quantized",
+    ) as why:
+        build(path, tmp_path / "m.plan", Precision.INT8)
+    assert "--dialect tensorrt" in why.value.hint
+
+
+def test_a_node_without_a_layer_is_named(fp32: Path, tmp_path: Path) -> None:
+    model = onnx.load(fp32)
+    (relu,) = [node for node in model.graph.node if node.op_type == "Relu"]
+    relu.op_type = "Det"
+    onnx.save(model, tmp_path / "det.onnx")
+    with pytest.raises(
+        ArtifactError, match=r"node 'relu3' \(Det\): it has no layer for this"
+    ) as why:
+        build(tmp_path / "det.onnx", tmp_path / "m.plan", Precision.FP32)
+    assert "onnxruntime" in why.value.hint
+
+
+def test_a_gpu_that_it_does_not_serve_is_refused(fp32: Path, tmp_path: Path) -> None:
+    with pytest.raises(CxredgeError, match=r"does not serve compute capability 8\.7; it serves"):
+        build_engine(
+            fp32,
+            tmp_path / "m.plan",
+            EngineConfig(Precision.FP32, flavour=Flavour.RTX, compute_capability="8.7"),
+        )
+
+
+@pytest.mark.skipif(find_gpu() is not None, reason="there is a GPU")
+class TestWithoutADriver:
+    def test_building_for_this_machine_is_refused(self, fp32: Path, tmp_path: Path) -> None:
+        with pytest.raises(DependencyError, match="no NVIDIA driver"):
+            build_engine(
+                fp32, tmp_path / "m.plan", EngineConfig(Precision.FP32, flavour=Flavour.RTX)
+            )
+
+    def test_running_is_refused_before_anything_is_loaded(self, fp32: Path, tmp_path) -> None:
+        build(fp32, tmp_path / "m.plan", Precision.FP32)
+        with pytest.raises(DependencyError, match=r"m\.plan needs an NVIDIA GPU"):
+            TensorRTSession(tmp_path / "m.plan")
+
+    def test_what_the_real_runtime_says_is_put_in_words(self, fp32: Path, tmp_path: Path) -> None:
+        build(fp32, tmp_path / "m.plan", Precision.FP32)
+        api = load_api(Flavour.RTX)
+        logger, log = capture_log(api)
+        runtime = api.trt.Runtime(logger)
+        assert runtime.deserialize_cuda_engine((tmp_path / "m.plan").read_bytes()) is None
+        said = explain("It cannot load m.plan", log)
+        assert isinstance(said, DependencyError)
+        assert "no NVIDIA driver or GPU" in said.message
+
+    def test_inspect_explains(self, fp32: Path, tmp_path: Path, cxredge: Run) -> None:
+        build(fp32, tmp_path / "m.plan", Precision.FP32)
+        found = cxredge("inspect", tmp_path / "m.plan", "--json").json
+        assert found["product"] == "TensorRT for RTX"
+        assert found["fits_here"] is False
+        assert found["why_not"] == "m.plan needs an NVIDIA GPU, and none can be used here."
+
+
+def test_a_plan_is_bound_to_its_compute_capability(fp32: Path, tmp_path: Path) -> None:
+    build(fp32, tmp_path / "m.plan", Precision.FP32)
+    plan = read_plan(tmp_path / "m.plan")
+    versions = {Flavour.RTX: load_api(Flavour.RTX).version}
+    fitting = Gpu("NVIDIA GeForce RTX 3060", "8.6", 12000, "13.0", integrated=False)
+    other = Gpu("NVIDIA GeForce RTX 4060", "8.9", 8000, "13.0", integrated=False)
+    assert explain_mismatch(plan, Here(versions, fitting)) is None
+    assert "built for compute capability 8.6" in str(explain_mismatch(plan, Here(versions, other)))
+
+
+@pytest.fixture(scope="module")
+def mobilenet(tmp_path_factory: pytest.TempPathFactory, manifest: Manifest, cxredge: Run) -> Path:
+    """MobileNet V1 after one step of training, exported, and its INT8 form beside it."""
+    pytest.importorskip("torch", reason="needs the train extra")
+    folder = tmp_path_factory.mktemp("mobilenet")
+    ran = cxredge(
+        "train", manifest.path, "--model", "mobilenet_v1", "--weights", "none", "--freeze", "none",
+        "--input-size", 64, "--epochs", 1, "--batch-size", 16, "--out", folder / "run",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    ran = cxredge("export", folder / "run", "--out", folder / "fp32")
+    assert ran.code == 0, ran.err
+    graph = onnx.load(folder / "fp32/model.onnx")
+    ranges = measure_ranges(graph, load_pixels(manifest.of(Split.TRAIN)[:8], 64), lambda _: None)
+    onnx.save(emit(graph, ranges, Dialect.TENSORRT), folder / "int8.onnx")
+    return folder
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("precision", list(Precision))
+def test_mobilenet_v1_is_built(precision: Precision, mobilenet: Path, tmp_path: Path) -> None:
+    int8 = precision is Precision.INT8
+    path = mobilenet / ("int8.onnx" if int8 else "fp32/model.onnx")
+    facts = build(path, tmp_path / "m.plan", precision, batches=(8,))
+    assert facts.warnings == []
+    convolutions = sum(node.op_type == "Conv" for node in onnx.load(path).graph.node)
+    assert convolutions == 27
+    if int8:
+        # A quantized weight and a quantized input for each convolution.
+        assert facts.network_formats["int8"] >= 2 * convolutions
+        assert facts.size_bytes < 0.65 * (mobilenet / "fp32/model.onnx").stat().st_size
+    if precision is Precision.FP16:
+        assert facts.network_formats["half"] >= 2 * convolutions
+        assert facts.network_formats["float"] == 1
