@@ -179,7 +179,8 @@ class Trainer:
     def _validate(self) -> tuple[float, float]:
         network = self._average.model.eval()
         labels = self.source.val_labels
-        logits = torch.cat([network(*i).float().cpu() for i in self.source.validation()])
+        with self.fabric.autocast():
+            logits = torch.cat([network(*i).float().cpu() for i in self.source.validation()])
         loss = F.cross_entropy(logits, labels)
         return loss.item(), int((logits.argmax(dim=1) == labels).sum()) / len(labels)
 
