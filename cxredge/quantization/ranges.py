@@ -1,8 +1,9 @@
-"""The range of every activation, measured on the calibration images at constant memory."""
+"""The pass over the calibration images: statistics of every activation at constant memory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,38 +12,122 @@ import onnx
 import onnxruntime as ort
 
 from cxredge.data.images import GreyImage
+from cxredge.errors import CxredgeError
 from cxredge.onnx_graph import INPUT_NAME
 from cxredge.progress import Advance
+from cxredge.quantization.histogram import Histogram, NotFiniteError
+from cxredge.quantization.statistics import Ranges, Statistics, empty_statistics
 
-Ranges = Mapping[str, tuple[float, float]]
-"""Lowest and highest value of each float activation, by tensor name."""
+__all__ = [
+    "BATCH", "Ranges", "channel_means", "float_activations", "measure", "measure_ranges",
+    "plain_session", "quantizable_activations", "session_with_outputs",
+]  # fmt: skip
 
 BATCH = 4
-"""Images a run; the activations of one run are all that is ever held."""
+"""Images a run where images are run together."""
+
+_CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
+_QUANTIZABLE = _CONVOLUTIONS | {
+    "Add", "AveragePool", "Clip", "Concat", "Gemm", "GlobalAveragePool", "MaxPool", "ReduceMean",
+    "Relu",
+}  # fmt: skip
+
+
+def measure(
+    model: onnx.ModelProto,
+    batches: Iterable[GreyImage],
+    advance: Advance,
+    paths: Sequence[Path] = (),
+    threads: int = 0,
+) -> Statistics:
+    """Measure every activation that a quantizer may ask for, in one pass.
+
+    Images are run one by one. That is as fast as batches of a few, since activations stay in the
+    cache, and what is measured of an image cannot depend on its neighbours, as it would by a last
+    bit where the runtime adds up differently for another batch. So batches, order and the number
+    of processes leave no trace in the statistics.
+
+    Args:
+        model: An FP32 model, uint8 (N, 1, S, S) in.
+        batches: uint8 (n, S, S) each; read one after the other and not kept.
+        advance: Hears of images done.
+        paths: Files of the images in the same order, as far as known, for messages.
+        threads: Of the session; 0 for as many as there are cores.
+
+    Raises:
+        CxredgeError: There is no image, nothing to measure, or an activation is NaN or infinite.
+    """
+    names = quantizable_activations(model)
+    if not names:
+        raise CxredgeError(
+            "The graph has no float activation that could be quantized.",
+            "Its shapes and types must be inferable: export the model again with cxredge export",
+        )
+    session = session_with_outputs(model, names, threads)
+    histograms = dict(empty_statistics(names).histograms)
+    images = 0
+    for batch in batches:
+        for image in batch:
+            values = session.run(names, {INPUT_NAME: image[None, None]})[::-1]
+            for name in names:
+                # Popped, so that its memory can be reused as soon as it was counted.
+                histograms[name] = _counted(histograms[name], values.pop(), name, images, paths)
+            images += 1
+        advance(len(batch))
+    if not images:
+        raise CxredgeError("There is no calibration image to measure.", "Give one or more.")
+    return Statistics(images, histograms)
 
 
 def measure_ranges(model: onnx.ModelProto, pixels: GreyImage, advance: Advance) -> Ranges:
-    """Return the min-max range of every float activation.
+    """Return the min-max range of every activation that a quantizer may ask for.
 
     Args:
         model: An FP32 model.
         pixels: uint8 (N, S, S) calibration images.
         advance: Hears of images done.
-
-    Returns:
-        Ranges that depend neither on the batch size nor on the order of the images.
     """
-    names = float_activations(model)
-    session = session_with_outputs(model, names)
-    low = dict.fromkeys(names, np.inf)
-    high = dict.fromkeys(names, -np.inf)
-    for start in range(0, len(pixels), BATCH):
-        batch = pixels[start : start + BATCH, None]
-        for name, values in zip(names, session.run(names, {INPUT_NAME: batch}), strict=True):
-            low[name] = min(low[name], float(values.min()))
-            high[name] = max(high[name], float(values.max()))
-        advance(len(batch))
-    return {name: (low[name], high[name]) for name in names}
+    batches = (pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH))
+    return measure(model, batches, advance).measured()
+
+
+def _counted(
+    histogram: Histogram,
+    values: npt.NDArray[np.float32],
+    name: str,
+    image: int,
+    paths: Sequence[Path],
+) -> Histogram:
+    try:
+        return histogram.add(values)
+    except NotFiniteError:
+        wrong = np.count_nonzero(~np.isfinite(values))
+        shown = str(paths[image]) if image < len(paths) else f"image {image + 1}"
+        raise CxredgeError(
+            f"{wrong} of the {values.size} values of activation {name!r} are NaN or infinite for "
+            f"{shown}; no range can hold them.",
+            "Look at that image; if other images fail as well, train or export the model again.",
+        ) from None
+
+
+def quantizable_activations(model: onnx.ModelProto) -> list[str]:
+    """Return the float tensors around operators that can be quantized, in graph order.
+
+    Those are inputs and outputs of convolutions, additions, concatenations, pools, activations
+    and fully connected layers, but not of what normalises the image before the first convolution.
+    """
+    floats = float_activations(model)
+    wanted: set[str] = set()
+    behind: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type in _CONVOLUTIONS or behind & set(node.input):
+            behind.update(node.output)
+            normalises = False
+        else:
+            normalises = not set(node.input) <= set(floats)
+        if node.op_type in _QUANTIZABLE and not normalises:
+            wanted |= {*node.input, *node.output}
+    return [name for name in floats if name in wanted]
 
 
 def float_activations(model: onnx.ModelProto) -> list[str]:
@@ -56,7 +141,9 @@ def float_activations(model: onnx.ModelProto) -> list[str]:
     return [name for name in produced if typed.get(name) == onnx.TensorProto.FLOAT]
 
 
-def session_with_outputs(model: onnx.ModelProto, names: list[str]) -> ort.InferenceSession:
+def session_with_outputs(
+    model: onnx.ModelProto, names: list[str], threads: int = 0
+) -> ort.InferenceSession:
     """Return a session that also gives the named inner tensors, computed as the graph says."""
     exposed = onnx.ModelProto()
     exposed.CopyFrom(model)
@@ -64,13 +151,19 @@ def session_with_outputs(model: onnx.ModelProto, names: list[str]) -> ort.Infere
     for name in names:
         if name not in present:
             exposed.graph.output.append(onnx.ValueInfoProto(name=name))
-    return plain_session(exposed)
+    return plain_session(exposed, threads)
 
 
-def plain_session(model: onnx.ModelProto) -> ort.InferenceSession:
-    """Return a CPU session of a graph held in memory, without fusions."""
+def plain_session(model: onnx.ModelProto, threads: int = 0) -> ort.InferenceSession:
+    """Return a CPU session of a graph held in memory, without fusions.
+
+    Args:
+        model: The graph.
+        threads: Of one operator; 0 for as many as there are cores.
+    """
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads
     # Fused nodes would skip the inner tensors that are asked for.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     return ort.InferenceSession(
