@@ -63,11 +63,9 @@ def _divergences(counts: Counts, bins: npt.NDArray[np.intp], steps: int) -> Doub
         log_q = np.log(in_q / np.maximum(spread, 1))
         cross = np.multiply(in_p, log_q, where=in_p > 0, out=np.zeros(in_p.shape)).sum(axis=1)
     own = _cumulated(_x_log_x(counts))[last] + _x_log_x(counts[last] + clipped)
-    divergences: Doubles = (
-        (own - cross) / total - np.log(total) + np.log(np.maximum(below[bins], 1))
-    )
-    divergences[below[bins] == 0] = np.inf
-    return divergences
+    all_of_q = below[bins]
+    divergences = (own - cross) / total - np.log(total) + np.log(np.maximum(all_of_q, 1))
+    return np.where(all_of_q > 0, divergences, np.inf)
 
 
 def _cumulated(values: npt.NDArray[Any]) -> Doubles:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import os
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,8 @@ __all__ = [
 BATCH = 4
 """Images a run where images are run together."""
 
+_Values = list[npt.NDArray[np.float32]]
+
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 _QUANTIZABLE = _CONVOLUTIONS | {
     "Add", "AveragePool", "Clip", "Concat", "Gemm", "GlobalAveragePool", "MaxPool", "ReduceMean",
@@ -42,17 +47,17 @@ def measure(
 ) -> Statistics:
     """Measure every activation that a quantizer may ask for, in one pass.
 
-    Images are run one by one. That is as fast as batches of a few, since activations stay in the
-    cache, and what is measured of an image cannot depend on its neighbours, as it would by a last
-    bit where the runtime adds up differently for another batch. So batches, order and the number
-    of processes leave no trace in the statistics.
+    Images are run one by one. That is as fast as batches of a few, takes less memory, and what is
+    measured of an image cannot depend on its neighbours, as it would by a last bit where the
+    runtime adds up differently for another batch. So batches, order and the number of processes
+    leave no trace in the statistics. The next image runs while the values of one are counted.
 
     Args:
         model: An FP32 model, uint8 (N, 1, S, S) in.
         batches: uint8 (n, S, S) each; read one after the other and not kept.
         advance: Hears of images done.
         paths: Files of the images in the same order, as far as known, for messages.
-        threads: Of the session; 0 for as many as there are cores.
+        threads: That run the network; 0 for all cores but the one that counts.
 
     Raises:
         CxredgeError: There is no image, nothing to measure, or an activation is NaN or infinite.
@@ -63,17 +68,16 @@ def measure(
             "The graph has no float activation that could be quantized.",
             "Its shapes and types must be inferable: export the model again with cxredge export",
         )
-    session = session_with_outputs(model, names, threads)
+    session = _measuring_session(model, names, threads or max(1, (os.cpu_count() or 1) - 1))
     histograms = dict(empty_statistics(names).histograms)
     images = 0
-    for batch in batches:
-        for image in batch:
-            values = session.run(names, {INPUT_NAME: image[None, None]})[::-1]
+    with contextlib.closing(_one_ahead(_activations(session, names, batches))) as runs:
+        for values in runs:
             for name in names:
                 # Popped, so that its memory can be reused as soon as it was counted.
                 histograms[name] = _counted(histograms[name], values.pop(), name, images, paths)
             images += 1
-        advance(len(batch))
+            advance(1)
     if not images:
         raise CxredgeError("There is no calibration image to measure.", "Give one or more.")
     return Statistics(images, histograms)
@@ -89,6 +93,24 @@ def measure_ranges(model: onnx.ModelProto, pixels: GreyImage, advance: Advance) 
     """
     batches = (pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH))
     return measure(model, batches, advance).measured()
+
+
+def _activations(
+    session: ort.InferenceSession, names: list[str], batches: Iterable[GreyImage]
+) -> Iterator[_Values]:
+    """Yield what each image made of each tensor; the last tensor comes first."""
+    for batch in batches:
+        for image in batch:
+            yield session.run(names, {INPUT_NAME: image[None, None]})[::-1]
+
+
+def _one_ahead(items: Iterator[_Values]) -> Generator[_Values, None, None]:
+    """Yield items, the next one being made in a thread meanwhile."""
+    with ThreadPoolExecutor(1, thread_name_prefix="infer") as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
 
 
 def _counted(
@@ -141,31 +163,43 @@ def float_activations(model: onnx.ModelProto) -> list[str]:
     return [name for name in produced if typed.get(name) == onnx.TensorProto.FLOAT]
 
 
-def session_with_outputs(
-    model: onnx.ModelProto, names: list[str], threads: int = 0
-) -> ort.InferenceSession:
+def session_with_outputs(model: onnx.ModelProto, names: list[str]) -> ort.InferenceSession:
     """Return a session that also gives the named inner tensors, computed as the graph says."""
+    return plain_session(_with_outputs(model, names))
+
+
+def _with_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
     exposed = onnx.ModelProto()
     exposed.CopyFrom(model)
     present = {output.name for output in exposed.graph.output}
     for name in names:
         if name not in present:
             exposed.graph.output.append(onnx.ValueInfoProto(name=name))
-    return plain_session(exposed, threads)
+    return exposed
 
 
-def plain_session(model: onnx.ModelProto, threads: int = 0) -> ort.InferenceSession:
-    """Return a CPU session of a graph held in memory, without fusions.
+def plain_session(model: onnx.ModelProto) -> ort.InferenceSession:
+    """Return a CPU session of a graph held in memory, without fusions."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    return _session(model, options)
 
-    Args:
-        model: The graph.
-        threads: Of one operator; 0 for as many as there are cores.
+
+def _measuring_session(
+    model: onnx.ModelProto, names: list[str], threads: int
+) -> ort.InferenceSession:
+    """Return a session that gives the named tensors of an FP32 model, as fast as it can be.
+
+    The runtime fuses nothing over a tensor that is asked for, but may choose its faster layouts.
     """
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads
-    # Fused nodes would skip the inner tensors that are asked for.
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    return _session(_with_outputs(model, names), options)
+
+
+def _session(model: onnx.ModelProto, options: ort.SessionOptions) -> ort.InferenceSession:
+    options.log_severity_level = 3
     return ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
