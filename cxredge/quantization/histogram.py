@@ -99,7 +99,14 @@ class Histogram:
         if not (math.isfinite(low) and math.isfinite(high)):
             raise NotFiniteError(f"values from {low} to {high}")
         exponent = max(self.exponent, _exponent_for(max(-low, high)))
-        counts = self._merged_to(exponent) + _count(values.reshape(-1), exponent)
+        counts = self._merged_to(exponent)
+        scale = np.float32(math.ldexp(1.0, -exponent))
+        flat = values.reshape(-1)
+        for start in range(0, flat.size, _CHUNK):
+            # Scaling by a power of two is exact, down to magnitudes that end up in bin 0 anyway.
+            bins = (flat[start : start + _CHUNK] * scale).astype(np.int32)
+            bins += BINS - 1
+            counts = counts + np.bincount(bins, minlength=SIZE)
         return Histogram(exponent, counts, min(low, self.low), max(high, self.high))
 
     def merge(self, other: Histogram) -> Histogram:
@@ -140,18 +147,8 @@ EMPTY = Histogram(_SMALLEST_EXPONENT, np.zeros(SIZE, np.int64), math.inf, -math.
 
 def _exponent_for(peak: float) -> int:
     """Return the smallest k with ``peak`` < 2048 * 2^k."""
-    return max(math.frexp(peak)[1] - _OCTAVES, _SMALLEST_EXPONENT)
-
-
-def _count(values: Floats, exponent: int) -> Counts:
-    scale = np.float32(math.ldexp(1.0, -exponent))
-    counts = np.zeros(SIZE, np.int64)
-    for start in range(0, values.size, _CHUNK):
-        # Scaling by a power of two is exact, down to magnitudes that end up in bin 0 anyway.
-        bins = (values[start : start + _CHUNK] * scale).astype(np.int32)
-        bins += BINS - 1
-        counts += np.bincount(bins, minlength=SIZE)
-    return counts
+    # The exponent of zero is, by definition, zero.
+    return max(math.frexp(peak)[1] - _OCTAVES, _SMALLEST_EXPONENT) if peak else _SMALLEST_EXPONENT
 
 
 def _pour(merged: Counts, counts: Counts, shift: int) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +63,14 @@ def measure(
     Raises:
         CxredgeError: There is no image, nothing to measure, or an activation is NaN or infinite.
     """
-    names = quantizable_activations(model)
-    if not names:
+    wanted = quantizable_activations(model)
+    if not wanted:
         raise CxredgeError(
             "The graph has no float activation that could be quantized.",
             "Its shapes and types must be inferable: export the model again with cxredge export",
         )
+    joined = _concatenations(model, wanted)
+    names = [name for name in wanted if name not in joined]
     session = _measuring_session(model, names, threads or max(1, (os.cpu_count() or 1) - 1))
     histograms = dict(empty_statistics(names).histograms)
     images = 0
@@ -80,7 +83,9 @@ def measure(
             advance(1)
     if not images:
         raise CxredgeError("There is no calibration image to measure.", "Give one or more.")
-    return Statistics(images, histograms)
+    for name, parts in joined.items():
+        histograms[name] = reduce(Histogram.merge, (histograms[part] for part in parts))
+    return Statistics(images, {name: histograms[name] for name in wanted})
 
 
 def measure_ranges(model: onnx.ModelProto, pixels: GreyImage, advance: Advance) -> Ranges:
@@ -150,6 +155,20 @@ def quantizable_activations(model: onnx.ModelProto) -> list[str]:
         if node.op_type in _QUANTIZABLE and not normalises:
             wanted |= {*node.input, *node.output}
     return [name for name in floats if name in wanted]
+
+
+def _concatenations(model: onnx.ModelProto, names: list[str]) -> dict[str, list[str]]:
+    """Return the parts of concatenations of the named tensors, in graph order.
+
+    Their histograms follow from those of the parts. In densely connected networks that is most of
+    what there is to count.
+    """
+    known = set(names)
+    return {
+        node.output[0]: list(node.input)
+        for node in model.graph.node
+        if node.op_type == "Concat" and {*node.input, *node.output} <= known
+    }
 
 
 def float_activations(model: onnx.ModelProto) -> list[str]:
