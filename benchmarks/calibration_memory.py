@@ -160,7 +160,7 @@ def _page(found: dict[str, Any]) -> str:
         f"{found['tools']['onnxruntime']}, numpy {found['tools']['numpy']}. Every row is a fresh "
         "process, from image files to the ranges of symmetric int8 by entropy.",
         "",
-        "| calibrator | images | activations | seconds | CPU seconds | images/s | peak memory (MB) |",
+        "| calibrator | images | activations | seconds | CPU seconds | images/s | peak MB |",
         "|---|---|---|---|---|---|---|",
     ]
     rows = [(OURS, row) for row in found["memory"]]
