@@ -214,7 +214,7 @@ def _measuring_session(
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads
-    # Blocks laid out for a whole run would leave the arena in pieces: what is read out lives longer.
+    # What is read out outlives the run; blocks laid out for a whole run would leave gaps behind it.
     options.enable_mem_pattern = False
     return _session(_with_outputs(model, names), options)
 
