@@ -65,6 +65,20 @@ class Dialect(str, Enum):
     TENSORRT = "tensorrt"
 
 
+class RangeMethod(str, Enum):
+    """How the range of an activation follows from the values it took on calibration images.
+
+    ``minmax``: nothing is clipped. ``percentile``: a fixed share of the values is. ``entropy``: as
+    little information as possible is lost (TensorRT's calibrator). ``mse``: the mean squared
+    rounding and clipping error is least.
+    """
+
+    MINMAX = "minmax"
+    PERCENTILE = "percentile"
+    ENTROPY = "entropy"
+    MSE = "mse"
+
+
 class Precision(str, Enum):
     """Number format of weights and activations."""
 

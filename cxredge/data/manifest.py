@@ -185,6 +185,23 @@ def check_labels(manifest: Manifest, classes: Sequence[str]) -> None:
         )
 
 
+def load_entry(entry: Entry, size: int) -> GreyImage:
+    """Decode one entry to uint8 (size, size).
+
+    Raises:
+        DataError: The image is missing, unreadable, or not the one the manifest was made from.
+    """
+    try:
+        pixels = load_grey(entry.path, size)
+    except ImageError as error:
+        raise DataError(error.message, "Make the manifest again.") from None
+    if entry.sha256 and sha256_of_file(entry.path) != entry.sha256:
+        raise DataError(
+            f"{entry.path} changed since the manifest was made.", "Make the manifest again."
+        )
+    return pixels
+
+
 def load_pixels(
     entries: Sequence[Entry], size: int, on_image: Callable[[], None] = lambda: None
 ) -> GreyImage:
@@ -198,14 +215,7 @@ def load_pixels(
     """
 
     def load(entry: Entry) -> GreyImage:
-        try:
-            pixels = load_grey(entry.path, size)
-        except ImageError as error:
-            raise DataError(error.message, "Make the manifest again.") from None
-        if entry.sha256 and sha256_of_file(entry.path) != entry.sha256:
-            raise DataError(
-                f"{entry.path} changed since the manifest was made.", "Make the manifest again."
-            )
+        pixels = load_entry(entry, size)
         on_image()
         return pixels
 

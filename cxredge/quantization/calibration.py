@@ -1,0 +1,130 @@
+"""Statistics of a calibration set: streamed from its files, over processes, kept for next time."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial, reduce
+from pathlib import Path
+
+import onnx
+
+from cxredge.artifacts import sha256_of_file, sha256_of_json, tool_versions
+from cxredge.data.images import PREPROCESSING
+from cxredge.data.manifest import Entry
+from cxredge.data.streaming import stream_pixels
+from cxredge.errors import ArtifactError
+from cxredge.progress import Advance
+from cxredge.quantization.ranges import measure, quantizable_activations
+from cxredge.quantization.statistics import SCHEMA, Statistics, load_statistics
+
+# Images that a process measures at a time: what it takes to load the network is soon forgotten.
+_PART = 128
+
+
+def measure_entries(
+    model: onnx.ModelProto,
+    entries: Sequence[Entry],
+    size: int,
+    advance: Advance,
+    processes: int = 1,
+) -> Statistics:
+    """Measure a calibration set from its files; memory does not depend on how many there are.
+
+    Args:
+        model: An FP32 model.
+        entries: The images.
+        size: Height and width in pixels that the model takes.
+        advance: Hears of images done.
+        processes: How many share the work. Each holds a network; the statistics are the same.
+
+    Raises:
+        CxredgeError: An image or an activation is unusable; see :func:`ranges.measure`.
+    """
+    if processes == 1 or len(entries) <= 1:
+        return _measure(model, size, 0, entries, advance)
+    length = min(_PART, -(-len(entries) // processes))
+    parts = [entries[start : start + length] for start in range(0, len(entries), length)]
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    # Forking a process that already runs threads, as this one does, may lock up the child.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, len(parts)), context) as pool:
+        work = partial(_measure_part, model.SerializeToString(), size, threads)
+        return reduce(Statistics.merge, _counted(pool.map(work, parts), advance))
+
+
+def measure_cached(
+    model: onnx.ModelProto,
+    entries: Sequence[Entry],
+    size: int,
+    advance: Advance,
+    folder: Path,
+    processes: int = 1,
+) -> Statistics:
+    """Return the statistics in ``folder``, or measure them and leave them there.
+
+    A file is used only if it is whole and was made from the same graph, the same images, in
+    whatever order, and the same version of the runtime; otherwise it is replaced.
+
+    Args:
+        model: An FP32 model.
+        entries: The images.
+        size: Height and width in pixels that the model takes.
+        advance: Hears of images done.
+        folder: Where statistics are kept, one file for each graph and set.
+        processes: How many share the work if there is any.
+
+    Raises:
+        CxredgeError: An image or an activation is unusable; see :func:`ranges.measure`.
+    """
+    key = cache_key(model, entries, size)
+    path = folder / f"statistics-{key[:16]}.npz"
+    with contextlib.suppress(ArtifactError):
+        found = load_statistics(path, key)
+        advance(len(entries))
+        return found
+    statistics = measure_entries(model, entries, size, advance, processes)
+    statistics.save(path, key)
+    return statistics
+
+
+def cache_key(model: onnx.ModelProto, entries: Sequence[Entry], size: int) -> str:
+    """Return the SHA-256 of all that decides the statistics."""
+    graph = onnx.ModelProto()
+    graph.CopyFrom(model)
+    # The metadata says what the graph is called, not what it computes.
+    del graph.metadata_props[:]
+    return sha256_of_json(
+        {
+            "schema": SCHEMA,
+            "graph": hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest(),
+            "activations": quantizable_activations(model),
+            "images": sorted(entry.sha256 or sha256_of_file(entry.path) for entry in entries),
+            "size": size,
+            "preprocessing": PREPROCESSING,
+            "tools": tool_versions("onnxruntime"),
+        }
+    )
+
+
+def _measure(
+    model: onnx.ModelProto, size: int, threads: int, entries: Sequence[Entry], advance: Advance
+) -> Statistics:
+    batches = stream_pixels(entries, size, threads=threads or None)
+    with contextlib.closing(batches):
+        return measure(model, batches, advance, [entry.path for entry in entries], threads)
+
+
+def _measure_part(model: bytes, size: int, threads: int, entries: Sequence[Entry]) -> Statistics:
+    graph = onnx.ModelProto.FromString(model)
+    return _measure(graph, size, threads, entries, lambda _: None)
+
+
+def _counted(parts: Iterator[Statistics], advance: Advance) -> Iterator[Statistics]:
+    for part in parts:
+        advance(part.images)
+        yield part

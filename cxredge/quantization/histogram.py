@@ -1,0 +1,157 @@
+"""Histograms of activations that grow by powers of two, so that they add up exactly.
+
+A bin is 2^k wide and bins are aligned at zero. Values beyond the last bin do not lead to new
+limits but to a larger k: neighbouring bins are merged in pairs. As k follows from the largest
+magnitude alone, and the bin of a value under k + 1 from its bin under k, the counts are a function
+of the multiset of values: order, batches and the number of processes leave no trace.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+BINS = 2048
+"""Bins of magnitudes; the largest magnitude lies in the upper half of them."""
+
+SIZE = 2 * BINS - 1
+"""Bins of signed values: magnitudes on both sides of zero, which share the one around it."""
+
+# Beyond, the inverse of the width is no float32. At the other end, bins of 2^117 hold all float32.
+_SMALLEST_EXPONENT = -126
+_OCTAVES = BINS.bit_length() - 1
+# What is worked on stays in the second-level cache.
+_CHUNK = 1 << 16
+
+Counts = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+
+class NotFiniteError(ValueError):
+    """A value is NaN or infinite."""
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """How often which values occurred.
+
+    Bin 0 holds |x| < 2^k; bin i > 0 holds i * 2^k <= x < (i + 1) * 2^k; bin -i mirrors it. Values
+    are truncated, not rounded down: a magnitude too small to scale ends up in bin 0 all the same.
+
+    Attributes:
+        exponent: k, in [-126, 117].
+        counts: int64 (4095,), bins -2047 to 2047.
+        low: The smallest value; infinity when there is none.
+        high: The largest value; minus infinity when there is none.
+    """
+
+    exponent: int
+    counts: Counts
+    low: float
+    high: float
+
+    @property
+    def total(self) -> int:
+        """Number of values."""
+        return int(self.counts.sum())
+
+    @property
+    def width(self) -> float:
+        """Width of a bin; the one around zero is twice as wide."""
+        return math.ldexp(1.0, self.exponent)
+
+    @property
+    def peak(self) -> float:
+        """The largest magnitude; 0 when there is no value."""
+        return max(-self.low, self.high, 0.0)
+
+    @property
+    def centres(self) -> Doubles:
+        """Middle of each bin, float64 (4095,); exactly 0 for the one around zero."""
+        bins = np.arange(1 - BINS, BINS)
+        centres: Doubles = (bins + 0.5 * np.sign(bins)) * self.width
+        return centres
+
+    @property
+    def magnitudes(self) -> Counts:
+        """Counts of |x|, int64 (2048,), bin i from i to i + 1 times the width."""
+        folded: Counts = self.counts[BINS - 1 :].copy()
+        folded[1:] += self.counts[: BINS - 1][::-1]
+        return folded
+
+    def add(self, values: Floats) -> Histogram:
+        """Return a histogram that also counts ``values``.
+
+        Args:
+            values: float32, any shape.
+
+        Raises:
+            NotFiniteError: A value is NaN or infinite.
+        """
+        if not values.size:
+            return self
+        # The minimum of anything and NaN is NaN. Adding 0 turns -0 into 0, which compare equal.
+        low, high = float(values.min()) + 0.0, float(values.max()) + 0.0
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise NotFiniteError(f"values from {low} to {high}")
+        exponent = max(self.exponent, _exponent_for(max(-low, high)))
+        counts = self._merged_to(exponent)
+        scale = np.float32(math.ldexp(1.0, -exponent))
+        flat = values.reshape(-1)
+        for start in range(0, flat.size, _CHUNK):
+            # Scaling by a power of two is exact, down to magnitudes that end up in bin 0 anyway.
+            bins = (flat[start : start + _CHUNK] * scale).astype(np.int32)
+            bins += BINS - 1
+            counts = counts + np.bincount(bins, minlength=SIZE)
+        return Histogram(exponent, counts, min(low, self.low), max(high, self.high))
+
+    def merge(self, other: Histogram) -> Histogram:
+        """Return the histogram of the values of both."""
+        exponent = max(self.exponent, other.exponent)
+        counts = self._merged_to(exponent) + other._merged_to(exponent)
+        return Histogram(exponent, counts, min(self.low, other.low), max(self.high, other.high))
+
+    def is_consistent(self) -> bool:
+        """Tell whether counts, range and bin width can belong to the same values."""
+        if self.counts.shape != (SIZE,) or self.counts.min() < 0:
+            return False
+        if not self.total:
+            return self.exponent == EMPTY.exponent and self.low > self.high
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
+            return False
+        used = np.flatnonzero(self.counts) + 1 - BINS
+        ends = (math.trunc(self.low / self.width), math.trunc(self.high / self.width))
+        return self.exponent == _exponent_for(self.peak) and ends == (used[0], used[-1])
+
+    def _merged_to(self, exponent: int) -> Counts:
+        shift = exponent - self.exponent
+        if not shift:
+            return self.counts
+        merged = np.zeros(SIZE, np.int64)
+        centre = BINS - 1
+        _pour(merged[centre:], self.counts[centre:], shift)
+        # The bin around zero has been poured out already.
+        left = self.counts[centre::-1].copy()
+        left[0] = 0
+        _pour(merged[centre::-1], left, shift)
+        return merged
+
+
+EMPTY = Histogram(_SMALLEST_EXPONENT, np.zeros(SIZE, np.int64), math.inf, -math.inf)
+"""The histogram of no values."""
+
+
+def _exponent_for(peak: float) -> int:
+    """Return the smallest k with ``peak`` < 2048 * 2^k."""
+    # The exponent of zero is, by definition, zero.
+    return max(math.frexp(peak)[1] - _OCTAVES, _SMALLEST_EXPONENT) if peak else _SMALLEST_EXPONENT
+
+
+def _pour(merged: Counts, counts: Counts, shift: int) -> None:
+    """Add bins of magnitudes to the bins 2^shift times as wide that contain them."""
+    sums = counts.reshape(-1, 1 << min(shift, _OCTAVES)).sum(axis=1)
+    merged[: sums.size] += sums
