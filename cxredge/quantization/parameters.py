@@ -46,10 +46,12 @@ class Parameters:
         broadcast = [1] * values.ndim
         if self.axis is not None:
             broadcast[self.axis] = -1
-        # Exact where float32 is not: a bias has up to 2^30 steps.
-        steps = np.rint(values / self.scale.astype(np.float64).reshape(broadcast))
+        steps = np.rint(values / self.scale.reshape(broadcast))
         steps += self.zero_point.reshape(broadcast)
-        return np.clip(steps, limits.min, limits.max).astype(limits.dtype)
+        clamped: npt.NDArray[np.integer[Any]] = np.clip(steps, limits.min, limits.max).astype(
+            limits.dtype
+        )
+        return clamped
 
     def saturates(self, low: float, high: float) -> bool:
         """Whether quantization clamps no later than at ``low`` and ``high`` itself."""

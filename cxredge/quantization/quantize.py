@@ -34,6 +34,8 @@ from cxredge.progress import Progress
 from cxredge.quantization.bias_correction import correct_biases, count_convolutions
 from cxredge.quantization.calibration_set import check_apart, read_calibration
 from cxredge.quantization.gate import GateLimits, GateResult, compare
+from cxredge.quantization.legality import require_legal
+from cxredge.quantization.placement import place
 from cxredge.quantization.qdq import emit
 from cxredge.quantization.ranges import measure_ranges
 from cxredge.quantization.stem import stem
@@ -161,6 +163,8 @@ def _quantize_graph(
 ) -> tuple[onnx.ModelProto, list[dict[str, Any]], GateResult]:
     """Run the steps; keep the graph that disturbs the logits least."""
     fp32 = onnx_graph.read_model(model / onnx_graph.FP32_NAME)
+    in_float = place(fp32, config.dialect).in_float
+    progress.note(f"Stay in float: {', '.join(f'{n} {kind}' for kind, n in in_float.items())}.")
     with progress.task("Measuring ranges", len(pixels)) as advance:
         ranges = measure_ranges(fp32, pixels, advance)
     graphs = {"min-max ranges": emit(fp32, ranges, config.dialect)}
@@ -172,6 +176,8 @@ def _quantize_graph(
         with progress.task("Correcting biases", count_convolutions(fp32)) as advance:
             corrected = correct_biases(fp32, ranges, config.dialect, few, advance, keep)
         graphs["bias correction"] = emit(corrected, ranges, config.dialect, keep=keep)
+    for graph in graphs.values():
+        require_legal(graph, config.dialect)
     reference = infer_file(model / onnx_graph.FP32_NAME, held_out.pixels)
     results = {name: _judge(graph, reference, held_out) for name, graph in graphs.items()}
     kept = list(graphs)[-1]
