@@ -154,6 +154,8 @@ def _bias_in_unit_of_sums(wiring: Wiring) -> Broken:
             yield node, "its bias is not stored in int32"
         elif len(scales) != 3 or any(scale is None for scale in scales):
             yield node, "its bias is quantized, but its input or its weight is not"
+        elif scales[2].shape != scales[1].shape:
+            yield node, f"its bias has {scales[2].size} scales, its weight {scales[1].size}"
         elif not np.allclose(scales[2], scales[0] * scales[1], rtol=1e-5, atol=0):
             yield node, "the scale of its bias is not that of its input times that of its weight"
 
