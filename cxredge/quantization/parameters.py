@@ -46,7 +46,9 @@ class Parameters:
         broadcast = [1] * values.ndim
         if self.axis is not None:
             broadcast[self.axis] = -1
-        steps = np.rint(values / self.scale.reshape(broadcast))
+        # Weights as runtimes divide them; a bias may have more steps than float32 has digits.
+        precision = np.float64 if limits.bits == 32 else np.float32
+        steps = np.rint(np.divide(values, self.scale.reshape(broadcast), dtype=precision))
         steps += self.zero_point.reshape(broadcast)
         clamped: npt.NDArray[np.integer[Any]] = np.clip(steps, limits.min, limits.max).astype(
             limits.dtype
