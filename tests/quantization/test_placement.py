@@ -67,6 +67,18 @@ def test_tensorrt_carries_no_integers_to_where_floats_are_needed_too() -> None:
     assert placed(TENSORRT, *nodes) == {"p>g"}
 
 
+def test_cpu_pools_what_is_quantized_anyway_in_integers() -> None:
+    nodes = ("p = GlobalAveragePool(x)", "g = Conv(p, w)", "y = Mul(x, g)")
+    assert place(network(*nodes), CPU).in_float == {"Mul": 1}
+
+
+def test_cpu_lets_a_max_pool_keep_the_scale_of_its_input() -> None:
+    nodes = ("p = MaxPool<kernel_shape=[2,2]>(x)", "r = Relu(p)", "y = Conv(r, w)")
+    placement = place(network(*nodes), CPU)
+    assert reads(placement, *nodes) == {"x>p", "p>r", "r>y"}
+    assert placement.shared == (frozenset({"x", "p"}),)
+
+
 def test_cpu_quantizes_no_float_for_a_pool_alone() -> None:
     nodes = ("h = Tanh(x)", "p = GlobalAveragePool(h)", "g = Conv(p, w)", "y = Mul(h, g)")
     assert placed(CPU, *nodes) == {"x>h", "p>g", "g>y"}

@@ -55,6 +55,13 @@ def test_activations_of_tensorrt_are_symmetric() -> None:
     assert (values["x_zero_point"].dtype, values["x_zero_point"]) == (np.int8, 0)
 
 
+def test_what_shares_a_scale_takes_the_widest_range() -> None:
+    model = network("a = Conv(x, w)", "k = Concat<axis=2>(a, x)", "y = Conv(k, w)")
+    ranges = some_ranges(model, a=(-7.0, 1.0), x=(0.0, 3.0), k=(-6.0, 2.0))
+    values = initializers(emit(model, ranges, TENSORRT))
+    assert {values[f"{name}_scale"].item() for name in "axk"} == {np.float32(7 / 127).item()}
+
+
 @pytest.mark.parametrize(
     ("low", "high", "scale", "zero_point"),
     [(-1, 3, 4 / 255, 64), (0, 6, 6 / 255, 0), (2, 6, 6 / 255, 0), (-3, -1, 3 / 255, 255)],
@@ -114,6 +121,8 @@ def test_a_bias_that_int32_cannot_hold_raises_the_scale_of_its_weights() -> None
     assert restored == pytest.approx([1000, 1, 1, 1], rel=1e-2)
     assert abs(int(values["y_bias_quantized"][0])) == pytest.approx(2**30, rel=1e-6)
     with_float_bias = initializers(emit(model, ranges, CPU, float_bias=True))
+    assert {name for name in with_float_bias if "bias" in name} == set()
+    assert with_float_bias["b"].dtype == np.float32
     assert np.array_equal(with_float_bias["y_weight_scale"], values["y_weight_scale"])
 
 
