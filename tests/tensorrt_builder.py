@@ -9,16 +9,21 @@ import pytest
 
 
 def built_bytes(model: onnx.ModelProto) -> tuple[int, list[str]]:
-    """Return the size of the plan and what the parser said."""
+    """Return the size of the plan, and errors and warnings of parser and builder."""
     trt: Any = pytest.importorskip("tensorrt_rtx", reason="needs the rtx extra")
-    logger = trt.Logger(trt.Logger.ERROR)
+    heard: list[str] = []
+
+    class Listener(trt.ILogger):  # type: ignore[misc]
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (severity.INTERNAL_ERROR, severity.ERROR, severity.WARNING):
+                heard.append(message)
+
+    logger = Listener()
     builder = trt.Builder(logger)
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, logger)
-    parsed = parser.parse(model.SerializeToString())
-    said = [parser.get_error(i).desc() for i in range(parser.num_errors)]
-    if not parsed:
-        return 0, said
+    if not parser.parse(model.SerializeToString()):
+        return 0, [*(parser.get_error(i).desc() for i in range(parser.num_errors)), *heard]
     config = builder.create_builder_config()
     config.num_compute_capabilities = 1
     config.set_compute_capability(trt.ComputeCapability.SM86, 0)
@@ -27,4 +32,4 @@ def built_bytes(model: onnx.ModelProto) -> tuple[int, list[str]]:
     profile.set_shape("image", *[(n, *tuple(shape)[1:]) for n in (1, 4, 8)])
     config.add_optimization_profile(profile)
     plan = builder.build_serialized_network(network, config)
-    return (len(bytes(plan)) if plan else 0), said
+    return (len(bytes(plan)) if plan else 0), heard

@@ -1,37 +1,30 @@
-"""Emitters: one set of ranges, written in the dialect that a target reads.
+"""Emitter: one set of ranges, written as Q/DQ nodes in the dialect that a target reads.
 
-The quantizer of ONNX Runtime writes the nodes; nothing else talks to it.
+`placement` says where, `parameters` with which numbers, `pairs` writes the nodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import QuantType
-from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
-from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from cxredge.onnx_nodes import Array, copy_of, replace_nodes
+from cxredge.quantization.pairs import PairWriter, dequantized
+from cxredge.quantization.parameters import (
+    Floats,
+    Parameters,
+    of_activations,
+    of_bias,
+    of_weight,
+    with_room_for_bias,
+)
+from cxredge.quantization.placement import Placement, place
 from cxredge.quantization.ranges import Ranges
+from cxredge.quantization.wiring import Edge, Wiring
 from cxredge.vocabulary import Dialect
-
-# The head is a few thousand weights: quantizing it would cost fidelity and save no time.
-_QUANTIZED = {Dialect.CPU: ["Conv", "Add", "Clip", "Relu"], Dialect.TENSORRT: ["Conv"]}
-
-_OPTIONS: dict[Dialect, dict[str, Any]] = {
-    Dialect.CPU: {"ActivationSymmetric": False, "WeightSymmetric": True},
-    Dialect.TENSORRT: {
-        "ActivationSymmetric": True,
-        "WeightSymmetric": True,
-        "QuantizeBias": False,
-        "AddQDQPairToWeight": True,
-        "OpTypesToExcludeOutputQuantization": ["Conv", "Add", "Clip", "Relu"],
-        "QDQOpTypePerChannelSupportToAxis": {"Conv": 0},
-        "ForceQuantizeNoInputCheck": True,
-    },
-}
 
 
 def emit(
@@ -40,6 +33,7 @@ def emit(
     dialect: Dialect,
     float_bias: bool = False,
     keep: Collection[str] = (),
+    weight_scales: Mapping[str, Floats] | None = None,
 ) -> onnx.ModelProto:
     """Insert QuantizeLinear and DequantizeLinear into an FP32 model.
 
@@ -50,49 +44,101 @@ def emit(
         float_bias: Leave biases in float also where the dialect quantizes them, so that they can
             still be corrected.
         keep: Names of nodes that stay in float.
+        weight_scales: float32 (C,) scales, one for each output channel, by name of the
+            initializer; max|w| / 127 for those it does not name.
 
     Returns:
-        A new model, its nodes in topological order.
+        A new model, its nodes in topological order. Convolutions keep their names and outputs.
+
+    Raises:
+        CxredgeError: The graph cannot be quantized, or a range or scale is missing or unusable.
     """
-    working = onnx.shape_inference.infer_shapes(model)
-    options = dict(_OPTIONS[dialect])
-    if float_bias:
-        options["QuantizeBias"] = False
-    data = {
-        name: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
-        for name, (low, high) in ranges.items()
-    }
-    kinds = set(_QUANTIZED[dialect])
-    quantizer = QDQQuantizer(
-        working,
-        True,  # one scale a channel for weights
-        False,  # the full 8 bits of weights
-        QuantType.QInt8,
-        QuantType.QUInt8 if dialect is Dialect.CPU else QuantType.QInt8,
-        TensorsData(CalibrationMethod.MinMax, data),
-        _quantizable(working, kinds),
-        list(keep),
-        sorted(kinds),
-        options,
+    placement = place(model, dialect, keep)
+    emitted = copy_of(model)
+    wiring = Wiring(emitted.graph)
+    activations = of_activations(
+        sorted({wiring.name_at(edge) for edge in placement.edges}),
+        ranges,
+        placement.shared,
+        dialect,
     )
-    quantizer.quantize_model()
-    quantizer.model.topological_sort()
-    emitted: onnx.ModelProto = quantizer.model.model
-    standard = [entry for entry in emitted.opset_import if entry.domain in ("", "ai.onnx")]
-    del emitted.opset_import[:]
-    emitted.opset_import.extend(standard)
+    settings = _Settings(wiring, placement, activations, dialect, float_bias, weight_scales or {})
+    writer = PairWriter()
+    for node in emitted.graph.node:
+        _write(node, settings, writer)
+    emitted.graph.initializer.extend(writer.initializers)
+    del emitted.graph.value_info[:]
+    replace_nodes(emitted.graph, writer.nodes)
     onnx.checker.check_model(emitted)
     return emitted
 
 
-def _quantizable(model: onnx.ModelProto, kinds: set[str]) -> list[str]:
-    """Return the nodes to quantize: those of the network, not the normalisation before it."""
-    names = []
-    inside = False
-    for index, node in enumerate(model.graph.node):
-        inside = inside or node.op_type == "Conv"
-        if not node.name:
-            node.name = f"{node.op_type}_{index}"
-        if inside and node.op_type in kinds:
-            names.append(node.name)
-    return names
+@dataclass(frozen=True)
+class _Settings:
+    """All that the nodes of one graph are written from."""
+
+    wiring: Wiring
+    placement: Placement
+    activations: Mapping[str, Parameters]
+    dialect: Dialect
+    float_bias: bool
+    weight_scales: Mapping[str, Floats]
+
+
+def _write(node: onnx.NodeProto, settings: _Settings, writer: PairWriter) -> None:
+    """Write one node, the constants it reads quantized, and the pairs behind it."""
+    edges = settings.placement.edges
+    inputs = [
+        dequantized(name) if Edge(node.output[0], i) in edges else name
+        for i, name in enumerate(node.input)
+    ]
+    if _is_absorbed(node, settings):
+        writer.pair(node.output[0], inputs[0], settings.activations[node.output[0]])
+        return
+    if Edge(node.output[0], 1) in settings.placement.weights:
+        inputs[1:] = _constants(node, settings, writer)
+    writer.node(node, inputs)
+    for name in node.output:
+        if name in settings.activations:
+            writer.pair(name, name, settings.activations[name])
+
+
+def _constants(node: onnx.NodeProto, settings: _Settings, writer: PairWriter) -> list[str]:
+    """Write a node's weight and bias as the dialect has them; return their names."""
+    constants = settings.wiring.constants
+    name, *bias_name = node.input[1:]
+    values = constants[name].astype(np.float32)
+    axis = settings.placement.weights[Edge(node.output[0], 1)]
+    weight = of_weight(name, values, axis, settings.weight_scales.get(name))
+    prefix = f"{node.output[0]}_weight"
+    if settings.dialect is Dialect.TENSORRT:
+        return [writer.pair(prefix, name, weight), *bias_name]
+    if not bias_name or bias_name[0] not in constants:
+        return [writer.stored(prefix, weight.steps(values), weight), *bias_name]
+    bias = constants[bias_name[0]].astype(np.float32)
+    activation = settings.activations[node.input[0]]
+    weight = with_room_for_bias(weight, activation, bias)
+    stored = writer.stored(prefix, weight.steps(values), weight)
+    if settings.float_bias:
+        return [stored, *bias_name]
+    parameters = of_bias(weight, activation)
+    return [stored, writer.stored(f"{node.output[0]}_bias", parameters.steps(bias), parameters)]
+
+
+def _is_absorbed(node: onnx.NodeProto, settings: _Settings) -> bool:
+    """Whether clamping to the range of its result does what an activation does."""
+    if node.output[0] not in settings.placement.absorbed:
+        return False
+    bounds = _bounds(node, settings.wiring.constants)
+    return bounds is not None and settings.activations[node.output[0]].saturates(*bounds)
+
+
+def _bounds(node: onnx.NodeProto, constants: Mapping[str, Array]) -> tuple[float, float] | None:
+    """Return what a Relu or Clip limits values to, or None where that is computed."""
+    if node.op_type == "Relu":
+        return 0.0, np.inf
+    names = [*node.input[1:], "", ""][:2]
+    if any(name and name not in constants for name in names):
+        return None
+    low, high = (constants[name].item() if name else None for name in names)
+    return -np.inf if low is None else low, np.inf if high is None else high

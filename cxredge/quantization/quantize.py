@@ -34,6 +34,8 @@ from cxredge.progress import Progress
 from cxredge.quantization.bias_correction import correct_biases, count_convolutions
 from cxredge.quantization.calibration_set import check_apart, read_calibration
 from cxredge.quantization.gate import GateLimits, Validation, compare
+from cxredge.quantization.legality import require_legal
+from cxredge.quantization.placement import place
 from cxredge.quantization.qdq import emit
 from cxredge.quantization.ranges import measure_ranges
 from cxredge.quantization.stem import stem
@@ -174,6 +176,8 @@ def _quantize_graph(
 ) -> tuple[onnx.ModelProto, list[dict[str, Any]], tuple[Logits, Logits]]:
     """Run the steps; return the last graph, what each step bought, and FP32's and its logits."""
     fp32 = onnx_graph.read_model(model / onnx_graph.FP32_NAME)
+    in_float = place(fp32, config.dialect).in_float
+    progress.note(f"Stay in float: {', '.join(f'{n} {kind}' for kind, n in in_float.items())}.")
     with progress.task("Measuring ranges", len(pixels)) as advance:
         ranges = measure_ranges(fp32, pixels, advance)
     graphs = {"min-max ranges": emit(fp32, ranges, config.dialect)}
@@ -185,6 +189,8 @@ def _quantize_graph(
         with progress.task("Correcting biases", count_convolutions(fp32)) as advance:
             corrected = correct_biases(fp32, ranges, config.dialect, few, advance, keep)
         graphs["bias correction"] = emit(corrected, ranges, config.dialect, keep=keep)
+    for graph in graphs.values():
+        require_legal(graph, config.dialect)
     reference = infer_file(model / onnx_graph.FP32_NAME, held_out.pixels)
     logits = {name: _infer(graph, held_out.pixels) for name, graph in graphs.items()}
     results = {
