@@ -113,3 +113,24 @@ class TrainingPrecision(str, Enum):
 
     FP32 = "32-true"
     BF16_MIXED = "bf16-mixed"
+
+
+class Effort(str, Enum):
+    """How much a quantization tries.
+
+    ``quick``: min-max ranges and corrected biases. ``default``: the best of three ranges, equalised
+    channels, corrected weights, and a few layers in float where validation images ask for it.
+    ``extensive``: all ranges, more images, more layers in float.
+    """
+
+    QUICK = "quick"
+    DEFAULT = "default"
+    EXTENSIVE = "extensive"
+
+
+class Correction(str, Enum):
+    """What makes up for quantization in each layer."""
+
+    NONE = "none"
+    BIASES = "biases"
+    WEIGHTS = "weights"

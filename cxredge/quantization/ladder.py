@@ -1,0 +1,249 @@
+"""The ladder: INT8 made better rung by rung, until it decides as FP32 does.
+
+Cheap rungs come first: the best ranges, channels equalised, weights and biases corrected. They
+cost nothing on the device. What is still missing is bought with speed: the most sensitive layers
+stay in float. Every rung is judged on validation images, so the test split that the gate looks at
+chooses nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import onnx
+
+from cxredge.data.images import GreyImage
+from cxredge.progress import Progress
+from cxredge.quantization.equalisation import equalise
+from cxredge.quantization.judge import Judge, Judgement
+from cxredge.quantization.legality import require_legal
+from cxredge.quantization.qdq import emit
+from cxredge.quantization.reconstruction import (
+    Reconstructed,
+    count_convolutions,
+    reconstruct,
+)
+from cxredge.quantization.sensitivity import groups_of, measure_sensitivities
+from cxredge.quantization.statistics import Ranges, Statistics
+from cxredge.vocabulary import Correction, Dialect, Effort, RangeMethod
+
+_METHODS = {
+    Effort.QUICK: (RangeMethod.MINMAX,),
+    Effort.DEFAULT: (RangeMethod.MINMAX, RangeMethod.PERCENTILE, RangeMethod.MSE),
+    Effort.EXTENSIVE: tuple(RangeMethod),
+}
+CORRECTION_IMAGES = 128
+"""Most images that any rung corrects on."""
+
+_CORRECTION_IMAGES = {
+    Effort.QUICK: 32,
+    Effort.DEFAULT: 64,
+    Effort.EXTENSIVE: CORRECTION_IMAGES,
+}
+_SENSITIVITY_IMAGES = 16
+_FLOAT_GROUPS = {Effort.QUICK: (), Effort.DEFAULT: (1, 2, 4), Effort.EXTENSIVE: (1, 2, 4, 8)}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """When to stop climbing, on validation images.
+
+    Attributes:
+        min_agreement: Least share of images decided as FP32 does.
+        max_logit_error: Largest error of the logits, as a share of FP32's. A few hundred images
+            say little about rare flips; how far logits move says it earlier.
+    """
+
+    min_agreement: float = 0.99
+    max_logit_error: float = 0.03
+
+    def met(self, found: Judgement) -> bool:
+        """Whether a rung is good enough."""
+        return found.agreement >= self.min_agreement and found.logit_error <= self.max_logit_error
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One thing tried.
+
+    Attributes:
+        step: What it is.
+        graph: The quantized graph.
+        found: What it came to on validation images.
+        in_float: Convolutions that stay in float.
+        seconds: What it cost to make and to judge.
+    """
+
+    step: str
+    graph: onnx.ModelProto
+    found: Judgement
+    in_float: tuple[str, ...]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values, without the graph."""
+        return {
+            "step": self.step,
+            **asdict(self.found),
+            "in_float": list(self.in_float),
+            "seconds": round(self.seconds, 2),
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a climb may do.
+
+    Attributes:
+        dialect: How INT8 is written.
+        effort: How many rungs are tried.
+        method: How ranges are chosen; None for the best of those that the effort tries.
+        equalise: Whether channels are equalised.
+        correction: What is corrected in each layer.
+        keep: Convolutions that stay in float from the start.
+        goal: When to stop.
+    """
+
+    dialect: Dialect
+    effort: Effort = Effort.DEFAULT
+    method: RangeMethod | None = None
+    equalise: bool = True
+    correction: Correction = Correction.WEIGHTS
+    keep: frozenset[str] = frozenset()
+    goal: Goal = field(default_factory=Goal)
+
+    @property
+    def methods(self) -> tuple[RangeMethod, ...]:
+        """The range methods to try."""
+        return (self.method,) if self.method else _METHODS[self.effort]
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether activations have their zero in the middle."""
+        return self.dialect is Dialect.TENSORRT
+
+
+Measure = Callable[[onnx.ModelProto, str], Statistics]
+"""Measures a graph on all calibration images; the text is for the progress bar."""
+
+
+@dataclass(frozen=True)
+class _Stand:
+    """Where the climb stands: what the next rung builds on."""
+
+    model: onnx.ModelProto
+    ranges: Ranges
+
+
+class Climb:
+    """One climb; ``rungs`` has all that was tried, in order.
+
+    Args:
+        plan: What it may do.
+        measure: Measures a graph on the calibration images.
+        pixels: uint8 (N, S, S), the first calibration images, for corrections.
+        judge: Compares with FP32 on validation images.
+        progress: Hears of images and layers done.
+    """
+
+    def __init__(
+        self, plan: Plan, measure: Measure, pixels: GreyImage, judge: Judge, progress: Progress
+    ) -> None:
+        self.rungs: list[Rung] = []
+        self._plan, self._measure, self._pixels = plan, measure, pixels
+        self._judge, self._progress = judge, progress
+        self._since = time.perf_counter()
+
+    def best(self, model: onnx.ModelProto) -> Rung:
+        """Climb, and return the rung to take: the first that meets the goal, or the best.
+
+        Args:
+            model: The FP32 model.
+        """
+        plan, keep = self._plan, self._plan.keep
+        stand, method = self._with_best_ranges(model)
+        if plan.equalise:
+            stand = self._equalised(stand, method)
+        if plan.correction is not Correction.NONE:
+            self._corrected(stand, keep)
+        for more in self._layers_to_keep(stand):
+            if plan.goal.met(self._best_so_far.found):
+                break
+            self._corrected(stand, keep | more)
+        return self._best_so_far
+
+    @property
+    def _best_so_far(self) -> Rung:
+        return min(self.rungs, key=lambda one: one.found.logit_error)
+
+    def _with_best_ranges(self, model: onnx.ModelProto) -> tuple[_Stand, RangeMethod]:
+        statistics = self._measure(model, "Measuring activations")
+        tried = []
+        for method in self._plan.methods:
+            stand = _Stand(model, statistics.ranges(method, self._plan.symmetric))
+            rung = self._emitted(f"{method.value} ranges", stand)
+            tried.append((rung.found.logit_error, stand, method))
+        _, stand, method = min(tried, key=lambda one: one[0])
+        return stand, method
+
+    def _equalised(self, stand: _Stand, method: RangeMethod) -> _Stand:
+        """Return the equalised model where that helps, else what there was."""
+        with self._progress.task("Equalising channels", len(self._pixels)) as advance:
+            model = equalise(stand.model, self._pixels, advance)
+        statistics = self._measure(model, "Measuring equalised activations")
+        before = self._best_so_far.found.logit_error
+        equal = _Stand(model, statistics.ranges(method, self._plan.symmetric))
+        rung = self._emitted("equalised channels", equal)
+        return equal if rung.found.logit_error < before else stand
+
+    def _corrected(self, stand: _Stand, keep: frozenset[str]) -> None:
+        few = self._pixels[: _CORRECTION_IMAGES[self._plan.effort]]
+        correction = self._plan.correction
+        made = Reconstructed(stand.model, {})
+        if correction is not Correction.NONE:
+            count = count_convolutions(stand.model)
+            with self._progress.task("Correcting layers", count) as advance:
+                made = reconstruct(
+                    stand.model,
+                    stand.ranges,
+                    self._plan.dialect,
+                    few,
+                    advance,
+                    keep,
+                    weights=correction is Correction.WEIGHTS,
+                )
+        step = f"corrected {correction.value}"
+        if more := len(keep - self._plan.keep):
+            step = f"{more} sensitive layers in float"
+        graph = emit(made.model, stand.ranges, self._plan.dialect, False, keep, made.scales)
+        self._add(step, graph, keep)
+
+    def _layers_to_keep(self, stand: _Stand) -> Iterator[frozenset[str]]:
+        """Yield more and more of the most sensitive layers, measured when first asked for."""
+        counts = _FLOAT_GROUPS[self._plan.effort]
+        if not counts or self._plan.goal.met(self._best_so_far.found):
+            return
+        groups = groups_of(stand.model)
+        few = self._pixels[:_SENSITIVITY_IMAGES]
+        with self._progress.task("Measuring sensitivity", len(groups)) as advance:
+            order = measure_sensitivities(
+                stand.model, stand.ranges, self._plan.dialect, groups, few, advance
+            )
+        for count in counts:
+            yield frozenset(name for one in order[:count] for name in one.nodes)
+
+    def _emitted(self, step: str, stand: _Stand) -> Rung:
+        keep = self._plan.keep
+        return self._add(step, emit(stand.model, stand.ranges, self._plan.dialect, keep=keep), keep)
+
+    def _add(self, step: str, graph: onnx.ModelProto, keep: frozenset[str]) -> Rung:
+        require_legal(graph, self._plan.dialect)
+        found = self._judge.judge(graph)
+        now = time.perf_counter()
+        rung = Rung(step, graph, found, tuple(sorted(keep)), now - self._since)
+        self._since = now
+        self.rungs.append(rung)
+        return rung
