@@ -176,8 +176,9 @@ def _quantize_graph(
 ) -> tuple[onnx.ModelProto, list[dict[str, Any]], tuple[Logits, Logits]]:
     """Run the steps; return the last graph, what each step bought, and FP32's and its logits."""
     fp32 = onnx_graph.read_model(model / onnx_graph.FP32_NAME)
-    in_float = place(fp32, config.dialect).in_float
-    progress.note(f"Stay in float: {', '.join(f'{n} {kind}' for kind, n in in_float.items())}.")
+    in_float = [f"{n} {kind}" for kind, n in place(fp32, config.dialect).in_float.items()]
+    if in_float:
+        progress.note(f"Stay in float: {', '.join(in_float)}.")
     with progress.task("Measuring ranges", len(pixels)) as advance:
         ranges = measure_ranges(fp32, pixels, advance)
     graphs = {"min-max ranges": emit(fp32, ranges, config.dialect)}
