@@ -24,7 +24,7 @@ from cxredge.cli.gate import (
 from cxredge.cli.options import OutFolder
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import share, table
-from cxredge.vocabulary import Dialect, Split
+from cxredge.vocabulary import Correction, Dialect, Effort, RangeMethod, Split
 
 if TYPE_CHECKING:
     from cxredge.quantization.gate import GateResult
@@ -58,10 +58,42 @@ def quantize(
             help="Leave the first, cheap layers in float. [default: for cpu]",
         ),
     ] = None,
-    bias_correction: Annotated[
-        bool,
-        typer.Option("--bias-correction/--no-bias-correction", help="Make up for shifted means."),
-    ] = True,
+    effort: Annotated[
+        Effort,
+        typer.Option(
+            "--effort",
+            help="quick: min-max ranges, corrected biases; default: the best ranges, equalised "
+            "channels, corrected weights, and layers in float where that does not do; extensive: "
+            "more of each.",
+        ),
+    ] = Effort.DEFAULT,
+    range_method: Annotated[
+        RangeMethod | None,
+        typer.Option("--range-method", help="How ranges are chosen. [default: what fits best]"),
+    ] = None,
+    equalise: Annotated[
+        bool | None,
+        typer.Option(
+            "--equalise/--no-equalise",
+            help="Let channels use one range alike. [default: unless quick]",
+        ),
+    ] = None,
+    correction: Annotated[
+        Correction | None,
+        typer.Option(
+            "--correction", help="Make up for quantization in each layer. [default: by effort]"
+        ),
+    ] = None,
+    aim_agreement: Annotated[
+        float,
+        typer.Option(
+            "--aim-agreement", min=0, max=1, help="Keep layers in float until so many images agree."
+        ),
+    ] = 0.99,
+    aim_logit_error: Annotated[
+        float,
+        typer.Option("--aim-logit-error", min=0, help="And until logits move no further."),
+    ] = 0.03,
     max_accuracy_drop: MaxAccuracyDrop = None,
     min_agreement: MinAgreement = None,
     max_auroc_drop: MaxAurocDrop = None,
@@ -77,6 +109,7 @@ def quantize(
     from cxredge.data.manifest import read_manifest
     from cxredge.errors import GateRefused
     from cxredge.quantization.gate import GateResult
+    from cxredge.quantization.ladder import Goal
     from cxredge.quantization.quantize import QuantizeConfig
     from cxredge.quantization.quantize import quantize as stage
 
@@ -88,7 +121,18 @@ def quantize(
         "max_sensitivity_drop": max_sensitivity_drop,
         "max_calibration_error_rise": max_calibration_error_rise,
     }
-    config = QuantizeConfig(dialect, bias_correction, keep, split, limits_of(named), specificity)
+    config = QuantizeConfig(
+        dialect,
+        effort,
+        range_method,
+        equalise,
+        correction,
+        Goal(aim_agreement, aim_logit_error),
+        keep,
+        split,
+        limits_of(named),
+        specificity,
+    )
     manifest = read_manifest(evaluate)
     card = stage(model, calibration, manifest, config, out, output)
     gate = GateResult.from_json(card.facts["comparison"])
@@ -106,14 +150,23 @@ def quantize(
 
 def _text(data: Mapping[str, Any], gate: GateResult, out: Path) -> str:
     steps = [
-        [s["step"], share(s["agreement"]), share(s["accuracy"]), f"{s['logit_error']:.4f}"]
+        [
+            s["step"],
+            share(s["agreement"]),
+            share(s["accuracy"]),
+            f"{s['logit_error']:.4f}",
+            f"{s['size_bytes'] / 1e6:.1f}",
+            f"{s['seconds']:.1f}",
+        ]
         for s in data["steps"]
     ]
+    header = ["step, on validation images", "agreement", "accuracy", "logit error", "MB", "s"]
     ratio = data["size_bytes_fp32"] / data["size_bytes"]
     verdict = "passes the gate" if gate.passed else f"would be refused: {gate.refusal}"
     return "\n".join(
         [
-            table(["step", "agreement with FP32", "accuracy", "logit error"], steps),
+            table(header, steps),
+            f"Taken: {data['chosen']}.",
             "",
             gate_text(data["comparison"], "int8"),
             "",

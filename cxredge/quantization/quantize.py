@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,22 +25,19 @@ from cxredge.artifacts import (
     write_json,
 )
 from cxredge.backends.base import Logits
-from cxredge.data.images import GreyImage
 from cxredge.data.labelled import LabelledImages, load_labelled
-from cxredge.data.manifest import Manifest, check_labels, load_pixels, write_manifest
+from cxredge.data.manifest import Manifest, check_labels, write_manifest
 from cxredge.inference import infer_file
 from cxredge.progress import Progress
-from cxredge.quantization.bias_correction import correct_biases, count_convolutions
+from cxredge.quantization.calibration import measure_entries
 from cxredge.quantization.calibration_set import check_apart, read_calibration
-from cxredge.quantization.gate import GateLimits, Validation, compare
-from cxredge.quantization.legality import require_legal
+from cxredge.quantization.gate import GateLimits, GateResult, Validation, compare
+from cxredge.quantization.judge import Judge
+from cxredge.quantization.ladder import CORRECTION_IMAGES, Climb, Goal, Plan, Rung
 from cxredge.quantization.placement import place
-from cxredge.quantization.qdq import emit
-from cxredge.quantization.ranges import measure_ranges
+from cxredge.quantization.statistics import Statistics
 from cxredge.quantization.stem import stem
-from cxredge.vocabulary import Dialect, Split
-
-_CORRECTION_IMAGES = 32
+from cxredge.vocabulary import Correction, Dialect, Effort, RangeMethod, Split
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,11 @@ class QuantizeConfig:
 
     Attributes:
         dialect: How INT8 is written.
-        bias_correction: Whether biases are corrected.
+        effort: How much is tried.
+        method: How ranges are chosen; None for the best that the effort tries.
+        equalise: Whether channels are equalised; None leaves it to the effort.
+        correction: What is corrected in each layer; None leaves it to the effort.
+        goal: When to stop trying, on validation images.
         float_stem: Whether the first, cheap layers stay in float. Off for TensorRT, where layers
             between two number formats cost more than they do on a CPU.
         split: The split that INT8 is compared with FP32 on.
@@ -59,11 +59,44 @@ class QuantizeConfig:
     """
 
     dialect: Dialect
-    bias_correction: bool = True
+    effort: Effort = Effort.DEFAULT
+    method: RangeMethod | None = None
+    equalise: bool | None = None
+    correction: Correction | None = None
+    goal: Goal = field(default_factory=Goal)
     float_stem: bool = False
     split: Split = Split.TEST
     limits: GateLimits = field(default_factory=GateLimits)
     specificity: float = 0.9
+
+    def plan(self, keep: frozenset[str]) -> Plan:
+        """Return what the climb may do, with these convolutions in float from the start."""
+        quick = self.effort is Effort.QUICK
+        return Plan(
+            self.dialect,
+            self.effort,
+            self.method,
+            (not quick) if self.equalise is None else self.equalise,
+            self.correction or (Correction.BIASES if quick else Correction.WEIGHTS),
+            keep,
+            self.goal,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what decides the model, as JSON values."""
+        return {
+            "precision": "int8",
+            "dialect": self.dialect.value,
+            "effort": self.effort.value,
+            "range_method": self.method.value if self.method else "best",
+            "equalise": self.equalise,
+            "correction": self.correction.value if self.correction else None,
+            "goal": asdict(self.goal),
+            "float_stem": self.float_stem,
+            "split": self.split.value,
+            "gate": asdict(self.limits),
+            "specificity": self.specificity,
+        }
 
 
 def quantize(
@@ -104,30 +137,24 @@ def quantize(
         progress.note(f"{out} is up to date.")
         return existing
     start = time.perf_counter()
-    size = source.classifier.input_size
-    with progress.task("Decoding calibration images", len(calibration.entries)) as advance:
-        pixels = load_pixels(calibration.entries, size, lambda: advance(1))
-    held_out = load_labelled(entries, source.classifier.classes, size, progress)
-    graph, steps, logits = _quantize_graph(model, pixels, held_out, config, progress)
-    onnx_graph.describe(graph, source.classifier, f"int8-{config.dialect.value}")
+    fp32 = model / onnx_graph.FP32_NAME
+    seen = _see(evaluation, config.split, source, fp32, progress)
+    rung, rungs = _climb(fp32, calibration, seen, source, config, progress)
+    onnx_graph.describe(rung.graph, source.classifier, f"int8-{config.dialect.value}")
     with atomic_folder(out) as folder:
         path = folder / onnx_graph.FP32_NAME
-        onnx.save(graph, path)
-        classes = source.classifier.classes
-        validation = _validation(
-            (model / onnx_graph.FP32_NAME, path), evaluation, source, config, progress
-        )
-        best = compare(
-            *logits, held_out.labels, held_out.patients, config.limits, classes, validation
-        )
+        onnx.save(rung.graph, path)
+        best = _compare(path, seen, source, config)
         write_manifest(folder / "calibration.csv", calibration.entries)
         facts = {
             "agreement": best.agreement,
             "accuracy_fp32": best.accuracy_fp32,
             "accuracy_int8": best.accuracy,
             "size_bytes": path.stat().st_size,
-            "size_bytes_fp32": (model / onnx_graph.FP32_NAME).stat().st_size,
-            "steps": steps,
+            "size_bytes_fp32": fp32.stat().st_size,
+            "chosen": rung.step,
+            "in_float": list(rung.in_float),
+            "steps": [one.to_json() for one in rungs],
             "comparison": best.to_json(),
             "seconds": round(time.perf_counter() - start, 2),
             "peak_rss_mb": peak_rss_mb(),
@@ -153,83 +180,85 @@ def _plan(
             "calibration": calibration.sha256,
             "evaluation": evaluation.sha256,
         },
-        config={
-            "precision": "int8",
-            "dialect": config.dialect.value,
-            "bias_correction": config.bias_correction,
-            "float_stem": config.float_stem,
-            "split": config.split.value,
-            "gate": asdict(config.limits),
-            "specificity": config.specificity,
-            "calibration_images": len(calibration.entries),
-        },
+        config={**config.to_json(), "calibration_images": len(calibration.entries)},
         tools=tool_versions("onnx", "onnxruntime", "numpy"),
     )
 
 
-def _quantize_graph(
-    model: Path,
-    pixels: GreyImage,
-    held_out: LabelledImages,
-    config: QuantizeConfig,
-    progress: Progress,
-) -> tuple[onnx.ModelProto, list[dict[str, Any]], tuple[Logits, Logits]]:
-    """Run the steps; return the last graph, what each step bought, and FP32's and its logits."""
-    fp32 = onnx_graph.read_model(model / onnx_graph.FP32_NAME)
-    in_float = [f"{n} {kind}" for kind, n in place(fp32, config.dialect).in_float.items()]
-    if in_float:
-        progress.note(f"Stay in float: {', '.join(in_float)}.")
-    with progress.task("Measuring ranges", len(pixels)) as advance:
-        ranges = measure_ranges(fp32, pixels, advance)
-    graphs = {"min-max ranges": emit(fp32, ranges, config.dialect)}
-    keep = stem(fp32) if config.float_stem else frozenset()
-    if keep:
-        graphs["first layers in float"] = emit(fp32, ranges, config.dialect, keep=keep)
-    if config.bias_correction:
-        few = pixels[:_CORRECTION_IMAGES]
-        with progress.task("Correcting biases", count_convolutions(fp32)) as advance:
-            corrected = correct_biases(fp32, ranges, config.dialect, few, advance, keep)
-        graphs["bias correction"] = emit(corrected, ranges, config.dialect, keep=keep)
-    for graph in graphs.values():
-        require_legal(graph, config.dialect)
-    reference = infer_file(model / onnx_graph.FP32_NAME, held_out.pixels)
-    logits = {name: _infer(graph, held_out.pixels) for name, graph in graphs.items()}
-    results = {
-        name: compare(reference, found, held_out.labels, held_out.patients, config.limits)
-        for name, found in logits.items()
-    }
-    kept = list(graphs)[-1]
-    steps = [
-        {
-            "step": name,
-            "agreement": result.agreement,
-            "accuracy": result.accuracy,
-            "logit_error": round(result.logit_error, 5),
-        }
-        for name, result in results.items()
-    ]
-    return graphs[kept], steps, (reference, logits[kept])
+@dataclass(frozen=True)
+class _Seen:
+    """Labelled images, and FP32's logits of them; validation images are None where there are none.
+
+    Attributes:
+        held_out: Images that the gate compares on.
+        reference: FP32's logits of them.
+        validation: Images that rungs and thresholds are chosen on.
+        validation_reference: FP32's logits of them.
+    """
+
+    held_out: LabelledImages
+    reference: Logits
+    validation: LabelledImages | None
+    validation_reference: Logits | None
 
 
-def _infer(graph: onnx.ModelProto, pixels: GreyImage) -> Logits:
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "candidate.onnx"
-        onnx.save(graph, path)
-        return infer_file(path, pixels)
+def _see(manifest: Manifest, split: Split, source: Card, fp32: Path, progress: Progress) -> _Seen:
+    classes, size = source.classifier.classes, source.classifier.input_size
+    held_out = load_labelled(manifest.of(split), classes, size, progress)
+    reference = infer_file(fp32, held_out.pixels)
+    if split is Split.VAL or Split.VAL.value not in manifest.counts():
+        return _Seen(held_out, reference, None, None)
+    validation = load_labelled(manifest.of(Split.VAL), classes, size, progress)
+    return _Seen(held_out, reference, validation, infer_file(fp32, validation.pixels))
 
 
-def _validation(
-    models: tuple[Path, Path],
-    manifest: Manifest,
+def _climb(
+    fp32: Path,
+    calibration: Manifest,
+    seen: _Seen,
     source: Card,
     config: QuantizeConfig,
     progress: Progress,
-) -> Validation | None:
-    """Run FP32 and INT8 on the manifest's validation images; None when it has none."""
-    if Split.VAL.value not in manifest.counts():
-        return None
-    classifier = source.classifier
-    entries = manifest.of(Split.VAL)
-    images = load_labelled(entries, classifier.classes, classifier.input_size, progress)
-    reference, candidate = (infer_file(path, images.pixels) for path in models)
-    return Validation(reference, candidate, images.labels, config.specificity)
+) -> tuple[Rung, list[Rung]]:
+    """Climb the ladder; return the rung to take and all that were tried."""
+    model = onnx_graph.read_model(fp32)
+    size = source.classifier.input_size
+    in_float = place(model, config.dialect).in_float
+    progress.note(f"Stay in float: {', '.join(f'{n} {kind}' for kind, n in in_float.items())}.")
+    few = load_labelled(
+        calibration.entries[:CORRECTION_IMAGES], source.classifier.classes, size, progress
+    )
+
+    def measure(graph: onnx.ModelProto, title: str) -> Statistics:
+        with progress.task(title, len(calibration.entries)) as advance:
+            return measure_entries(graph, calibration.entries, size, advance)
+
+    judge = Judge(few.pixels, few.labels, infer_file(fp32, few.pixels))
+    if seen.validation is not None and seen.validation_reference is not None:
+        judge = Judge(seen.validation.pixels, seen.validation.labels, seen.validation_reference)
+    else:
+        progress.note("There are no validation images: steps are judged on calibration images.")
+    keep = stem(model) if config.float_stem else frozenset()
+    climb = Climb(config.plan(keep), measure, few.pixels, judge, progress)
+    return climb.best(model), climb.rungs
+
+
+def _compare(path: Path, seen: _Seen, source: Card, config: QuantizeConfig) -> GateResult:
+    """Compare the model that was taken with FP32 on the held-out images."""
+    validation = None
+    if seen.validation is not None and seen.validation_reference is not None:
+        validation = Validation(
+            seen.validation_reference,
+            infer_file(path, seen.validation.pixels),
+            seen.validation.labels,
+            config.specificity,
+        )
+    return compare(
+        seen.reference,
+        infer_file(path, seen.held_out.pixels),
+        seen.held_out.labels,
+        seen.held_out.patients,
+        config.limits,
+        source.classifier.classes,
+        validation,
+    )
