@@ -13,9 +13,9 @@ from cxredge.backends import open_session
 from cxredge.bundle import open_bundle, read_golden
 from cxredge.data.images import load_grey
 from cxredge.data.phantoms import render_phantom
-from cxredge.quantization.bias_correction import correct_biases
 from cxredge.quantization.qdq import emit
 from cxredge.quantization.ranges import measure_ranges
+from cxredge.quantization.reconstruction import reconstruct
 from cxredge.vocabulary import Dialect
 
 
@@ -43,10 +43,10 @@ def test_calibration(benchmark, bundle: Path) -> None:
     assert ranges["logits"][0] < ranges["logits"][1]
 
 
-def test_bias_correction(benchmark, bundle: Path) -> None:
+def test_correction(benchmark, bundle: Path) -> None:
     model = onnx.load(bundle / "model-fp32.onnx")
     pixels = read_golden(open_bundle(bundle)).pixels
     ranges = measure_ranges(model, pixels, lambda _: None)
     arguments = (model, ranges, Dialect.CPU, pixels, lambda _: None)
-    corrected = benchmark.pedantic(correct_biases, arguments, rounds=3)
-    onnx.checker.check_model(emit(corrected, ranges, Dialect.CPU))
+    made = benchmark.pedantic(reconstruct, arguments, rounds=3)
+    onnx.checker.check_model(emit(made.model, ranges, Dialect.CPU, weight_scales=made.scales))

@@ -262,9 +262,10 @@ def _quantization_facts(card: Card | None) -> dict[str, Any] | None:
     """Return what the quantization found, without its cost, which differs from run to run."""
     if card is None:
         return None
-    kept = ("steps", "chosen", "in_float", "agreement", "size_bytes", "size_bytes_fp32")
+    kept = ("chosen", "in_float", "agreement", "size_bytes", "size_bytes_fp32")
     settings = ("dialect", "calibration_images", "effort", "float_stem")
     return {
         **{key: card.config[key] for key in settings},
         **{key: card.facts[key] for key in kept},
+        "steps": [{k: v for k, v in s.items() if k != "seconds"} for s in card.facts["steps"]],
     }

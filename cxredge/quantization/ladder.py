@@ -44,6 +44,7 @@ _CORRECTION_IMAGES = {
     Effort.EXTENSIVE: CORRECTION_IMAGES,
 }
 _SENSITIVITY_IMAGES = 16
+_ONE_IN_FLOAT = "the most sensitive layer in float"
 _FLOAT_GROUPS = {Effort.QUICK: (), Effort.DEFAULT: (1, 2, 4), Effort.EXTENSIVE: (1, 2, 4, 8)}
 
 
@@ -217,7 +218,7 @@ class Climb:
                 )
         step = f"corrected {correction.value}"
         if more := len(keep - self._plan.keep):
-            step = f"{more} sensitive layers in float"
+            step = f"the {more} most sensitive layers in float" if more > 1 else _ONE_IN_FLOAT
         graph = emit(made.model, stand.ranges, self._plan.dialect, False, keep, made.scales)
         self._add(step, graph, keep)
 

@@ -88,18 +88,19 @@ def reconstruct(
             continue
         original = nodes[node.name]
         weight_name, bias_name = original.input[1], original.input[2]
-        weight, bias, scale = _correct(
-            node,
-            walk.stored[node.input[0]],
-            reference.output_of(node.name),
-            constants[weight_name],
-            quantized=node.name not in keep,
-            weights=weights,
-        )
-        changed |= {weight_name: weight, bias_name: bias}
-        if scale is not None:
+        wanted = reference.output_of(node.name)
+        weight, scale = constants[weight_name], None
+        if node.name not in keep:
+            weight, scale = _correct(
+                node, walk.stored[node.input[0]], wanted, constants[weight_name], weights=weights
+            )
             scales[weight_name] = scale
-        walk.run(segment, {node.input[1]: weight, node.input[2]: bias})
+        bias = constants[bias_name].astype(np.float32)
+        outputs = walk.run(segment, {node.input[1]: weight, node.input[2]: bias})
+        difference = wanted - outputs[node.output[0]]
+        shift = difference.mean(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)
+        outputs[node.output[0]] += shift[:, None, None]
+        changed |= {weight_name: weight, bias_name: bias + shift}
         advance(1)
     for initializer in result.graph.initializer:
         if initializer.name in changed:
@@ -109,32 +110,20 @@ def reconstruct(
 
 
 def _correct(
-    node: onnx.NodeProto,
-    inputs: Array,
-    wanted: Array,
-    weight: Array,
-    *,
-    quantized: bool,
-    weights: bool,
-) -> tuple[Array, Array, npt.NDArray[np.float32] | None]:
-    """Return a convolution's weight, bias and, if it is quantized, scales."""
+    node: onnx.NodeProto, inputs: Array, wanted: Array, weight: Array, *, weights: bool
+) -> tuple[Array, npt.NDArray[np.float32]]:
+    """Return a convolution's weight on its grid, and the scales of that."""
     groups = int(number_of(node, "group", 1))
-    moments = moments_of(node, inputs, wanted, weight.shape[2:], _POSITIONS)
     values = weight.astype(np.float64).reshape(groups, weight.shape[0] // groups, -1)
-    scales = None
-    if quantized and weights:
+    if weights:
+        moments = moments_of(node, inputs, wanted, weight.shape[2:], _POSITIONS)
         values = fitted(values, moments, _PULL)
         scales = best_scales(values, np.diagonal(moments.inputs, axis1=1, axis2=2))
         values = rounded(values, scales, moments.inputs)
-    elif quantized:
+    else:
         scales = min_max_scales(values)
         values = nearest(values, scales)
-    bias = moments.mean_out - (values @ moments.mean_in[..., None])[..., 0]
-    return (
-        values.reshape(weight.shape).astype(np.float32),
-        bias.ravel().astype(np.float32),
-        None if scales is None else scales.ravel().astype(np.float32),
-    )
+    return values.reshape(weight.shape).astype(np.float32), scales.ravel().astype(np.float32)
 
 
 def count_convolutions(model: onnx.ModelProto) -> int:

@@ -13,11 +13,11 @@ from onnx import numpy_helper
 
 from cxredge.data.images import GreyImage
 from cxredge.data.manifest import Manifest, load_pixels
-from cxredge.inference import infer_file
 from cxredge.quantization import ranges as ranges_module
-from cxredge.quantization.bias_correction import correct_biases
+from cxredge.quantization.judge import infer_graph, logit_error
 from cxredge.quantization.qdq import emit
 from cxredge.quantization.ranges import channel_means, measure_ranges, session_with_outputs
+from cxredge.quantization.reconstruction import reconstruct
 from cxredge.vocabulary import Dialect, Split
 
 
@@ -121,41 +121,47 @@ def mean_shift(
 
 
 @pytest.mark.parametrize("dialect", Dialect)
-def test_bias_correction_restores_channel_means(
-    dialect: Dialect, graph: onnx.ModelProto, ranges: ranges_module.Ranges, pixels: GreyImage
-) -> None:
-    corrected = correct_biases(graph, ranges, dialect, pixels, lambda _: None)
+@pytest.mark.parametrize("weights", [False, True])
+def test_reconstruction_restores_channel_means(
+    weights: bool, dialect: Dialect, graph: onnx.ModelProto, ranges: ranges_module.Ranges,
+    pixels: GreyImage,
+) -> None:  # fmt: skip
+    made = reconstruct(graph, ranges, dialect, pixels, lambda _: None, weights=weights)
     plain = emit(graph, ranges, dialect, float_bias=True)
-    mended = emit(corrected, ranges, dialect, float_bias=True)
+    mended = emit(made.model, ranges, dialect, float_bias=True, weight_scales=made.scales)
     for name in ("conv1", "depthwise", "pointwise"):
         before = mean_shift(graph, plain, name, pixels)
         after = mean_shift(graph, mended, name, pixels)
-        assert after < before / 20, (name, before, after)
+        # ONNX Runtime rounds float biases to int32 by itself, which shifts means a little.
+        assert after < before / 10, (name, before, after)
 
 
-def test_bias_correction_leaves_the_given_model_alone(
+def test_reconstruction_leaves_the_given_model_alone(
     graph: onnx.ModelProto, ranges: ranges_module.Ranges, pixels: GreyImage
 ) -> None:
     before = graph.SerializeToString()
-    corrected = correct_biases(graph, ranges, Dialect.CPU, pixels[:8], lambda _: None)
+    made = reconstruct(graph, ranges, Dialect.CPU, pixels[:8], lambda _: None, keep=["depthwise"])
     assert graph.SerializeToString() == before
-    changed = {
-        name
-        for name, value in initializers(corrected).items()
-        if not np.array_equal(value, initializers(graph)[name])
-    }
-    assert changed == {"b1", "b2", "b3"}
+    own = initializers(graph)
+    changed = {n for n, v in initializers(made.model).items() if not np.array_equal(v, own[n])}
+    depthwise, *others = ("w2", "w1", "w3")
+    assert changed == {"b1", "b2", "b3", *others}
+    assert made.scales.keys() == set(others)
+    assert depthwise not in changed
+    for name, scales in made.scales.items():
+        steps = initializers(made.model)[name] / scales.reshape(-1, 1, 1, 1)
+        assert np.abs(steps - np.rint(steps)).max() < 1e-3
+        assert np.abs(steps).max() < 127.5
 
 
-def test_bias_correction_brings_logits_nearer(
-    graph: onnx.ModelProto, ranges: ranges_module.Ranges, pixels: GreyImage, tmp_path: Path,
-    model: Path,
-) -> None:  # fmt: skip
-    reference = infer_file(model / "model.onnx", pixels)
-    errors = []
-    corrected = correct_biases(graph, ranges, Dialect.TENSORRT, pixels, lambda _: None)
-    for source in (graph, corrected):
-        onnx.save(emit(source, ranges, Dialect.TENSORRT), tmp_path / "int8.onnx")
-        logits = infer_file(tmp_path / "int8.onnx", pixels)
-        errors.append(float(np.abs(logits - reference).mean()))
-    assert errors[1] < errors[0]
+@pytest.mark.parametrize("dialect", Dialect)
+def test_each_correction_brings_logits_nearer(
+    dialect: Dialect, graph: onnx.ModelProto, ranges: ranges_module.Ranges, pixels: GreyImage
+) -> None:
+    reference = infer_graph(graph, pixels)
+    errors = [logit_error(reference, infer_graph(emit(graph, ranges, dialect), pixels))]
+    for weights in (False, True):
+        made = reconstruct(graph, ranges, dialect, pixels, lambda _: None, weights=weights)
+        emitted = emit(made.model, ranges, dialect, weight_scales=made.scales)
+        errors.append(logit_error(reference, infer_graph(emitted, pixels)))
+    assert errors[2] < errors[1] < errors[0]

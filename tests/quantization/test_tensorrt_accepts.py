@@ -8,9 +8,9 @@ import onnx
 import pytest
 
 from cxredge.data.manifest import Manifest, load_pixels
-from cxredge.quantization.bias_correction import correct_biases
 from cxredge.quantization.qdq import emit
 from cxredge.quantization.ranges import measure_ranges
+from cxredge.quantization.reconstruction import reconstruct
 from cxredge.vocabulary import Dialect, Split
 from tests.tensorrt_builder import built_bytes
 
@@ -22,8 +22,10 @@ def emitted(model: Path, manifest: Manifest) -> dict[Dialect, onnx.ModelProto]:
     graph = onnx.load(model / "model.onnx")
     pixels = load_pixels(manifest.of(Split.TRAIN)[:8], 64)
     ranges = measure_ranges(graph, pixels, lambda _: None)
-    corrected = correct_biases(graph, ranges, Dialect.TENSORRT, pixels, lambda _: None)
-    return {dialect: emit(corrected, ranges, dialect) for dialect in Dialect}
+    made = reconstruct(graph, ranges, Dialect.TENSORRT, pixels, lambda _: None)
+    return {
+        dialect: emit(made.model, ranges, dialect, weight_scales=made.scales) for dialect in Dialect
+    }
 
 
 def test_tensorrt_dialect_builds(emitted: dict[Dialect, onnx.ModelProto]) -> None:

@@ -102,8 +102,9 @@ def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> P
     fp32 = write_model(folder / f"{name}-fp32", 0, {"precision": "fp32"}, {})
     steps = [{"step": "min-max ranges", "agreement": 0.9, "accuracy": 0.8, "logit_error": 0.05}]
     config = {"dialect": "cpu", "calibration_images": 24}
-    config |= {"bias_correction": True, "float_stem": False}
+    config |= {"effort": "quick", "float_stem": False}
     facts = {"steps": steps, "agreement": 0.9, "size_bytes": 100, "size_bytes_fp32": 370}
+    facts |= {"chosen": "min-max ranges", "in_float": []}
     int8 = write_model(folder / f"{name}-int8", shift, config, facts)
     write_manifest(int8 / "calibration.csv", manifest.of(Split.TRAIN))
     settings = BuildConfig(
