@@ -40,7 +40,7 @@ from cxredge.targets.record import Target
 from cxredge.targets.registry import is_here
 from cxredge.targets.trtexec import trtexec_line
 from cxredge.timing import Latency
-from cxredge.vocabulary import Dialect, Precision, PrecisionChoice, Split
+from cxredge.vocabulary import Dialect, Effort, Precision, PrecisionChoice, Split
 
 _GOLDENS = 12
 
@@ -56,6 +56,7 @@ class BuildConfig:
         split: Held-out images that the gate compares on.
         specificity: What the operating thresholds are set to reach on validation images.
         calibration_seed: Chooses the calibration images where no list was given.
+        effort: How much the quantization tries.
     """
 
     target: Target
@@ -64,6 +65,7 @@ class BuildConfig:
     split: Split = Split.TEST
     specificity: float = 0.9
     calibration_seed: int = 0
+    effort: Effort = Effort.DEFAULT
 
     @property
     def candidates(self) -> tuple[Precision, ...]:
@@ -89,6 +91,7 @@ class BuildConfig:
             "split": self.split.value,
             "specificity": self.specificity,
             "calibration_seed": self.calibration_seed,
+            "effort": self.effort.value,
         }
 
 

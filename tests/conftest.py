@@ -19,6 +19,7 @@ from cxredge.artifacts import Card, Classifier, Kind, atomic_folder, sha256_of_f
 from cxredge.backends import open_session
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Manifest, load_pixels, read_manifest, write_manifest
+from cxredge.quantization.statistics import Ranges
 from cxredge.vocabulary import Split
 
 SIZE = 64
@@ -101,6 +102,20 @@ def built(
     )  # fmt: skip
     assert ran.code == 0, ran.err
     return out
+
+
+@pytest.fixture
+def careless_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+    """INT8 that clips most of what it sees, so that decisions flip."""
+    from cxredge.quantization import ladder
+
+    emit = ladder.emit
+
+    def clip(model: onnx.ModelProto, ranges: Ranges, *rest: Any, **named: Any) -> onnx.ModelProto:
+        narrow = {name: (low / 3, high / 3) for name, (low, high) in ranges.items()}
+        return emit(model, narrow, *rest, **named)
+
+    monkeypatch.setattr(ladder, "emit", clip)
 
 
 @pytest.fixture

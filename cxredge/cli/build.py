@@ -22,10 +22,10 @@ from cxredge.cli.gate import (
     limits_of,
     with_paths,
 )
-from cxredge.cli.options import SeedOption
+from cxredge.cli.options import EffortOption, SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import share, table
-from cxredge.vocabulary import Precision, PrecisionChoice, Split
+from cxredge.vocabulary import Effort, Precision, PrecisionChoice, Split
 
 if TYPE_CHECKING:
     from cxredge.artifacts import Card
@@ -79,6 +79,7 @@ def build(
     max_calibration_error_rise: MaxCalibrationErrorRise = None,
     specificity: SpecificityOption = 0.9,
     seed: SeedOption = 0,
+    effort: EffortOption = Effort.DEFAULT,
 ) -> Outcome:
     """Build a bundle: export and quantize as needed, measure, pass the gate, pack.
 
@@ -108,7 +109,7 @@ def build(
             "max_calibration_error_rise": max_calibration_error_rise,
         }
     )
-    config = BuildConfig(found, precision, limits, split, specificity, seed)
+    config = BuildConfig(found, precision, limits, split, specificity, seed, effort)
     check_replaceable(out)
     manifest = read_manifest(evaluate or source / "manifest.csv")
     entries = manifest.of(split)
@@ -164,6 +165,7 @@ def _from_source(
             folders[Precision.INT8] = scratch / "int8"
             settings = QuantizeConfig(
                 config.target.dialect,
+                config.effort,
                 float_stem=config.float_stem,
                 split=config.split,
                 limits=config.limits,

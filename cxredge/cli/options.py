@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cxredge.vocabulary import Split
+from cxredge.vocabulary import Effort, Split
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")]
 ManifestArgument = Annotated[
@@ -18,4 +18,13 @@ SeedOption = Annotated[int, typer.Option("--seed", help="Same seed, same result.
 SplitOption = Annotated[Split, typer.Option("--split", help="Which images of the manifest.")]
 ThreadsOption = Annotated[
     int, typer.Option("--threads", help="Threads of one inference; 0 for all cores.", min=0)
+]
+EffortOption = Annotated[
+    Effort,
+    typer.Option(
+        "--effort",
+        help="How hard INT8 is tried. quick: min-max ranges, corrected biases. default: the best "
+        "ranges, equalised channels, corrected weights, and layers in float where that does not "
+        "do. extensive: more of each.",
+    ),
 ]

@@ -21,7 +21,7 @@ from cxredge.cli.gate import (
     limits_of,
     with_paths,
 )
-from cxredge.cli.options import OutFolder
+from cxredge.cli.options import EffortOption, OutFolder
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import share, table
 from cxredge.vocabulary import Correction, Dialect, Effort, RangeMethod, Split
@@ -58,15 +58,7 @@ def quantize(
             help="Leave the first, cheap layers in float. [default: for cpu]",
         ),
     ] = None,
-    effort: Annotated[
-        Effort,
-        typer.Option(
-            "--effort",
-            help="quick: min-max ranges, corrected biases; default: the best ranges, equalised "
-            "channels, corrected weights, and layers in float where that does not do; extensive: "
-            "more of each.",
-        ),
-    ] = Effort.DEFAULT,
+    effort: EffortOption = Effort.DEFAULT,
     range_method: Annotated[
         RangeMethod | None,
         typer.Option("--range-method", help="How ranges are chosen. [default: what fits best]"),
