@@ -73,12 +73,13 @@ def test_a_network_goes_all_the_way(
 ) -> None:
     monkeypatch.setattr(candidates, "_WARM_UP", 1)
     monkeypatch.setattr(candidates, "_ROUNDS", 5)
+    effort = "quick" if read_card(exported).classifier.network in HEAVY else "default"
     ran = cxredge("calibrate", few.path, "--count", 8, "--out", tmp_path / "calibration.csv")
     assert ran.code == 0, ran.err
     ran = cxredge(
         "build", exported, "--calibration", tmp_path / "calibration.csv", "--precision", "int8",
         "--min-agreement", 0, "--max-accuracy-drop", 1, "--max-auroc-drop", 1,
-        "--max-sensitivity-drop", 1, "--max-calibration-error-rise", 1,
+        "--max-sensitivity-drop", 1, "--max-calibration-error-rise", 1, "--effort", effort,
         "--out", tmp_path / "bundle", "--json",
     )  # fmt: skip
     assert ran.code == 0, ran.err
