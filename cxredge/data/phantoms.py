@@ -82,10 +82,10 @@ def _expose(
     Returns:
         uint8 (256, 256).
     """
-    zoom = patient.uniform(0.87, 0.96) + rng.uniform(-0.01, 0.01)
-    turn = patient.normal(0.0, 0.035) + rng.normal(0.0, 0.008)
+    zoom = patient.uniform(0.87, 0.96) + rng.uniform(-0.02, 0.02)
+    turn = patient.normal(0.0, 0.035) + rng.normal(0.0, 0.02)
     half = SIDE / 2
-    shift = half * (1.0 - zoom) + patient.uniform(-8.0, 8.0, 2) + rng.uniform(-2.0, 2.0, 2)
+    shift = half * (1.0 - zoom) + patient.uniform(-7.0, 7.0, 2) + rng.uniform(-4.0, 4.0, 2)
     matrix = (zoom, turn, shift[0] - turn * half, -turn, zoom, shift[1] + turn * half)
     placed = Image.fromarray(film.astype(np.float32)).transform(
         (SIDE, SIDE), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR

@@ -39,14 +39,18 @@ def moments_of(
         x = patches_at(node, inputs[batch], kernel, rows, columns)
         x = x.reshape(groups, -1, x.shape[-1])
         y = wanted[batch, :, rows, columns].transpose(1, 2, 0).reshape(groups, -1, x.shape[-1])
+        if not sums:
+            # Sums of squares of float32 are exact enough only around a value near the mean.
+            around_in, around_out = x.mean(-1, keepdims=True), y.mean(-1, keepdims=True)
+        x, y = x - around_in, y - around_out
         total += x.shape[-1]
         parts = [x.sum(-1), y.sum(-1), x @ x.swapaxes(1, 2), y @ x.swapaxes(1, 2)]
         found = [part.astype(np.float64) for part in parts]
         sums = [a + b for a, b in zip(sums, found, strict=True)] if sums else found
     mean_in, mean_out = sums[0] / total, sums[1] / total
     return Moments(
-        mean_in,
-        mean_out,
+        mean_in + around_in[..., 0],
+        mean_out + around_out[..., 0],
         sums[2] / total - mean_in[:, :, None] * mean_in[:, None, :],
         sums[3] / total - mean_out[:, :, None] * mean_in[:, None, :],
     )

@@ -32,6 +32,9 @@ from cxredge.vocabulary import Dialect
 Scales = Mapping[str, npt.NDArray[np.float32]]
 
 _POSITIONS = 256
+_MOST_INPUTS = 2304
+"""Most inputs of a layer (channels x kernel) whose weights are corrected. The algebra grows with
+their cube, and layers beyond, such as VGG19's last, average enough not to need it."""
 _PULL = 0.3
 """How strongly weights stay at FP32's before they are rounded, as a share of the inputs' mean
 variance. Of 0.01, 0.1, 0.3 and 1, on MobileNet V1 and validation images, 0.3 and 1 left the least
@@ -71,7 +74,8 @@ def reconstruct(
             so a few dozen are enough.
         advance: Hears of convolutions done.
         keep: Names of nodes that stay in float; only their biases are corrected.
-        weights: Correct weights too; else they are rounded to the nearest.
+        weights: Correct weights too, but for the widest layers; else they are rounded to the
+            nearest.
     """
     result = _with_biases(model)
     feeds = {INPUT_NAME: pixels[:, None]}
@@ -115,7 +119,7 @@ def _correct(
     """Return a convolution's weight on its grid, and the scales of that."""
     groups = int(number_of(node, "group", 1))
     values = weight.astype(np.float64).reshape(groups, weight.shape[0] // groups, -1)
-    if weights:
+    if weights and values.shape[-1] <= _MOST_INPUTS:
         moments = moments_of(node, inputs, wanted, weight.shape[2:], _POSITIONS)
         values = fitted(values, moments, _PULL)
         scales = best_scales(values, np.diagonal(moments.inputs, axis1=1, axis2=2))

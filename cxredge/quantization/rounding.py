@@ -118,12 +118,22 @@ def rounded(weights: Values, scales: Values, inputs: Values) -> Values:
     groups = np.arange(len(inputs))[:, None]
     sorted_inputs = inputs[groups[..., None], order[:, :, None], order[:, None, :]]
     damped = sorted_inputs + _DAMPING * _mean_variance(inputs) * np.eye(inputs.shape[-1])
-    factor = np.linalg.cholesky(np.linalg.inv(damped)).swapaxes(1, 2)
     columns = np.take_along_axis(weights, order[:, None, :], axis=2)
-    done = _round_in_order(columns, scales, factor)
+    done = _round_in_order(columns, scales, _inverse_factor(damped))
     result = np.empty_like(done)
     np.put_along_axis(result, order[:, None, :], done, axis=2)
     return result
+
+
+def _inverse_factor(system: Values) -> Values:
+    """Return the upper triangular U with transpose(U) U = inverse(system), float64 (G, D, D).
+
+    The Cholesky factor of the system with its order reversed is inverted: forming the inverse of
+    the system first would lose definiteness to rounding.
+    """
+    lower = np.linalg.cholesky(system[:, ::-1, ::-1])
+    factor: Values = np.linalg.inv(lower[:, ::-1, ::-1])
+    return factor
 
 
 def _round_in_order(columns: Values, scales: Values, factor: Values) -> Values:

@@ -9,7 +9,14 @@ import pytest
 from onnx import helper, numpy_helper
 
 from cxredge.quantization.moments import moments_of
-from cxredge.quantization.rounding import best_scales, fitted, min_max_scales, nearest, rounded
+from cxredge.quantization.rounding import (
+    _inverse_factor,
+    best_scales,
+    fitted,
+    min_max_scales,
+    nearest,
+    rounded,
+)
 
 CONVOLUTIONS = [
     # groups, channels, outputs, kernel, stride, pads, dilation
@@ -38,6 +45,17 @@ def test_moments_tell_the_layer_that_made_the_output(shape: tuple) -> None:
     assert found.reshape(weight.shape) == pytest.approx(weight, abs=1e-4)
     explained = (found @ moments.mean_in[..., None])[..., 0]
     assert (moments.mean_out - explained).ravel() == pytest.approx(bias, abs=1e-4)
+
+
+def test_moments_of_inputs_that_hardly_vary() -> None:
+    rng = np.random.default_rng(0)
+    x = (1000 + 1e-3 * rng.normal(size=(20, 30, 4, 4))).astype(np.float32)
+    node = helper.make_node("Conv", ["x", "w"], ["y"])
+    moments = moments_of(node, x, x[:, :2], (1, 1), positions=16)
+    assert np.linalg.eigvalsh(moments.inputs[0]).min() > 0
+    variance = x.astype(np.float64).var(axis=(0, 2, 3))
+    assert np.diagonal(moments.inputs[0]) == pytest.approx(variance, rel=1e-2)
+    assert moments.mean_in[0] == pytest.approx(x.mean(axis=(0, 2, 3), dtype=np.float64))
 
 
 def run(node: onnx.NodeProto, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -97,6 +115,23 @@ def test_a_smaller_scale_is_taken_where_it_costs_less() -> None:
 def test_an_output_without_weights_has_a_scale_that_biases_can_live_with() -> None:
     scales = min_max_scales(np.array([[[1.27, -1.0], [0.0, 0.0]]]))
     assert scales[0] == pytest.approx([0.01, 1e-7])
+
+
+def test_the_factor_is_that_of_the_inverse(layer: tuple) -> None:
+    _, inputs = layer
+    system = inputs + 0.1 * np.eye(40)
+    factor = _inverse_factor(system)
+    assert np.abs(np.tril(factor, -1)).max() < 1e-9
+    assert factor.swapaxes(1, 2) @ factor == pytest.approx(np.linalg.inv(system), abs=1e-8)
+
+
+def test_inputs_that_never_vary_are_no_trouble() -> None:
+    weights = np.random.default_rng(3).normal(size=(1, 4, 30))
+    inputs = np.zeros((1, 30, 30))
+    inputs[0, :3, :3] = np.ones((3, 3)) * 1e8
+    found = rounded(weights, min_max_scales(weights), inputs)
+    assert np.isfinite(found).all()
+    assert found == pytest.approx(weights, abs=0.5)
 
 
 def test_weights_stay_where_nothing_is_known() -> None:
