@@ -33,7 +33,7 @@ from cxredge.data.manifest import Entry, Manifest, check_labels
 from cxredge.flipped import write_flipped
 from cxredge.inference import infer_file
 from cxredge.onnx_graph import FP32_NAME, read_model, with_float_input
-from cxredge.passport import write_passport
+from cxredge.passport import Serving, write_passport
 from cxredge.progress import Progress
 from cxredge.quantization.gate import GateLimits, GateResult, Validation, compare
 from cxredge.targets.record import Target
@@ -131,6 +131,9 @@ def build(
 ) -> Built:
     """Measure the candidates on held-out images, time them if this is the target, write the bundle.
 
+    Where the target runs engines instead of ONNX files, nothing is timed yet: that is left to
+    :func:`cxredge.on_device.finish`.
+
     Args:
         folders: Model folders of the candidates by precision; FP32 is always one, INT8 is in the
             target's dialect.
@@ -151,7 +154,8 @@ def build(
     models = {precision: folder / FP32_NAME for precision, folder in folders.items()}
     held_out = _see(manifest.of(config.split), models, source, progress)
     validation = _see(manifest.of(Split.VAL), models, source, progress)
-    here = is_here(config.target)
+    # Other runtimes take engines, which are built from the bundle once it is packed.
+    here = is_here(config.target) and config.target.backend == "onnxruntime"
     latencies: dict[Precision, Latency] = {}
     if here:
         progress.note("Timing the candidates side by side on this machine.")
@@ -190,9 +194,8 @@ def build(
             write_text(folder / bundles.CALIBRATION_NAME, listed)
         write_card(folder, replace(planned, facts=facts))
         if here:
-            write_passport(
-                folder, chosen.precision, model_name(chosen.precision), latencies, reason
-            )
+            serves = model_name(chosen.precision)
+            write_passport(folder, Serving(chosen.precision, serves, latencies, reason))
     return Built(open_bundle(out), chosen.gate, [c.to_json() for c in candidates], reason)
 
 

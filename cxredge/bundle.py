@@ -1,13 +1,14 @@
 """A bundle: what goes to a device, and how the device checks that it still computes the same.
 
 ``card.json`` says what the bundle is and never changes; ``passport.json`` is written on the device
-that the engine was chosen on, and is bound to the card by its hash.
+that the engine was chosen on, and is bound to the card and to the engine by their hashes. Engines
+that were built on a device (``model-<precision>.plan``) are no part of what the card lists.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from cxredge.backends.base import Logits, Session
 from cxredge.data.images import PREPROCESSING, GreyImage
 from cxredge.errors import ArtifactError
 from cxredge.metrics import softmax
-from cxredge.passport import read_passport
+from cxredge.passport import check_engine, read_passport
 from cxredge.vocabulary import Precision
 
 GOLDEN_NAME = "golden.npz"
@@ -73,17 +74,24 @@ class Bundle:
         card: Its card.
         passport: What was found on this device, or None when it was not finished on one.
         precision: The precision that serves.
+        backend: What runs it: the target's runtime once the bundle was finished on a device. Until
+            then it holds ONNX files alone, and ONNX Runtime runs them.
     """
 
     path: Path
     card: Card
     passport: Mapping[str, Any] | None
     precision: Precision
+    backend: str = "onnxruntime"
 
     @property
     def engine(self) -> Path:
         """The file that the backend loads."""
-        return self.path / model_name(self.precision)
+        return self.engine_of(self.precision)
+
+    def engine_of(self, precision: Precision) -> Path:
+        """Return the file that the backend loads for a precision, be it there or not."""
+        return self.path / engine_name(precision, self.backend)
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
@@ -91,12 +99,9 @@ class Bundle:
         return tuple(p for p in Precision if model_name(p) in self.card.files)
 
     @property
-    def backend(self) -> str:
-        """What runs the engine: the target's runtime once the bundle was finished on a device.
-
-        Until then it holds ONNX files alone, and ONNX Runtime runs them.
-        """
-        return str(self.card.config["backend"]) if self.passport else "onnxruntime"
+    def runnable(self) -> tuple[Precision, ...]:
+        """The precisions that the backend has a file for; an engine may have failed to build."""
+        return tuple(p for p in self.precisions if self.engine_of(p).is_file())
 
     @property
     def thresholds(self) -> Mapping[str, float]:
@@ -105,14 +110,30 @@ class Bundle:
         return thresholds
 
     def open(self, precision: Precision | None = None, threads: int = 0) -> Session:
-        """Load the engine, or the model of another precision in the bundle."""
-        path = self.path / model_name(precision or self.precision)
-        return open_session(path, self.backend, threads)
+        """Load the engine, or that of another precision in the bundle.
+
+        Where the other one could not be built, ONNX Runtime runs its ONNX file: FP32 is what an
+        evaluation compares with, whatever serves.
+        """
+        wanted = precision or self.precision
+        if wanted is not self.precision and wanted not in self.runnable:
+            return open_session(self.path / model_name(wanted), threads=threads)
+        return open_session(self.engine_of(wanted), self.backend, threads)
 
 
 def model_name(precision: Precision) -> str:
     """Return the file name of a precision's ONNX model in a bundle."""
     return f"model-{precision.value}.onnx"
+
+
+def plan_name(precision: Precision) -> str:
+    """Return the file name of the engine that TensorRT made of a precision on the device."""
+    return f"model-{precision.value}.plan"
+
+
+def engine_name(precision: Precision, backend: str) -> str:
+    """Return the file name of what a backend loads: ONNX Runtime the model, TensorRT an engine."""
+    return model_name(precision) if backend == "onnxruntime" else plan_name(precision)
 
 
 def float_input_name(precision: Precision) -> str:
@@ -121,7 +142,23 @@ def float_input_name(precision: Precision) -> str:
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Read a bundle and check all its files.
+    """Read a bundle and check all its files, the engine among them.
+
+    Raises:
+        ArtifactError: It is no bundle, a file is missing or differs, or it expects another
+            preprocessing than this version has; or it was finished on a device and the engine is
+            not the one that was found good there.
+    """
+    bundle, passport = open_unfinished(path), read_passport(path)
+    if passport is None:
+        return bundle
+    backend = str(bundle.card.config["backend"])
+    precision = check_engine(path, passport, lambda p: engine_name(p, backend), bundle.card.files)
+    return replace(bundle, passport=passport, precision=precision, backend=backend)
+
+
+def open_unfinished(path: Path) -> Bundle:
+    """Read a bundle as it was packed, whatever a device has added since.
 
     Raises:
         ArtifactError: It is no bundle, a file is missing or differs, or it expects another
@@ -135,9 +172,7 @@ def open_bundle(path: Path) -> Bundle:
             f"has '{PREPROCESSING}'.",
             f"Install cxredge {card.tools.get('cxredge', '')} or build the bundle again.",
         )
-    passport = read_passport(path)
-    precision = Precision(passport["precision"] if passport else card.facts["precision"])
-    return Bundle(path, card, passport, precision)
+    return Bundle(path, card, None, Precision(card.facts["precision"]))
 
 
 def write_golden(path: Path, golden: Golden) -> None:

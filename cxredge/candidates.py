@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ class Candidate:
 
     Attributes:
         precision: Its number format.
-        model: Its ONNX file.
+        model: The file that serves: its ONNX file, or its engine where one was built.
         gate: The comparison with FP32 on held-out images.
         latency: Batch-1 latency on this machine, or None where it is not the target.
         golden_passed: Whether the golden images came out here as where they were made.
@@ -66,12 +67,14 @@ class Built:
         gate: The comparison of what ships with FP32.
         candidates: What was considered, as JSON values.
         reason: Why the one that ships does, in a sentence.
+        left_out: Why a precision has no engine on this machine, in a sentence, by its name.
     """
 
     bundle: Bundle
     gate: GateResult
     candidates: list[dict[str, Any]]
     reason: str
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def time_candidates(
@@ -80,13 +83,15 @@ def time_candidates(
     """Time batch-1 inference of each model in turn, all threads, the input in memory.
 
     Args:
-        models: ONNX file by precision.
+        models: File by precision, in the backend's format.
         image: uint8 (1, S, S).
         backend: The runtime that loads them.
     """
-    sessions = {p: open_session(path, backend) for p, path in models.items()}
-    calls = {p.value: (lambda s=session: s.infer(image)) for p, session in sessions.items()}
-    taken = interleave(calls, _WARM_UP, _ROUNDS)
+    with ExitStack() as opened:
+        # The newest is closed first: contexts of a GPU can lie on a stack.
+        sessions = {p: opened.enter_context(open_session(f, backend)) for p, f in models.items()}
+        calls = {p.value: (lambda s=session: s.infer(image)) for p, session in sessions.items()}
+        taken = interleave(calls, _WARM_UP, _ROUNDS)
     return {p: summarise(taken[p.value]) for p in models}
 
 

@@ -1,14 +1,17 @@
-"""What a bundle still needs where it will run: its goldens replayed, its candidates timed."""
+"""What a bundle still needs where it will run: engines, goldens replayed, candidates timed."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from cxredge import bundle as bundles
-from cxredge.bundle import Bundle, model_name, open_bundle
+from cxredge.backends.tensorrt.facts import record_golden
+from cxredge.bundle import Bundle, Golden, open_bundle, open_unfinished
 from cxredge.candidates import Built, Candidate, choose, time_candidates
+from cxredge.engines import Engines, are_built, build_engines
 from cxredge.errors import CxredgeError
-from cxredge.passport import write_passport
+from cxredge.passport import Serving, write_passport
 from cxredge.progress import Progress
 from cxredge.quantization.gate import GateResult
 from cxredge.targets.record import Target
@@ -23,7 +26,9 @@ from cxredge.vocabulary import Precision, PrecisionChoice
 
 
 def finish(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
-    """On the device: replay the goldens, time what passed the gate, and write the passport.
+    """On the device: build engines, replay the goldens, time the candidates, write the passport.
+
+    What an earlier run left is replaced, be it whole or not.
 
     Args:
         path: A bundle.
@@ -31,10 +36,11 @@ def finish(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
         progress: Hears what is going on.
 
     Raises:
-        CxredgeError: The bundle is for another kind of machine, or this one's software is too old.
+        CxredgeError: The bundle is for another kind of machine, this one's software is missing or
+            too old, or no engine can be built.
         GateRefused: The goldens come out differently here, or the forced precision did not pass.
     """
-    bundle = open_bundle(path)
+    bundle = open_unfinished(path)
     target = find_target(bundle.card.config["target"])
     if not is_here(target):
         raise CxredgeError(
@@ -43,11 +49,18 @@ def finish(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
             "Run this on the device, or build another one here with --target here.",
         )
     check_software(target)
+    engines = Engines()
+    if are_built(target.backend):
+        engines = build_engines(bundle, target.backend, precision, progress)
+        bundle = replace(bundle, backend=target.backend)
     candidates = _judge(bundle, target, progress)
     chosen, reason = choose(candidates, precision, target)
     latencies = {c.precision: c.latency for c in candidates if c.latency}
-    write_passport(path, chosen.precision, model_name(chosen.precision), latencies, reason)
-    return Built(open_bundle(path), chosen.gate, [c.to_json() for c in candidates], reason)
+    name = chosen.model.name
+    serving = Serving(chosen.precision, name, latencies, reason, engines.runtime, engines.left_out)
+    write_passport(path, serving)
+    found = [candidate.to_json() for candidate in candidates]
+    return Built(open_bundle(path), chosen.gate, found, reason, engines.left_out)
 
 
 def reopen(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
@@ -58,7 +71,7 @@ def reopen(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
         precision: What was asked for.
         progress: Hears what is going on.
     """
-    bundle = open_bundle(path)
+    bundle = open_unfinished(path)
     target = find_target(bundle.card.config["target"])
     if is_here(target):
         return finish(path, precision, progress)
@@ -68,11 +81,12 @@ def reopen(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
 
 
 def _judge(bundle: Bundle, target: Target, progress: Progress) -> list[Candidate]:
-    """Replay the goldens of every precision; time them where this machine is the target."""
+    """Replay the goldens of what runs here; time it where this machine is the target."""
     golden = bundles.read_golden(bundle)
-    models = {p: bundle.path / model_name(p) for p in bundle.precisions}
+    models = {p: bundle.engine_of(p) for p in bundle.runnable}
     latencies: dict[Precision, Latency] = {}
     progress.note("Replaying the golden images on this machine.")
+    passed = {p: _replay(bundle, p, golden) for p in models}
     if is_here(target):
         progress.note("Timing the candidates side by side on this machine.")
         latencies = time_candidates(models, golden.pixels[:1], target.backend)
@@ -82,7 +96,15 @@ def _judge(bundle: Bundle, target: Target, progress: Progress) -> list[Candidate
             model,
             GateResult.from_json(bundle.card.facts["gate"][p.value]),
             latencies.get(p),
-            bundles.replay(bundle, p, golden).passed,
+            passed[p],
         )
         for p, model in models.items()
     ]
+
+
+def _replay(bundle: Bundle, precision: Precision, golden: Golden) -> bool:
+    """Run the goldens of a precision; an engine's facts keep how they came out."""
+    replay = bundles.replay(bundle, precision, golden)
+    if are_built(bundle.backend):
+        record_golden(bundle.engine_of(precision), replay.to_json())
+    return replay.passed

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +16,47 @@ from cxredge.vocabulary import Precision
 PASSPORT_NAME = "passport.json"
 
 
-def write_passport(
-    bundle: Path,
-    precision: Precision,
-    engine: str,
-    latencies: Mapping[Precision, Latency],
-    reason: str,
-) -> None:
+@dataclass(frozen=True)
+class Serving:
+    """What a device was found to serve with.
+
+    Attributes:
+        precision: What serves.
+        engine: Name of its file in the bundle.
+        latencies: Batch-1 latency of every candidate on this machine.
+        reason: Why this one, in a sentence.
+        runtime: Versions of what runs the engine, by name, where no Python package tells them.
+        left_out: Why a precision has no engine on this machine, in a sentence, by its name.
+    """
+
+    precision: Precision
+    engine: str
+    latencies: Mapping[Precision, Latency]
+    reason: str
+    runtime: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_passport(bundle: Path, serving: Serving) -> None:
     """Write beside a bundle's card what serves on this machine.
 
     Args:
         bundle: The bundle's folder.
-        precision: What serves.
-        engine: Name of its file.
-        latencies: Batch-1 latency of every candidate on this machine.
-        reason: Why this one, in a sentence.
+        serving: What was found.
     """
     write_json(
         bundle / PASSPORT_NAME,
         {
             "schema": "cxredge.passport/1",
             "card_file_sha256": sha256_of_file(bundle / CARD_NAME),
-            "precision": precision.value,
-            "engine": engine,
-            "engine_sha256": sha256_of_file(bundle / engine),
-            "reason": reason,
+            "precision": serving.precision.value,
+            "engine": serving.engine,
+            "engine_sha256": sha256_of_file(bundle / serving.engine),
+            "reason": serving.reason,
+            "left_out": dict(serving.left_out),
             "machine": read_machine().to_json(),
-            "tools": tool_versions("onnxruntime", "numpy", "pillow"),
-            "latency_ms": {p.value: latency.to_json() for p, latency in latencies.items()},
+            "tools": {**tool_versions("onnxruntime", "numpy", "pillow"), **serving.runtime},
+            "latency_ms": {p.value: latency.to_json() for p, latency in serving.latencies.items()},
         },
     )
 
@@ -61,7 +75,52 @@ def read_passport(bundle: Path) -> Mapping[str, Any] | None:
     if bound_to != sha256_of_file(bundle / CARD_NAME):
         raise ArtifactError(
             f"{path} belongs to another bundle.",
-            f"Delete it and run here: cxredge build {bundle}",
+            f"Make it anew on this device: cxredge build {bundle}",
         )
     found: Mapping[str, Any] = passport
     return found
+
+
+def check_engine(
+    bundle: Path,
+    passport: Mapping[str, Any],
+    name_of: Callable[[Precision], str],
+    checked: Mapping[str, str],
+) -> Precision:
+    """Return the precision that serves, after comparing its engine with the passport.
+
+    Args:
+        bundle: The bundle's folder.
+        passport: Its passport.
+        name_of: Gives the file name of a precision's engine; the passport may name no other.
+        checked: SHA-256 of files that were compared with the card already, by name.
+
+    Raises:
+        ArtifactError: The passport says too little, or the engine is missing, is another one than
+            the device was finished with, or is of a kind that its runtime does not load.
+    """
+    mend = f"Finish the bundle on this device again: cxredge build {bundle}"
+    try:
+        precision = Precision(passport["precision"])
+        engine, expected = passport["engine"], passport["engine_sha256"]
+    except (KeyError, ValueError) as error:
+        raise ArtifactError(
+            f"{bundle / PASSPORT_NAME} is damaged ({type(error).__name__}: {error}).", mend
+        ) from None
+    if engine != name_of(precision):
+        raise ArtifactError(
+            f"{bundle / PASSPORT_NAME} names the engine '{engine}'; {precision.value} is served "
+            f"from {name_of(precision)}.",
+            mend,
+        )
+    path = bundle / engine
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing; the bundle was finished with it.", mend)
+    found = checked.get(engine) or sha256_of_file(path)
+    if found != expected:
+        raise ArtifactError(
+            f"{path} is not the engine that this bundle was finished with: SHA-256 {found[:12]}… "
+            f"instead of {str(expected)[:12]}….",
+            mend,
+        )
+    return precision

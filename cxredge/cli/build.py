@@ -83,7 +83,8 @@ def build(
 ) -> Outcome:
     """Build a bundle: export and quantize as needed, measure, pass the gate, pack.
 
-    Given a bundle, on the device: replay its golden images, time its candidates here and choose.
+    Given a bundle, on the device: build its engines where the device takes such, replay the golden
+    images, time the candidates here and choose.
     Exits 3 when a precision that was asked for does not pass the gate.
     """
     from cxredge.artifacts import Kind, check_replaceable, read_card
@@ -131,9 +132,10 @@ def _from_source(
     from cxredge.artifacts import CARD_NAME, Kind, sha256_of_file, up_to_date
     from cxredge.build import build as stage
     from cxredge.build import plan
-    from cxredge.on_device import reopen
+    from cxredge.on_device import finish, reopen
     from cxredge.quantization.calibration_set import read_calibration, write_calibration
     from cxredge.quantization.quantize import QuantizeConfig, quantize
+    from cxredge.targets.registry import is_here
 
     parents = {"source": sha256_of_file(source / CARD_NAME), "manifest": manifest.sha256}
     if calibration is not None:
@@ -173,7 +175,11 @@ def _from_source(
             )
             quantize(fp32, calibration, manifest, settings, folders[Precision.INT8], output)
         provenance = _provenance(card)
-        return stage(folders, manifest, planned, config, provenance, out, output)
+        built = stage(folders, manifest, planned, config, provenance, out, output)
+    if built.bundle.passport is None and is_here(config.target):
+        output.note(f"Wrote {out}. This is its device: finishing it here.")
+        return finish(out, config.precision, output)
+    return built
 
 
 def _provenance(card: Card) -> dict[str, Any]:
@@ -216,6 +222,7 @@ def _outcome(built: Built, entries: Sequence[Entry] = ()) -> Outcome:
         "gate": with_paths(built.gate.to_json(), entries),
         "candidates": candidates,
         "reason": built.reason,
+        "left_out": dict(built.left_out),
         "finished_here": bundle.passport is not None,
         "trtexec": bundle.card.facts.get("trtexec"),
     }
@@ -236,7 +243,8 @@ def _outcome(built: Built, entries: Sequence[Entry] = ()) -> Outcome:
         for c in candidates
         if c["precision"] != Precision.FP32.value
     ]
-    lines = [*compared, table(header, rows), "", built.reason, f"Wrote {bundle.path}"]
+    left_out = [f"{name} has no engine here: {why}" for name, why in built.left_out.items()]
+    lines = [*compared, table(header, rows), "", *left_out, built.reason, f"Wrote {bundle.path}"]
     next_step = f"cxredge predict {bundle.path} FOLDER --out predictions.csv"
     if bundle.passport is None:
         lines.insert(-1, _finish_there(bundle))

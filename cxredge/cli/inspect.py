@@ -20,7 +20,9 @@ def inspect(
     output: Output,
     path: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="A run, model, bundle, manifest, .onnx or result."),
+        typer.Argument(
+            metavar="FILE", help="Run, model, bundle, manifest, .onnx, .plan or result."
+        ),
     ],
 ) -> Outcome:
     """Say what an artifact is, what it was made from and whether it is whole."""

@@ -25,7 +25,7 @@ def verify(output: Output, bundle: BundleArgument) -> Outcome:
 
     opened = open_bundle(bundle)
     golden = read_golden(opened)
-    replays = [replay(opened, precision, golden) for precision in opened.precisions]
+    replays = [replay(opened, precision, golden) for precision in opened.runnable]
     data = {
         "bundle": str(bundle),
         "files": len(opened.card.files),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from cxredge.bundle import Bundle, model_name
@@ -66,7 +67,7 @@ def _candidates(bundle: Bundle) -> Table:
                 numbers.share(gate["accuracy"]),
                 _against_fp32(precision, gate),
                 numbers.share(gate["agreement"], gate["agreement_ci95"]),
-                numbers.megabytes((bundle.path / model_name(precision)).stat().st_size),
+                numbers.megabytes(_file(bundle, precision).stat().st_size),
                 numbers.milliseconds(latency.get("p50"), latency.get("p50_ci95")),
                 numbers.milliseconds(latency.get("p90"), latency.get("p90_ci95")),
                 "passed" if gate["passed"] else "refused",
@@ -89,6 +90,12 @@ def _candidates(bundle: Bundle) -> Table:
         f"Compared at build on {numbers.count(images)} images of split '{split}'. Latency: one "
         "image, the network alone, taken in turn on one machine. In brackets: 95% intervals.",
     )
+
+
+def _file(bundle: Bundle, precision: Precision) -> Path:
+    """Return what serves a precision, or its model where there is no engine of it."""
+    runs = precision in bundle.runnable
+    return bundle.engine_of(precision) if runs else bundle.path / model_name(precision)
 
 
 def _against_fp32(precision: Precision, gate: Mapping[str, Any]) -> str:

@@ -1,0 +1,301 @@
+"""From a bundle to engines that serve it, on a board that is not there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cxredge import engines
+from cxredge.backends.tensorrt.facts import facts_path, read_facts
+from cxredge.bundle import open_bundle
+from cxredge.errors import ArtifactError, CxredgeError
+from cxredge.targets import registry
+from cxredge.vocabulary import Precision
+from tests.backends.conftest import Fake
+from tests.backends.fake_cuda import FakeGpu
+from tests.conftest import Ran, Run
+from tests.targets.boards import ORIN_NANO_SUPER, tree
+
+
+@pytest.fixture(scope="module")
+def packed(cxredge: Run, model: Path, calibration: Path, tmp_path_factory) -> Path:
+    """A bundle for an Orin Nano, packed elsewhere. Shared: copy it before changing it."""
+    out = tmp_path_factory.mktemp("packed") / "bundle"
+    ran = build_from(cxredge, model, calibration, out)
+    assert ran.code == 0, ran.err
+    assert ran.json["finished_here"] is False
+    return out
+
+
+@pytest.fixture
+def bundle(packed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(packed, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def timings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache/cxredge/tensorrt"
+
+
+@pytest.fixture
+def on_board(timings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this machine an Orin Nano, and timing short."""
+    monkeypatch.setattr(registry, "ROOT", tree(tmp_path / "root", ORIN_NANO_SUPER))
+    monkeypatch.setattr(registry, "this_machine", lambda: "aarch64")
+    monkeypatch.setattr("cxredge.candidates._WARM_UP", 1)
+    monkeypatch.setattr("cxredge.candidates._ROUNDS", 5)
+
+
+def build_from(cxredge: Run, model: Path, calibration: Path, out: Path) -> Ran:
+    return cxredge(
+        "build", model, "--calibration", calibration, "--out", out, "--target",
+        "jetson-orin-nano", "--effort", "quick", "--min-agreement", 0.5,
+        "--max-accuracy-drop", 0.5, "--json",
+    )  # fmt: skip
+
+
+def finish(cxredge: Run, bundle: Path, *more: object) -> Ran:
+    ran = cxredge("build", bundle, "--json", *more)
+    assert ran.code == 0, ran.err
+    return ran
+
+
+def plans(bundle: Path) -> dict[str, int]:
+    """Return when each engine was written."""
+    return {path.name: path.stat().st_mtime_ns for path in bundle.glob("*.plan")}
+
+
+ALL = {"model-fp32.plan", "model-fp16.plan", "model-int8.plan"}
+
+
+@pytest.mark.usefixtures("on_board")
+def test_a_bundle_is_finished_and_served_on_the_board(
+    cxredge: Run, bundle: Path, phantoms: Path, fake: Fake, timings: Path, tmp_path: Path
+) -> None:
+    world = fake("10.3.0")
+    found = finish(cxredge, bundle).json
+    assert found["finished_here"] is True
+    assert found["left_out"] == {}
+    assert set(plans(bundle)) == ALL
+    opened = open_bundle(bundle)
+    assert (opened.backend, opened.engine.suffix) == ("tensorrt", ".plan")
+    assert found["engine"] == str(opened.engine)
+    for candidate in found["candidates"]:
+        plan = bundle / f"model-{candidate['precision']}.plan"
+        facts = read_facts(plan)
+        assert facts is not None
+        assert candidate["size_bytes"] == plan.stat().st_size
+        assert candidate["latency_ms"]["count"] == 5
+        assert facts.golden["passed"] is True
+        assert facts.settings["workspace_mb"] == 7990 // 4
+        source = "int8" if candidate["precision"] == "int8" else "fp32"
+        assert facts.parents["onnx"] == opened.card.files[f"model-{source}.onnx"]
+    assert opened.passport is not None
+    assert opened.passport["tools"]["tensorrt"] == "10.3.0"
+    assert [path.suffix for path in timings.iterdir()] == [".cache"]
+    assert not [name for name in opened.card.files if ".plan" in name]
+
+    world.seen["profiles run"] = []
+    verified = cxredge("verify", bundle, "--json")
+    assert verified.code == 0, verified.err
+    assert len(verified.json["replays"]) == 3
+    ran = len(world.seen["profiles run"])
+    assert ran > 0, "verify ran the engines"
+    rows = tmp_path / "p.csv"
+    predicted = cxredge("predict", bundle, phantoms / "images", "--out", rows, "--json")
+    assert predicted.code == 0, predicted.err
+    assert predicted.json["failed"] == 0
+    assert len(world.seen["profiles run"]) > ran
+    evaluated = cxredge("evaluate", bundle, phantoms / "manifest.csv", "--json")
+    assert evaluated.json["backend"] == "tensorrt"
+    assert cxredge("bench", bundle, "--seconds", 0, "--queries", 5, "--json").code == 0
+    assert cxredge("inspect", opened.engine, "--json").json["fits_here"] is True
+    assert cxredge("report", bundle, "--out", tmp_path / "report.html").code == 0
+    assert world.gpu.allocations == {}, "every session was closed"
+
+
+@pytest.mark.usefixtures("on_board")
+def test_an_engine_is_built_again_only_where_something_changed(
+    cxredge: Run, bundle: Path, fake: Fake
+) -> None:
+    fake("10.3.0")
+    finish(cxredge, bundle)
+    first = plans(bundle)
+    again = finish(cxredge, bundle)
+    assert plans(bundle) == first
+    assert again.err.count("is up to date") == 3
+    fake("10.7.0")
+    refused = cxredge("verify", bundle)
+    assert refused.code == 1
+    assert "was built with TensorRT 10.3.0" in refused.err
+    assert f"cxredge build {bundle}" in refused.err
+    finish(cxredge, bundle)
+    assert all(plans(bundle)[name] > first[name] for name in ALL)
+    facts = read_facts(bundle / "model-int8.plan")
+    assert facts is not None
+    assert facts.version == "10.7.0"
+    assert cxredge("verify", bundle).code == 0
+    second = plans(bundle)
+    fake("10.7.0", FakeGpu(name="another Orin"))
+    finish(cxredge, bundle)
+    assert all(plans(bundle)[name] > second[name] for name in ALL)
+
+
+@pytest.mark.usefixtures("on_board")
+def test_a_changed_engine_is_refused_until_it_is_built_again(
+    cxredge: Run, bundle: Path, fake: Fake
+) -> None:
+    fake("10.3.0")
+    finish(cxredge, bundle)
+    engine = open_bundle(bundle).engine
+    others = {name: time for name, time in plans(bundle).items() if name != engine.name}
+    engine.write_bytes(engine.read_bytes() + b" ")
+    refused = cxredge("verify", bundle)
+    assert refused.code == 1
+    assert f"{engine} is not the engine that this bundle was finished with" in refused.err
+    assert f"cxredge build {bundle}" in refused.err
+    finish(cxredge, bundle)
+    assert cxredge("verify", bundle).code == 0
+    assert others.items() <= plans(bundle).items(), "what was whole was kept"
+    open_bundle(bundle).engine.unlink()
+    with pytest.raises(ArtifactError, match="is missing"):
+        open_bundle(bundle)
+
+
+@pytest.mark.usefixtures("on_board")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"engine": "model-int8.onnx"}, "names the engine 'model-int8.onnx'"),
+        ({"engine": "../model-int8.plan"}, "names the engine"),
+        ({"precision": "int4"}, "is damaged"),
+        ({"engine_sha256": "0" * 64}, "is not the engine"),
+    ],
+)
+def test_a_passport_for_another_engine_is_refused_and_replaced(
+    change: dict[str, str], message: str, cxredge: Run, bundle: Path, fake: Fake
+) -> None:
+    fake("10.3.0")
+    finish(cxredge, bundle)
+    path = bundle / "passport.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ArtifactError, match=message) as why:
+        open_bundle(bundle)
+    assert why.value.hint.endswith(f"cxredge build {bundle}")
+    finish(cxredge, bundle)
+    assert cxredge("verify", bundle).code == 0
+
+
+@pytest.fixture
+def no_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+    """INT8 engines cannot be built; others can."""
+    build = engines.build_engine
+
+    def fails(onnx: Path, plan: Path, settings, progress):
+        if settings.precision is Precision.INT8:
+            raise CxredgeError("no kernel fits node conv1.", "Use --precision fp16.")
+        return build(onnx, plan, settings, progress)
+
+    monkeypatch.setattr(engines, "build_engine", fails)
+
+
+@pytest.mark.usefixtures("on_board", "no_int8")
+def test_what_cannot_be_built_is_left_out_and_said(
+    cxredge: Run, bundle: Path, phantoms: Path, fake: Fake
+) -> None:
+    fake("10.3.0")
+    stale = bundle / "model-int8.plan"
+    stale.write_bytes(b"of an older TensorRT")
+    found = finish(cxredge, bundle).json
+    assert found["left_out"] == {"int8": "no kernel fits node conv1."}
+    assert {c["precision"] for c in found["candidates"]} == {"fp32", "fp16"}
+    assert not stale.exists()
+    assert not facts_path(stale).exists()
+    assert "int8 has no engine here: no kernel fits" in cxredge("build", bundle).out
+    assert [r["precision"] for r in cxredge("verify", bundle, "--json").json["replays"]] == [
+        "fp32", "fp16",
+    ]  # fmt: skip
+    assert cxredge("evaluate", bundle, phantoms / "manifest.csv", "--json").code == 0
+    forced = cxredge("build", bundle, "--precision", "int8")
+    assert forced.code == 1
+    assert "no kernel fits" in forced.err
+
+
+@pytest.mark.usefixtures("on_board")
+def test_when_nothing_can_be_built_that_is_the_failure(
+    cxredge: Run, bundle: Path, fake: Fake
+) -> None:
+    fake("10.3.0").build_fails = True
+    refused = cxredge("build", bundle)
+    assert refused.code == 1
+    assert "TensorRT 10.3.0 cannot build" in refused.err
+    assert plans(bundle) == {}
+    assert not (bundle / "passport.json").exists()
+    assert cxredge("verify", bundle).code == 0, "its ONNX files are still whole"
+
+
+@pytest.mark.usefixtures("on_board")
+def test_an_engine_that_computes_something_else_does_not_ship(
+    cxredge: Run, bundle: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake("10.3.0")
+    build = engines.build_engine
+
+    def wrong(onnx: Path, plan: Path, settings, progress):
+        if settings.precision is Precision.FP16:
+            onnx = upside_down(onnx, plan.parent / "wrong.onnx")
+        return build(onnx, plan, settings, progress)
+
+    monkeypatch.setattr(engines, "build_engine", wrong)
+    found = finish(cxredge, bundle).json
+    passed = {c["precision"]: c["passed"] for c in found["candidates"]}
+    assert passed == {"fp32": True, "fp16": False, "int8": True}
+    assert "fp16 gives other results on this machine" in found["reason"]
+    facts = read_facts(bundle / "model-fp16.plan")
+    assert facts is not None
+    assert facts.golden["passed"] is False
+    assert cxredge("verify", bundle).code == 3
+
+
+def upside_down(path: Path, out: Path) -> Path:
+    """Write a model whose logits have the other sign."""
+    import numpy as np
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.name.startswith("head"):
+            values = -numpy_helper.to_array(tensor)
+            tensor.CopyFrom(numpy_helper.from_array(np.asarray(values), tensor.name))
+    onnx.save(model, out)
+    return out
+
+
+@pytest.mark.usefixtures("on_board")
+def test_a_build_on_the_board_itself_ends_with_engines(
+    cxredge: Run, model: Path, calibration: Path, fake: Fake, tmp_path: Path
+) -> None:
+    fake("10.3.0")
+    ran = build_from(cxredge, model, calibration, tmp_path / "bundle")
+    assert ran.code == 0, ran.err
+    assert "This is its device" in ran.err
+    assert ran.json["finished_here"] is True
+    assert ran.json["engine"].endswith(".plan")
+    first = plans(tmp_path / "bundle")
+    assert set(first) == ALL
+    again = build_from(cxredge, model, calibration, tmp_path / "bundle")
+    assert again.code == 0, again.err
+    assert plans(tmp_path / "bundle") == first
+
+
+def test_timings_are_not_kept_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert engines._timing_cache_folder() is None
