@@ -73,7 +73,9 @@ def test_a_network_goes_all_the_way(
 ) -> None:
     monkeypatch.setattr(candidates, "_WARM_UP", 1)
     monkeypatch.setattr(candidates, "_ROUNDS", 5)
-    effort = "quick" if read_card(exported).classifier.network in HEAVY else "default"
+    # Untrained, ResNet50V2 loses too much by corrected biases alone; the others need no more.
+    heavy = set(HEAVY) - {"resnet50_v2"}
+    effort = "quick" if read_card(exported).classifier.network in heavy else "default"
     ran = cxredge("calibrate", few.path, "--count", 8, "--out", tmp_path / "calibration.csv")
     assert ran.code == 0, ran.err
     ran = cxredge(
