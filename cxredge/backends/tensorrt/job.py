@@ -9,9 +9,9 @@ import onnx
 
 from cxredge.backends.cuda.driver import Gpu, read_gpu
 from cxredge.backends.tensorrt.api import Api, Flavour, load_api
-from cxredge.backends.tensorrt.half import to_half
 from cxredge.backends.tensorrt.settings import EngineConfig, Typing
 from cxredge.errors import ArtifactError, CxredgeError
+from cxredge.half_precision import to_fp16
 from cxredge.onnx_graph import read_model
 from cxredge.vocabulary import Precision
 
@@ -104,5 +104,5 @@ def _typed_bytes(path: Path, settings: EngineConfig, typing: Typing) -> bytes:
             "Give the other of the bundle's ONNX files.",
         )
     if settings.precision is Precision.FP16 and typing is Typing.STRONG:
-        model = to_half(model)
+        model = to_fp16(model)
     return bytes(model.SerializeToString())
