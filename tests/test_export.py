@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from cxredge import export as export_module  # noqa: E402
 from cxredge.artifacts import read_card  # noqa: E402
+from cxredge.data.images import PREPROCESSING  # noqa: E402
 from cxredge.errors import CxredgeError  # noqa: E402
 from cxredge.export import GreyClassifier, export, parity_images  # noqa: E402
 from cxredge.inference import infer_file  # noqa: E402
@@ -72,7 +73,7 @@ def test_the_file_explains_itself(exported: Path) -> None:
     properties = {p.key: p.value for p in onnx.load(exported / "model.onnx").metadata_props}
     facts = json.loads(properties["cxredge"])
     assert facts["classes"] == ["bacterial", "covid19", "normal", "viral"]
-    assert facts["preprocessing"] == "grey-square/1"
+    assert facts["preprocessing"] == PREPROCESSING
     assert "Research use only" in properties["notice"]
 
 

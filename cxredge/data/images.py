@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from cxredge.errors import ImageError, ImageProblem
 
-PREPROCESSING = "grey-square/1"
+PREPROCESSING = "grey-square/2"
 """Version of :func:`load_grey`; it changes when a pixel would."""
 
 EXTENSIONS = (".png", ".jpg", ".jpeg")
@@ -63,6 +63,7 @@ def load_grey(path: Path, size: int) -> GreyImage:
     with _open(path) as image:
         _check_size(path, image)
         try:
+            image.draft("L", (size, size))
             grey = _to_grey(path, _upright(image))
         except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
             raise ImageError(

@@ -491,3 +491,29 @@ def test_listing_is_sorted_flat_and_without_hidden_files(tmp_path: Path) -> None
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "folder.png" / "deep.png").touch()
     assert [path.name for path in list_images(tmp_path)] == ["C.jpeg", "a.JPG", "b.png"]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize(("width", "height"), [(2048, 1792), (901, 449), (450, 3000)])
+def test_large_jpegs_are_decoded_smaller_and_come_out_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, height: int, mode: str
+) -> None:
+    ramp = np.add.outer(np.sin(np.linspace(0, 20, height)), np.cos(np.linspace(0, 15, width)))
+    image = Image.fromarray((127 + 60 * ramp).astype(np.uint8)).convert(mode)
+    path = save(tmp_path / "large.jpg", image, "JPEG", quality=95)
+    decoded: list[tuple[int, int]] = []
+    resize = Image.Image.resize
+
+    def spy(self: Image.Image, *arguments: object) -> Image.Image:
+        decoded.append(self.size)
+        return resize(self, *arguments)
+
+    monkeypatch.setattr(Image.Image, "resize", spy)
+    small = load_grey(path, 224)
+    monkeypatch.undo()
+    whole = image.convert("L").resize((224, 224), Image.Resampling.BILINEAR)
+    # An odd side is rounded up when halved, which moves pixels by up to half of one.
+    assert np.abs(small.astype(int) - np.asarray(whole)).mean() < 1.5
+    ((found_width, found_height),) = decoded
+    assert found_width < width
+    assert min(found_width, found_height) >= 224
