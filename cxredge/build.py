@@ -165,9 +165,11 @@ def build(
         Candidate(p, model, _gate(p, held_out, validation, source, config), latencies.get(p))
         for p, model in models.items()
     ]
-    chosen, reason = choose(candidates, config.precision, config.target)
+    # The card is the same wherever and whenever the bundle is made: what was timed here decides what
+    # serves here, and that is for the passport.
+    untimed = [replace(candidate, latency=None) for candidate in candidates]
     facts = {
-        "precision": chosen.precision.value,
+        "precision": choose(untimed, config.precision, config.target)[0].precision.value,
         "gate": {c.precision.value: c.gate.to_json() for c in candidates},
         "thresholds": {
             c.precision.value: {row.class_name: row.candidate for row in c.gate.thresholds}
@@ -180,6 +182,7 @@ def build(
         **_by_hand(config.target, models, source.classifier.input_size),
         **provenance,
     }
+    chosen, reason = choose(candidates, config.precision, config.target)
     with atomic_folder(out) as folder:
         for precision, model in models.items():
             shutil.copyfile(model, folder / model_name(precision))

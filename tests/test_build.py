@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from cxredge.data.manifest import Manifest, load_pixels
 from cxredge.errors import CxredgeError, GateRefused
 from cxredge.inference import infer_file
 from cxredge.metrics import softmax
+from cxredge.passport import PASSPORT_NAME
 from cxredge.quantization.gate import GateLimits, compare
 from cxredge.targets import registry
 from cxredge.timing import summarise
@@ -35,14 +37,35 @@ def build(cxredge, model: Path, calibration: Path, out: Path, *more: object):
     )  # fmt: skip
 
 
-def test_same_inputs_same_bytes(
-    cxredge, model: Path, calibration: Path, built: Path, tmp_path: Path
+def contents(bundle: Path) -> dict[str, bytes]:
+    """Return what was packed, by name: all but what this machine was found to serve with."""
+    return {
+        path.relative_to(bundle).as_posix(): path.read_bytes()
+        for path in sorted(bundle.rglob("*"))
+        if path.is_file() and path.name != PASSPORT_NAME
+    }
+
+
+def test_same_inputs_same_bytes_in_another_folder_at_another_speed(
+    cxredge, model: Path, calibration: Path, built: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    assert build(cxredge, model, calibration, tmp_path / "again").code == 0
-    first, second = read_card(built), read_card(tmp_path / "again")
-    assert first.files == second.files
-    if first.facts["precision"] == second.facts["precision"]:
-        assert (built / "card.json").read_bytes() == (tmp_path / "again/card.json").read_bytes()
+    """Which precision was the fastest is for the passport; INT8 sums must not follow threads."""
+    slow_int8 = {Precision.FP32: summarise([1.0] * 50), Precision.INT8: summarise([9.0] * 50)}
+    monkeypatch.setattr("cxredge.build.time_candidates", lambda *_: slow_int8)
+    copied = Path(shutil.copytree(model, tmp_path / "elsewhere" / "model"))
+    again = build(cxredge, copied, calibration, tmp_path / "elsewhere" / "again")
+    assert again.code == 0, again.err
+    assert again.json["precision"] == "fp32"
+    first, second = contents(built), contents(tmp_path / "elsewhere" / "again")
+    assert {"card.json", "golden.npz", "model-int8.onnx", "calibration.csv"} <= set(first)
+    assert first == second
+    assert json.loads(first["card.json"])["facts"]["precision"] == "int8"
+
+
+def test_members_of_the_goldens_carry_no_time(built: Path) -> None:
+    for path in built.glob("*.npz"):
+        with zipfile.ZipFile(path) as archive:
+            assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 def test_nothing_in_a_bundle_names_a_patient_or_a_folder(
