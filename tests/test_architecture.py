@@ -27,7 +27,7 @@ GPU_LIBRARIES = {
 CORE = {
     "artifacts", "backends", "csv_text", "data", "errors", "flipped", "half_precision",
     "inference", "inputs", "metrics", "onnx_graph", "onnx_lean", "onnx_nodes", "passport", "plots",
-    "progress", "resampling", "rows", "targets", "telemetry", "timing", "vocabulary",
+    "progress", "resampling", "rows", "targets", "telemetry", "timing", "verdict", "vocabulary",
 }  # fmt: skip
 MAY_IMPORT = {
     "models": {"models"},

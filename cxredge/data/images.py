@@ -6,8 +6,10 @@ Training, calibration, evaluation and the device all call :func:`load_grey`. Wha
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ PREPROCESSING = "grey-square/2"
 
 EXTENSIONS = (".png", ".jpg", ".jpeg")
 MAX_PIXELS = 64_000_000
+MAX_BYTES = 10 * MAX_PIXELS  # the most pixels in 16-bit RGBA, and room for metadata
 MIN_SIDE = 32
 _FORMATS = ("PNG", "JPEG")
 _ORIENTATION_TAG = 0x0112
@@ -37,13 +40,23 @@ _TURNS = {
 
 GreyImage = npt.NDArray[np.uint8]
 
+Mark = Callable[[str], None]
+"""Hears the name of a stage of :func:`load_grey` when it is over; for benchmarks."""
+
+STAGES = ("read", "decode", "preprocess")
+"""The stages of :func:`load_grey`: the file's bytes, its grey pixels, the square."""
+
 # Above MAX_PIXELS the file is refused with a sentence of our own, so Pillow need not warn too.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Odd metadata does not matter here; one line on stderr for every such file would.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def load_grey(path: Path, size: int) -> GreyImage:
+def _unheard(stage: str) -> None:
+    """Take no notice of a stage."""
+
+
+def load_grey(path: Path, size: int, mark: Mark = _unheard) -> GreyImage:
     """Decode one chest X-ray into a grey square.
 
     EXIF orientation is applied, colour becomes luma (ITU-R BT.601), transparency is laid over
@@ -53,6 +66,7 @@ def load_grey(path: Path, size: int) -> GreyImage:
     Args:
         path: An 8- or 16-bit PNG, or a JPEG.
         size: Height and width of the result in pixels.
+        mark: Called with the name of each of ``STAGES`` when it is over.
 
     Returns:
         New uint8 array, shape (size, size), 0 is black.
@@ -60,7 +74,7 @@ def load_grey(path: Path, size: int) -> GreyImage:
     Raises:
         ImageError: The file cannot be used; ``problem`` says why.
     """
-    with _open(path) as image:
+    with _open(path, mark) as image:
         _check_size(path, image)
         try:
             image.draft("L", (size, size))
@@ -71,9 +85,12 @@ def load_grey(path: Path, size: int) -> GreyImage:
                 f"{path} is cut off or damaged: {error}.",
                 "Copy the file again from its source.",
             ) from None
+    mark("decode")
     if grey.size != (size, size):
         grey = grey.resize((size, size), Image.Resampling.BILINEAR)
-    return np.array(grey, dtype=np.uint8)
+    pixels = np.array(grey, dtype=np.uint8)
+    mark("preprocess")
+    return pixels
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -86,11 +103,20 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path, mark: Mark) -> Image.Image:
     try:
-        if path.stat().st_size == 0:
+        size = path.stat().st_size
+        if size == 0:
             raise ImageError(ImageProblem.EMPTY, f"{path} is empty (0 bytes).", "Copy it again.")
-        return Image.open(path, formats=_FORMATS)
+        if size > MAX_BYTES:
+            raise ImageError(
+                ImageProblem.TOO_LARGE,
+                f"{path} has {size // 1_000_000} MB; at most {MAX_BYTES // 1_000_000} are read.",
+                "Save it as a compressed PNG.",
+            )
+        content = io.BytesIO(path.read_bytes())
+        mark("read")
+        return Image.open(content, formats=_FORMATS)
     except (FileNotFoundError, NotADirectoryError):
         raise ImageError(
             ImageProblem.MISSING, f"{path} does not exist.", "Check the path."

@@ -13,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cxredge.data.images import MAX_PIXELS, is_image_name, list_images, load_grey
+from cxredge.data.images import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    STAGES,
+    is_image_name,
+    list_images,
+    load_grey,
+)
 from cxredge.errors import ImageError, ImageProblem
 
 RNG = np.random.default_rng(7)
@@ -517,3 +524,22 @@ def test_large_jpegs_are_decoded_smaller_and_come_out_the_same(
     ((found_width, found_height),) = decoded
     assert found_width < width
     assert min(found_width, found_height) >= 224
+
+
+def test_stages_are_heard_in_their_order(tmp_path: Path) -> None:
+    Image.fromarray(np.full((80, 90), 7, np.uint8)).save(tmp_path / "x.png")
+    heard: list[str] = []
+    pixels = load_grey(tmp_path / "x.png", 64, heard.append)
+    assert tuple(heard) == STAGES
+    np.testing.assert_array_equal(pixels, load_grey(tmp_path / "x.png", 64))
+
+
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.png"
+    with path.open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    heard: list[str] = []
+    with pytest.raises(ImageError, match="640 are read") as caught:
+        load_grey(path, 64, heard.append)
+    assert caught.value.problem is ImageProblem.TOO_LARGE
+    assert heard == []
