@@ -43,6 +43,7 @@ def inside(root: ElementTree.Element) -> bool:
         plots.histogram(HOSTILE, HOSTILE, [1.0, 2.0, 3.0], [plots.Line(HOSTILE, [2.0], [0])]),
         plots.heat_table(HOSTILE, [HOSTILE, "b"], [[1, 0], [2, 3]]),
         plots.stacked_bar(HOSTILE, [(HOSTILE, 1.0), ("b", 3.0)]),
+        plots.estimate_chart(HOSTILE, HOSTILE, [plots.Estimate(HOSTILE, HOSTILE, 1.0, (0, 2))]),
     ],
 )
 def test_texts_are_escaped_and_nothing_leaves_the_frame(svg):
@@ -101,3 +102,50 @@ def test_legend_takes_one_column_for_long_names():
 def test_styles_reach_no_further_than_the_picture():
     style = parse(plots.stacked_bar("t", [("a", 1.0)])).find(f"{SVG}style").text
     assert all(rule.strip().startswith(".plot ") for rule in style.split("}") if rule)
+
+
+def estimates(*values: float, **more) -> str:
+    rows = [plots.Estimate(f"row {v}", f"{v} ms", v, **more) for v in values]
+    return plots.estimate_chart("t", "ms", rows)
+
+
+def test_estimates_stand_in_proportion_from_zero():
+    dots = [float(c.get("cx")) for c in parse(estimates(1, 2, 4)).iter(f"{SVG}circle")]
+    assert dots[1] - dots[0] == pytest.approx((dots[2] - dots[1]) / 2, abs=0.2)
+    assert dots[2] - dots[0] == pytest.approx(3 * (dots[1] - dots[0]), abs=0.3)
+
+
+def test_estimates_far_apart_stand_in_equal_ratios():
+    dots = [float(c.get("cx")) for c in parse(estimates(1, 10, 100)).iter(f"{SVG}circle")]
+    assert dots[1] - dots[0] == pytest.approx(dots[2] - dots[1], abs=0.2)
+
+
+def test_estimates_show_interval_and_marks_within_the_frame():
+    root = parse(estimates(5, ci95=(4, 6), marks=(9,)))
+    thick = [line for line in root.iter(f"{SVG}line") if line.get("stroke-width") == "6"]
+    value, ring = sorted(float(c.get("cx")) for c in root.iter(f"{SVG}circle"))
+    assert float(thick[0].get("x1")) < value < float(thick[0].get("x2")) < ring
+    assert ring <= float(root.get("width"))
+
+
+def test_estimates_of_zero_and_unknown_intervals_are_drawn():
+    assert len(list(parse(estimates(0, 0)).iter(f"{SVG}circle"))) == 2
+
+
+def test_many_points_on_one_spot_are_drawn_once():
+    line = plots.Line("l", [0.5] * 5000 + [0.6], [0.5] * 5000 + [0.6])
+    assert len(plots.line_chart("t", UNIT, UNIT, [line])) < 5000
+
+
+def test_eight_series_are_told_apart_without_colour():
+    lines = [plots.Line(str(n), [0, 1], [0, n / 8]) for n in range(8)]
+    drawn = list(parse(plots.line_chart("t", UNIT, UNIT, lines)).iter(f"{SVG}polyline"))
+    looks = {(line.get("stroke"), line.get("stroke-dasharray")) for line in drawn}
+    assert len(looks) == 8
+    assert len({line.get("stroke-dasharray") for line in drawn}) == 4
+
+
+def test_wide_characters_are_cut_sooner():
+    picture = plots.heat_table("t", ["肺炎" * 12, "b"], [[1, 0], [0, 1]])
+    assert "肺炎" * 12 not in picture
+    assert "肺炎肺炎" in picture

@@ -1,0 +1,113 @@
+"""Estimates with their intervals, one below the other, on one axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+from cxredge.plots.frame import RIGHT, WIDTH, Axis, colour, shorten, svg, text_width
+
+_ROW = 40
+_TOP = 8
+_MANY_TIMES = 25
+"""From such a ratio of the largest to the smallest value on, the axis is logarithmic."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One row.
+
+    Attributes:
+        name: What was estimated; it stands above the row.
+        text: The estimate as read; it stands at the right.
+        value: The estimate.
+        ci95: Its 95% interval, if there is one.
+        marks: Further values on the same scale, drawn as rings.
+        series: Which colour it takes.
+    """
+
+    name: str
+    text: str
+    value: float
+    ci95: tuple[float, float] | None = None
+    marks: Sequence[float] = field(default=())
+    series: int = 0
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """All that has to find room on the axis."""
+        return (self.value, *(self.ci95 or ()), *self.marks)
+
+
+def estimate_chart(
+    title: str,
+    x_title: str,
+    rows: Sequence[Estimate],
+    limits: tuple[float, float] | None = None,
+) -> str:
+    """Draw a dot with its interval for each row.
+
+    Args:
+        title: What is shown, for those who cannot see it.
+        x_title: Under the axis.
+        rows: At least one.
+        limits: The axis' range; without it the axis starts at 0, or is logarithmic where values
+            differ by more than 25 times.
+    """
+    axis = _axis(x_title, rows, limits)
+    bottom = _TOP + _ROW * len(rows)
+    parts = []
+    for tick in axis.ticks():
+        x = _x(tick, axis)
+        parts.append(
+            f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}"/>'
+            f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{tick:.4g}</text>'
+        )
+    parts.append(
+        f'<text x="{WIDTH / 2}" y="{bottom + 34}" text-anchor="middle">{escape(x_title)}</text>'
+    )
+    for index, row in enumerate(rows):
+        parts += _row(row, axis, _TOP + _ROW * index)
+    return svg(title, parts, height=bottom + 42)
+
+
+def _axis(title: str, rows: Sequence[Estimate], limits: tuple[float, float] | None) -> Axis:
+    values = [value for row in rows for value in row.values]
+    low, high = limits or (0.0, max(values) * 1.02 or 1.0)
+    smallest = min(values)
+    if limits is None and smallest > 0 and max(values) / smallest > _MANY_TIMES:
+        return Axis(title, smallest / 1.2, high * 1.2, logarithmic=True)
+    return Axis(title, low, high)
+
+
+def _row(row: Estimate, axis: Axis, top: float) -> list[str]:
+    y, ink = top + 28, colour(row.series)
+    room = WIDTH - 2 * RIGHT - text_width(row.text) - 12
+    parts = [
+        f'<text x="{RIGHT}" y="{top + 15}">{escape(shorten(row.name, room))}</text>',
+        f'<text x="{WIDTH - RIGHT}" y="{top + 15}" text-anchor="end" '
+        f'style="font-weight:600">{escape(row.text)}</text>',
+    ]
+    if row.marks:
+        far = _x(max(row.marks), axis)
+        parts.append(
+            f'<line class="axis" x1="{_x(row.value, axis):.1f}" x2="{far:.1f}" y1="{y}" y2="{y}"/>'
+        )
+    if row.ci95:
+        low, high = (_x(bound, axis) for bound in row.ci95)
+        parts.append(
+            f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}" stroke="{ink}" '
+            'stroke-width="6" stroke-opacity=".4" stroke-linecap="round"/>'
+        )
+    parts += [
+        f'<circle cx="{_x(mark, axis):.1f}" cy="{y}" r="3.5" fill="var(--paper,#fff)" '
+        f'stroke="{ink}" stroke-width="1.5"/>'
+        for mark in row.marks
+    ]
+    parts.append(f'<circle cx="{_x(row.value, axis):.1f}" cy="{y}" r="4.5" fill="{ink}"/>')
+    return parts
+
+
+def _x(value: float, axis: Axis) -> float:
+    return RIGHT + (WIDTH - 2 * RIGHT) * axis.place(value)
