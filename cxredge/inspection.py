@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from cxredge.artifacts import CARD_NAME, Kind, check_files, read_card, read_json, sha256_of_file
-from cxredge.backends.tensorrt.mismatch import explain_mismatch, look_here, read_plan
+from cxredge.backends.tensorrt.api import Flavour
+from cxredge.backends.tensorrt.mismatch import Plan, explain_mismatch, look_here, read_plan
 from cxredge.backends.tensorrt.plan import SUFFIXES as ENGINE_SUFFIXES
 from cxredge.data.manifest import COLUMNS, read_manifest
 from cxredge.errors import ArtifactError
 from cxredge.onnx_graph import METADATA_KEY, read_model
 from cxredge.passport import read_passport
+from cxredge.targets.record import Target
+from cxredge.targets.registry import all_targets
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -53,6 +56,8 @@ def _folder(path: Path) -> dict[str, Any]:
     found = {"path": str(path), **card.to_json(), "intact": True}
     if card.kind is Kind.BUNDLE:
         found["passport"] = read_passport(path)
+        named = all_targets().get(str(card.config.get("target")))
+        found["tried"] = _tried([named] if named else [])
     return {"kind": found.pop("kind"), **found}
 
 
@@ -87,7 +92,30 @@ def _engine(path: Path) -> dict[str, Any]:
         "why_not": mismatch.message if mismatch else "",
         "next": mismatch.hint if mismatch else "",
         "passport": plan.facts.to_json() if plan.facts else None,
+        "tried": _tried(_targets_of(plan)),
     }
+
+
+def _targets_of(plan: Plan) -> list[Target]:
+    """Return the targets that an engine may be for: by its product and compute capability."""
+    known = [target for target in all_targets().values() if target.backend == "tensorrt"]
+    if plan.header.flavour is Flavour.RTX:
+        return [target for target in known if target.name == "rtx"]
+    capability = plan.facts.compute_capability if plan.facts else None
+    return [
+        target
+        for target in known
+        if target.detection and capability in (None, *target.hardware.compute_capabilities)
+    ]
+
+
+def _tried(targets: list[Target]) -> list[dict[str, str]]:
+    """Return what cxredge's makers ran on such hardware, so that nobody takes it for proven."""
+    return [
+        {"target": target.name, "backend": t.backend, "extent": t.extent.value, "how": t.how}
+        for target in targets
+        for t in target.verified
+    ]
 
 
 def _shape(value: Any) -> str:

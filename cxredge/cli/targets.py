@@ -33,11 +33,13 @@ def targets(output: Output) -> Outcome:
             target.backend,
             target.dialect.value,
             ", ".join(p.value for p in target.precisions),
+            target.extent.value,
             target.title,
         ]
         for target, here in known.items()
     ]
-    text = table(["name", "backend", "dialect", "precisions", "what"], rows)
+    text = table(["name", "backend", "dialect", "precisions", "tried*", "what"], rows)
+    text += "\n* ran on such hardware, emulated on other, built and not run, or never; see show"
     data = [{**target.to_json(), "here": here} for target, here in known.items()]
     return Outcome(data, text, "cxredge targets show NAME")
 
@@ -67,6 +69,7 @@ def _text(target: Target) -> str:
     parts = [target.title, "", *(f"{key + ':':<20}{value}" for key, value in facts if value)]
     if target.jetpack:
         parts += ["", _software(target)]
+    parts += ["", *(f"Tried, {t.backend}: {t.extent.value}. {t.how}" for t in target.verified)]
     parts += ["", *(_note(note) for note in target.notes)]
     return "\n".join(parts)
 

@@ -26,6 +26,13 @@ def memory(here: Surroundings) -> Finding:
         return skip(name, "not available")
     if available < _LEAST_MEMORY_MB:
         return fail(name, found, f"Free some memory: {_LEAST_MEMORY_MB} MB are needed.")
+    if available < _BUILD_MEMORY_MB and here.board.is_jetson:
+        return warn(
+            name,
+            f"{found}, little for building an engine",
+            "Close the desktop (sudo init 3) and other programs that use the GPU. If a build is "
+            "killed, run it again: engines that were finished are kept.",
+        )
     return ok(name, found)
 
 
@@ -51,7 +58,7 @@ def swap(here: Surroundings) -> Finding:
         return warn(
             name,
             f"none, with {available} MB of memory free",
-            "Building an engine may be killed. Close the desktop (sudo init 3) and add swap: "
+            "Building an engine may be killed. Add swap: "
             "sudo fallocate -l 8G /swapfile && sudo chmod 600 /swapfile && "
             "sudo mkswap /swapfile && sudo swapon /swapfile",
         )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 
+from cxredge.backends.cuda.driver import read_gpu
 from cxredge.diagnosis.finding import Finding, ok, skip, warn
 from cxredge.diagnosis.surroundings import Surroundings
+from cxredge.errors import DependencyError
 from cxredge.targets.record import version_of
 
 _DRIVER = ("libcuda.so.1", "libcuda.so")
@@ -14,6 +16,11 @@ _HEADERS = (
     "usr/local/cuda*/include/cuda.h",
     "usr/local/cuda*/targets/*/include/cuda.h",
     "usr/include/cuda.h",
+)
+# Folder, module that is used, package, and how it is called.
+_LIBRARIES = (
+    ("pycuda", "pycuda.driver", "pycuda", "PyCUDA"),
+    ("cuda.bindings", "cuda.bindings.runtime", "cuda-bindings", "cuda-python"),
 )
 _COMPILERS = ("usr/local/cuda*/bin/nvcc", "usr/bin/nvcc")
 
@@ -38,6 +45,19 @@ def library_version(here: Surroundings, names: tuple[str, ...], function: str) -
         if ask(ctypes.byref(number)) == 0 and number.value:
             return number.value // 1000, number.value % 1000 // 10
     return None
+
+
+def gpu(here: Surroundings) -> Finding:
+    """The driver starts and finds a GPU."""
+    if not here.has_nvidia_driver:
+        return skip("GPU", "no NVIDIA GPU")
+    try:
+        found = read_gpu(here.load_library)
+    except DependencyError as error:
+        return warn("GPU", error.message, error.hint)
+    shared = "shared with the processor" if found.integrated else "of its own"
+    capability = f"compute capability {found.compute_capability}"
+    return ok("GPU", f"{found.name}, {capability}, {found.memory_mb} MB {shared}")
 
 
 def versions(here: Surroundings) -> Finding:
@@ -91,10 +111,15 @@ def _runtimes(here: Surroundings) -> dict[str, Version]:
 def memory_layer(here: Surroundings) -> Finding:
     """PyCUDA or cuda-python is there, or can be built."""
     name = "GPU memory from Python"
-    if here.importable("pycuda"):
-        return ok(name, f"PyCUDA {here.packages.get('pycuda', '')}".strip())
-    if here.importable("cuda.bindings"):
-        return ok(name, f"cuda-python {here.packages.get('cuda-bindings', '')}".strip())
+    for folder, module, package, title in _LIBRARIES:
+        if here.importable(folder):
+            found = f"{title} {here.packages.get(package, '')}".strip()
+            cause = here.why_import_fails(module)
+            if not cause:
+                return ok(name, found)
+            # PyCUDA is compiled against one NumPy and one CUDA, and breaks with another.
+            again = f"pip install --force-reinstall --no-cache-dir {package}"
+            return warn(name, f"{found} cannot be imported: {cause}", again)
     if not here.has_nvidia_driver:
         return skip(name, "no NVIDIA GPU")
     headers, compilers = here.find(*_HEADERS), here.find(*_COMPILERS)

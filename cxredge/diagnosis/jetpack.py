@@ -13,6 +13,16 @@ from cxredge.targets.registry import all_targets, check_software
 
 _BINDINGS = "usr/lib/python3*/dist-packages/tensorrt"
 _MOUNT_RELEASE = "-v /etc/nv_tegra_release:/etc/nv_tegra_release:ro"
+_DLA_COMPILER = "libnvdla_compiler"
+# wyoming-whisper-trt#1038 and phanthymotus#154: the host's package has it, or no package has.
+_NO_DLA_COMPILER = (
+    "JetPack 6: sudo apt install nvidia-l4t-dla-compiler on the board itself, containers get it "
+    "from there. JetPack 7.2 has none: use an image whose TensorRT is the board's own."
+)
+_OTHER_LIBRARY = (
+    "On a board: sudo apt install nvidia-jetpack. In a container: an image for the board's release "
+    "of Jetson Linux, started with --runtime nvidia."
+)
 _PYTHON_OF_FOLDER = re.compile(r"python(\d+)\.(\d+)$")
 
 
@@ -65,9 +75,10 @@ def tensorrt(here: Surroundings) -> Finding:
     """TensorRT's Python bindings are visible to this interpreter."""
     name = "TensorRT"
     if here.importable("tensorrt"):
-        return ok(name, here.packages.get("tensorrt", "tensorrt can be imported"))
+        return _imported(here, "tensorrt", here.packages.get("tensorrt", "without a version"))
     if here.importable("tensorrt_rtx"):
-        return ok(name, f"TensorRT for RTX {here.packages.get('tensorrt-rtx', '')}".strip())
+        version = f"TensorRT for RTX {here.packages.get('tensorrt-rtx', '')}".strip()
+        return _imported(here, "tensorrt_rtx", version)
     outside = here.find(_BINDINGS)
     if outside:
         return _invisible(here, [str(path) for path in outside])
@@ -81,6 +92,19 @@ def tensorrt(here: Surroundings) -> Finding:
     if here.has_nvidia_driver:
         return skip(name, "not installed; with an RTX GPU: pip install 'cxredge[rtx]'")
     return skip(name, "no NVIDIA GPU")
+
+
+def _imported(here: Surroundings, module: str, version: str) -> Finding:
+    """Judge bindings that are found: their libraries may still be missing."""
+    cause = here.why_import_fails(module)
+    if not cause:
+        return ok("TensorRT", version)
+    fix = _OTHER_LIBRARY
+    if _DLA_COMPILER in cause:
+        fix = _NO_DLA_COMPILER
+    elif module == "tensorrt_rtx":
+        fix = "pip install --force-reinstall tensorrt-rtx"
+    return warn("TensorRT", f"{version}, and cannot be imported: {cause}", fix)
 
 
 def _invisible(here: Surroundings, outside: list[str]) -> Finding:

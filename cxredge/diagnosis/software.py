@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cxredge.diagnosis.finding import Finding, fail, ok, skip, warn
 from cxredge.diagnosis.surroundings import Surroundings
+from cxredge.targets.record import version_of
 
 _PYTHON_FLOOR = (3, 10)
 _CORE = ("numpy", "pillow", "onnx", "onnxruntime", "typer", "rich", "jinja2")
@@ -50,12 +51,11 @@ def packages(here: Surroundings) -> Finding:
 def onnxruntime_loads(here: Surroundings) -> Finding:
     """ONNX Runtime can be imported and has the provider that cxredge uses."""
     name = "ONNX Runtime"
-    try:
-        import onnxruntime
-    except Exception as error:
-        # A broken shared library raises ImportError, a wrong NumPy AttributeError, and others.
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
+    cause = here.why_import_fails("onnxruntime")
+    if cause:
         return fail(name, f"cannot be imported: {cause}", _REINSTALL)
+    import onnxruntime
+
     return judge_providers(onnxruntime.__version__, onnxruntime.get_available_providers())
 
 
@@ -81,6 +81,25 @@ def one_onnxruntime(here: Surroundings) -> Finding:
         "one ONNX Runtime",
         f"{' and '.join(found)} overwrite each other's files",
         f"pip uninstall -y {' '.join(found)} && pip install {kept}",
+    )
+
+
+def numpy_of_tensorrt(here: Surroundings) -> Finding:
+    """TensorRT's bindings find the ``np.bool`` that those before 8.6 ask NumPy for.
+
+    NumPy 1.24 took it away and 2.0 brought it back (NVIDIA/TensorRT#2557).
+    """
+    name, found = "NumPy for TensorRT", here.packages.get("tensorrt")
+    if found is None:
+        return skip(name, "no TensorRT by package metadata")
+    numpy = here.packages.get("numpy", "")
+    both = f"TensorRT {found} with NumPy {numpy}"
+    if version_of(found) >= (8, 6) or not (1, 24) <= version_of(numpy) < (2,):
+        return ok(name, both)
+    return warn(
+        name,
+        f"{both}: tensorrt.nptype fails for want of np.bool; cxredge does not call it, others do",
+        "pip install 'numpy>=2'",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.util
 import os
 import re
@@ -42,6 +43,16 @@ def is_importable(module: str) -> bool:
         return False
 
 
+def why_import_fails(module: str) -> str:
+    """Import a module; return what went wrong in a line, or an empty string."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:
+        # A missing library raises ImportError, a wrong NumPy AttributeError, and there are others.
+        return (str(error).splitlines() or [""])[0] or type(error).__name__
+    return ""
+
+
 def cores_of_this_process() -> int:
     """Return how many cores the scheduler may use for this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -66,6 +77,7 @@ class Surroundings:
         cores: Cores that the scheduler may use for this process.
         packages: Installed distributions by normalised name.
         importable: Tells whether a module would be found.
+        why_import_fails: Imports a module and tells what went wrong, in a line; empty if nothing.
         load_library: Loads a shared library by name; raises OSError where there is none.
         free_mb: Free space at a path in MB (10^6 bytes), or None where there is no such path.
         temporary: Folder of temporary files.
@@ -78,6 +90,7 @@ class Surroundings:
     cores: int = field(default_factory=cores_of_this_process)
     packages: Mapping[str, str] = field(default_factory=installed_packages)
     importable: Callable[[str], bool] = is_importable
+    why_import_fails: Callable[[str], str] = why_import_fails
     load_library: Callable[[str], ctypes.CDLL] = ctypes.CDLL
     free_mb: Callable[[Path], float | None] = _free_mb
     temporary: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))

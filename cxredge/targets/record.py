@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from cxredge.vocabulary import Dialect, Precision
@@ -104,6 +105,35 @@ class Note:
     verified: bool
 
 
+class Extent(str, Enum):
+    """How far a backend was taken on a kind of device, by those who made cxredge.
+
+    ``ran``: on that hardware. ``emulated``: its instructions, on other hardware, which says what is
+    computed and nothing about speed. ``built``: what runs there was made, by the real builder,
+    and not run. ``never``: nothing of that yet.
+    """
+
+    RAN = "ran"
+    EMULATED = "emulated"
+    BUILT = "built"
+    NEVER = "never"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was tried of a backend on a kind of device.
+
+    Attributes:
+        backend: The runtime.
+        extent: How far it was taken.
+        how: On what, and what was seen; of what never ran, what was done instead.
+    """
+
+    backend: str
+    extent: Extent
+    how: str
+
+
 @dataclass(frozen=True)
 class Target:
     """One kind of device.
@@ -118,6 +148,7 @@ class Target:
         machine: Processor architecture, as ``uname -m`` says it on Linux.
         hardware: What the silicon can do.
         notes: What a person should know.
+        verified: What ran on it, by backend; the target's own first.
         jetpack: The software lines that exist for it, oldest first; none for other devices.
         power_modes: Names of nvpmodel's modes that were seen. Their numbers differ from board to
             board and from release to release, and are asked on the device.
@@ -132,6 +163,7 @@ class Target:
     machine: str
     hardware: Hardware
     notes: tuple[Note, ...]
+    verified: tuple[Trial, ...]
     jetpack: tuple[JetPack, ...] = ()
     power_modes: tuple[str, ...] = ()
     detection: Detection | None = None
@@ -140,6 +172,11 @@ class Target:
     def default_precision(self) -> Precision:
         """What is built where nobody asked and nothing was timed on the device."""
         return self.precisions[0]
+
+    @property
+    def extent(self) -> Extent:
+        """How far the target's own backend was taken on it."""
+        return next(trial.extent for trial in self.verified if trial.backend == self.backend)
 
     @property
     def runs_cxredge(self) -> bool:
@@ -178,4 +215,4 @@ def _plain(value: Any) -> Any:
         return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    return value.value if isinstance(value, (Dialect, Precision)) else value
+    return value.value if isinstance(value, Enum) else value

@@ -50,6 +50,8 @@ def _check(target: Target, file: str) -> None:
         raise _refusal(file, "machine", f"'{target.machine}'", " or ".join(_MACHINES))
     if not target.precisions:
         raise _refusal(file, "precisions", "empty", "at least one")
+    if target.backend not in {trial.backend for trial in target.verified}:
+        raise _refusal(file, "verified", f"without '{target.backend}'", "what ran of it, or never")
     for index, line in enumerate(target.jetpack):
         if len(line.l4t) != 2:
             where = f"jetpack[{index}].l4t"

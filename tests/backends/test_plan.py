@@ -160,6 +160,9 @@ def test_inspect_describes_an_engine(orin_plan: Path, fake: Fake, cxredge: Run) 
     )  # fmt: skip
     assert found["fits_here"] is True
     assert found["passport"]["settings"]["precision"] == "fp32"
+    assert {(one["target"], one["extent"]) for one in found["tried"]} == {
+        ("jetson-orin-nano", "never"), ("jetson-orin-nx", "never"), ("jetson-agx-orin", "never"),
+    }  # fmt: skip
     fake("10.16.1.11")
     found = cxredge("inspect", orin_plan, "--json").json
     assert found["fits_here"] is False

@@ -147,6 +147,7 @@ class TestWithoutADriver:
         assert found["product"] == "TensorRT for RTX"
         assert found["fits_here"] is False
         assert found["why_not"] == "m.plan needs an NVIDIA GPU, and none can be used here."
+        assert [(one["target"], one["extent"]) for one in found["tried"]] == [("rtx", "built")]
 
 
 def test_a_plan_is_bound_to_its_compute_capability(fp32: Path, tmp_path: Path) -> None:

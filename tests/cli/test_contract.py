@@ -333,6 +333,8 @@ def test_inspect(
         assert ran.code == 0, ran.err
         assert ran.json["kind"] == kind
         assert cxredge("inspect", path).out.startswith("kind: " + kind)
+    tried = cxredge("inspect", bundle, "--json").json["tried"]
+    assert [one["backend"] for one in tried] == ["onnxruntime"]
 
 
 @pytest.mark.parametrize("suffix", [".html", ".md", ".json"])

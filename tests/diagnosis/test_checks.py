@@ -20,7 +20,13 @@ from cxredge.diagnosis import (
     software,
 )
 from cxredge.diagnosis.finding import Status
-from cxredge.diagnosis.surroundings import Surroundings, installed_packages, is_importable
+from cxredge.diagnosis.surroundings import (
+    Surroundings,
+    installed_packages,
+    is_importable,
+    why_import_fails,
+)
+from tests.backends.fake_cuda import FakeDriver, FakeGpu
 from tests.targets.boards import ORIN_NANO_SUPER, board, tree
 
 NANO = board("tegra210", "p3448-0000", (32, "7.1"))
@@ -71,6 +77,7 @@ def machine(tmp_path: Path) -> Callable[..., Surroundings]:
             "cores": 6,
             "packages": CORE,
             "importable": lambda _: False,
+            "why_import_fails": lambda _: "",
             "load_library": no_library,
             "free_mb": lambda _: 5000.0,
             "temporary": Path("/tmp"),
@@ -104,9 +111,9 @@ class TestSoftware:
 
     def test_onnxruntime_that_breaks_on_import(self, machine, monkeypatch) -> None:
         monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-        found = software.onnxruntime_loads(machine())
+        found = software.onnxruntime_loads(machine(why_import_fails=why_import_fails))
         assert found.status is Status.FAIL
-        assert "cannot be imported" in found.found
+        assert "cannot be imported: import of onnxruntime halted" in found.found
 
     def test_providers(self) -> None:
         good = software.judge_providers("1.23", ["CUDAExecutionProvider", "CPUExecutionProvider"])
@@ -118,6 +125,22 @@ class TestSoftware:
         found = software.one_onnxruntime(machine(packages={**CORE, "onnxruntime-gpu": "1.20"}))
         assert found.status is Status.WARN
         assert "pip uninstall -y onnxruntime onnxruntime-gpu" in found.fix
+
+    @pytest.mark.parametrize(
+        ("tensorrt", "numpy", "status"),
+        [
+            ("8.5.3.1", "1.26.4", Status.WARN),
+            ("8.5.3.1", "2.2.6", Status.OK),
+            ("8.5.3.1", "1.23.5", Status.OK),
+            ("8.6.1", "1.26.4", Status.OK),
+        ],
+    )
+    def test_numpy_for_tensorrt(self, tensorrt: str, numpy: str, status: Status, machine) -> None:
+        packages = {**CORE, "tensorrt": tensorrt, "numpy": numpy}
+        found = software.numpy_of_tensorrt(machine(packages=packages))
+        assert found.status is status
+        assert ("np.bool" in found.found) == (status is Status.WARN)
+        assert software.numpy_of_tensorrt(machine()).status is Status.SKIP
 
     def test_extras(self, machine) -> None:
         packages = {**CORE, "torch": "2.9", "h5py": "3.1"}
@@ -133,6 +156,11 @@ class TestCapacity:
         assert capacity.memory(machine()).status is Status.SKIP
         assert capacity.memory(machine(memory(4_000_000))).status is Status.OK
         assert capacity.memory(machine(memory(500_000))).status is Status.FAIL
+
+    def test_memory_for_building_an_engine(self, machine) -> None:
+        found = capacity.memory(machine({**ORIN_NANO_SUPER, **memory(2_000_000)}))
+        assert found.status is Status.WARN
+        assert "sudo init 3" in found.fix
 
     @pytest.mark.parametrize(
         "path", ["sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"]
@@ -180,17 +208,22 @@ class TestCapacity:
 
 class TestProcessor:
     @pytest.mark.parametrize(
-        ("cpuinfo", "status", "words"),
+        ("architecture", "cpuinfo", "status", "words"),
         [
-            ("flags : avx2 avx512f avx512_vnni", Status.OK, "avx512_vnni"),
-            ("flags : avx2 avx_vnni", Status.OK, "avx_vnni"),
-            ("flags : avx2 avx512f", Status.WARN, "AVX2 without VNNI"),
-            ("flags : sse4_2", Status.SKIP, "cannot be read"),
-            ("Features : asimd asimddp i8mm", Status.OK, "asimddp, i8mm"),
-            ("Features : asimd", Status.WARN, "without dot products"),
+            ("x86_64", "flags : avx2 avx512f avx512_vnni", Status.OK, "avx512_vnni"),
+            ("x86_64", "flags : avx2 avx_vnni", Status.OK, "avx_vnni"),
+            ("x86_64", "flags : avx2 avx512f", Status.WARN, "AVX2 without VNNI"),
+            ("x86_64", "flags : sse4_2", Status.SKIP, "cannot be read"),
+            ("aarch64", "Features : asimd asimddp i8mm", Status.OK, "asimddp, i8mm"),
+            ("aarch64", "Features : asimd", Status.WARN, "without dot products"),
+            # QEMU shows programs for Arm the processor of its host.
+            ("aarch64", "flags : avx2 avx512_vnni", Status.SKIP, "not this architecture's"),
         ],
     )
-    def test_int8(self, cpuinfo: str, status: Status, words: str, machine) -> None:
+    def test_int8(
+        self, architecture: str, cpuinfo: str, status: Status, words: str, machine, monkeypatch
+    ) -> None:
+        monkeypatch.setattr("platform.machine", lambda: architecture)
         found = processor.int8(machine({"proc/cpuinfo": cpuinfo + "\n"}))
         assert found.status is status
         assert words in found.found
@@ -282,6 +315,31 @@ class TestJetPack:
         rtx = machine(importable=lambda m: m == "tensorrt_rtx", packages={"tensorrt-rtx": "1.7.1"})
         assert jetpack.tensorrt(rtx).found == "TensorRT for RTX 1.7.1"
 
+    @pytest.mark.parametrize(
+        ("cause", "fix"),
+        [
+            ("libnvdla_compiler.so: cannot open shared object file", "nvidia-l4t-dla-compiler"),
+            ("libnvinfer.so.10: cannot open shared object file", "sudo apt install nvidia-jetpack"),
+        ],
+    )
+    def test_tensorrt_that_breaks_on_import(self, cause: str, fix: str, machine) -> None:
+        here = machine(
+            ORIN_NANO_SUPER,
+            importable=lambda m: m == "tensorrt",
+            why_import_fails=lambda m: cause,
+            packages={"tensorrt": "10.3.0"},
+        )
+        found = jetpack.tensorrt(here)
+        assert found.status is Status.WARN
+        assert found.found == f"10.3.0, and cannot be imported: {cause}"
+        assert fix in found.fix
+
+    def test_tensorrt_for_rtx_that_breaks_on_import(self, machine) -> None:
+        here = machine(
+            importable=lambda m: m == "tensorrt_rtx", why_import_fails=lambda m: "no libraries"
+        )
+        assert jetpack.tensorrt(here).fix == "pip install --force-reinstall tensorrt-rtx"
+
     BINDINGS = "usr/lib/python3.10/dist-packages/tensorrt/__init__.py"
 
     def test_tensorrt_outside_the_virtual_environment(self, machine) -> None:
@@ -319,6 +377,19 @@ class TestCuda:
     def test_no_gpu(self, machine) -> None:
         assert cuda.versions(machine()).status is Status.SKIP
         assert cuda.memory_layer(machine()).status is Status.SKIP
+
+    def test_gpu(self, machine) -> None:
+        assert cuda.gpu(machine()).status is Status.SKIP
+        found = cuda.gpu(machine(PC_GPU, load_library=lambda _: FakeDriver(FakeGpu())))
+        assert found.status is Status.OK
+        assert found.found == ("Orin, compute capability 8.7, 7990 MB shared with the processor")
+
+    @pytest.mark.parametrize(("status", "fix"), [(803, "restart"), (34, "stubs")])
+    def test_gpu_that_does_not_start(self, status: int, fix: str, machine) -> None:
+        load = lambda _: FakeDriver(FakeGpu(), start=status)  # noqa: E731
+        found = cuda.gpu(machine(PC_GPU, load_library=load))
+        assert found.status is Status.WARN
+        assert fix in found.fix
 
     def test_driver_that_a_container_does_not_see(self, machine) -> None:
         found = cuda.versions(machine(PC_GPU))
@@ -358,12 +429,24 @@ class TestCuda:
         assert cuda.library_version(machine(load_library=load), ("x",), "another") is None
 
     @pytest.mark.parametrize(
-        ("module", "words"), [("pycuda", "PyCUDA"), ("cuda.bindings", "cuda-")]
+        ("module", "words"), [("pycuda", "PyCUDA"), ("cuda.bindings", "cuda-python")]
     )
     def test_memory_layer_there(self, module: str, words: str, machine) -> None:
         found = cuda.memory_layer(machine(ORIN_NANO_SUPER, importable=lambda m: m == module))
         assert found.status is Status.OK
         assert words in found.found
+
+    def test_memory_layer_of_another_numpy(self, machine) -> None:
+        here = machine(
+            ORIN_NANO_SUPER,
+            importable=lambda m: m == "pycuda",
+            why_import_fails=lambda m: "module 'numpy' has no attribute 'bool'",
+            packages={"pycuda": "2020.1"},
+        )
+        found = cuda.memory_layer(here)
+        assert found.status is Status.WARN
+        assert "PyCUDA 2020.1 cannot be imported: module 'numpy'" in found.found
+        assert found.fix == "pip install --force-reinstall --no-cache-dir pycuda"
 
     def test_no_headers(self, machine) -> None:
         found = cuda.memory_layer(machine(ORIN_NANO_SUPER))
@@ -472,6 +555,8 @@ def test_this_interpreter() -> None:
     assert {"numpy", "onnxruntime"} <= set(installed_packages())
     assert is_importable("json.decoder")
     assert not is_importable("no_such_package.inside")
+    assert why_import_fails("json.decoder") == ""
+    assert why_import_fails("no_such_package") == "No module named 'no_such_package'"
 
 
 def test_command(cxredge) -> None:

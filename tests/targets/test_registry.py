@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from cxredge.errors import CxredgeError, WrongUsage
-from cxredge.targets.record import JetPack, version_of
+from cxredge.targets.record import Extent, JetPack, version_of
 from cxredge.targets.registry import all_targets, find_target, require_precision
 from cxredge.targets.toml_file import read_target
 from cxredge.targets.trtexec import trtexec_line
@@ -26,6 +26,10 @@ memory_gb = [8]
 text = "None."
 source = "nobody"
 verified = false
+[[verified]]
+backend = "onnxruntime"
+extent = "never"
+how = "There is no such box."
 """
 
 
@@ -125,6 +129,9 @@ def test_good_file() -> None:
         ("dla_cores = 0", "dla = 0", "'hardware.dla' is unknown; expected one of compute"),
         ("dla_cores = 0\n", "", "'hardware.dla_cores' is missing"),
         ('source = "nobody"\n', "", "'notes[0].source' is missing"),
+        ('"never"', '"often"', "'verified[0].extent' is 'often'; expected one of ran, emulated"),
+        ('backend = "onnxruntime"\nextent', 'backend = "other"\nextent',
+         "'verified' is without 'onnxruntime'"),
         ("[8]", '["8"]', "'hardware.memory_gb[0]' is '8'; expected a value of type int"),
         ("[hardware]", "color = 1\n[hardware]", "'color' is unknown"),
         ("[hardware]", "[hardware", "is not valid TOML"),
@@ -138,6 +145,29 @@ def test_bad_file_names_file_and_key(old: str, new: str, words: str) -> None:
         read_target(GOOD.replace(old, new), "box.toml")
     assert caught.value.message.startswith("box.toml")
     assert words in caught.value.message
+
+
+def test_the_document_shows_what_the_targets_say_ran() -> None:
+    """Where this fails, the lines that the document needs are in the message."""
+    lines = [
+        "| target | backend | tried | what ran, and how |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| `{target.name}` | {trial.backend} | {trial.extent.value} | {trial.how} |"
+            for target in all_targets().values()
+            for trial in target.verified
+        ),
+    ]
+    document = (Path(__file__).parents[2] / "docs/hardware.md").read_text(encoding="utf-8")
+    table = "\n".join(lines)
+    assert f"\n\n{table}\n\n" in document, table
+
+
+def test_nothing_is_said_to_have_run_where_only_silicon_could_show_it() -> None:
+    """TensorRT's engines need NVIDIA's GPU: until one was at hand, they were at most built."""
+    for target in all_targets().values():
+        ran = {trial.backend for trial in target.verified if trial.extent is Extent.RAN}
+        assert "tensorrt" not in ran
 
 
 def test_trtexec() -> None:
@@ -155,11 +185,13 @@ def test_commands(cxredge, tmp_path: Path) -> None:
     listed = {row["name"]: row for row in cxredge("targets", "--json").json}
     assert listed["jetson-orin-nano"]["dialect"] == "tensorrt"
     assert sum(row["here"] for row in listed.values()) >= 1
+    assert listed["jetson-thor"]["verified"][0]["extent"] == "never"
     shown = cxredge("targets", "show", "jetson-orin-nano", "--json").json
     assert shown == {k: v for k, v in listed["jetson-orin-nano"].items() if k != "here"}
     text = cxredge("targets", "show", "jetson-xavier-nx").out
     assert "Source: memory (not verified)." in text
     assert "5.1 to 5.1.6" in text
+    assert "Tried, tensorrt: never. No Jetson was at hand." in text
     unknown = cxredge("targets", "show", "jetson-nono")
     assert unknown.code == 1
     assert "Did you mean 'jetson-nano'?" in unknown.err
