@@ -22,7 +22,9 @@ def report(
         list[Path],
         typer.Argument(metavar="PATH...", help="Bundles, and results of evaluate and bench."),
     ],
-    out: Annotated[Path, typer.Option("--out", help="The file to write: .html, .md or .json.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="The file to write: .html, .md, .csv or .json.")
+    ],
     xrays: Annotated[
         bool,
         typer.Option(
@@ -32,7 +34,8 @@ def report(
 ) -> Outcome:
     """Write one self-contained page: accuracy, latency, data, warnings and provenance.
 
-    Of a bundle all results in its results/ folder are taken. Several bundles get a comparison.
+    Of a bundle all results in its results/ folder are taken; results of other devices are given
+    beside it. Several bundles get a comparison.
     """
     from cxredge.report import write_report
 

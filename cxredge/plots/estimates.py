@@ -10,6 +10,9 @@ from cxredge.plots.frame import RIGHT, WIDTH, Axis, colour, shorten, svg, text_w
 
 _ROW = 40
 _TOP = 8
+_HALO = "paint-order:stroke;stroke:var(--paper,#fff);stroke-width:4px"
+"""Keeps texts readable where lines of the grid run through them."""
+
 _MANY_TIMES = 25
 """From such a ratio of the largest to the smallest value on, the axis is logarithmic."""
 
@@ -84,10 +87,11 @@ def _axis(title: str, rows: Sequence[Estimate], limits: tuple[float, float] | No
 def _row(row: Estimate, axis: Axis, top: float) -> list[str]:
     y, ink = top + 28, colour(row.series)
     room = WIDTH - 2 * RIGHT - text_width(row.text) - 12
+    name = escape(shorten(row.name, room))
     parts = [
-        f'<text x="{RIGHT}" y="{top + 15}">{escape(shorten(row.name, room))}</text>',
+        f'<text x="{RIGHT}" y="{top + 15}" style="{_HALO}">{name}</text>',
         f'<text x="{WIDTH - RIGHT}" y="{top + 15}" text-anchor="end" '
-        f'style="font-weight:600">{escape(row.text)}</text>',
+        f'style="font-weight:600;{_HALO}">{escape(row.text)}</text>',
     ]
     if row.marks:
         far = _x(max(row.marks), axis)

@@ -10,6 +10,7 @@ from cxredge.bundle import Bundle
 from cxredge.report import numbers
 from cxredge.report.page import Block, Commands, Facts, Missing, Section, Sentences, Table
 from cxredge.report.sources import Result, Source
+from cxredge.targets.registry import all_targets
 
 _TRAIN_OPTIONS = (
     "model",
@@ -45,6 +46,8 @@ def purpose_section(source: Source) -> Section:
     facts = Facts(
         "",
         (
+            ("For", f"studying chest X-ray classifiers on: {_device(source.bundle)}"),
+            ("Not for", "images of other ages, devices or views than the data below"),
             ("Task", f"sorts a chest X-ray into one of {len(classifier.classes)} classes"),
             ("Classes", ", ".join(classifier.classes)),
             ("Input", f"{size} by {size} grey pixels, 8 bits ({classifier.preprocessing})"),
@@ -123,6 +126,13 @@ def provenance_section(source: Source) -> Section:
     return Section("Provenance", tuple(blocks))
 
 
+def _device(bundle: Bundle) -> str:
+    """Return what the target is, in words; its name where this version does not know it."""
+    name = str(bundle.card.config["target"])
+    known = all_targets().get(name)
+    return f"{known.title} ({name})" if known else name
+
+
 def _without_bundle() -> Sentences:
     line = "Only results were given; give the bundle's folder too for data, hashes and X-rays."
     return Sentences("", (line,))
@@ -173,7 +183,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             pairs += _flat(value, f"{prefix}{key}.")
         else:
-            pairs.append((f"{prefix}{key}", numbers.plain(value)))
+            text = f"{value:g}" if isinstance(value, float) else numbers.plain(value)
+            pairs.append((f"{prefix}{key}", text))
     return pairs
 
 

@@ -1,96 +1,124 @@
-"""How fast a bundle is, on which machine, and whether that can be compared."""
+"""How fast a bundle is, on which machines, and whether that can be compared."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cxredge import plots
 from cxredge.report import numbers
-from cxredge.report.page import Block, Facts, Figure, Missing, Section, Sentences, Table
+from cxredge.report.benches import bench_names, joules_per_image, machine_name, verdict_words
+from cxredge.report.circumstances import circumstances, machines
+from cxredge.report.page import Block, Figure, Missing, Part, Section, Sentences, Table
 from cxredge.report.sources import Result, Source
 
 _PERCENTILES = ("p50", "p90", "p99")
 _BEYOND = 1.25
-
-_MACHINE = {
-    "cpu": "Processor",
-    "architecture": "Architecture",
-    "cores": "Cores in use",
-    "cpu_flags": "Instruction sets",
-    "memory_mb": "Memory, MB",
-    "virtual_machine": "Virtual machine",
-    "system": "System",
-}
-_STATE = {
-    "governor": "Clock governor",
-    "frequency_mhz": "Frequency, MHz",
-    "temperature_c": "Temperature, \N{DEGREE SIGN}C",
-    "load_1min": "Load over one minute",
-    "memory_available_mb": "Memory available, MB",
-    "steal_ticks": "Time given to other machines, ticks",
+_STAGE_WORDS = {
+    "decode": "read the file, decode, scale to a grey square",
+    "compute": "the network",
+    "post": "probabilities and class",
 }
 
 
 def latency_section(source: Source) -> Section:
-    """Show every benchmark of a bundle."""
-    title = "Latency and throughput"
+    """Show every benchmark of a bundle: all side by side, then each, then the circumstances."""
+    title = "Latency and energy"
     if not source.benches:
-        missing = Missing("Latency", f"cxredge bench {source.name} --images FOLDER")
+        missing = Missing("Latency and energy", f"cxredge bench {source.name} --images FOLDER")
         return Section(title, (missing,))
-    blocks: list[Block] = [_overview(source)]
-    for result in source.benches:
-        blocks += _one(result)
-    seen: list[Mapping[str, Any]] = []
-    for result in source.benches:
-        if result["machine"] not in seen:
-            seen.append(result["machine"])
-            blocks.append(machine_facts("Machine of the benchmark", result["machine"]))
-    return Section(title, tuple(blocks))
+    names = bench_names(source.benches)
+    blocks: list[Block] = [_overview(names, source.benches), chart(names, source.benches)]
+    blocks += _energy(source)
+    for name, result in zip(names, source.benches, strict=True):
+        blocks += _one(name, result)
+    blocks += [Part("Circumstances"), *circumstances(names, source.benches)]
+    return Section(title, (*blocks, *machines(source.benches)))
 
 
-def bench_name(result: Result) -> str:
-    """Return what was measured, in words."""
-    timed = "from file to class" if "decode" in result["timed"] else "pixels in memory"
-    return f"{result['scenario']}, {timed}, {result['precision'].upper()}"
+def chart(names: Sequence[str], results: Sequence[Result]) -> Figure:
+    """Draw the latencies of benchmarks below one another; precisions differ in colour."""
+    precisions = sorted({r["precision"] for r in results})
+    short, shared = _told_apart(names)
+    rows = [
+        plots.Estimate(
+            name,
+            numbers.milliseconds(r["latency_ms"]["p50"]),
+            r["latency_ms"]["p50"],
+            tuple(r["latency_ms"]["p50_ci95"]),
+            (r["latency_ms"]["p90"], r["latency_ms"]["p99"]),
+            precisions.index(r["precision"]),
+        )
+        for name, r in zip(short, results, strict=True)
+    ]
+    of_all = f" All: {', '.join(shared)}." if shared else ""
+    return Figure(
+        "Latencies side by side",
+        plots.estimate_chart("Latencies side by side", "milliseconds a query", rows),
+        "Dot: median, the band is its 95% interval. Rings: 90th and 99th percentile." + of_all,
+    )
 
 
-def machine_facts(title: str, machine: Mapping[str, Any]) -> Facts:
-    """Return what a machine is, known facts first named, others under their own key."""
-    known = [(_MACHINE[key], numbers.plain(machine.get(key))) for key in _MACHINE]
-    others = [(key, numbers.plain(value)) for key, value in machine.items() if key not in _MACHINE]
-    return Facts(title, tuple(known + others))
+def _told_apart(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return names without the words that all share, and those words: a picture has little room."""
+    words = [name.split(", ") for name in names]
+    shared = [word for word in words[0] if len(names) > 1 and all(word in row for row in words)]
+    short = [", ".join(word for word in row if word not in shared) for row in words]
+    return (short, shared) if all(short) else (list(names), [])
 
 
-def _overview(source: Source) -> Table:
+def _overview(names: Sequence[str], results: Sequence[Result]) -> Table:
+    energy = any(joules_per_image(r) is not None for r in results)
     rows = tuple(
         (
-            bench_name(r),
-            str(r["threads"]),
+            name,
             numbers.count(r["latency_ms"]["count"]),
-            *(numbers.milliseconds(r["latency_ms"][p]) for p in _PERCENTILES),
+            *(
+                numbers.milliseconds(r["latency_ms"][p], r["latency_ms"][f"{p}_ci95"])
+                for p in _PERCENTILES
+            ),
             numbers.significant(r["throughput"]),
-            "comparable" if r["verdict"]["comparable"] else "not comparable",
+            *([numbers.joules(joules_per_image(r))] if energy else []),
+            verdict_words(r),
         )
-        for r in source.benches
+        for name, r in zip(names, results, strict=True)
     )
-    header = ("measured", "threads", "queries", *_PERCENTILES, "images/s", "verdict")
-    note = "A query is one image in single-stream; latency is that of the whole query."
+    energy_name = ["energy an image"] if energy else []
+    header = ("measured", "queries", *_PERCENTILES, "images/s", *energy_name, "verdict")
+    where = sorted({machine_name(r) for r in results})
+    on = f"On {where[0]}. " if len(where) == 1 else ""
+    note = (
+        f"{on}Latency is that of a whole query: one image in single-stream, "
+        f"{_batches(results)}. In brackets: 95% intervals."
+    )
     return Table("All benchmarks of this bundle", header, rows, note)
 
 
-def _one(result: Result) -> list[Block]:
+def _batches(results: Sequence[Result]) -> str:
+    found = {r["scenario"]: r["samples_per_query"] for r in results if r["samples_per_query"] > 1}
+    if not found:
+        return "several in the other scenarios"
+    return ", ".join(f"{count} in {scenario}" for scenario, count in found.items())
+
+
+def _energy(source: Source) -> list[Block]:
+    if any(joules_per_image(r) is not None for r in source.benches):
+        return []
+    line = "Energy was not measured: none of these machines has a power reading."
+    return [Sentences("", (line,))]
+
+
+def _one(name: str, result: Result) -> list[Block]:
     return [
-        _histogram(result),
-        _stage_bar(result),
+        Part(name),
+        _histogram(name, result),
+        _stage_bar(name, result),
         _percentiles(result),
-        _circumstances(result),
         _verdict(result),
-        _state(result),
     ]
 
 
-def _histogram(result: Result) -> Figure:
+def _histogram(name: str, result: Result) -> Figure:
     latency, values = result["latency_ms"], result["histogram_ms"]
     most = _BEYOND * latency["p99"]
     marks = [
@@ -104,45 +132,37 @@ def _histogram(result: Result) -> Figure:
             f" The last bin also holds {beyond} queries beyond {numbers.milliseconds(most)}, up "
             f"to {numbers.milliseconds(max(values))}."
         )
-    name = bench_name(result)
     picture = plots.histogram(f"Latencies: {name}", "milliseconds a query", values, marks, most)
-    return Figure(f"Latencies: {name}", picture, caption)
+    return Figure("Latencies", picture, caption)
 
 
-def _stage_bar(result: Result) -> Figure:
+def _stage_bar(name: str, result: Result) -> Figure:
     stages = result["stages_ms"]
     return Figure(
-        f"Where the time goes: {bench_name(result)}",
+        "Where the time goes",
         plots.stacked_bar(
-            f"Mean time by stage: {bench_name(result)}",
-            [(name, values["mean"]) for name, values in stages.items()],
+            f"Mean time by stage: {name}",
+            [(stage, values["mean"]) for stage, values in stages.items()],
         ),
         "Shares of the mean time. "
-        + "; ".join(f"{name}: {words}" for name, words in _STAGE_WORDS.items() if name in stages)
+        + "; ".join(f"{stage}: {words}" for stage, words in _STAGE_WORDS.items() if stage in stages)
         + ".",
     )
 
 
-_STAGE_WORDS = {
-    "decode": "read the file, decode, scale to a grey square",
-    "compute": "the network",
-    "post": "probabilities and class",
-}
-
-
 def _percentiles(result: Result) -> Table:
-    timings = {"query": result["latency_ms"], **result["stages_ms"]}
+    timings: Mapping[str, Any] = {"query": result["latency_ms"], **result["stages_ms"]}
     rows = tuple(
         (
-            name,
+            stage,
             numbers.milliseconds(values["mean"]),
             *(numbers.milliseconds(values[p], values[f"{p}_ci95"]) for p in _PERCENTILES),
             numbers.share(values["cv"]),
         )
-        for name, values in timings.items()
+        for stage, values in timings.items()
     )
     return Table(
-        f"Percentiles: {bench_name(result)}",
+        "Percentiles",
         ("stage", "mean", *_PERCENTILES, "variation"),
         rows,
         "In brackets: 95% intervals from order statistics. Variation: standard deviation over "
@@ -150,44 +170,10 @@ def _percentiles(result: Result) -> Table:
     )
 
 
-def _circumstances(result: Result) -> Facts:
-    cold = result["cold_start_ms"]
-    return Facts(
-        f"Circumstances: {bench_name(result)}",
-        (
-            ("Throughput", f"{numbers.significant(result['throughput'])} images/s"),
-            ("Images a query", numbers.plain(result["samples_per_query"])),
-            ("Different images", numbers.plain(result["images"])),
-            ("Threads", numbers.plain(result["threads"])),
-            ("Measured for", f"{numbers.significant(result['seconds'])} s"),
-            ("Untimed queries before", numbers.plain(result["warm_up_queries"])),
-            ("Cold start: loading", numbers.milliseconds(cold["load"])),
-            ("Cold start: first inference", numbers.milliseconds(cold["first_inference"])),
-            ("Runtime", _runtime(result)),
-        ),
-    )
-
-
-def _runtime(result: Result) -> str:
-    return f"{result['backend']} {result.get('tools', {}).get(result['backend'], '')}".strip()
-
-
 def _verdict(result: Result) -> Sentences:
-    verdict = result["verdict"]
-    if verdict["comparable"]:
-        return Sentences("Verdict", ("Comparable with other results: nothing spoke against it.",))
-    reasons = tuple(reason[:1].upper() + reason[1:] + "." for reason in verdict["reasons"])
-    return Sentences("Verdict: not comparable with other results", reasons)
-
-
-def _state(result: Result) -> Table:
-    before, after = result["state"]["before"], result["state"]["after"]
-    keys = [*_STATE, *(key for key in before if key not in _STATE)]
-    return Table(
-        "State of the machine",
-        ("", "before", "after"),
-        tuple(
-            (_STATE.get(k, k), numbers.plain(before.get(k)), numbers.plain(after.get(k)))
-            for k in keys
-        ),
-    )
+    reasons = result["verdict"]["reasons"]
+    if not reasons:
+        line = "Nothing spoke against holding it against other results."
+        return Sentences("Verdict: comparable", (line,))
+    lines = tuple(reason[:1].upper() + reason[1:] + "." for reason in reasons)
+    return Sentences("Verdict: not comparable with other results", lines)

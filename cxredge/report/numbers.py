@@ -30,21 +30,34 @@ def points(value: float | None, ci95: Interval = None) -> str:
     """Return a signed difference of shares in percentage points, with its 95% interval."""
     if value is None:
         return MISSING
-    text = f"{100 * value:+.1f} points"
-    if not is_interval(ci95):
-        return text
-    low, high = (f"{100 * (v or 0):+.1f}" for v in ci95 or ())
-    return f"{text} ({low} to {high})"
+    return f"{_sign(100 * value, 1)} points{_signed_bounds(ci95, 100, 1)}"
 
 
 def signed(value: float | None, ci95: Interval = None) -> str:
     """Return a difference of numbers in [0, 1], such as of AUROCs, with its 95% interval."""
     if value is None:
         return MISSING
-    if not is_interval(ci95):
-        return f"{value:+.3f}"
-    low, high = (f"{v or 0:+.3f}" for v in ci95 or ())
-    return f"{value:+.3f} ({low} to {high})"
+    return _sign(value, 3) + _signed_bounds(ci95, 1, 3)
+
+
+def percent_change(value: float | None, ci95: Interval = None) -> str:
+    """Return a relative change as a signed percentage, with its 95% interval."""
+    if value is None:
+        return MISSING
+    return f"{_sign(100 * value, 1)}%{_signed_bounds(ci95, 100, 1)}"
+
+
+def _sign(value: float, decimals: int) -> str:
+    """Return a number with its sign; one that rounds to zero has none."""
+    text = f"{value:+.{decimals}f}"
+    return text[1:] if not float(text) else text.replace("-", "\N{MINUS SIGN}")
+
+
+def _signed_bounds(ci95: Interval, scale: float, decimals: int) -> str:
+    if ci95 is None or not is_interval(ci95):
+        return ""
+    low, high = (_sign(scale * (bound or 0), decimals) for bound in ci95)
+    return f" ({low} to {high})"
 
 
 def milliseconds(value: float | None, ci95: Interval = None) -> str:
@@ -58,9 +71,18 @@ def milliseconds(value: float | None, ci95: Interval = None) -> str:
     )
 
 
+def joules(value: float | None) -> str:
+    """Return an energy with three significant digits, below a joule in millijoules."""
+    if value is None:
+        return MISSING
+    return f"{significant(value)} J" if value >= 1 else f"{significant(1000 * value)} mJ"
+
+
 def megabytes(size: int | None) -> str:
-    """Return a size in bytes as megabytes of a million bytes."""
-    return MISSING if size is None else f"{size / 1e6:.1f} MB"
+    """Return a size in bytes as megabytes of a million bytes, a small one as kilobytes."""
+    if size is None:
+        return MISSING
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
 
 
 def count(value: int | None) -> str:

@@ -7,6 +7,7 @@ escaping belong to the renderers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import ClassVar
 
 Cells = tuple[str, ...]
@@ -46,6 +47,14 @@ class Sentences:
     kind: ClassVar[str] = "sentences"
     title: str
     lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A heading within a section; what follows belongs to it."""
+
+    kind: ClassVar[str] = "part"
+    title: str
 
 
 @dataclass(frozen=True)
@@ -146,7 +155,7 @@ class Flips:
     note: str
 
 
-Block = Table | Facts | Sentences | Commands | Missing | Figure | Gallery | Flips
+Block = Part | Table | Facts | Sentences | Commands | Missing | Figure | Gallery | Flips
 
 
 @dataclass(frozen=True)
@@ -166,6 +175,55 @@ class Headline:
     detail: str
     value: float | None = None
     ci95: tuple[float, float] | None = None
+
+
+class Answer(str, Enum):
+    """What a check came to, in the word that the reader sees."""
+
+    YES = "yes"
+    NO = "no"
+    DOUBTFUL = "doubtful"
+    UNKNOWN = "not known"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question that decides whether the numbers can be relied on.
+
+    Attributes:
+        question: Asked so that yes is good.
+        answer: What was found.
+        evidence: What the answer rests on, or the command that would find it.
+    """
+
+    question: str
+    answer: Answer
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measured figure as numbers, for programs and spreadsheets.
+
+    Attributes:
+        figure: What it is, such as ``accuracy`` or ``latency p50``.
+        of: The class or stage it is of; empty for the whole.
+        value: The figure; None when it was not measured.
+        ci95: Its 95% interval, if there is one.
+        unit: ``1`` for shares and areas, otherwise ``ms``, ``images/s``, ``J``, ``bytes``.
+        measured: On which images or in which scenario.
+        machine: On which machine; empty where that makes no difference.
+        verdict: What speaks against relying on it; empty when nothing was found.
+    """
+
+    figure: str
+    of: str
+    value: float | None
+    ci95: tuple[float | None, float | None] | None
+    unit: str
+    measured: str
+    machine: str = ""
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
@@ -190,18 +248,24 @@ class Chapter:
         network: Name in the zoo.
         precision: The precision that serves.
         target: The device it was built for.
+        card: SHA-256 of the card that everything here belongs to.
         warnings: What must be read before the numbers.
         headlines: The row of large numbers.
+        checks: Whether the numbers can be relied on.
         sections: The rest, in order.
+        measurements: All figures as numbers.
     """
 
     name: str
     network: str
     precision: str
     target: str
+    card: str
     warnings: tuple[str, ...]
     headlines: tuple[Headline, ...]
+    checks: tuple[Check, ...]
     sections: tuple[Section, ...]
+    measurements: tuple[Measurement, ...]
 
     @property
     def title(self) -> str:
@@ -216,7 +280,8 @@ class Report:
     Attributes:
         title: What it is about.
         notice: The research-use notice.
-        notes: What was left out and why.
+        notes: What was left out or set apart, and why.
+        warnings: What must be read before the bundles are compared.
         comparison: The bundles side by side, when there are several.
         chapters: One for each bundle.
         version: The cxredge that wrote it.
@@ -225,6 +290,7 @@ class Report:
     title: str
     notice: str
     notes: tuple[str, ...]
-    comparison: Table | None
+    warnings: tuple[str, ...]
+    comparison: tuple[Block, ...]
     chapters: tuple[Chapter, ...]
     version: str

@@ -9,8 +9,8 @@ from typing import Any
 from cxredge.bundle import Bundle, model_name
 from cxredge.report import numbers
 from cxredge.report.accuracy import flipped_table
+from cxredge.report.circumstances import machine_facts
 from cxredge.report.gate import gate_blocks
-from cxredge.report.latency import machine_facts
 from cxredge.report.page import Block, Facts, Missing, Section, Sentences, Table
 from cxredge.report.sources import Source
 from cxredge.vocabulary import Precision

@@ -1,4 +1,4 @@
-"""The view model as HTML, Markdown or JSON; escaping happens here and nowhere else."""
+"""The view model as HTML, Markdown, CSV or JSON; escaping happens here and nowhere else."""
 
 from __future__ import annotations
 
@@ -11,10 +11,28 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from cxredge.csv_text import csv_line
 from cxredge.plots import NAMESPACE
+from cxredge.report.cells import columns
 from cxredge.report.page import Report
 
-SCHEMA = "cxredge.report/1"
+SCHEMA = "cxredge.report/2"
+CSV_HEADER = (
+    "bundle",
+    "card",
+    "network",
+    "precision",
+    "target",
+    "figure",
+    "of",
+    "value",
+    "ci95_low",
+    "ci95_high",
+    "unit",
+    "measured",
+    "machine",
+    "verdict",
+)
 _PICTURES = ("svg", "png")
 _MARKDOWN = re.compile(r"([\\`*\[\]<>|#~!]|(?<!\w)_|_(?!\w))")
 
@@ -28,6 +46,36 @@ def to_markdown(report: Report) -> str:
     """Return the same facts as tables, without pictures."""
     text = _environment(autoescape=False).get_template("report.md").render(report=report)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def to_csv(report: Report) -> str:
+    """Return all figures, one a row; where a figure was not measured its value is empty."""
+    rows = [
+        (
+            chapter.name,
+            chapter.card,
+            chapter.network,
+            chapter.precision,
+            chapter.target,
+            m.figure,
+            m.of,
+            m.value,
+            *(m.ci95 or (None, None)),
+            m.unit,
+            m.measured,
+            m.machine,
+            m.verdict,
+        )
+        for chapter in report.chapters
+        for m in chapter.measurements
+    ]
+    return "".join(csv_line([_inert(cell) for cell in row]) for row in (CSV_HEADER, *rows))
+
+
+def _inert(cell: object) -> object:
+    """Return a text that a spreadsheet does not take for a formula."""
+    starts_formula = isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{cell}" if starts_formula else cell
 
 
 def to_json(report: Report) -> str:
@@ -54,7 +102,7 @@ def _environment(autoescape: bool) -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"picture": _inline_picture, "md": markdown_text}
+    environment.filters |= {"picture": _inline_picture, "md": markdown_text, "columns": columns}
     return environment
 
 

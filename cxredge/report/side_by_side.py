@@ -5,26 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cxredge import plots
 from cxredge.report import numbers
-from cxredge.report.page import Chapter, Table
+from cxredge.report.benches import bench_names, machine_name, scenario_words
+from cxredge.report.latency import chart
+from cxredge.report.page import Block, Chapter, Figure, Table
 from cxredge.report.sources import Source
 
 
-def side_by_side(sources: Sequence[Source], chapters: Sequence[Chapter]) -> Table | None:
-    """Return the headlines of all bundles as a table; None for a single one."""
+def side_by_side(sources: Sequence[Source], chapters: Sequence[Chapter]) -> tuple[Block, ...]:
+    """Return the headlines of all bundles as a table and as pictures; nothing for a single one."""
     if len(sources) < 2:
-        return None
+        return ()
     named = {
         "network": [chapter.network for chapter in chapters],
         "precision": [chapter.precision.upper() for chapter in chapters],
         "target": [chapter.target for chapter in chapters],
     }
-    for index, first in enumerate(chapters[0].headlines):
-        row = [chapter.headlines[index] for chapter in chapters]
-        named[first.label] = [_cell(headline.text, headline.ci95) for headline in row]
+    # By place, not by name: one question names the precision it asks about.
+    for row in zip(*(chapter.checks for chapter in chapters), strict=True):
+        question = row[0].question.replace(chapters[0].precision.upper(), "it", 1)
+        named[question] = [check.answer.value for check in row]
+    for headlines in zip(*(chapter.headlines for chapter in chapters), strict=True):
+        named[headlines[0].label] = [_cell(h.text, h.ci95) for h in headlines]
     header = ("", *(chapter.name for chapter in chapters))
     rows = tuple((label, *cells) for label, cells in named.items())
-    return Table("Side by side", header, rows, " ".join(_caveats(sources)))
+    note = "In brackets: 95% intervals. Which differences exceed the noise: cxredge compare A B."
+    table = Table("Side by side", header, rows, note)
+    return (table, *_accuracies(chapters), *_latencies(sources))
 
 
 def _cell(text: str, ci95: tuple[float, float] | None) -> str:
@@ -36,11 +44,44 @@ def _cell(text: str, ci95: tuple[float, float] | None) -> str:
     return f"{text} ({low}\N{EN DASH}{high})"
 
 
-def _caveats(sources: Sequence[Source]) -> list[str]:
+def _accuracies(chapters: Sequence[Chapter]) -> list[Figure]:
+    known = [(chapter.name, chapter.headlines[0]) for chapter in chapters]
+    rows = [
+        plots.Estimate(name, headline.text, 100 * headline.value, _percent(headline.ci95))
+        for name, headline in known
+        if headline.value is not None
+    ]
+    if not rows:
+        return []
+    picture = plots.estimate_chart("Accuracy side by side", "accuracy, %", rows, (0.0, 100.0))
+    return [
+        Figure("Accuracy side by side", picture, "Dot: accuracy, the band is its 95% interval.")
+    ]
+
+
+def _percent(ci95: tuple[float, float] | None) -> tuple[float, float] | None:
+    return None if ci95 is None else (100 * ci95[0], 100 * ci95[1])
+
+
+def _latencies(sources: Sequence[Source]) -> list[Figure]:
+    benches = [(source.name, source.bench) for source in sources if source.bench is not None]
+    if not benches:
+        return []
+    results = [result for _, result in benches]
+    words = bench_names(results)
+    if not _differ([scenario_words(result) for result in results]):
+        words = [machine_name(result) for result in results]
+    names = [f"{name}: {told}" for (name, _), told in zip(benches, words, strict=True)]
+    return [chart(names, results)]
+
+
+def caveats(sources: Sequence[Source]) -> tuple[str, ...]:
     """Say what differs between the measurements besides the bundles."""
+    if len(sources) < 2:
+        return ()
     evaluations = [s.evaluation for s in sources if s.evaluation]
     benches = [s.bench for s in sources if s.bench]
-    found = ["In brackets: 95% intervals."]
+    found = []
     if len(evaluations) < len(sources):
         found.append("Not all were evaluated: accuracy at build may be of other images.")
     if _differ([(e["manifest_sha256"], e["split"]) for e in evaluations]):
@@ -50,8 +91,8 @@ def _caveats(sources: Sequence[Source]) -> list[str]:
     if _differ([b["machine"] for b in benches]):
         found.append("Latencies are of different machines.")
     if not all(b["verdict"]["comparable"] for b in benches):
-        found.append("Latencies were measured under doubtful conditions: see the warnings below.")
-    return [*found, "Which differences exceed the noise: cxredge compare A B."]
+        found.append("Latencies were measured under doubtful conditions: see each bundle.")
+    return (*found, "What each bundle's own numbers leave open stands at its beginning.")
 
 
 def _differ(values: Sequence[Any]) -> bool:

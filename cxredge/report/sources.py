@@ -62,7 +62,7 @@ def read_sources(paths: Sequence[Path]) -> tuple[list[Source], list[str]]:
         paths: Bundle folders and result files; one given twice counts once.
 
     Returns:
-        The sources in the order given, and notes on results that were left out.
+        The sources in the order given, and notes on results that were left out or set apart.
 
     Raises:
         ArtifactError: A path is neither a bundle nor a result.
@@ -82,6 +82,8 @@ def read_sources(paths: Sequence[Path]) -> tuple[list[Source], list[str]]:
             taken[cards.index(result["bundle_sha256"])][path.resolve()] = result
         else:
             strays.setdefault(result["bundle_sha256"], {})[path.resolve()] = result
+            if bundles:
+                notes.append(_belongs_elsewhere(path, result, cards))
     names = _distinct([b.path.resolve().name for b in bundles])
     sources = [
         _source(name, bundle, held.values())
@@ -138,6 +140,16 @@ def _results_of(bundle: Bundle, card: str, notes: list[str]) -> dict[Path, Resul
                 f"{str(result['bundle_sha256'])[:12]}, not {card[:12]})."
             )
     return held
+
+
+def _belongs_elsewhere(path: Path, result: Result, cards: Sequence[str]) -> str:
+    card = result["bundle_sha256"]
+    if card in cards:
+        return f"Set apart: {path.name} could be of any of several copies of card {card[:12]}."
+    return (
+        f"Set apart: {path.name} was measured on another bundle than those given (card "
+        f"{card[:12]})."
+    )
 
 
 def _source(name: str, bundle: Bundle | None, results: Iterable[Result]) -> Source:

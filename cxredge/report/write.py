@@ -8,17 +8,19 @@ from pathlib import Path
 
 from cxredge import __version__
 from cxredge.artifacts import read_json, write_text
+from cxredge.csv_text import csv_line
 from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.onnx_graph import NOTICE
 from cxredge.report.chapter import write_chapter
 from cxredge.report.page import Report
-from cxredge.report.render import SCHEMA, to_html, to_json, to_markdown
-from cxredge.report.side_by_side import side_by_side
+from cxredge.report.render import CSV_HEADER, SCHEMA, to_csv, to_html, to_json, to_markdown
+from cxredge.report.side_by_side import caveats, side_by_side
 from cxredge.report.sources import Source, read_sources
 
 FORMATS: dict[str, Callable[[Report], str]] = {
     ".html": to_html,
     ".md": to_markdown,
+    ".csv": to_csv,
     ".json": to_json,
 }
 
@@ -82,6 +84,7 @@ def make_report(sources: Sequence[Source], notes: Sequence[str], xrays: bool = T
         title=title,
         notice=NOTICE,
         notes=tuple(notes),
+        warnings=caveats(sources),
         comparison=side_by_side(sources, chapters),
         chapters=chapters,
         version=__version__,
@@ -97,7 +100,7 @@ def _renderer(out: Path) -> Callable[[Report], str]:
         )
     if out.is_dir():
         raise CxredgeError(f"{out} is a folder.", "Use --out report.html")
-    if suffix == ".json" and out.exists() and not _is_report(out):
+    if suffix in (".json", ".csv") and out.exists() and not _is_report(out):
         raise CxredgeError(
             f"{out} exists and is no report; it is not replaced.", "Choose another --out."
         )
@@ -105,8 +108,12 @@ def _renderer(out: Path) -> Callable[[Report], str]:
 
 
 def _is_report(path: Path) -> bool:
+    if path.suffix.lower() == ".csv":
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            return stream.readline() == csv_line(CSV_HEADER)
     try:
         value = read_json(path)
     except ArtifactError:
         return False
-    return isinstance(value, dict) and value.get("schema") == SCHEMA
+    schema = value.get("schema") if isinstance(value, dict) else None
+    return str(schema).startswith(SCHEMA.rpartition("/")[0])

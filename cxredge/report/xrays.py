@@ -16,6 +16,8 @@ from cxredge.report.page import Gallery, Missing, Section, Xray
 from cxredge.report.sources import Source
 
 _MOST = 12
+_MOST_PIXELS = 192
+"""Side of an embedded picture: enough to recognise an image, little enough for many bundles."""
 
 
 def xray_section(source: Source, pictures: bool) -> Section:
@@ -52,7 +54,9 @@ def xray_section(source: Source, pictures: bool) -> Section:
 
 
 def png(pixels: GreyImage) -> str:
-    """Return uint8 (S, S) as a PNG in base64."""
+    """Return uint8 (S, S) as a PNG in base64, of at most 192 pixels a side."""
     stream = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(stream, format="PNG", optimize=True)
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    picture.thumbnail((_MOST_PIXELS, _MOST_PIXELS), Image.Resampling.LANCZOS)
+    picture.save(stream, format="PNG", optimize=True)
     return base64.b64encode(stream.getvalue()).decode("ascii")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -38,6 +39,7 @@ from cxredge.progress import Silent
 from cxredge.quantization.gate import GateLimits
 from cxredge.report import numbers, sources, write_report
 from cxredge.report.accuracy import file_name
+from cxredge.report.checks import checks
 from cxredge.report.render import markdown_text
 from cxredge.report.xrays import png
 from cxredge.targets.registry import target_of_this_machine
@@ -154,6 +156,11 @@ def result_of(bundle: Path, name: str) -> dict:
     return json.loads((bundle / "results" / name).read_text())
 
 
+def words_of(page: str) -> str:
+    """Return a page's text without its markup."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page))
+
+
 def page_of(out: Path, *paths: Path, xrays: bool = True) -> str:
     write_report(paths, out, xrays)
     return out.read_text(encoding="utf-8")
@@ -190,6 +197,7 @@ class TestHtml:
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
     def test_numbers_stand_with_their_intervals(self, page, bundles):
+        page = words_of(page)
         found = result_of(bundles / "first", "evaluate-test-int8.json")
         low, high = found["accuracy_ci95"]
         assert numbers.share(found["accuracy"], found["accuracy_ci95"]) in page
@@ -277,12 +285,171 @@ class TestHtml:
 
     def test_pictures_are_inside(self, page):
         titles = re.findall(r"<svg[^>]*><title>([^<]*)", page)
-        assert "Confusion matrix" in titles
-        assert sum(title.startswith("Latencies") for title in titles) == 2
+        assert {"Confusion matrix", "Latencies side by side"} <= set(titles)
+        assert sum(title.startswith("Latencies: ") for title in titles) == 2
         assert sum(title.startswith("Mean time by stage") for title in titles) == 2
 
     def test_same_inputs_same_bytes(self, page, bundles):
         assert page_of(bundles / "again.html", bundles / "first") == page
+
+    def test_every_section_is_there_in_its_order(self, page):
+        assert re.findall(r"<h2[^>]*>([^<]*)", page) == [
+            "Can these numbers be relied on?",
+            "What it is",
+            "Data",
+            "Training",
+            "FP32 against INT8",
+            "Accuracy",
+            "Latency and energy",
+            "X-rays and predictions",
+            "Provenance",
+        ]
+
+    def test_every_table_and_picture_is_there(self, page):
+        titles = re.findall(r"<h3[^>]*>([^<]*)", page)
+        for title in (
+            "Operating thresholds",
+            "Images by class and split",
+            "Precisions in this bundle",
+            "Quantization",
+            "Confusion matrix",
+            "ROC curves",
+            "Reliability",
+            "Each class",
+            "All benchmarks of this bundle",
+            "Latencies side by side",
+            "Where the time goes",
+            "Percentiles",
+            "Verdict: not comparable with other results",
+            "Circumstances",
+            "Made from (SHA-256)",
+            "Files (SHA-256)",
+            "Make it again",
+        ):
+            assert title in titles, title
+
+    def test_notice_stands_once(self, page):
+        assert page.count(onnx_graph.NOTICE) == 1
+
+    def test_can_be_read_aloud(self, page):
+        assert '<html lang="en">' in page
+        assert page.count("<h1") == 1
+        assert all('alt="Chest X-ray: true class' in tag for tag in re.findall("<img[^>]*>", page))
+        assert all('role="img"' in tag for tag in re.findall("<svg[^>]*>", page))
+        assert page.count("<svg") == len(re.findall("<svg[^>]*><title>[^<]+</title>", page))
+        assert all("scope=" in tag for tag in re.findall("<th[ >][^>]*>?", page))
+
+    def test_numbers_are_set_to_the_right_and_words_to_the_left(self, page):
+        (row,) = re.findall(
+            r'<th scope="row" class="short">normal</th>(.*?recall.*?|.*?)</tr>', page
+        )[:1]
+        assert 'class="number short"' in row
+        assert '<th scope="col" class="text">verdict' in page
+
+    def test_wide_pictures_are_made_small(self):
+        import base64
+        import io
+
+        noise = np.random.default_rng(0).integers(0, 256, (600, 600), np.uint8)
+        with Image.open(io.BytesIO(base64.b64decode(png(noise)))) as picture:
+            assert picture.size == (192, 192)
+            assert picture.mode == "L"
+
+
+class TestChecks:
+    def answers(self, bundles, name: str) -> list[tuple[str, str]]:
+        out = bundles / "r.json"
+        write_report([bundles / name], out)
+        (chapter,) = json.loads(out.read_text())["chapters"]
+        return [(check["question"], check["answer"]) for check in chapter["checks"]]
+
+    def test_of_a_bundle_with_results(self, bundles):
+        assert self.answers(bundles, "first") == [
+            ("Are these the files that were built?", "yes"),
+            ("Was it finished on the device?", "yes"),
+            ("Does INT8 decide as FP32?", "yes"),
+            ("Was it evaluated on images it never saw?", "yes"),
+            ("Are the data free of known shortcuts?", "no"),
+            ("Can the latency be compared with others?", "no"),
+        ]
+
+    @pytest.mark.parametrize(
+        ("verdicts", "passed", "answer"),
+        [
+            (["held", "held"], True, "yes"),
+            (["held", "too few"], True, "doubtful"),
+            (["held", "unclear"], True, "doubtful"),
+            (["held", "refused"], False, "no"),
+        ],
+    )
+    def test_of_the_gate(self, bundles, monkeypatch, verdicts, passed, answer):
+        rows = [{"verdict": verdict, "limit_text": "may drop by 0.01"} for verdict in verdicts]
+        rows.append({"verdict": "no limit", "limit_text": ""})
+        gate = {"checks": rows, "images": 9, "passed": passed, "cautions": []}
+        monkeypatch.setattr("cxredge.report.checks.gate_of", lambda source: gate)
+        (source,), _ = sources.read_sources([bundles / "first"])
+        check = checks(source)[2]
+        assert check.answer.value == answer
+        assert check.evidence.startswith(f"{verdicts.count('held')} of 2 measures held")
+
+    def test_of_a_bundle_without(self, bundles):
+        (bundles / "second" / "passport.json").unlink()
+        found = dict(self.answers(bundles, "second"))
+        assert found["Was it finished on the device?"] == "no"
+        assert found["Was it evaluated on images it never saw?"] == "not known"
+        assert found["Can the latency be compared with others?"] == "not known"
+
+    def test_validation_images_are_not_unseen(self, bundles):
+        path = bundles / "first" / "results" / "evaluate-test-int8.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "split": "val"}))
+        assert dict(self.answers(bundles, "first"))["Was it evaluated on images it never saw?"] == (
+            "no"
+        )
+
+    def test_comparable_latency(self, bundles):
+        for path in (bundles / "first" / "results").glob("bench-*.json"):
+            good = {"comparable": True, "reasons": []}
+            path.write_text(json.dumps({**json.loads(path.read_text()), "verdict": good}))
+        assert dict(self.answers(bundles, "first"))["Can the latency be compared with others?"] == (
+            "yes"
+        )
+        assert "not comparable" not in page_of(bundles / "r.html", bundles / "first")
+
+
+class TestSeveralDevices:
+    @pytest.fixture
+    def board(self, bundles):
+        """The same bundle's result from a board with a power reading."""
+        result = result_of(bundles / "first", "bench-files.json")
+        result["machine"] = {**result["machine"], "cpu": None, "cores": 6}
+        result |= {"jetson": {"before": {}, "after": {}}, "target": "jetson-orin-nano"}
+        result |= {"joules_per_image": 0.0421, "precision": "fp16"}
+        result["verdict"] = {"comparable": True, "reasons": []}
+        path = bundles / "board.json"
+        path.write_text(json.dumps(result))
+        return path
+
+    def test_machines_are_told_apart_in_table_and_picture(self, bundles, board):
+        page = page_of(bundles / "r.html", bundles / "first", board)
+        table = page[page.index("All benchmarks of this bundle") :]
+        table = table[: table.index("</table>")]
+        assert "FP16, jetson-orin-nano" in table
+        assert "42.1 mJ" in table
+        assert "not available" in table
+        picture = page[page.index("<title>Latencies side by side") :]
+        assert "jetson-orin-nano" in picture[: picture.index("</svg>")]
+        assert page.count("<h3>Machine: ") == 2
+
+    def test_circumstances_stand_side_by_side(self, bundles, board):
+        text = page_of(bundles / "r.md", bundles / "first", board)
+        (line,) = (line for line in text.splitlines() if line.startswith("| Cold start: loading"))
+        assert line.count(" ms |") == 3
+
+    def test_one_warning_for_all_doubtful_benchmarks(self, bundles, board):
+        written = write_report([bundles / "first", board], bundles / "r.html")
+        (warning,) = (w for w in written.warnings if "benchmarks cannot be compared" in w)
+        assert warning.startswith("2 of 3 benchmarks")
+        assert "a 99th percentile needs 1000" in warning
 
 
 class TestMissing:
@@ -290,7 +457,8 @@ class TestMissing:
         page = page_of(bundles / "r.html", bundles / "second")
         assert "cxredge evaluate second MANIFEST" in page
         assert "cxredge bench second" in page
-        assert page.count('<div class="unmeasured">not measured</div>') == 3
+        # Lowest sensitivity, two latencies, throughput, energy.
+        assert page.count('<div class="unmeasured">not measured</div>') == 5
 
     def test_accuracy_falls_back_on_the_gate(self, bundles):
         gate = json.loads((bundles / "second" / "card.json").read_text())["facts"]["gate"]["int8"]
@@ -321,6 +489,17 @@ class TestWhatIsTaken:
         assert written.results == 0
         assert len(written.notes) == 3
         assert "results/bench-files.json was measured on another bundle" in out.read_text()
+
+    def test_result_of_another_bundle_given_beside_it_is_set_apart_with_a_note(self, bundles):
+        stray = bundles / "first" / "results" / "bench-files.json"
+        written = write_report([bundles / "second", stray], bundles / "r.json")
+        (note,) = written.notes
+        assert "bench-files.json was measured on another bundle" in note
+        chapters = json.loads((bundles / "r.json").read_text())["chapters"]
+        assert chapters[0]["card"] == sha256_of_file(bundles / "second" / "card.json")
+        assert chapters[1]["card"] == sha256_of_file(bundles / "first" / "card.json")
+        (latency,) = (h for h in chapters[0]["headlines"] if h["label"] == "Latency, median")
+        assert latency["value"] is None
 
     def test_files_that_are_no_results_are_left_out_with_a_note(self, bundles):
         (bundles / "first" / "results" / "other.json").write_text("{}")
@@ -403,10 +582,35 @@ class TestOtherFormats:
         for i in rules:
             assert widths[i - 1] == widths[i] == widths[i + 1]
 
+    def test_csv_has_every_figure_with_its_interval(self, bundles):
+        rows = list(csv.DictReader(page_of(bundles / "r.csv", bundles / "first").splitlines()))
+        found = result_of(bundles / "first", "evaluate-test-int8.json")
+        (accuracy,) = (r for r in rows if r["figure"] == "accuracy")
+        assert float(accuracy["value"]) == found["accuracy"]
+        assert float(accuracy["ci95_low"]) == found["accuracy_ci95"][0]
+        assert "split test" in accuracy["measured"]
+        latency = result_of(bundles / "first", "bench-files.json")["latency_ms"]
+        p99 = [r for r in rows if (r["figure"], r["of"]) == ("latency p99", "")]
+        assert latency["p99"] in [float(r["value"]) for r in p99]
+        assert all("a 99th percentile needs 1000" in r["verdict"] for r in p99)
+        assert {r["of"] for r in rows if r["figure"] == "sensitivity"} == set(CLASSES)
+
+    def test_csv_leaves_empty_what_was_not_measured(self, bundles):
+        rows = list(csv.DictReader(page_of(bundles / "r.csv", bundles / "second").splitlines()))
+        unmeasured = [r for r in rows if r["measured"] == "not measured"]
+        assert {r["figure"] for r in unmeasured} >= {"accuracy", "latency p50", "energy an image"}
+        assert {r["value"] for r in unmeasured} == {""}
+
+    def test_csv_holds_no_formula(self, bundles):
+        evil = bundles / "=HYPERLINK(1)"
+        (bundles / "first").rename(evil)
+        rows = list(csv.DictReader(page_of(bundles / "r.csv", evil).splitlines()))
+        assert rows[0]["bundle"] == "'=HYPERLINK(1)"
+
     def test_json_is_the_view_model(self, bundles):
         value = json.loads(page_of(bundles / "r.json", bundles / "first"))
         found = result_of(bundles / "first", "evaluate-test-int8.json")
-        assert value["schema"] == "cxredge.report/1"
+        assert value["schema"] == "cxredge.report/2"
         accuracy = value["chapters"][0]["headlines"][0]
         assert accuracy["value"] == found["accuracy"]
         assert accuracy["ci95"] == found["accuracy_ci95"]
@@ -424,7 +628,7 @@ class TestOtherFormats:
 class TestRefusals:
     @pytest.mark.parametrize("name", ["r.pdf", "r", "html"])
     def test_unknown_extension(self, bundles, name):
-        with pytest.raises(CxredgeError, match=r"\.html, \.md, \.json"):
+        with pytest.raises(CxredgeError, match=r"\.html, \.md, \.csv, \.json"):
             write_report([bundles / "first"], bundles / name)
         assert not (bundles / name).exists()
 
@@ -464,6 +668,7 @@ class TestRefusals:
         for path in (
             bundles / "first" / "results" / "bench-files.json",
             bundles / "first" / "card.json",
+            bundles / "first" / "calibration.csv",
         ):
             before = sha256_of_file(path)
             with pytest.raises(CxredgeError, match="not replaced"):
@@ -471,9 +676,9 @@ class TestRefusals:
             assert sha256_of_file(path) == before
 
     def test_replaces_its_own_report(self, bundles):
-        write_report([bundles / "second"], bundles / "r.json")
-        page_of(bundles / "r.json", bundles / "first")
-        assert '"first"' in (bundles / "r.json").read_text()
+        for name in ("r.json", "r.csv"):
+            write_report([bundles / "second"], bundles / name)
+            assert "first" in page_of(bundles / name, bundles / "first")
 
 
 class TestCommand:
@@ -518,7 +723,10 @@ class TestNumbers:
         assert numbers.share(0.5, [0.25, 0.75]) == "50.0% (25.0\N{EN DASH}75.0)"
         assert numbers.share(0.5, [None, None]) == "50.0%"
         assert numbers.share(None, None) == "not available"
-        assert numbers.points(-0.01, [-0.02, 0.0]) == "-1.0 points (-2.0 to +0.0)"
+        assert (
+            numbers.points(-0.01, [-0.02, 0.0])
+            == "\N{MINUS SIGN}1.0 points (\N{MINUS SIGN}2.0 to 0.0)"
+        )
 
 
 def test_file_name_of_either_system():

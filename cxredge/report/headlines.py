@@ -1,0 +1,132 @@
+"""The row of large numbers; what was not measured is there and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cxredge import metrics
+from cxredge.report import numbers
+from cxredge.report.benches import bench_names, joules_per_image
+from cxredge.report.page import Headline
+from cxredge.report.sources import Result, Source
+from cxredge.vocabulary import Precision, Scenario
+
+_EVALUATE, _BENCH = "cxredge evaluate", "cxredge bench"
+
+
+def headlines(source: Source) -> tuple[Headline, ...]:
+    """Return how right, how close to FP32 and how large it is, then how fast and how thrifty."""
+    return (
+        _accuracy(source),
+        _lowest_sensitivity(source),
+        _agreement(source),
+        _size(source),
+        _latency(source, "p50"),
+        _latency(source, "p90"),
+        _throughput(source),
+        _energy(source),
+    )
+
+
+def gate_of(source: Source) -> Mapping[str, Any] | None:
+    """Return what the gate found of the precision that serves; None without the bundle."""
+    if source.bundle is None:
+        return None
+    found: Mapping[str, Any] = source.bundle.card.facts["gate"][source.precision]
+    return found
+
+
+def _accuracy(source: Source) -> Headline:
+    result, gate, label = source.evaluation, gate_of(source), "Accuracy"
+    if result is not None:
+        value, ci95 = result["accuracy"], tuple(result["accuracy_ci95"])
+        detail = f"{numbers.count(result['images'])} images, split '{result['split']}'"
+    elif gate is not None and source.bundle is not None:
+        value, images = gate["accuracy"], gate["images"]
+        ci95 = metrics.wilson(round(value * images), images)
+        split = source.bundle.card.config["split"]
+        detail = f"at build: {numbers.count(images)} images, split '{split}'"
+    else:
+        return _unmeasured(label, _EVALUATE)
+    return _share(label, value, ci95, detail)
+
+
+def _lowest_sensitivity(source: Source) -> Headline:
+    label = "Lowest sensitivity of a class"
+    rows = source.evaluation["by_class"] if source.evaluation else {}
+    known = {name: row for name, row in rows.items() if row["sensitivity"] is not None}
+    if not known:
+        return _unmeasured(label, _EVALUATE)
+    name = min(known, key=lambda name: known[name]["sensitivity"])
+    row = known[name]
+    detail = f"of {name}, at its operating threshold"
+    return _share(label, row["sensitivity"], row["sensitivity_ci95"], detail)
+
+
+def _agreement(source: Source) -> Headline:
+    label = "Agreement with FP32"
+    if source.precision == Precision.FP32.value:
+        return Headline(label, "is FP32", "the reference itself serves")
+    result, gate = source.evaluation, gate_of(source)
+    if result is not None:
+        value, images = result["agreement_fp32"], result["images"]
+    elif gate is not None:
+        value, images = gate["agreement"], gate["images"]
+    else:
+        return _unmeasured(label, _EVALUATE)
+    detail = "same class on the same images" + ("" if result else ", at build")
+    return _share(label, value, metrics.wilson(round(value * images), images), detail)
+
+
+def _size(source: Source) -> Headline:
+    if source.bundle is None:
+        return Headline("Size", numbers.MISSING, "the bundle was not given")
+    size = source.bundle.engine.stat().st_size
+    return Headline("Size", numbers.megabytes(size), source.bundle.engine.name, size / 1e6)
+
+
+def _latency(source: Source, percentile: str) -> Headline:
+    label = "Latency, median" if percentile == "p50" else "Latency, 90th percentile"
+    result = source.bench
+    if result is None:
+        return _unmeasured(label, _BENCH)
+    value, (low, high) = (result["latency_ms"][key] for key in (percentile, f"{percentile}_ci95"))
+    between = f"95%: {numbers.significant(low)}\N{EN DASH}{numbers.significant(high)} ms"
+    text, detail = numbers.milliseconds(value), f"{between}; {_name(source, result)}"
+    return Headline(label, text, detail, value, (low, high))
+
+
+def _throughput(source: Source) -> Headline:
+    """Prefer the offline scenario, which is there to measure throughput."""
+    of_precision = [r for r in source.benches if r["precision"] == source.precision]
+    offline = (r for r in of_precision if r["scenario"] == Scenario.OFFLINE.value)
+    result = next(offline, source.bench)
+    if result is None:
+        return _unmeasured("Images a second", _BENCH)
+    value = result["throughput"]
+    detail = f"{_name(source, result)}; threads: {result['threads']}"
+    return Headline("Images a second", numbers.significant(value), detail, value)
+
+
+def _energy(source: Source) -> Headline:
+    label = "Energy an image"
+    if source.bench is None:
+        return _unmeasured(label, _BENCH)
+    value = joules_per_image(source.bench)
+    if value is None:
+        return Headline(label, "not measured", "no power reading on this machine")
+    return Headline(label, numbers.joules(value), _name(source, source.bench), value)
+
+
+def _name(source: Source, result: Result) -> str:
+    return bench_names(source.benches)[source.benches.index(result)]
+
+
+def _unmeasured(label: str, command: str) -> Headline:
+    return Headline(label, "not measured", f"run {command}")
+
+
+def _share(label: str, value: float, ci95: Any, detail: str) -> Headline:
+    between = f"95%: {numbers.bounds(ci95, 100, 1).strip(' ()')}%"
+    return Headline(label, numbers.share(value), f"{between}; {detail}", value, tuple(ci95))

@@ -1,0 +1,175 @@
+"""The renderers on a small report made by hand: what they write is known to the letter."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import cxredge.report
+from cxredge.report.cells import columns
+from cxredge.report.page import (
+    Answer,
+    Chapter,
+    Check,
+    Facts,
+    Flip,
+    Flips,
+    Headline,
+    Measurement,
+    Missing,
+    Part,
+    Report,
+    Section,
+    Sentences,
+    Table,
+)
+from cxredge.report.render import to_csv, to_html, to_markdown
+
+CHAPTER = Chapter(
+    name="a_b",
+    network="mobilenet_v1",
+    precision="int8",
+    target="cpu-x86",
+    card="ab" * 32,
+    warnings=("Mind | this",),
+    headlines=(Headline("Accuracy", "82.2%", "95%: 75.4-87.5%", 0.822, (0.754, 0.875)),),
+    checks=(Check("Is it?", Answer.DOUBTFUL, "Perhaps."),),
+    sections=(
+        Section(
+            "Numbers",
+            (
+                Part("One"),
+                Table("T", ("class", "recall"), (("<b>", "65.8% (49.9-78.8)"),), "A note."),
+                Facts("", (("Network", "v1"),)),
+                Sentences("List", ("First.", "Second.")),
+                Missing("Energy", "cxredge bench X"),
+                Flips(
+                    "F", "INT8", (Flip("", "image 3", "a", "a 51%", "b 52%", "now wrong"),), "N."
+                ),
+            ),
+        ),
+    ),
+    measurements=(Measurement("accuracy", "", 0.822, (0.754, None), "1", "test, 9 images"),),
+)
+REPORT = Report("T*tle", "Research only.", ("Left out: x",), (), (), (CHAPTER,), "1.0")
+
+MARKDOWN = r"""# T\*tle
+
+**Research only.**
+
+- Left out: x
+
+## a_b: mobilenet_v1 · INT8 · cpu-x86
+
+Read this first:
+
+- Mind \| this
+
+| figure | value | circumstances |
+| --- | --- | --- |
+| Accuracy | 82.2% | 95%: 75.4-87.5% |
+
+### Can these numbers be relied on?
+
+| question | answer | evidence |
+| --- | --- | --- |
+| Is it? | doubtful | Perhaps. |
+
+### Numbers
+
+#### One
+
+#### T
+
+| class | recall |
+| --- | --- |
+| \<b\> | 65.8% (49.9-78.8) |
+
+A note.
+
+| | |
+| --- | --- |
+| Network | v1 |
+
+#### List
+
+- First.
+- Second.
+
+Energy: not measured. Run: cxredge bench X
+
+#### F
+
+| image | true class | FP32 | INT8 | effect |
+| --- | --- | --- | --- | --- |
+| image 3 | a | a 51% | b 52% | now wrong |
+
+N.
+
+Written by cxredge 1.0.
+"""
+
+
+def test_markdown_to_the_letter() -> None:
+    assert to_markdown(REPORT) == MARKDOWN
+
+
+def test_csv_to_the_letter() -> None:
+    card = "ab" * 32
+    assert to_csv(REPORT) == (
+        "bundle,card,network,precision,target,figure,of,value,ci95_low,ci95_high,unit,measured,"
+        "machine,verdict\n"
+        f'a_b,{card},mobilenet_v1,int8,cpu-x86,accuracy,,0.822,0.754,,1,"test, 9 images",,\n'
+    )
+
+
+def test_html_sets_value_and_interval_apart() -> None:
+    page = to_html(REPORT)
+    assert '<td class="number short">65.8% <span class="interval"' in page
+    assert "(49.9-78.8)</span></td>" in page
+    assert "&lt;b&gt;" in page
+    assert '<li class="doubtful">' in page
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (["1", "2,345"], "number"),
+        (["65.8% (49.9\N{EN DASH}78.8)", "not available"], "number"),
+        (["\N{MINUS SIGN}1.0 points (\N{MINUS SIGN}2.0 to 0.0)", "is FP32"], "number"),
+        (["12.3 ms", "1.23 ms (1.20\N{EN DASH}1.30)"], "number"),
+        (["kermany (3)", "1"], "text"),
+        (["not available", ""], "text"),
+        (["1 of 3"], "text"),
+    ],
+)
+def test_columns_of_numbers_are_recognised(cells: list[str], kind: str) -> None:
+    (_, column) = columns(Table("", ("a", "b"), tuple(("row", cell) for cell in cells)))
+    assert column.kind == kind
+
+
+CSS = (Path(cxredge.report.__file__).parent / "templates" / "report.css").read_text()
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance (WCAG 2.2)."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_the_contrast_that_wcag_asks_for(scheme: str) -> None:
+    colours = dict(re.findall(r"--([\w-]+): (#\w{6})", CSS.split("@media")[0]))
+    if scheme == "dark":
+        dark = CSS[CSS.index("prefers-color-scheme: dark") :].split("* {")[0]
+        colours |= dict(re.findall(r"--([\w-]+): (#\w{6})", dark))
+    on = {"warn-ink": "warn"}
+    for ink in ("ink", "soft", "accent", "bad", "good", "unsure", "warn-ink"):
+        for paper in ("paper", "tint") if ink not in on else (on[ink],):
+            lighter, darker = sorted(
+                (luminance(colours[ink]), luminance(colours[paper])), reverse=True
+            )
+            assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (ink, paper)
