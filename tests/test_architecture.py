@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "inspection": set(),
     "comparison": set(),
     "diagnosis": set(),
-    "report": {"bundle", "report"},
+    "report": {"bundle", "comparison", "report"},
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,55 +11,109 @@ from cxredge.cli.command import command
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import table
 
+if TYPE_CHECKING:
+    from cxredge.comparison import Comparison, Row
+
+_MOST_LISTED = 3
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
     command(app, "compare")(compare)
 
 
+def _limit(option: str, words: str) -> Any:
+    return typer.Option(option, min=0, help=f"Limit: {words}")
+
+
 def compare(
     output: Output,
-    first: Annotated[Path, typer.Argument(metavar="A", help="A bundle or a result file.")],
-    others: Annotated[list[Path], typer.Argument(metavar="B...", help="Held against A.")],
-    limit: Annotated[
-        float, typer.Option("--limit", min=0, help="Relative loss that counts as a regression.")
+    first: Annotated[
+        Path, typer.Argument(metavar="A", help="A bundle, a passport, or a result file.")
+    ],
+    others: Annotated[list[Path], typer.Argument(metavar="B...", help="Compared with A.")],
+    max_accuracy_drop: Annotated[
+        float, _limit("--max-accuracy-drop", "loss of accuracy or macro F1, as a share.")
+    ] = 0.01,
+    max_auroc_drop: Annotated[float, _limit("--max-auroc-drop", "loss of the mean AUROC.")] = 0.01,
+    max_sensitivity_drop: Annotated[
+        float, _limit("--max-sensitivity-drop", "loss of a class's sensitivity.")
     ] = 0.05,
+    max_calibration_error_rise: Annotated[
+        float, _limit("--max-calibration-error-rise", "rise of the calibration error.")
+    ] = 0.02,
+    max_latency_rise: Annotated[
+        float, _limit("--max-latency-rise", "rise of a latency, relative: 0.05 is 5%.")
+    ] = 0.05,
+    across: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--across",
+            help="What is meant to differ between benchmarks, such as machine, target, threads; "
+            "repeatable. What differs otherwise is shown and never a regression.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the table too: .html, .md or .csv.")
+    ] = None,
 ) -> Outcome:
-    """Compare accuracy and latency of bundles or results with those of A.
+    """Compare bundles, evaluations, benchmarks or passports with A: devices, precisions, versions.
 
-    Exits 3 when a figure is worse by more than the limit and by more than its 95% intervals allow.
+    A difference exceeds the noise when its 95% interval excludes zero. Exits 3 when a figure is
+    worse by more than the noise and more than its limit.
     """
+    from cxredge.comparison import Limits, read_side
     from cxredge.comparison import compare as stage
-    from cxredge.comparison import read_side
-    from cxredge.errors import ArtifactError, GateRefused
+    from cxredge.errors import GateRefused
+    from cxredge.report import write_comparison
 
-    rows = stage(read_side(first), [read_side(path) for path in others], limit)
-    if not rows:
-        raise ArtifactError(
-            "The results have nothing in common: no evaluation of the same images and no "
-            "benchmark of the same scenario.",
-            "Evaluate or bench both in the same way.",
-        )
-    data = {"against": str(first), "rows": rows, "regressions": sum(r["regression"] for r in rows)}
-    cells = [
-        [
-            row["metric"],
-            row["of"],
-            f"{row['before']:.4g}",
-            f"{row['after']:.4g}",
-            f"{row['change']:+.1%}",
-            "regression" if row["regression"] else "yes" if row["exceeds_noise"] else "no",
-        ]
-        for row in rows
-    ]
-    text = table(["figure", "of", "A", "B", "change", "beyond noise"], cells)
-    doubts = sorted({doubt for row in rows for doubt in row["doubts"]})
-    text += "".join(f"\nDoubt: {doubt}" for doubt in doubts)
-    if data["regressions"]:
-        output.note(text)
+    limits = Limits(
+        max_accuracy_drop,
+        max_auroc_drop,
+        max_sensitivity_drop,
+        max_calibration_error_rise,
+        max_latency_rise,
+    )
+    sides = [read_side(path) for path in others]
+    found = stage(read_side(first), sides, limits, across or ())
+    data = found.to_json()
+    if out is not None:
+        write_comparison(found, out)
+        data["report"] = str(out)
+    text = _text(found) + (f"\nWrote {out}" if out else "")
+    if found.regressions:
+        output.explain(text)
+        figures = "1 figure is" if found.regressions == 1 else f"{found.regressions} figures are"
         raise GateRefused(
-            f"{data['regressions']} figures are worse than {first} by more than {limit:.0%}.",
-            "",
+            f"{figures} worse than {first} beyond noise and limit.",
+            "Measure again if the machine was busy; otherwise do not ship it.",
             data,
         )
     return Outcome(data, text)
+
+
+def _text(found: Comparison) -> str:
+    header = ["figure", "of", "A", "B", "difference (95%)", "finding"]
+    lines = [table(header, [_cells(row) for row in found.rows])]
+    unlike = dict.fromkeys(reason for row in found.rows for reason in row.unlike)
+    lines += [f"Not comparable: {reason} (--across, if it is meant)." for reason in unlike]
+    lines += [f"Not compared: {reason}." for reason in found.not_compared[:_MOST_LISTED]]
+    more = len(found.not_compared) - _MOST_LISTED
+    if more > 0:
+        lines.append(f"Not compared: {more} more, listed in the output of --json.")
+    doubts = dict.fromkeys(doubt for row in found.rows for doubt in row.doubts)
+    return "\n".join([*lines, *(f"Doubt: {doubt}." for doubt in doubts)])
+
+
+def _cells(row: Row) -> list[str]:
+    from cxredge.report.numbers import in_unit, signed_in_unit
+
+    before, after = (f" {p}" if p else "" for p in row.precisions)
+    return [
+        row.metric,
+        row.of,
+        in_unit(row.before, row.unit) + before,
+        in_unit(row.after, row.unit) + after,
+        signed_in_unit(row.difference, row.difference_ci95, row.before, row.unit),
+        row.finding.value,
+    ]

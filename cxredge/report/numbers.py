@@ -47,6 +47,25 @@ def percent_change(value: float | None, ci95: Interval = None) -> str:
     return f"{_sign(100 * value, 1)}%{_signed_bounds(ci95, 100, 1)}"
 
 
+def in_unit(value: float | None, unit: str) -> str:
+    """Return a figure in its unit: ``share``, ``1``, ``ms``, ``images/s`` or ``J``."""
+    if unit == "images/s":
+        return MISSING if value is None else f"{significant(value)} images/s"
+    return {"share": share, "1": fraction, "ms": milliseconds, "J": joules}[unit](value)
+
+
+def signed_in_unit(difference: float, ci95: Interval, before: float, unit: str) -> str:
+    """Return a difference: of shares in points, of other figures of 1 as it is, else relative."""
+    if unit == "share":
+        return points(difference, ci95)
+    if unit == "1":
+        return signed(difference, ci95)
+    if not before:
+        return MISSING
+    relative = [(bound or 0) / before for bound in ci95] if ci95 else None
+    return percent_change(difference / before, relative)
+
+
 def _sign(value: float, decimals: int) -> str:
     """Return a number with its sign; one that rounds to zero has none."""
     text = f"{value:+.{decimals}f}"

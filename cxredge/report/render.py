@@ -69,10 +69,10 @@ def to_csv(report: Report) -> str:
         for chapter in report.chapters
         for m in chapter.measurements
     ]
-    return "".join(csv_line([_inert(cell) for cell in row]) for row in (CSV_HEADER, *rows))
+    return "".join(csv_line([inert(cell) for cell in row]) for row in (CSV_HEADER, *rows))
 
 
-def _inert(cell: object) -> object:
+def inert(cell: object) -> object:
     """Return a text that a spreadsheet does not take for a formula."""
     starts_formula = isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r"))
     return f"'{cell}" if starts_formula else cell
