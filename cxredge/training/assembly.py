@@ -13,7 +13,7 @@ from cxredge.data.labelled import LabelledImages, load_labelled
 from cxredge.data.manifest import Manifest
 from cxredge.errors import CxredgeError
 from cxredge.models import build_model
-from cxredge.models.batch_norm import restore_statistics
+from cxredge.models.batch_norm import follow_batches, restore_statistics
 from cxredge.models.freeze import freeze_blocks
 from cxredge.models.zoo import find_network
 from cxredge.progress import Progress
@@ -83,6 +83,7 @@ def assemble(
     torch.manual_seed(config.seed)
     model = build_model(config.network, classes, config.weights, config.dropout)
     freeze_blocks(model, find_network(config.network), config.freeze)
+    follow_batches(model)
     if config.weights != "none":
         _restore_statistics(model, train.pixels, config)
     if fabric.device.type == "cpu" and hardware.precision is TrainingPrecision.BF16_MIXED:

@@ -220,3 +220,12 @@ def test_bf16_leaves_depthwise_convolutions_in_float32(few: Manifest, tmp_path: 
     # A copy, such as the average of the weights, computes with its own weights.
     copied = copy.deepcopy(trainer.whole)
     assert copied.state_dict().keys() == trainer.whole.state_dict().keys()
+
+
+def test_statistics_of_nasnet_follow_a_short_training(few: Manifest, tmp_path: Path) -> None:
+    config = replace(CONFIG, network="nasnet_mobile", freeze="reduction_8")
+    images = load_images(few, config.input_size, Silent())
+    trainer = assemble(config, Hardware("cpu"), 4, images, tmp_path, Silent())
+    norms = [m for m in trainer.whole.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert {m.momentum for m in norms if m.weight.requires_grad} == {0.1}
+    assert {m.momentum for m in norms if not m.weight.requires_grad} == {3e-4}
