@@ -149,3 +149,11 @@ def test_wide_characters_are_cut_sooner():
     picture = plots.heat_table("t", ["肺炎" * 12, "b"], [[1, 0], [0, 1]])
     assert "肺炎" * 12 not in picture
     assert "肺炎肺炎" in picture
+
+
+def test_long_names_of_estimates_are_broken_into_lines():
+    name = "single-stream, from file to class, INT8, a processor with a rather long name, 16 cores"
+    root = parse(plots.estimate_chart("t", "ms", [plots.Estimate(name, "12.3 ms", 12.3)]))
+    texts = [text.text for text in root.iter(f"{SVG}text")]
+    start = next(i for i, text in enumerate(texts) if text.startswith("single-stream"))
+    assert " ".join(texts[start : start + 2]) == name

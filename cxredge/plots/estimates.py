@@ -8,8 +8,11 @@ from html import escape
 
 from cxredge.plots.frame import RIGHT, WIDTH, Axis, colour, shorten, svg, text_width
 
-_ROW = 40
+_LINE, _BAND = 15, 24
+"""Heights of a line of a name, and of the dot with its interval below."""
+
 _TOP = 8
+_MOST_LINES = 3
 _HALO = "paint-order:stroke;stroke:var(--paper,#fff);stroke-width:4px"
 """Keeps texts readable where lines of the grid run through them."""
 
@@ -59,7 +62,11 @@ def estimate_chart(
             differ by more than 25 times.
     """
     axis = _axis(x_title, rows, limits)
-    bottom = _TOP + _ROW * len(rows)
+    names = [_lines(row) for row in rows]
+    tops = [_TOP]
+    for lines in names:
+        tops.append(tops[-1] + _LINE * len(lines) + _BAND)
+    bottom = tops[-1]
     parts = []
     for tick in axis.ticks():
         x = _x(tick, axis)
@@ -70,8 +77,8 @@ def estimate_chart(
     parts.append(
         f'<text x="{WIDTH / 2}" y="{bottom + 34}" text-anchor="middle">{escape(x_title)}</text>'
     )
-    for index, row in enumerate(rows):
-        parts += _row(row, axis, _TOP + _ROW * index)
+    for row, lines, top in zip(rows, names, tops, strict=False):
+        parts += _row(row, lines, axis, top)
     return svg(title, parts, height=bottom + 42)
 
 
@@ -84,15 +91,29 @@ def _axis(title: str, rows: Sequence[Estimate], limits: tuple[float, float] | No
     return Axis(title, low, high)
 
 
-def _row(row: Estimate, axis: Axis, top: float) -> list[str]:
-    y, ink = top + 28, colour(row.series)
+def _lines(row: Estimate) -> list[str]:
+    """Break a name at its words so that it leaves room for the value; cut what is left over."""
     room = WIDTH - 2 * RIGHT - text_width(row.text) - 12
-    name = escape(shorten(row.name, room))
+    lines = [""]
+    for word in row.name.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if text_width(longer) <= room or len(lines) == _MOST_LINES or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [shorten(line, room) for line in lines]
+
+
+def _row(row: Estimate, lines: Sequence[str], axis: Axis, top: float) -> list[str]:
+    y, ink = top + _LINE * len(lines) + 12, colour(row.series)
     parts = [
-        f'<text x="{RIGHT}" y="{top + 15}" style="{_HALO}">{name}</text>',
-        f'<text x="{WIDTH - RIGHT}" y="{top + 15}" text-anchor="end" '
-        f'style="font-weight:600;{_HALO}">{escape(row.text)}</text>',
+        f'<text x="{RIGHT}" y="{top + _LINE * (index + 1)}" style="{_HALO}">{escape(line)}</text>'
+        for index, line in enumerate(lines)
     ]
+    parts.append(
+        f'<text x="{WIDTH - RIGHT}" y="{top + _LINE}" text-anchor="end" '
+        f'style="font-weight:600;{_HALO}">{escape(row.text)}</text>'
+    )
     if row.marks:
         far = _x(max(row.marks), axis)
         parts.append(

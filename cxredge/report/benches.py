@@ -44,11 +44,6 @@ def joules_per_image(result: Result) -> float | None:
     return None if value is None else float(value)
 
 
-def verdict_words(result: Result) -> str:
-    """Return in two words whether a benchmark can be compared with others."""
-    return "comparable" if result["verdict"]["comparable"] else "not comparable"
-
-
 def _threads(result: Result) -> str:
     return f"{result['threads']} thread" + ("" if result["threads"] == 1 else "s")
 

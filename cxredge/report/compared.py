@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from cxredge import __version__
@@ -53,30 +54,39 @@ def write_comparison(found: Comparison, out: Path) -> None:
 
 def _report(found: Comparison) -> Report:
     blocks: list[Block] = []
-    for side in dict.fromkeys(row.of for row in found.rows):
-        blocks.append(_table(side, [row for row in found.rows if row.of == side]))
-    doubts = tuple(dict.fromkeys(doubt for row in found.rows for doubt in row.doubts))
+    for group in dict.fromkeys(map(_group, found.rows)):
+        blocks.append(_table(", ".join(filter(None, group)), found.rows, group))
+    doubts = tuple(dict.fromkeys(f"{doubt}." for row in found.rows for doubt in row.doubts))
     if doubts:
         blocks.append(Sentences("What the results say against themselves", doubts))
+    if found.not_compared:
+        lines = tuple(f"{reason}." for reason in found.not_compared)
+        blocks.append(Sentences("Not compared, for want of a counterpart", lines))
+    regressed = dict.fromkeys(f"{_name(r)} of {r.of}" for r in found.rows if r.regression)
+    worse = [f"Worse beyond noise and limit: {', '.join(regressed)}."] if regressed else []
     unlike = dict.fromkeys(reason for row in found.rows for reason in row.unlike)
-    regressed = [row.metric for row in found.rows if row.regression]
-    warnings = [f"Worse beyond noise and limit: {', '.join(regressed)}."] if regressed else []
     return Report(
-        title=f"Compared with {Path(found.against).name}",
+        title=f"Compared with {found.against}",
         notice=NOTICE,
-        notes=tuple(f"Not compared: {reason}." for reason in found.not_compared),
-        warnings=(*warnings, *(f"Not comparable: {reason}." for reason in unlike)),
+        notes=(),
+        warnings=(*worse, *(f"Not comparable: {reason}." for reason in unlike)),
         comparison=tuple(blocks),
         chapters=(),
         version=__version__,
     )
 
 
-def _table(side: str, rows: list[Row]) -> Table:
+def _group(row: Row) -> tuple[str, str, str]:
+    """Return what rows of one table have in common, in words."""
+    precisions = " to ".join(dict.fromkeys(p.upper() for p in row.precisions if p))
+    return (row.of, row.what, precisions)
+
+
+def _table(title: str, rows: Sequence[Row], group: tuple[str, str, str]) -> Table:
     return Table(
-        Path(side).name,
-        ("figure", "measured", "before", "after", "difference", "limit", "finding"),
-        tuple(_cells(row) for row in rows),
+        title,
+        ("figure", "before", "after", "difference", "limit", "finding"),
+        tuple(_cells(row) for row in rows if _group(row) == group),
         "In brackets: 95% intervals. A difference is beyond the noise when its interval, recovered "
         "from those of both figures as if they were independent, excludes zero. Latencies differ "
         "by a share of the first, shares of images in points.",
@@ -84,16 +94,18 @@ def _table(side: str, rows: list[Row]) -> Table:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    precisions = " to ".join(dict.fromkeys(p.upper() for p in row.precisions if p))
     return (
-        row.metric,
-        ", ".join(filter(None, (row.what, precisions))),
+        _name(row),
         numbers.in_unit(row.before, row.unit),
         numbers.in_unit(row.after, row.unit),
         numbers.signed_in_unit(row.difference, row.difference_ci95, row.before, row.unit),
         "none" if row.limit is None else f"{row.limit:g}",
         row.finding.value,
     )
+
+
+def _name(row: Row) -> str:
+    return row.metric.removesuffix("_ms").replace("_", " ")
 
 
 def _csv(found: Comparison) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from cxredge import plots
 from cxredge.report import numbers
-from cxredge.report.benches import bench_names, joules_per_image, machine_name, verdict_words
+from cxredge.report.benches import bench_names, joules_per_image, machine_name
 from cxredge.report.circumstances import circumstances, machines
 from cxredge.report.page import Block, Figure, Missing, Part, Section, Sentences, Table
 from cxredge.report.sources import Result, Source
@@ -79,12 +79,12 @@ def _overview(names: Sequence[str], results: Sequence[Result]) -> Table:
             ),
             numbers.significant(r["throughput"]),
             *([numbers.joules(joules_per_image(r))] if energy else []),
-            verdict_words(r),
+            "yes" if r["verdict"]["comparable"] else "no",
         )
         for name, r in zip(names, results, strict=True)
     )
     energy_name = ["energy an image"] if energy else []
-    header = ("measured", "queries", *_PERCENTILES, "images/s", *energy_name, "verdict")
+    header = ("measured", "queries", *_PERCENTILES, "images/s", *energy_name, "comparable")
     where = sorted({machine_name(r) for r in results})
     on = f"On {where[0]}. " if len(where) == 1 else ""
     note = (
@@ -173,7 +173,7 @@ def _percentiles(result: Result) -> Table:
 def _verdict(result: Result) -> Sentences:
     reasons = result["verdict"]["reasons"]
     if not reasons:
-        line = "Nothing spoke against holding it against other results."
+        line = "Nothing spoke against comparing it with other results."
         return Sentences("Verdict: comparable", (line,))
     lines = tuple(reason[:1].upper() + reason[1:] + "." for reason in reasons)
     return Sentences("Verdict: not comparable with other results", lines)
