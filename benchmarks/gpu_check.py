@@ -151,7 +151,7 @@ def check_engine(
 ) -> dict[str, Any]:
     """Return what one engine is, how the golden images come out, and how fast it is."""
     source = Precision.INT8 if precision is Precision.INT8 else Precision.FP32
-    settings = EngineConfig(precision, BATCHES, flavour=flavour)
+    settings = EngineConfig(precision, batches=BATCHES, flavour=flavour)
     facts = build_engine(bundle.path / model_name(source), plan, settings)
     golden = read_golden(bundle)
     with TensorRTSession(plan) as session:

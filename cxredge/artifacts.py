@@ -10,11 +10,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import platform
-import shutil
-import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from importlib import metadata
@@ -22,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cxredge import __version__
+from cxredge.atomic import atomic_file
 from cxredge.errors import ArtifactError
 
 CARD_NAME = "card.json"
@@ -120,65 +118,6 @@ def tool_versions(*packages: str) -> dict[str, str]:
     return versions
 
 
-@contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it only when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        _flush_to_disk(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes ``path`` only when the block succeeds.
-
-    A folder that is already there is replaced only if it is empty or one of ours.
-
-    Raises:
-        ArtifactError: ``path`` holds something that cxredge did not write.
-    """
-    check_replaceable(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-            path.replace(old)
-            temporary.replace(path)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def check_replaceable(path: Path) -> None:
-    """Raise ArtifactError unless ``path`` is free, an empty folder or one of our artifacts."""
-    if not path.exists():
-        return
-    if not path.is_dir():
-        raise ArtifactError(
-            f"{path} is a file; a folder is written there.", "Choose another --out."
-        )
-    if path.is_symlink():
-        raise ArtifactError(f"{path} is a link.", "Give the folder that it points to.")
-    if any(path.iterdir()) and not _is_ours(path / CARD_NAME):
-        raise ArtifactError(
-            f"{path} holds files that cxredge did not write (no {CARD_NAME} of cxredge).",
-            "Choose another --out, or empty that folder.",
-        )
-
-
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text to ``path``, whole or not at all."""
     with atomic_file(path) as temporary:
@@ -240,7 +179,20 @@ def read_card(folder: Path, *kinds: Kind) -> Card:
             f"{folder} is not a cxredge {wanted}: it has no {CARD_NAME}.",
             "See what it is: cxredge inspect " + str(folder),
         )
-    body = read_json(path)
+    return parse_card(read_json(path), path, *kinds)
+
+
+def parse_card(body: Any, path: Path, *kinds: Kind) -> Card:
+    """Check what a card's JSON holds.
+
+    Args:
+        body: The JSON value.
+        path: Where it was read, for messages.
+        kinds: What is accepted; anything when empty.
+
+    Raises:
+        ArtifactError: It is no card, was edited, or the artifact is of another kind.
+    """
     try:
         stated = body.pop("card_sha256")
         schema = body.pop("schema")
@@ -262,7 +214,8 @@ def read_card(folder: Path, *kinds: Kind) -> Card:
             "Make the artifact again with this version.",
         )
     if kinds and card.kind not in kinds:
-        raise ArtifactError(f"{folder} is a cxredge {card.kind.value}; expected a {wanted}.")
+        wanted = " or ".join(kind.value for kind in kinds)
+        raise ArtifactError(f"{path.parent} is a cxredge {card.kind.value}; expected a {wanted}.")
     return card
 
 
@@ -302,23 +255,3 @@ def _card_from_json(body: dict[str, Any]) -> Card:
     classifier = dict(body["classifier"])
     classifier["classes"] = tuple(classifier["classes"])
     return Card(**{**body, "kind": Kind(body["kind"]), "classifier": Classifier(**classifier)})
-
-
-def _is_ours(card: Path) -> bool:
-    """Tell whether a file is a card of cxredge, be it edited or of another version."""
-    try:
-        body = json.loads(card.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(body, dict) and str(body.get("schema", "")).startswith("cxredge.")
-
-
-def _flush_to_disk(path: Path) -> None:
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

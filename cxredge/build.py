@@ -6,7 +6,7 @@ import csv
 import io
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,19 @@ import numpy as np
 import onnx
 
 from cxredge import bundle as bundles
+from cxredge.ahead_of_time import build_ahead
 from cxredge.artifacts import (
     Card,
     Kind,
-    atomic_folder,
     check_files,
     read_card,
     tool_versions,
     write_card,
     write_text,
 )
+from cxredge.atomic import atomic_folder
 from cxredge.backends.base import Logits
+from cxredge.backends.tensorrt.settings import EngineRequest
 from cxredge.bundle import Golden, float_input_name, model_name, open_bundle
 from cxredge.candidates import Built, Candidate, choose, time_candidates
 from cxredge.data.audit_record import build_warnings
@@ -57,6 +59,8 @@ class BuildConfig:
         specificity: What the operating thresholds are set to reach on validation images.
         calibration_seed: Chooses the calibration images where no list was given.
         effort: How much the quantization tries.
+        engine: What is asked of engines, where the target's runtime has such.
+        compute_capabilities: What engines are built for ahead of time; TensorRT for RTX alone.
     """
 
     target: Target
@@ -66,6 +70,8 @@ class BuildConfig:
     specificity: float = 0.9
     calibration_seed: int = 0
     effort: Effort = Effort.DEFAULT
+    engine: EngineRequest = field(default_factory=EngineRequest)
+    compute_capabilities: tuple[str, ...] = ()
 
     @property
     def candidates(self) -> tuple[Precision, ...]:
@@ -92,6 +98,8 @@ class BuildConfig:
             "specificity": self.specificity,
             "calibration_seed": self.calibration_seed,
             "effort": self.effort.value,
+            "engine": self.engine.to_json(),
+            "compute_capabilities": list(self.compute_capabilities),
         }
 
 
@@ -111,12 +119,13 @@ def plan(source: Card, parents: Mapping[str, str], config: BuildConfig) -> Card:
         parents: SHA-256 of the inputs, by role.
         config: The settings.
     """
+    ahead = ["tensorrt-rtx"] if config.compute_capabilities else []
     return Card(
         kind=Kind.BUNDLE,
         classifier=source.classifier,
         parents=parents,
         config=config.to_json(),
-        tools=tool_versions("onnx", "onnxruntime", "numpy", "pillow"),
+        tools=tool_versions("onnx", "onnxruntime", "numpy", "pillow", *ahead),
     )
 
 
@@ -165,8 +174,8 @@ def build(
         Candidate(p, model, _gate(p, held_out, validation, source, config), latencies.get(p))
         for p, model in models.items()
     ]
-    # The card is the same wherever and whenever the bundle is made: what was timed here decides what
-    # serves here, and that is for the passport.
+    # The card is the same whenever the bundle is made: what was timed here decides what serves
+    # here, and that is for the passport.
     untimed = [replace(candidate, latency=None) for candidate in candidates]
     facts = {
         "precision": choose(untimed, config.precision, config.target)[0].precision.value,
@@ -195,6 +204,9 @@ def build(
         if Precision.INT8 in folders:
             listed = _calibration_csv(folders[Precision.INT8] / "calibration.csv")
             write_text(folder / bundles.CALIBRATION_NAME, listed)
+        passed = [c.precision for c in candidates if c.passed]
+        wanted = config.compute_capabilities
+        facts["engines"] = build_ahead(folder, passed, wanted, config.engine, progress)
         write_card(folder, replace(planned, facts=facts))
         if here:
             serves = model_name(chosen.precision)

@@ -7,6 +7,7 @@ that were built on a device (``model-<precision>.plan``) are no part of what the
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,22 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from cxredge.artifacts import (
-    Card,
-    Kind,
-    check_files,
-    read_card,
-)
+from cxredge.archive import refuse_archive
+from cxredge.artifacts import Card, Kind, check_files, read_card
 from cxredge.backends import open_session
 from cxredge.backends.base import Logits, Session
 from cxredge.data.images import PREPROCESSING, GreyImage
 from cxredge.errors import ArtifactError
 from cxredge.metrics import softmax
-from cxredge.passport import check_engine, read_passport
+from cxredge.passport import PASSPORT_NAME, check_engine, read_passport
 from cxredge.vocabulary import Precision
 
 GOLDEN_NAME = "golden.npz"
 CALIBRATION_NAME = "calibration.csv"
+_MOST_GOLDEN_BYTES = 100_000_000
 MAX_PROBABILITY_DIFFERENCE = {Precision.FP32: 1e-3, Precision.FP16: 1e-2, Precision.INT8: 2e-2}
 """How far a probability may move on another machine, by precision; the class must not change."""
 
@@ -131,6 +129,19 @@ def plan_name(precision: Precision) -> str:
     return f"model-{precision.value}.plan"
 
 
+def ahead_name(precision: Precision, compute_capability: str) -> str:
+    """Return the file name of an engine that was built ahead for a compute capability."""
+    return f"model-{precision.value}-sm{compute_capability.replace('.', '')}.plan"
+
+
+def engine_source(precision: Precision) -> str:
+    """Return the file name of the ONNX model that an engine is made from.
+
+    FP16 is made from the FP32 file: the builder rounds its weights itself, by a flag or by types.
+    """
+    return model_name(Precision.INT8 if precision is Precision.INT8 else Precision.FP32)
+
+
 def engine_name(precision: Precision, backend: str) -> str:
     """Return the file name of what a backend loads: ONNX Runtime the model, TensorRT an engine."""
     return model_name(precision) if backend == "onnxruntime" else plan_name(precision)
@@ -164,8 +175,16 @@ def open_unfinished(path: Path) -> Bundle:
         ArtifactError: It is no bundle, a file is missing or differs, or it expects another
             preprocessing than this version has.
     """
+    refuse_archive(path)
     card = read_card(path, Kind.BUNDLE)
     check_files(path, card)
+    made_on_a_device = {PASSPORT_NAME, *map(plan_name, Precision)} & set(card.files)
+    if made_on_a_device:
+        raise ArtifactError(
+            f"The card of {path} lists {', '.join(sorted(made_on_a_device))}, which only a device "
+            "makes.",
+            "Do not use it before you know where it comes from.",
+        )
     if card.classifier.preprocessing != PREPROCESSING:
         raise ArtifactError(
             f"{path} was built for preprocessing '{card.classifier.preprocessing}'; this cxredge "
@@ -189,13 +208,16 @@ def read_golden(bundle: Bundle) -> Golden:
     """
     path = bundle.path / GOLDEN_NAME
     try:
+        with zipfile.ZipFile(path) as members:
+            if sum(member.file_size for member in members.infolist()) > _MOST_GOLDEN_BYTES:
+                raise ValueError("it holds more than a dozen images")
         with np.load(path, allow_pickle=False) as arrays:
             return Golden(
                 pixels=arrays["pixels"],
                 labels=arrays["labels"],
                 logits={p: arrays[f"logits_{p.value}"] for p in bundle.precisions},
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ArtifactError(f"{path} cannot be read: {error}.", "Build the bundle again.") from None
 
 

@@ -2,30 +2,44 @@
 
 An engine lies beside the ONNX file that it was made from, as ``model-<precision>.plan`` with its
 facts in ``model-<precision>.plan.json``. Kernel timings are no part of a bundle: they hold for a
-board and a version of TensorRT, so they are kept in the user's cache, where the next bundle finds
-them.
+board, its GPU and a version of TensorRT, so they are kept in the user's cache, where the next
+bundle finds them.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from cxredge.artifacts import CARD_NAME, sha256_of_file
-from cxredge.backends.cuda.driver import read_gpu
-from cxredge.backends.tensorrt.api import Flavour, load_api
+from cxredge.atomic import atomic_file
+from cxredge.backends.cuda.driver import Gpu, read_gpu
+from cxredge.backends.tensorrt.api import Api, Flavour, load_api
 from cxredge.backends.tensorrt.builder import build_engine
-from cxredge.backends.tensorrt.facts import EngineFacts, facts_path, read_facts
-from cxredge.backends.tensorrt.settings import EngineConfig, workspace_for
-from cxredge.bundle import Bundle, model_name, plan_name
-from cxredge.errors import CxredgeError
+from cxredge.backends.tensorrt.facts import EngineFacts, facts_path, read_facts, write_facts
+from cxredge.backends.tensorrt.settings import (
+    EngineConfig,
+    LegacyCalibration,
+    read_request,
+    workspace_for,
+)
+from cxredge.bundle import Bundle, ahead_name, engine_source, plan_name
+from cxredge.disk_space import writing
+from cxredge.errors import CxredgeError, WrongUsage
 from cxredge.progress import Progress
+from cxredge.targets.record import Target
 from cxredge.vocabulary import Precision, PrecisionChoice
 
 _FLAVOURS = {"tensorrt": None, "tensorrt-rtx": Flavour.RTX}
 """By backend; ``tensorrt`` takes TensorRT, or TensorRT for RTX where that is what is installed."""
+_LARGEST_PART_OF_MODEL = 2
+"""No engine was seen to be larger than this many times its ONNX file."""
+_Origin = tuple[Flavour, str, str, str]
+"""Product, version, GPU and compute capability."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +60,49 @@ def are_built(backend: str) -> bool:
     return backend in _FLAVOURS
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """What is asked on the device, over what the bundle was packed with.
+
+    Attributes:
+        request: Options of the engines by their names in :class:`EngineRequest`.
+        calibration: List of images for TensorRT's own calibrator, instead of Q/DQ; INT8 alone.
+    """
+
+    request: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Path | None = None
+
+
+NO_WISHES = Wishes()
+
+
+def check_wishes(target: Target, wishes: Wishes) -> None:
+    """Refuse options of engines for a target whose runtime loads the ONNX files themselves.
+
+    Raises:
+        WrongUsage: The options would do nothing.
+    """
+    if wishes != NO_WISHES and not are_built(target.backend):
+        raise WrongUsage(
+            f"--batch, --workspace-mb, --optimization-level, --version-compatible and "
+            f"--legacy-calibration are for TensorRT engines; {target.name} has none.",
+            "Leave them out.",
+        )
+
+
 def build_engines(
-    bundle: Bundle, backend: str, wanted: PrecisionChoice, progress: Progress
+    bundle: Bundle, backend: str, wanted: PrecisionChoice, wishes: Wishes, progress: Progress
 ) -> Engines:
     """Build an engine of every precision in a bundle; what is up to date is kept.
 
-    An engine is up to date when its ONNX file, card, settings, TensorRT and GPU are the same.
+    An engine is up to date when its ONNX file, card, settings, TensorRT and GPU are the same. One
+    that was packed for this GPU's compute capability is taken instead of being built.
 
     Args:
         bundle: Its folder receives the engines.
         backend: ``tensorrt`` or ``tensorrt-rtx``.
         wanted: A precision that was asked for may not be left out.
+        wishes: What is asked of the engines here.
         progress: Hears what is going on.
 
     Raises:
@@ -67,16 +113,14 @@ def build_engines(
     left_out: dict[str, str] = {}
     failure: CxredgeError | None = None
     for precision in bundle.precisions:
-        settings = EngineConfig(
-            precision,
-            workspace_mb=workspace_for(gpu.memory_mb),
-            flavour=api.flavour,
-            timing_cache_folder=_timing_cache_folder(),
-            parents={"card": sha256_of_file(bundle.path / CARD_NAME)},
-        )
+        settings = _settings(bundle, precision, wishes, api, gpu)
         origin = (api.flavour, api.version, gpu.name, gpu.compute_capability)
         if _is_up_to_date(bundle, settings, origin):
             progress.note(f"{plan_name(precision)} is up to date: same model, TensorRT and GPU.")
+            continue
+        if _take_packed(bundle, settings, origin):
+            packed = ahead_name(precision, gpu.compute_capability)
+            progress.note(f"Took {packed}, which was built for this GPU's compute capability.")
             continue
         progress.note(f"Building {plan_name(precision)} with {api.title} for {gpu.name}.")
         try:
@@ -91,34 +135,84 @@ def build_engines(
     return Engines({api.flavour.value: api.version}, left_out)
 
 
+def _settings(
+    bundle: Bundle, precision: Precision, wishes: Wishes, api: Api, gpu: Gpu
+) -> EngineConfig:
+    """Return what the card asks for, what is asked here over it, and what this machine adds."""
+    request = read_request({**bundle.card.config.get("engine", {}), **wishes.request})
+    if request.workspace_mb is None and gpu.integrated:
+        request = replace(request, workspace_mb=workspace_for(gpu.memory_mb))
+    cache = _cache_folder()
+    parents = {"card": sha256_of_file(bundle.path / CARD_NAME)}
+    calibration = None
+    if wishes.calibration is not None and precision is Precision.INT8:
+        parents["calibration"] = sha256_of_file(wishes.calibration)
+        calibration = LegacyCalibration(wishes.calibration, cache or bundle.path)
+    return EngineConfig(
+        precision,
+        **asdict(request),
+        flavour=api.flavour,
+        timing_cache_folder=cache,
+        calibration=calibration,
+        parents=parents,
+    )
+
+
 def _build(bundle: Bundle, settings: EngineConfig, progress: Progress) -> None:
     """Build one engine; where that fails, none is left that was made of something else."""
-    plan = bundle.path / plan_name(settings.precision)
+    plan, source = bundle.path / plan_name(settings.precision), bundle.path / _source(settings)
+    most_bytes = _LARGEST_PART_OF_MODEL * source.stat().st_size
     try:
-        build_engine(bundle.path / _source(settings.precision), plan, settings, progress)
-    except CxredgeError:
+        with writing(bundle.path, most_bytes, f"the engine {plan.name}"):
+            build_engine(source, plan, settings, progress)
+    except BaseException:
         plan.unlink(missing_ok=True)
         facts_path(plan).unlink(missing_ok=True)
         raise
 
 
-def _source(precision: Precision) -> str:
-    """Return the ONNX file that an engine is made from.
+def _source(settings: EngineConfig) -> str:
+    """Return the ONNX file that an engine is made from: TensorRT's own calibrator takes FP32."""
+    return engine_source(Precision.FP32 if settings.calibration else settings.precision)
 
-    FP16 is made from the FP32 file: the builder rounds its weights itself, by a flag or by types.
+
+def _take_packed(bundle: Bundle, settings: EngineConfig, origin: _Origin) -> bool:
+    """Make an engine that was packed with the bundle the one that serves, where it fits.
+
+    Its hash is on the card, which was compared when the bundle was opened. Engines that carry code
+    are not taken from elsewhere.
     """
-    return model_name(Precision.INT8 if precision is Precision.INT8 else Precision.FP32)
+    flavour, version, _name, capability = origin
+    packed = bundle.path / ahead_name(settings.precision, capability)
+    facts = _facts_of(packed) if packed.name in bundle.card.files else None
+    if facts is None or settings.version_compatible:
+        return False
+    made_by = (facts.flavour, facts.version, facts.compute_capability)
+    made_of = (dict(facts.settings), facts.parents.get("onnx"))
+    if made_by != (flavour, version, capability):
+        return False
+    if made_of != (settings.to_json(), bundle.card.files[_source(settings)]):
+        return False
+    plan = bundle.path / plan_name(settings.precision)
+    with writing(bundle.path, facts.size_bytes, f"the engine {plan.name}"):
+        with atomic_file(plan) as temporary:
+            shutil.copyfile(packed, temporary)
+        parents = {**settings.parents, "onnx": facts.parents["onnx"]}
+        write_facts(plan, replace(facts, plan=plan.name, parents=parents))
+    return True
 
 
-def _is_up_to_date(
-    bundle: Bundle, settings: EngineConfig, origin: tuple[Flavour, str, str, str]
-) -> bool:
-    """Tell whether a bundle's engine is what would be built now: same inputs, same origin."""
+def _is_up_to_date(bundle: Bundle, settings: EngineConfig, origin: _Origin) -> bool:
+    """Tell whether a bundle's engine is what would be built now: same inputs, same origin.
+
+    One that was built ahead knows no GPU by name.
+    """
     facts = _facts_of(bundle.path / plan_name(settings.precision))
     if facts is None:
         return False
-    parents = {**settings.parents, "onnx": bundle.card.files[_source(settings.precision)]}
-    made_by = (facts.flavour, facts.version, facts.gpu, facts.compute_capability)
+    parents = {**settings.parents, "onnx": bundle.card.files[_source(settings)]}
+    gpu = facts.gpu or origin[2]
+    made_by = (facts.flavour, facts.version, gpu, facts.compute_capability)
     same_inputs = (dict(facts.parents), dict(facts.settings)) == (parents, settings.to_json())
     return same_inputs and made_by == origin
 
@@ -133,8 +227,8 @@ def _facts_of(plan: Path) -> EngineFacts | None:
         return None
 
 
-def _timing_cache_folder() -> Path | None:
-    """Return where the user's kernel timings are kept, or None where nothing can be written.
+def _cache_folder() -> Path | None:
+    """Return where kernel timings and calibration tables are kept, or None where nothing can be.
 
     By the XDG Base Directory Specification: ``$XDG_CACHE_HOME``, else ``~/.cache``.
     """

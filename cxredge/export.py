@@ -16,7 +16,6 @@ from cxredge import onnx_graph
 from cxredge.artifacts import (
     Card,
     Kind,
-    atomic_folder,
     check_files,
     read_card,
     sha256_of_file,
@@ -24,6 +23,7 @@ from cxredge.artifacts import (
     up_to_date,
     write_card,
 )
+from cxredge.atomic import atomic_folder
 from cxredge.data.manifest import read_manifest, write_manifest
 from cxredge.data.phantoms import LABELS, render_phantom
 from cxredge.errors import CxredgeError

@@ -17,13 +17,13 @@ from cxredge import onnx_graph
 from cxredge.artifacts import (
     Card,
     Kind,
-    atomic_folder,
     check_files,
     read_card,
     sha256_of_file,
     tool_versions,
     write_card,
 )
+from cxredge.atomic import atomic_folder
 from cxredge.errors import ArtifactError
 from cxredge.onnx_nodes import copy_of, subgraphs
 

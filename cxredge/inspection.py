@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from cxredge.archive import check_archive, is_archive
 from cxredge.artifacts import CARD_NAME, Kind, check_files, read_card, read_json, sha256_of_file
 from cxredge.backends.tensorrt.api import Flavour
 from cxredge.backends.tensorrt.mismatch import Plan, explain_mismatch, look_here, read_plan
@@ -16,6 +17,7 @@ from cxredge.data.manifest import COLUMNS, read_manifest
 from cxredge.errors import ArtifactError
 from cxredge.onnx_graph import METADATA_KEY, read_model
 from cxredge.passport import read_passport
+from cxredge.signature import is_signed
 from cxredge.targets.record import Target
 from cxredge.targets.registry import all_targets
 
@@ -33,6 +35,8 @@ def inspect(path: Path) -> dict[str, Any]:
         return _folder(path)
     if not path.exists():
         raise ArtifactError(f"{path} does not exist.", "Check the path.")
+    if is_archive(path):
+        return _archive(path)
     if path.suffix == ".onnx":
         return _onnx(path)
     if path.suffix in ENGINE_SUFFIXES:
@@ -43,9 +47,23 @@ def inspect(path: Path) -> dict[str, Any]:
         return _json(path)
     raise ArtifactError(
         f"{path} is nothing that cxredge knows.",
-        "It describes runs, models, bundles, .onnx, .plan, manifest and predictions .csv, result "
-        ".json.",
+        "It describes runs, models, bundles and their archives, .onnx, .plan, manifest and "
+        "predictions .csv, result .json.",
     )
+
+
+def _archive(path: Path) -> dict[str, Any]:
+    """Describe a bundle's archive; it is not unpacked."""
+    card = check_archive(path)
+    return {
+        "kind": "archive",
+        "path": str(path),
+        "sha256": sha256_of_file(path),
+        "size_bytes": path.stat().st_size,
+        "signed": is_signed(path),
+        "next": f"on the device: cxredge build {path}",
+        "bundle": {**card.to_json(), "intact": True},
+    }
 
 
 def _folder(path: Path) -> dict[str, Any]:
@@ -55,6 +73,7 @@ def _folder(path: Path) -> dict[str, Any]:
     check_files(path, card)
     found = {"path": str(path), **card.to_json(), "intact": True}
     if card.kind is Kind.BUNDLE:
+        found["signed"] = is_signed(path)
         found["passport"] = read_passport(path)
         named = all_targets().get(str(card.config.get("target")))
         found["tried"] = _tried([named] if named else [])

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from cxredge import bundle as bundles
+from cxredge.artifacts import Card
 from cxredge.backends.tensorrt.facts import record_golden
 from cxredge.bundle import Bundle, Golden, open_bundle, open_unfinished
 from cxredge.candidates import Built, Candidate, choose, time_candidates
-from cxredge.engines import Engines, are_built, build_engines
+from cxredge.engines import NO_WISHES, Engines, Wishes, are_built, build_engines, check_wishes
 from cxredge.errors import CxredgeError
 from cxredge.passport import Serving, write_passport
 from cxredge.progress import Progress
@@ -25,7 +26,30 @@ from cxredge.timing import Latency
 from cxredge.vocabulary import Precision, PrecisionChoice
 
 
-def finish(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
+def require_here(card: Card, path: Path) -> Target:
+    """Return the target of a bundle, which has to be this machine.
+
+    Args:
+        card: The bundle's card.
+        path: Where it was read, for messages.
+
+    Raises:
+        CxredgeError: The bundle is for another kind of machine, or this one's software is too old.
+    """
+    target = find_target(card.config["target"])
+    if not is_here(target):
+        raise CxredgeError(
+            f"{path} is for {target.name} ({target.machine}); this machine is "
+            f"{words_for_this_machine()}.",
+            "Run this on the device, or build another one here with --target here.",
+        )
+    check_software(target)
+    return target
+
+
+def finish(
+    path: Path, precision: PrecisionChoice, progress: Progress, wishes: Wishes = NO_WISHES
+) -> Built:
     """On the device: build engines, replay the goldens, time the candidates, write the passport.
 
     What an earlier run left is replaced, be it whole or not.
@@ -34,24 +58,20 @@ def finish(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
         path: A bundle.
         precision: ``auto`` for the fastest that passed, or one that the bundle holds.
         progress: Hears what is going on.
+        wishes: What is asked of engines here, over what the bundle was packed with.
 
     Raises:
+        WrongUsage: Something is asked of engines, and the target has none.
         CxredgeError: The bundle is for another kind of machine, this one's software is missing or
             too old, or no engine can be built.
         GateRefused: The goldens come out differently here, or the forced precision did not pass.
     """
     bundle = open_unfinished(path)
-    target = find_target(bundle.card.config["target"])
-    if not is_here(target):
-        raise CxredgeError(
-            f"{path} is for {target.name} ({target.machine}); this machine is "
-            f"{words_for_this_machine()}.",
-            "Run this on the device, or build another one here with --target here.",
-        )
-    check_software(target)
+    target = require_here(bundle.card, path)
+    check_wishes(target, wishes)
     engines = Engines()
     if are_built(target.backend):
-        engines = build_engines(bundle, target.backend, precision, progress)
+        engines = build_engines(bundle, target.backend, precision, wishes, progress)
         bundle = replace(bundle, backend=target.backend)
     candidates = _judge(bundle, target, progress)
     chosen, reason = choose(candidates, precision, target)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxredge.artifacts import atomic_file
+from cxredge.atomic import atomic_file
 from cxredge.csv_text import csv_line
 from cxredge.errors import ArtifactError, CxredgeError
 

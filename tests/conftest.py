@@ -15,7 +15,14 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 from cxredge import onnx_graph
-from cxredge.artifacts import Card, Classifier, Kind, atomic_folder, sha256_of_file, write_card
+from cxredge.artifacts import (
+    Card,
+    Classifier,
+    Kind,
+    sha256_of_file,
+    write_card,
+)
+from cxredge.atomic import atomic_folder
 from cxredge.backends import open_session
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Manifest, load_pixels, read_manifest, write_manifest

@@ -25,9 +25,10 @@ GPU_LIBRARIES = {
 # Who may import whom, by the first part of the module's name. What is not listed is core: it may
 # import core alone. `cli` may import anything and nobody imports it.
 CORE = {
-    "artifacts", "backends", "csv_text", "data", "errors", "flipped", "half_precision",
-    "inference", "inputs", "metrics", "onnx_graph", "onnx_lean", "onnx_nodes", "passport", "plots",
-    "progress", "resampling", "rows", "targets", "telemetry", "timing", "verdict", "vocabulary",
+    "archive", "artifacts", "atomic", "backends", "csv_text", "data", "disk_space", "errors",
+    "flipped", "half_precision", "inference", "inputs", "metrics", "onnx_graph", "onnx_lean",
+    "onnx_nodes", "passport", "plots", "progress", "resampling", "rows", "signature", "targets",
+    "telemetry", "timing", "verdict", "vocabulary",
 }  # fmt: skip
 MAY_IMPORT = {
     "models": {"models"},
@@ -36,9 +37,11 @@ MAY_IMPORT = {
     "quantization": {"quantization"},
     "bundle": {"bundle"},
     "candidates": {"bundle", "quantization"},
+    "delivery": set(),
+    "ahead_of_time": {"bundle"},
     "engines": {"bundle"},
     "on_device": {"bundle", "candidates", "engines", "quantization"},
-    "build": {"bundle", "candidates", "quantization"},
+    "build": {"ahead_of_time", "bundle", "candidates", "quantization"},
     "predict": {"bundle"},
     "evaluate": {"bundle"},
     "bench": {"bundle"},

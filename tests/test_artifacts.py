@@ -12,10 +12,7 @@ from cxredge.artifacts import (
     Card,
     Classifier,
     Kind,
-    atomic_file,
-    atomic_folder,
     check_files,
-    check_replaceable,
     read_card,
     read_json,
     sha256_of_file,
@@ -26,6 +23,7 @@ from cxredge.artifacts import (
     write_json,
     write_text,
 )
+from cxredge.atomic import atomic_file, atomic_folder, check_replaceable
 from cxredge.errors import ArtifactError
 
 CLASSIFIER = Classifier("mobilenet_v1", ("normal", "viral"), 224, 0.5, 0.25, "grey-square/1")

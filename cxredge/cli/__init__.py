@@ -48,6 +48,7 @@ for _name in (
     "quantize",
     "targets",
     "build",
+    "sign",
     "verify",
     "predict",
     "evaluate",

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxredge.cli.command import command
+from cxredge.cli.command import command, refuse_options
+from cxredge.cli.engine import (
+    BatchOption,
+    ComputeCapabilityOption,
+    LegacyCalibrationOption,
+    OptimizationLevelOption,
+    VersionCompatibleOption,
+    WorkspaceOption,
+    capabilities,
+    engine_options,
+)
 from cxredge.cli.gate import (
     MaxAccuracyDrop,
     MaxAurocDrop,
@@ -18,23 +27,26 @@ from cxredge.cli.gate import (
     MinAgreement,
     SpecificityOption,
     explained,
-    gate_text,
     limits_of,
-    with_paths,
 )
-from cxredge.cli.options import EffortOption, SeedOption
+from cxredge.cli.options import EffortOption, PublicKeyOption, SeedOption, SignWithOption
 from cxredge.cli.output import Outcome, Output
-from cxredge.cli.text import share, table
 from cxredge.vocabulary import Effort, Precision, PrecisionChoice, Split
 
 if TYPE_CHECKING:
     from cxredge.artifacts import Card
     from cxredge.build import BuildConfig
-    from cxredge.bundle import Bundle
     from cxredge.candidates import Built
-    from cxredge.data.manifest import Entry, Manifest
+    from cxredge.data.manifest import Manifest
+    from cxredge.engines import Wishes
 
 _CALIBRATION_IMAGES = 256
+_MAKING = (
+    "target", "calibration", "evaluate", "split", "max_accuracy_drop", "min_agreement",
+    "max_auroc_drop", "max_sensitivity_drop", "max_calibration_error_rise", "specificity", "seed",
+    "effort", "archive", "sign_with", "compute_capability",
+)  # fmt: skip
+_FINISHING = ("public_key", "legacy_calibration")
 
 
 def register(app: typer.Typer) -> None:
@@ -63,7 +75,12 @@ def build(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="The bundle's folder; not needed for a bundle.")
+        Path | None,
+        typer.Option(
+            "--out",
+            help="The bundle's folder. [default for a bundle: itself; for an archive: beside it]",
+            show_default=False,
+        ),
     ] = None,
     evaluate: Annotated[
         Path | None,
@@ -80,27 +97,56 @@ def build(
     specificity: SpecificityOption = 0.9,
     seed: SeedOption = 0,
     effort: EffortOption = Effort.DEFAULT,
+    archive: Annotated[
+        bool, typer.Option("--archive", help="Pack the bundle as one file too, BUNDLE.tar.")
+    ] = False,
+    sign_with: SignWithOption = None,
+    public_key: PublicKeyOption = None,
+    batch: BatchOption = None,
+    optimization_level: OptimizationLevelOption = None,
+    workspace_mb: WorkspaceOption = None,
+    version_compatible: VersionCompatibleOption = None,
+    compute_capability: ComputeCapabilityOption = None,
+    legacy_calibration: LegacyCalibrationOption = None,
 ) -> Outcome:
     """Build a bundle: export and quantize as needed, measure, pass the gate, pack.
 
-    Given a bundle, on the device: build its engines where the device takes such, replay the golden
-    images, time the candidates here and choose.
+    Given a bundle or its archive, on the device: check where it comes from, unpack it, build its
+    engines where the device takes such, replay the golden images, time the candidates here and
+    choose.
     Exits 3 when a precision that was asked for does not pass the gate.
     """
-    from cxredge.artifacts import Kind, check_replaceable, read_card
+    asked = dict(locals())
+    from cxredge.ahead_of_time import check_capabilities
+    from cxredge.archive import archive_of, write_archive
+    from cxredge.artifacts import Kind
+    from cxredge.atomic import check_replaceable
+    from cxredge.backends.tensorrt.settings import read_request
     from cxredge.build import BuildConfig
+    from cxredge.cli.built import outcome_of
     from cxredge.data.manifest import read_manifest
-    from cxredge.on_device import finish
+    from cxredge.delivery import read_delivered
+    from cxredge.engines import Wishes, check_wishes
+    from cxredge.signature import read_private_key, sign
     from cxredge.targets.registry import find_target, require_precision
 
-    card = read_card(source)
+    card = read_delivered(source)
+    named = engine_options(batch, workspace_mb, optimization_level, version_compatible)
+    wishes = Wishes(named, legacy_calibration)
     if card.kind is Kind.BUNDLE:
-        with explained(output):
-            return _outcome(finish(source, precision, output))
+        refuse_options(build, {n: asked[n] for n in _MAKING}, "making a bundle", f"{source} is one")
+        return _finish(source, card, out, public_key, precision, wishes, output)
+    named_for_later = {n: asked[n] for n in _FINISHING}
+    refuse_options(build, named_for_later, "finishing a bundle on its device", f"{source} is none")
     if out is None:
         raise typer.BadParameter("a folder for the bundle is needed.", param_hint="--out")
     found = find_target(target)
     require_precision(found, precision)
+    check_wishes(found, wishes)
+    request = read_request(named)
+    ahead = capabilities(compute_capability, found.hardware.compute_capabilities)
+    check_capabilities(found, ahead, request)
+    key = read_private_key(sign_with) if sign_with else None
     limits = limits_of(
         {
             "max_accuracy_drop": max_accuracy_drop,
@@ -110,13 +156,41 @@ def build(
             "max_calibration_error_rise": max_calibration_error_rise,
         }
     )
-    config = BuildConfig(found, precision, limits, split, specificity, seed, effort)
+    config = BuildConfig(found, precision, limits, split, specificity, seed, effort, request, ahead)
     check_replaceable(out)
     manifest = read_manifest(evaluate or source / "manifest.csv")
     entries = manifest.of(split)
     with explained(output, entries):
         built = _from_source(source, card, config, manifest, calibration, out, output)
-    return _outcome(built, entries)
+    if key:
+        sign(out, key)
+    packed = archive_of(out) if archive else None
+    if packed:
+        write_archive(out, packed)
+    return outcome_of(built, entries, packed)
+
+
+def _finish(
+    source: Path,
+    card: Card,
+    out: Path | None,
+    public_key: Path | None,
+    precision: PrecisionChoice,
+    wishes: Wishes,
+    output: Output,
+) -> Outcome:
+    """Bring a bundle to where it can be finished, and finish it."""
+    from cxredge.cli.built import outcome_of
+    from cxredge.delivery import deliver
+    from cxredge.on_device import finish, require_here
+    from cxredge.signature import check_signature, read_public_key
+
+    require_here(card, source)
+    if public_key:
+        check_signature(source, read_public_key(public_key))
+        output.note(f"{source} was signed with the key to {public_key}.")
+    with explained(output):
+        return outcome_of(finish(deliver(source, out, output), precision, output, wishes))
 
 
 def _from_source(
@@ -197,55 +271,3 @@ def _provenance(card: Card) -> dict[str, Any]:
             "validation_accuracy": card.facts["validation"]["accuracy"],
         }
     }
-
-
-def _finish_there(bundle: Bundle) -> str:
-    """Return what is left to do on the device."""
-    from cxredge.targets.registry import find_target
-
-    target = find_target(bundle.card.config["target"])
-    if target.runs_cxredge:
-        return f"Nothing was timed: this is not the target. On it: cxredge build {bundle.path}"
-    line = bundle.card.facts["trtexec"][bundle.precision.value]
-    return f"cxredge does not run on {target.name}. On it, in {bundle.path}: {line}"
-
-
-def _outcome(built: Built, entries: Sequence[Entry] = ()) -> Outcome:
-    bundle = built.bundle
-    candidates = [{**c, "gate": with_paths(c["gate"], entries)} for c in built.candidates]
-    data = {
-        "bundle": str(bundle.path),
-        "target": bundle.card.config["target"],
-        "backend": bundle.card.config["backend"],
-        "precision": bundle.precision.value,
-        "engine": str(bundle.engine),
-        "gate": with_paths(built.gate.to_json(), entries),
-        "candidates": candidates,
-        "reason": built.reason,
-        "left_out": dict(built.left_out),
-        "finished_here": bundle.passport is not None,
-        "trtexec": bundle.card.facts.get("trtexec"),
-    }
-    rows = [
-        [
-            c["precision"],
-            f"{c['size_bytes'] / 1e6:.1f}",
-            share(c["accuracy"]),
-            share(c["agreement"]),
-            *(f"{c['latency_ms'][p]:.2f}" if c["latency_ms"] else "-" for p in ("p50", "p90")),
-            "yes" if c["passed"] else "no",
-        ]
-        for c in built.candidates
-    ]
-    header = ["precision", "MB", "accuracy", "agreement", "p50 ms", "p90 ms", "gate"]
-    compared = [
-        gate_text(c["gate"], c["precision"]) + "\n"
-        for c in candidates
-        if c["precision"] != Precision.FP32.value
-    ]
-    left_out = [f"{name} has no engine here: {why}" for name, why in built.left_out.items()]
-    lines = [*compared, table(header, rows), "", *left_out, built.reason, f"Wrote {bundle.path}"]
-    next_step = f"cxredge predict {bundle.path} FOLDER --out predictions.csv"
-    if bundle.passport is None:
-        lines.insert(-1, _finish_there(bundle))
-    return Outcome(data, "\n".join(lines), next_step)

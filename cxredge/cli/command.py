@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
 
 from cxredge.cli.output import Outcome, Output, Verbosity
-from cxredge.errors import CxredgeError
+from cxredge.errors import CxredgeError, WrongUsage
 
 _JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
 _QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the result.")]
@@ -62,6 +62,31 @@ def default_command(
         return run
 
     return register
+
+
+def refuse_options(
+    function: Callable[..., Outcome], given: Mapping[str, Any], purpose: str, why: str
+) -> None:
+    """Refuse options that would do nothing.
+
+    Args:
+        function: The command; its defaults tell what was not asked for.
+        given: The values of the options in question, by parameter.
+        purpose: What they are for.
+        why: Why they have no use here.
+
+    Raises:
+        WrongUsage: One of them has another value than its default.
+    """
+    defaults = inspect.signature(function).parameters
+    named = [n for n, value in given.items() if value != defaults[n].default]
+    if named:
+        one = len(named) == 1
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in named)
+        raise WrongUsage(
+            f"{options} {'is' if one else 'are'} for {purpose}; {why}.",
+            f"Leave {'it' if one else 'them'} out.",
+        )
 
 
 def _with_shared_options(function: Callable[..., Outcome]) -> Callable[..., None]:
@@ -132,5 +157,6 @@ _EXTRAS = {
     "safetensors": "train",
     "pyarrow": "parquet",
     "h5py": "keras",
+    "cryptography": "signing",
 }
 """Which extra brings an optional package."""

@@ -21,7 +21,7 @@ def inspect(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="Run, model, bundle, manifest, .onnx, .plan or result."
+            metavar="FILE", help="Run, model, bundle, archive, manifest, .onnx, .plan or result."
         ),
     ],
 ) -> Outcome:

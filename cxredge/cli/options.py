@@ -19,6 +19,18 @@ SplitOption = Annotated[Split, typer.Option("--split", help="Which images of the
 ThreadsOption = Annotated[
     int, typer.Option("--threads", help="Threads of one inference; 0 for all cores.", min=0)
 ]
+SignWithOption = Annotated[
+    Path | None,
+    typer.Option("--sign-with", metavar="KEY", help="Sign the bundle with this Ed25519 key (PEM)."),
+]
+PublicKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--public-key",
+        metavar="KEY",
+        help="Refuse a bundle that was not signed with the private key to this one (PEM).",
+    ),
+]
 EffortOption = Annotated[
     Effort,
     typer.Option(

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
 from cxredge.cli.command import command
-from cxredge.cli.options import BundleArgument
+from cxredge.cli.options import PublicKeyOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import table
+from cxredge.errors import GateRefused
+
+if TYPE_CHECKING:
+    from cxredge.bundle import Replay
 
 
 def register(app: typer.Typer) -> None:
@@ -15,37 +24,64 @@ def register(app: typer.Typer) -> None:
     command(app, "verify")(verify)
 
 
-def verify(output: Output, bundle: BundleArgument) -> Outcome:
+def verify(
+    output: Output,
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder or its archive.")
+    ],
+    public_key: PublicKeyOption = None,
+) -> Outcome:
     """Check every file's hash and replay the golden images on this machine.
 
-    Exits 3 when a golden image comes out differently than where the bundle was built.
+    With --public-key, also check who made the bundle. An archive is unpacked for it to a temporary
+    folder. Exits 3 when a golden image comes out differently than where the bundle was built.
     """
-    from cxredge.bundle import open_bundle, read_golden, replay
-    from cxredge.errors import GateRefused
+    from cxredge.archive import is_archive, unpacked
+    from cxredge.signature import check_signature, is_signed, read_public_key
 
-    opened = open_bundle(bundle)
-    golden = read_golden(opened)
-    replays = [replay(opened, precision, golden) for precision in opened.runnable]
+    if public_key:
+        check_signature(bundle, read_public_key(public_key))
+    elif is_signed(bundle):
+        output.note(f"{bundle} is signed; check by whom with --public-key.")
+    with unpacked(bundle) if is_archive(bundle) else nullcontext(bundle) as folder:
+        files, replays = _replay(folder)
     data = {
         "bundle": str(bundle),
-        "files": len(opened.card.files),
+        "files": files,
         "passed": all(r.passed for r in replays),
+        "signature": "checked" if public_key else "not checked",
         "replays": [r.to_json() for r in replays],
     }
-    failed = [r for r in replays if not r.passed]
-    if failed:
-        worst = max(failed, key=lambda r: r.max_probability_difference)
-        raise GateRefused(
-            f"{worst.precision.value} computes something else on this machine: of {worst.images} "
-            f"golden images {worst.classes_changed} change class, probabilities move by up to "
-            f"{worst.max_probability_difference:.3f}.",
-            "Compare versions with: cxredge doctor; choose another precision with: "
-            f"cxredge build {bundle}",
-            data,
-        )
+    _refuse_others(bundle, replays, data)
     rows = [
         [r.precision.value, r.images, f"{r.max_probability_difference:.1e}", r.classes_changed]
         for r in replays
     ]
     text = table(["precision", "golden images", "largest change of a probability", "flipped"], rows)
-    return Outcome(data, f"{text}\n\n{data['files']} files are intact; {bundle} is good.")
+    signed = f"\nIt was signed with the key to {public_key}." if public_key else ""
+    return Outcome(data, f"{text}\n\n{files} files are intact; {bundle} is good.{signed}")
+
+
+def _replay(folder: Path) -> tuple[int, list[Replay]]:
+    """Return how many files were checked, and what the goldens of each precision gave."""
+    from cxredge.bundle import open_bundle, read_golden, replay
+
+    opened = open_bundle(folder)
+    golden = read_golden(opened)
+    return len(opened.card.files), [replay(opened, p, golden) for p in opened.runnable]
+
+
+def _refuse_others(bundle: Path, replays: Sequence[Replay], data: Mapping[str, Any]) -> None:
+    """Raise GateRefused where a precision computes something else here."""
+    failed = [r for r in replays if not r.passed]
+    if not failed:
+        return
+    worst = max(failed, key=lambda r: r.max_probability_difference)
+    raise GateRefused(
+        f"{worst.precision.value} computes something else on this machine: of {worst.images} "
+        f"golden images {worst.classes_changed} change class, probabilities move by up to "
+        f"{worst.max_probability_difference:.3f}.",
+        "Compare versions with: cxredge doctor; choose another precision with: "
+        f"cxredge build {bundle}",
+        data,
+    )

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cxredge.artifacts import atomic_file, sha256_of_file
+from cxredge.artifacts import sha256_of_file
+from cxredge.atomic import atomic_file
 from cxredge.csv_text import csv_line
 from cxredge.data.images import GreyImage, load_grey
 from cxredge.errors import DataError, ImageError

@@ -15,7 +15,6 @@ from cxredge import onnx_graph
 from cxredge.artifacts import (
     Card,
     Kind,
-    atomic_folder,
     check_files,
     read_card,
     sha256_of_file,
@@ -24,6 +23,7 @@ from cxredge.artifacts import (
     write_card,
     write_json,
 )
+from cxredge.atomic import atomic_folder
 from cxredge.backends.base import Logits
 from cxredge.data.labelled import LabelledImages, load_labelled
 from cxredge.data.manifest import Manifest, check_labels, write_manifest

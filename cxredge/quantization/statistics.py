@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cxredge.artifacts import atomic_file
+from cxredge.atomic import atomic_file
 from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.quantization.calibrators import PERCENTILE, Range, clipped_range
 from cxredge.quantization.histogram import EMPTY, SIZE, Histogram

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxredge.archive import refuse_archive
 from cxredge.artifacts import CARD_NAME, read_json, sha256_of_file
 from cxredge.bundle import Bundle, open_bundle
 from cxredge.errors import ArtifactError
@@ -100,6 +101,7 @@ def read_result(path: Path) -> Result:
     Raises:
         ArtifactError: It is something else.
     """
+    refuse_archive(path)
     result = read_json(path)
     schema = result.get("schema") if isinstance(result, dict) else None
     if schema not in _REQUIRED:

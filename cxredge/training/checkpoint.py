@@ -8,7 +8,13 @@ from typing import Any
 
 import torch
 
-from cxredge.artifacts import CARD_NAME, Card, atomic_file, read_card, up_to_date
+from cxredge.artifacts import (
+    CARD_NAME,
+    Card,
+    read_card,
+    up_to_date,
+)
+from cxredge.atomic import atomic_file
 from cxredge.errors import ArtifactError
 
 CHECKPOINT_NAME = "checkpoint.pt"

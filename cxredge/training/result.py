@@ -13,7 +13,8 @@ import numpy as np
 from safetensors.torch import save_file
 
 from cxredge import metrics
-from cxredge.artifacts import Card, atomic_file, write_card, write_text
+from cxredge.artifacts import Card, write_card, write_text
+from cxredge.atomic import atomic_file
 from cxredge.data.labelled import LabelledImages
 from cxredge.data.manifest import Manifest, write_manifest
 from cxredge.models.networks import geometry

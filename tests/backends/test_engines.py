@@ -298,4 +298,4 @@ def test_timings_are_not_kept_where_nothing_can_be_written(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert engines._timing_cache_folder() is None
+    assert engines._cache_folder() is None

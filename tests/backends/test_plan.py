@@ -10,7 +10,7 @@ import pytest
 from cxredge.backends.cuda.driver import Gpu
 from cxredge.backends.tensorrt import EngineConfig, TensorRTSession, build_engine
 from cxredge.backends.tensorrt.api import Flavour, load_api, numbers
-from cxredge.backends.tensorrt.facts import facts_path, read_facts, read_l4t
+from cxredge.backends.tensorrt.facts import facts_path, read_facts
 from cxredge.backends.tensorrt.mismatch import Here, explain_mismatch, read_plan
 from cxredge.backends.tensorrt.plan import PlanHeader, read_header
 from cxredge.errors import ArtifactError, CxredgeError, DependencyError
@@ -201,11 +201,3 @@ def test_versions_are_compared_as_numbers() -> None:
     assert numbers("10.16.1.11") > numbers("10.3.0")
     assert numbers("10.3.0.post1") == (10, 3, 0)
     assert numbers("unknown") == ()
-
-
-def test_the_linux_release_of_a_board_is_read(tmp_path: Path) -> None:
-    assert read_l4t(tmp_path) is None
-    (tmp_path / "etc").mkdir()
-    text = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n"
-    (tmp_path / "etc/nv_tegra_release").write_text(text)
-    assert read_l4t(tmp_path) == "36.4.3"

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxredge.artifacts import atomic_file, sha256_of_file
+from cxredge.artifacts import sha256_of_file
+from cxredge.atomic import atomic_file
 from cxredge.backends.cuda.memory import open_memory
 from cxredge.backends.tensorrt import timing_cache as timings
 from cxredge.backends.tensorrt.calibrator import make_calibrator
 from cxredge.backends.tensorrt.configure import configure
 from cxredge.backends.tensorrt.explain import explain
-from cxredge.backends.tensorrt.facts import EngineFacts, read_facts, read_l4t, write_facts
+from cxredge.backends.tensorrt.facts import EngineFacts, read_facts, write_facts
 from cxredge.backends.tensorrt.inspector import read_layers
 from cxredge.backends.tensorrt.job import Job, plan_job
 from cxredge.backends.tensorrt.log import Log, capture_log
@@ -88,7 +89,7 @@ def _run_builder(
     api, settings = job.api, job.settings
     calibrator, cache_file = None, None
     if settings.timing_cache_folder and job.gpu:
-        cache_file = timings.cache_path(settings.timing_cache_folder, api, job.gpu)
+        cache_file = timings.cache_path(settings.timing_cache_folder, api, job.gpu, job.board.model)
     with ExitStack() as open_until_built:
         if settings.calibration and api.has("IBuilderConfig.int8_calibrator"):
             memory = open_until_built.enter_context(open_memory())
@@ -122,7 +123,8 @@ def _facts(job: Job, built: _Built, onnx_sha256: str, seconds: float) -> EngineF
         compute_capability=gpu.compute_capability if gpu else settings.compute_capability or "",
         gpu=gpu.name if gpu else None,
         cuda_version=gpu.cuda_version if gpu else None,
-        l4t=read_l4t(),
+        board=job.board.model,
+        l4t=job.board.l4t,
         profiles=[list(profile) for profile in settings.profiles()],
         build_seconds=seconds,
         network_formats=built.formats,

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from cxredge.artifacts import atomic_file, sha256_of_json
+from cxredge.artifacts import sha256_of_json
+from cxredge.atomic import atomic_file
 from cxredge.backends.cuda.memory import CudaMemory
 from cxredge.backends.tensorrt.api import Api
 from cxredge.backends.tensorrt.settings import LegacyCalibration

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cxredge.backends.tensorrt.api import Api
+from cxredge.backends.tensorrt.api import Api, numbers
 from cxredge.backends.tensorrt.settings import EngineConfig, Typing
 from cxredge.errors import CxredgeError
 from cxredge.onnx_graph import INPUT_NAME
@@ -81,12 +81,24 @@ def _choose_compute_capability(api: Api, config: Any, wanted: str | None) -> Non
     if wanted is None:
         config.set_compute_capability(trt.ComputeCapability.CURRENT, 0)
         return
-    name = f"SM{wanted.replace('.', '')}"
-    if not hasattr(trt.ComputeCapability, name):
-        known = [member for member in dir(trt.ComputeCapability) if member.startswith("SM")]
-        served = ", ".join(f"{member[2:-1]}.{member[-1]}" for member in known)
+    served = served_capabilities(api)
+    if wanted not in served:
         raise CxredgeError(
-            f"{api.title} does not serve compute capability {wanted}; it serves {served}.",
+            f"{api.title} does not serve compute capability {wanted}; it serves "
+            f"{', '.join(served)}.",
             "See the devices: cxredge targets",
         )
-    config.set_compute_capability(getattr(trt.ComputeCapability, name), 0)
+    config.set_compute_capability(getattr(trt.ComputeCapability, served[wanted]), 0)
+
+
+def served_capabilities(api: Api) -> dict[str, str]:
+    """Return the name of each compute capability that can be built for without its GPU.
+
+    Nothing where the version builds for the GPU that it runs on alone.
+    """
+    trt: Any = api.trt
+    if not api.has("ComputeCapability"):
+        return {}
+    names = [name for name in dir(trt.ComputeCapability) if name.startswith("SM")]
+    served = {f"{name[2:-1]}.{name[-1]}": name for name in names}
+    return dict(sorted(served.items(), key=lambda item: numbers(item[0])))

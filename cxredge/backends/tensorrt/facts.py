@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -30,6 +29,7 @@ class EngineFacts:
         typing: ``flags`` or ``strong``.
         compute_capability: Of the GPU it was built for.
         gpu: That GPU's name, or None where it was built without one.
+        board: The board's name in its device tree, or None off a board.
         cuda_version: The newest CUDA that the driver serves, or None without one.
         l4t: NVIDIA's Linux release, from which JetPack follows, or None off a Jetson.
         profiles: Least, best and largest batch size of each.
@@ -59,6 +59,7 @@ class EngineFacts:
     layers: Sequence[Mapping[str, str]] = ()
     warnings: Sequence[str] = ()
     golden: Mapping[str, Any] = field(default_factory=dict)
+    board: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as JSON values."""
@@ -114,17 +115,3 @@ def record_golden(plan: Path, golden: Mapping[str, Any]) -> EngineFacts:
     complete = replace(facts, golden=dict(golden))
     write_facts(plan, complete)
     return complete
-
-
-def read_l4t(root: Path = Path("/")) -> str | None:
-    """Return NVIDIA's Linux release, for example ``36.4.3``, or None off a Jetson.
-
-    Args:
-        root: Where ``etc`` lies; another one in tests.
-    """
-    try:
-        text = (root / "etc/nv_tegra_release").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    found = re.search(r"R(\d+).*?REVISION:\s*([\d.]+)", text)
-    return f"{found[1]}.{found[2]}" if found else None

@@ -13,6 +13,8 @@ from cxredge.backends.tensorrt.settings import EngineConfig, Typing
 from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.half_precision import to_fp16
 from cxredge.onnx_graph import read_model
+from cxredge.targets import registry
+from cxredge.targets.detect import Board, read_board
 from cxredge.vocabulary import Precision
 
 
@@ -25,6 +27,7 @@ class Job:
         settings: What is asked for.
         typing: Who decides number formats.
         gpu: The GPU that is built for; None where the build is for one that is not here.
+        board: The machine that is built on.
         onnx: The model as TensorRT gets it.
         plan_path: The engine's file.
     """
@@ -33,6 +36,7 @@ class Job:
     settings: EngineConfig
     typing: Typing
     gpu: Gpu | None
+    board: Board
     onnx: bytes
     plan_path: Path
 
@@ -53,8 +57,9 @@ def plan_job(onnx_path: Path, plan_path: Path, settings: EngineConfig) -> Job:
     read_model(onnx_path)
     api = load_api(settings.flavour)
     typing = _typing(api, settings)
-    gpu = _gpu(api, settings)
-    return Job(api, settings, typing, gpu, _typed_bytes(onnx_path, settings, typing), plan_path)
+    gpu, board = _gpu(api, settings), read_board(registry.ROOT)
+    onnx_bytes = _typed_bytes(onnx_path, settings, typing)
+    return Job(api, settings, typing, gpu, board, onnx_bytes, plan_path)
 
 
 def _typing(api: Api, settings: EngineConfig) -> Typing:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cxredge.backends.tensorrt.api import Flavour
-from cxredge.errors import CxredgeError
+from cxredge.errors import CxredgeError, WrongUsage
 from cxredge.vocabulary import Precision
 
 _SHARE_OF_MEMORY = 4
@@ -45,12 +45,11 @@ class LegacyCalibration:
     batch: int = 8
 
 
-@dataclass(frozen=True)
-class EngineConfig:
-    """The settings of one engine.
+@dataclass(frozen=True, kw_only=True)
+class EngineRequest:
+    """What may be asked of every engine of a bundle, where it is packed or where it is finished.
 
     Attributes:
-        precision: INT8 takes an ONNX file with Q/DQ; FP16 and FP32 take the FP32 file.
         batches: Batch sizes that are to be fast, ascending. Each is the optimum of a profile that
             reaches from the size before it; the last is the largest that can be run. A profile
             can add to the file: with TensorRT for RTX 1.7, MobileNet V1 in INT8 takes 7.5 MB for
@@ -61,6 +60,63 @@ class EngineConfig:
             TensorRT 8.5 has none.
         version_compatible: Whether newer TensorRT versions may load the engine, at some cost in
             speed.
+    """
+
+    batches: tuple[int, ...] = (1, 8)
+    workspace_mb: int | None = None
+    optimization_level: int | None = None
+    version_compatible: bool = False
+
+    def __post_init__(self) -> None:
+        ascending = all(a < b for a, b in zip(self.batches, self.batches[1:], strict=False))
+        if not self.batches or self.batches[0] < 1 or not ascending:
+            raise WrongUsage(
+                f"Batch sizes {', '.join(map(str, self.batches))} are not ascending numbers from 1 "
+                "on.",
+                "Give, for example: --batch 1,8",
+            )
+        if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
+            raise WrongUsage(
+                f"Optimization level {self.optimization_level} is not 0 to 5.",
+                "0 builds quickly, 5 gives the fastest engine, 3 is TensorRT's own default.",
+            )
+        if self.workspace_mb is not None and self.workspace_mb < 1:
+            raise WrongUsage(
+                f"A workspace of {self.workspace_mb} MB is no memory at all.",
+                "Leave --workspace-mb out for a quarter of the board's memory.",
+            )
+
+    def profiles(self) -> list[tuple[int, int, int]]:
+        """Return the least, best and largest batch size of each profile."""
+        starts = (1, *(size + 1 for size in self.batches[:-1]))
+        return [(low, best, best) for low, best in zip(starts, self.batches, strict=True)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what decides the engine as JSON values."""
+        return {
+            "batches": list(self.batches),
+            "workspace_mb": self.workspace_mb,
+            "optimization_level": self.optimization_level,
+            "version_compatible": self.version_compatible,
+        }
+
+
+def read_request(values: Mapping[str, Any]) -> EngineRequest:
+    """Return the request of a card, or of the options of a command: JSON values by name.
+
+    Raises:
+        WrongUsage: A value cannot be had.
+    """
+    batches = {"batches": tuple(values["batches"])} if "batches" in values else {}
+    return EngineRequest(**{**values, **batches})
+
+
+@dataclass(frozen=True)
+class EngineConfig(EngineRequest):
+    """The settings of one engine: what was asked of it, and what follows from where it is built.
+
+    Attributes:
+        precision: INT8 takes an ONNX file with Q/DQ; FP16 and FP32 take the FP32 file.
         typing: Who decides number formats; None for flags where the version has them.
         flavour: TensorRT or TensorRT for RTX; None for what is installed.
         compute_capability: Build for this one, for example ``8.6``, without its GPU; TensorRT for
@@ -71,10 +127,6 @@ class EngineConfig:
     """
 
     precision: Precision
-    batches: tuple[int, ...] = (1, 8)
-    workspace_mb: int | None = None
-    optimization_level: int | None = None
-    version_compatible: bool = False
     typing: Typing | None = None
     flavour: Flavour | None = None
     compute_capability: str | None = None
@@ -83,32 +135,15 @@ class EngineConfig:
     parents: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        ascending = all(a < b for a, b in zip(self.batches, self.batches[1:], strict=False))
-        if not self.batches or self.batches[0] < 1 or not ascending:
-            raise CxredgeError(
-                f"Batch sizes {self.batches} are not ascending numbers from 1 on.",
-                "Give, for example, 1 and 8.",
-            )
-        if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
-            raise CxredgeError(f"Optimization level {self.optimization_level} is not 0 to 5.")
-        if self.workspace_mb is not None and self.workspace_mb < 1:
-            raise CxredgeError(f"A workspace of {self.workspace_mb} MB is no memory at all.")
+        super().__post_init__()
         if self.calibration and self.precision is not Precision.INT8:
             raise CxredgeError(f"Calibration is for int8, not for {self.precision.value}.")
-
-    def profiles(self) -> list[tuple[int, int, int]]:
-        """Return the least, best and largest batch size of each profile."""
-        starts = (1, *(size + 1 for size in self.batches[:-1]))
-        return [(low, best, best) for low, best in zip(starts, self.batches, strict=True)]
 
     def to_json(self) -> dict[str, Any]:
         """Return what decides the engine as JSON values."""
         return {
             "precision": self.precision.value,
-            "batches": list(self.batches),
-            "workspace_mb": self.workspace_mb,
-            "optimization_level": self.optimization_level,
-            "version_compatible": self.version_compatible,
+            **super().to_json(),
             "legacy_calibration": self.calibration is not None,
         }
 

@@ -1,4 +1,4 @@
-"""Kernel timings kept between builds; they hold for one version of TensorRT on one GPU."""
+"""Kernel timings kept between builds; they hold for one TensorRT version, GPU and board."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cxredge.artifacts import atomic_file
+from cxredge.atomic import atomic_file
 from cxredge.backends.cuda.driver import Gpu
 from cxredge.backends.tensorrt.api import Api, Flavour
 
 
-def cache_path(folder: Path, api: Api, gpu: Gpu) -> Path:
-    """Return where the timings of a version and a GPU are kept."""
-    board = re.sub(r"[^a-z0-9]+", "-", gpu.name.lower()).strip("-")
-    return folder / f"{api.flavour.value}-{api.version}-sm{gpu.compute_capability}-{board}.cache"
+def cache_path(folder: Path, api: Api, gpu: Gpu, board: str | None) -> Path:
+    """Return where the timings of a version, a GPU and a board are kept.
+
+    All boards with an Orin have a GPU of the same name and compute capability, and other clocks and
+    numbers of cores, so the board's own name is part of the key.
+    """
+    words = (gpu.name, board) if board else (gpu.name,)
+    where = "-".join(re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-") for word in words)
+    return folder / f"{api.flavour.value}-{api.version}-sm{gpu.compute_capability}-{where}.cache"
 
 
 def attach(api: Api, config: Any, path: Path) -> Any | None:

@@ -1,0 +1,104 @@
+"""Engines of TensorRT for RTX, built where there is no GPU for the compute capabilities asked.
+
+They are packed with the bundle as ``model-<precision>-sm<capability>.plan``, each with its facts
+beside it, and the card lists them. On a machine with a GPU, :mod:`cxredge.engines` takes the one
+that fits instead of building it. TensorRT for RTX 1.7 names tensors differently from run to run, so
+two engines of the same model have the same layers in other bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cxredge.backends.tensorrt.api import Flavour, load_api
+from cxredge.backends.tensorrt.builder import build_engine
+from cxredge.backends.tensorrt.configure import served_capabilities
+from cxredge.backends.tensorrt.settings import EngineConfig, EngineRequest
+from cxredge.bundle import ahead_name, engine_source
+from cxredge.errors import WrongUsage
+from cxredge.progress import Progress
+from cxredge.targets.record import Target
+from cxredge.vocabulary import Precision
+
+RTX_BACKEND = "tensorrt-rtx"
+
+
+def check_capabilities(target: Target, wanted: Sequence[str], request: EngineRequest) -> None:
+    """Refuse compute capabilities that no engine can be built for, before anything is done.
+
+    Args:
+        target: What the bundle is for.
+        wanted: Such as ``8.6``; nothing is asked for when empty.
+        request: What is asked of the engines.
+
+    Raises:
+        WrongUsage: The target's engines are built on the device alone, or one is not served.
+        DependencyError: TensorRT for RTX is not installed.
+    """
+    if not wanted:
+        return
+    if target.backend != RTX_BACKEND:
+        raise WrongUsage(
+            f"--compute-capability is for --target rtx; engines for {target.name} are built on it.",
+            "Leave it out.",
+        )
+    if request.version_compatible:
+        raise WrongUsage(
+            "Version-compatible engines carry code that is run where they are loaded, so they are "
+            "built on the device alone.",
+            "Leave --version-compatible or --compute-capability out.",
+        )
+    api = load_api(Flavour.RTX)
+    served = served_capabilities(api)
+    unknown = [one for one in wanted if one not in served]
+    if unknown:
+        raise WrongUsage(
+            f"{api.title} does not serve compute capability {', '.join(unknown)}; it serves "
+            f"{', '.join(served)}.",
+            "The capability of a GPU is in NVIDIA's list of CUDA GPUs; an RTX 3060 has 8.6.",
+        )
+
+
+def build_ahead(
+    folder: Path,
+    precisions: Iterable[Precision],
+    capabilities: Sequence[str],
+    request: EngineRequest,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Build an engine of each precision for each compute capability, into a bundle's folder.
+
+    Args:
+        folder: Has the ONNX files.
+        precisions: What is built.
+        capabilities: Such as ``8.6``.
+        request: What is asked of the engines.
+        progress: Hears what is built.
+
+    Returns:
+        What the card says of each engine, as JSON values.
+
+    Raises:
+        ArtifactError: TensorRT for RTX does not take a model; the message names the node.
+    """
+    built = []
+    for precision in precisions:
+        for capability in capabilities:
+            plan = folder / ahead_name(precision, capability)
+            progress.note(f"Building {plan.name}.")
+            settings = EngineConfig(
+                precision, flavour=Flavour.RTX, compute_capability=capability, **asdict(request)
+            )
+            facts = build_engine(folder / engine_source(precision), plan, settings, progress)
+            built.append(
+                {
+                    "file": plan.name,
+                    "precision": precision.value,
+                    "compute_capability": capability,
+                    "tensorrt_rtx": facts.version,
+                }
+            )
+    return built

@@ -1,0 +1,92 @@
+"""What ``cxredge build`` came to, in words and as JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cxredge.cli.gate import gate_text, with_paths
+from cxredge.cli.output import Outcome
+from cxredge.cli.text import share, table
+from cxredge.signature import is_signed
+from cxredge.targets.registry import find_target
+from cxredge.vocabulary import Precision
+
+if TYPE_CHECKING:
+    from cxredge.bundle import Bundle
+    from cxredge.candidates import Built
+    from cxredge.data.manifest import Entry
+
+
+def _finish_there(bundle: Bundle, carried: Path) -> str:
+    """Return what is left to do on the device."""
+    target = find_target(bundle.card.config["target"])
+    if target.runs_cxredge:
+        return f"Nothing was timed: this is not the target. On it: cxredge build {carried}"
+    line = bundle.card.facts["trtexec"][bundle.precision.value]
+    return f"cxredge does not run on {target.name}. On it, in {bundle.path}: {line}"
+
+
+def outcome_of(built: Built, entries: Sequence[Entry] = (), archive: Path | None = None) -> Outcome:
+    """Return what a build came to, with the next step.
+
+    Args:
+        built: The bundle and its candidates.
+        entries: The images that were compared; empty where their manifest is not at hand.
+        archive: Where the bundle was packed as one file.
+    """
+    bundle = built.bundle
+    candidates = [{**c, "gate": with_paths(c["gate"], entries)} for c in built.candidates]
+    data = {
+        "bundle": str(bundle.path),
+        "target": bundle.card.config["target"],
+        "backend": bundle.card.config["backend"],
+        "precision": bundle.precision.value,
+        "engine": str(bundle.engine),
+        "gate": with_paths(built.gate.to_json(), entries),
+        "candidates": candidates,
+        "reason": built.reason,
+        "left_out": dict(built.left_out),
+        "finished_here": bundle.passport is not None,
+        "engines": bundle.card.facts.get("engines", []),
+        "signed": is_signed(bundle.path),
+        "archive": str(archive) if archive else None,
+        "trtexec": bundle.card.facts.get("trtexec"),
+    }
+    rows = [
+        [
+            c["precision"],
+            f"{c['size_bytes'] / 1e6:.1f}",
+            share(c["accuracy"]),
+            share(c["agreement"]),
+            *(f"{c['latency_ms'][p]:.2f}" if c["latency_ms"] else "-" for p in ("p50", "p90")),
+            "yes" if c["passed"] else "no",
+        ]
+        for c in built.candidates
+    ]
+    ahead = [
+        f"{e['file']}: for compute capability {e['compute_capability']}" for e in data["engines"]
+    ]
+    header = ["precision", "MB", "accuracy", "agreement", "p50 ms", "p90 ms", "gate"]
+    compared = [
+        gate_text(c["gate"], c["precision"]) + "\n"
+        for c in candidates
+        if c["precision"] != Precision.FP32.value
+    ]
+    left_out = [f"{name} has no engine here: {why}" for name, why in built.left_out.items()]
+    lines = [
+        *compared,
+        table(header, rows),
+        "",
+        *ahead,
+        *left_out,
+        built.reason,
+        f"Wrote {bundle.path}",
+    ]
+    next_step = f"cxredge predict {bundle.path} FOLDER --out predictions.csv"
+    if archive:
+        lines.append(f"Packed {archive}, {archive.stat().st_size / 1e6:.1f} MB")
+    if bundle.passport is None:
+        lines.append(_finish_there(bundle, archive or bundle.path))
+    return Outcome(data, "\n".join(lines), next_step)

@@ -1,0 +1,62 @@
+"""``cxredge sign``: so that a device can tell whose bundle it gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxredge.cli.command import command
+from cxredge.cli.options import BundleArgument
+from cxredge.cli.output import Outcome, Output
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    command(app, "sign")(sign)
+
+
+def sign(
+    output: Output,
+    bundle: BundleArgument,
+    key: Annotated[
+        Path,
+        typer.Option(
+            "--key",
+            help="Ed25519 private key in PEM. Make one: openssl genpkey -algorithm ed25519 -out "
+            "private.pem; its public half: openssl pkey -in private.pem -pubout -out public.pem",
+        ),
+    ],
+    archive: Annotated[
+        bool, typer.Option("--archive", help="Pack the signed folder as one file, BUNDLE.tar.")
+    ] = False,
+) -> Outcome:
+    """Sign a bundle, or its archive, with an Ed25519 key.
+
+    The signature covers every file that was packed; what a device adds later is made there.
+    """
+    from cxredge.archive import SIGNATURE_NAME, archive_of, is_archive, unpacked, write_archive
+    from cxredge.signature import read_private_key
+    from cxredge.signature import sign as stage
+
+    private = read_private_key(key)
+    packed = None
+    if is_archive(bundle):
+        packed = bundle
+        with unpacked(bundle) as folder:
+            stage(folder, private)
+            write_archive(folder, packed)
+    else:
+        stage(bundle, private)
+        if archive:
+            packed = archive_of(bundle)
+            write_archive(bundle, packed)
+    data = {"bundle": str(bundle), "signed": True, "archive": str(packed) if packed else None}
+    where = packed if packed == bundle else f"{bundle / SIGNATURE_NAME}"
+    more = f"\nPacked {packed}" if packed and packed != bundle else ""
+    return Outcome(
+        data,
+        f"Signed {bundle}: {where}{more}",
+        f"cxredge verify {packed or bundle} --public-key public.pem",
+    )
