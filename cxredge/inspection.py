@@ -117,9 +117,10 @@ def _engine(path: Path) -> dict[str, Any]:
 
 def _targets_of(plan: Plan) -> list[Target]:
     """Return the targets that an engine may be for: by its product and compute capability."""
-    known = [target for target in all_targets().values() if target.backend == "tensorrt"]
+    backend = plan.header.flavour.value.replace("_", "-")
+    known = [target for target in all_targets().values() if target.backend == backend]
     if plan.header.flavour is Flavour.RTX:
-        return [target for target in known if target.name == "rtx"]
+        return known
     capability = plan.facts.compute_capability if plan.facts else None
     return [
         target
