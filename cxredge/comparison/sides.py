@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from cxredge.archive import refuse_archive
 from cxredge.artifacts import CARD_NAME, read_json
 from cxredge.errors import ArtifactError
 from cxredge.passport import PASSPORT_NAME, read_passport
@@ -77,6 +78,7 @@ _REQUIRED = {
 
 
 def _read_result(path: Path) -> Result:
+    refuse_archive(path)
     result = read_json(path)
     schema = str(result.get("schema")) if isinstance(result, dict) else "none"
     if schema not in KINDS:
