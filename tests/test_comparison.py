@@ -249,6 +249,18 @@ def test_figures_that_one_side_lacks_are_left_out() -> None:
     assert [row.metric for row in compared(before, after)] == ["accuracy"]
 
 
+def test_energy_and_throughput_are_shown_without_a_finding() -> None:
+    def of(joules: float, throughput: float) -> dict[str, Any]:
+        return bench(1, (1, 1), throughput=throughput, energy={"joules_per_image": joules})
+
+    rows = {row.metric: row for row in compared(of(0.1, 50.0), of(0.2, 25.0))}
+    assert rows["joules_per_image"].change == pytest.approx(1.0)
+    assert rows["images_per_second"].change == pytest.approx(-0.5)
+    assert rows["joules_per_image"].finding is Finding.NO_INTERVAL
+    without = compared({**of(0.1, 50.0), "energy": None}, of(0.2, 25.0))
+    assert "joules_per_image" not in {row.metric for row in without}
+
+
 def test_each_side_is_held_against_the_first() -> None:
     results = [evaluation(0.8, (0.7, 0.9)), bench(1, (1, 1))]
     others = [side(*results, name="B"), side(*results, name="C")]

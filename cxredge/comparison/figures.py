@@ -103,7 +103,8 @@ def _bench(result: Result) -> Iterator[Figure]:
     for p in _PERCENTILES:
         yield from _figure(f"{p}_ms", result["latency_ms"], p, False, "ms", "latency_rise")
     yield from _figure("images_per_second", result, "throughput", True, "images/s", "")
-    yield from _figure("joules_per_image", result, "joules_per_image", False, "J", "")
+    energy = result.get("energy") or {}
+    yield from _figure("joules_per_image", energy, "joules_per_image", False, "J", "")
 
 
 def _passport(result: Result) -> Iterator[Figure]:

@@ -40,7 +40,7 @@ def machine_name(result: Mapping[str, Any]) -> str:
 
 def joules_per_image(result: Result) -> float | None:
     """Return the energy that one image took; None where the machine has no power reading."""
-    value = result.get("joules_per_image")
+    value = (result.get("energy") or {}).get("joules_per_image")
     return None if value is None else float(value)
 
 

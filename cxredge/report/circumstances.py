@@ -73,8 +73,15 @@ def _circumstances(result: Result) -> dict[str, str]:
         "Cold start: loading": numbers.milliseconds(cold["load"]),
         "Cold start: first inference": numbers.milliseconds(cold["first_inference"]),
         "Runtime": _runtime(result),
+        **_power(result.get("energy") or {}),
         **_state(result["state"]),
     }
+
+
+def _power(energy: Mapping[str, Any]) -> dict[str, str]:
+    if not energy:
+        return {"Power": numbers.MISSING}
+    return {"Power": f"{numbers.significant(energy['mean_watts'])} W by {energy['source']}"}
 
 
 def _runtime(result: Result) -> str:

@@ -423,7 +423,8 @@ class TestSeveralDevices:
         result = result_of(bundles / "first", "bench-files.json")
         result["machine"] = {**result["machine"], "cpu": None, "cores": 6}
         result |= {"jetson": {"before": {}, "after": {}}, "target": "jetson-orin-nano"}
-        result |= {"joules_per_image": 0.0421, "precision": "fp16"}
+        energy = {"source": "power rails", "mean_watts": 7.5, "joules_per_image": 0.0421}
+        result |= {"energy": energy, "precision": "fp16"}
         result["verdict"] = {"comparable": True, "reasons": []}
         path = bundles / "board.json"
         path.write_text(json.dumps(result))
@@ -444,6 +445,9 @@ class TestSeveralDevices:
         text = page_of(bundles / "r.md", bundles / "first", board)
         (line,) = (line for line in text.splitlines() if line.startswith("| Cold start: loading"))
         assert line.count(" ms |") == 3
+        (line,) = (line for line in text.splitlines() if line.startswith("| Power"))
+        assert "7.50 W by power rails" in line
+        assert line.count("not available") == 2
 
     def test_one_warning_for_all_doubtful_benchmarks(self, bundles, board):
         written = write_report([bundles / "first", board], bundles / "r.html")
