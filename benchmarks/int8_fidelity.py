@@ -1,0 +1,253 @@
+"""What INT8 keeps of FP32's diagnosis: ours beside ONNX Runtime's and NNCF's own, image by image.
+
+    python benchmarks/int8_fidelity.py --case NAME=MODEL,CALIBRATION,MANIFEST ... \
+        --nncf PYTHON --work WORK --out benchmarks/results/int8_fidelity
+
+A case is an FP32 model folder, a calibration list and the manifest whose test split is compared.
+Every model is made by a process of its own (its time and peak memory are stated) from the same
+calibration images, and judged by ONNX Runtime on the same test images. PYTHON is an interpreter
+that has nncf, which need not share an environment with cxredge; without it NNCF is left out. Goes
+on where it stopped: what is in WORK is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxredge.artifacts import Kind, read_card, tool_versions, write_json, write_text
+from cxredge.data.labelled import LabelledImages, load_labelled
+from cxredge.data.manifest import read_manifest
+from cxredge.inference import infer_file
+from cxredge.progress import Silent
+from cxredge.quantization.calibration_set import read_calibration
+from cxredge.quantization.gate import GateLimits, GateResult, Validation, compare
+from cxredge.telemetry.linux import read_machine
+from cxredge.vocabulary import Split
+
+HERE = Path(__file__).parent
+TRT, CPU = "tensorrt", "cpu"
+METHODS = {
+    "cxredge, TensorRT dialect": (TRT, "cxredge"),
+    "onnxruntime MinMax, symmetric": (TRT, "ort:minmax"),
+    "onnxruntime Percentile, symmetric": (TRT, "ort:percentile"),
+    "onnxruntime Entropy, symmetric": (TRT, "ort:entropy"),
+    "cxredge, CPU dialect": (CPU, "cxredge"),
+    "onnxruntime MinMax": (CPU, "ort:minmax"),
+    "NNCF, fast bias correction": (CPU, "nncf:fast"),
+    "NNCF, full bias correction": (CPU, "nncf:full"),
+}
+"""Each method's dialect and how it is made. NNCF's activations are uint8: no TensorRT model."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network on one data set."""
+
+    name: str
+    model: Path
+    calibration: Path
+    manifest: Path
+
+    @classmethod
+    def parse(cls, text: str) -> Case:
+        """Read ``NAME=MODEL,CALIBRATION,MANIFEST``."""
+        name, rest = text.split("=", 1)
+        model, calibration, manifest = map(Path, rest.split(","))
+        return cls(name, model, calibration, manifest)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The images of a split and FP32's logits, float32 (N, classes)."""
+
+    images: LabelledImages
+    fp32: np.ndarray
+
+
+def main() -> None:
+    arguments = _arguments()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Any] = {
+        "machine": read_machine().to_json(),
+        "tools": tool_versions("onnx", "onnxruntime", "numpy"),
+        "cases": {},
+    }
+    if arguments.nncf:
+        found["tools"]["nncf"] = _nncf_version(arguments.nncf)
+    for text in arguments.case:
+        case = Case.parse(text)
+        found["cases"][case.name] = _measure_case(case, arguments)
+        write_json(arguments.out.with_suffix(".json"), found)
+    write_text(arguments.out.with_suffix(".md"), _page(found))
+
+
+def _measure_case(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
+    card = read_card(case.model, Kind.MODEL)
+    manifest, size = read_manifest(case.manifest), card.classifier.input_size
+    classes, fp32 = card.classifier.classes, case.model / "model.onnx"
+    seen = {}
+    for split in (Split.VAL, Split.TEST):
+        images = load_labelled(manifest.of(split), classes, size, Silent())
+        seen[split] = Seen(images, infer_file(fp32, images.pixels))
+    pixels = arguments.work / f"{case.name}-calibration.npy"
+    listed = read_calibration(case.calibration)
+    np.save(pixels, load_labelled(listed.of(Split.TRAIN), classes, size, Silent()).pixels)
+    rows = {}
+    for method in METHODS:
+        made = _make(case, method, pixels, arguments)
+        if made is not None:
+            gate = _judge(Path(made["model"]), seen, classes)
+            rows[method] = {**made, "gate": gate.to_json()}
+            print(case.name, method, _cells(rows[method]), flush=True)
+    calibration_images = len(listed.entries)
+    return {"network": card.classifier.network, "calibration": calibration_images, "rows": rows}
+
+
+def _judge(model: Path, seen: dict[Split, Seen], classes: Sequence[str]) -> GateResult:
+    held_out, validation = seen[Split.TEST], seen[Split.VAL]
+    return compare(
+        held_out.fp32,
+        infer_file(model, held_out.images.pixels),
+        held_out.images.labels,
+        held_out.images.patients,
+        GateLimits(),
+        classes,
+        Validation(
+            validation.fp32,
+            infer_file(model, validation.images.pixels),
+            validation.images.labels,
+            0.9,
+        ),
+    )
+
+
+def _make(
+    case: Case, method: str, pixels: Path, arguments: argparse.Namespace
+) -> dict[str, Any] | None:
+    """Make one INT8 model in a process of its own; None where its tool is not at hand."""
+    dialect, how = METHODS[method]
+    folder = arguments.work / f"{case.name}-{dialect}-{how.replace(':', '-')}"
+    model, record = folder / "model.onnx", folder.with_suffix(".json")
+    fp32 = case.model / "model.onnx"
+    if record.is_file():
+        made: dict[str, Any] = json.loads(record.read_text())
+        return made
+    if how == "cxredge":
+        command = [
+            sys.executable, "-m", "cxredge", "quantize", case.model, "--calibration",
+            case.calibration, "--evaluate", case.manifest, "--dialect", dialect, "--out", folder,
+            "-q",
+        ]  # fmt: skip
+    elif how.startswith("nncf:"):
+        if not arguments.nncf:
+            return None
+        folder.mkdir(exist_ok=True)
+        command = [arguments.nncf, HERE / "nncf_model.py", fp32, pixels, model, how[5:]]
+    else:
+        if how.removeprefix("ort:") in arguments.skip:
+            return None
+        folder.mkdir(exist_ok=True)
+        command = [sys.executable, HERE / "ort_model.py", fp32, pixels, model, dialect, how[4:]]
+    start = time.perf_counter()
+    process = subprocess.Popen(list(map(str, command)))
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{case.name}: {method} failed")
+    made = {
+        "model": str(model),
+        "seconds": round(time.perf_counter() - start, 1),
+        "processor_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "peak_rss_mb": round(usage.ru_maxrss / 1024),
+        "size_bytes": model.stat().st_size,
+    }
+    write_json(record, made)
+    return made
+
+
+def _nncf_version(python: str) -> str:
+    code = "from importlib.metadata import version; print(version('nncf'))"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    gate = row["gate"]
+    checks = {(c["measure"], c["class_name"]): c for c in gate["checks"]}
+    auroc = [c["difference"] for c in gate["checks"] if c["measure"] == "auroc"]
+    sensitivity = checks[("sensitivity", None)]["difference"]
+    low, high = gate["accuracy_difference_ci95"]
+    least, most = gate["agreement_ci95"]
+    difference = gate["accuracy"] - gate["accuracy_fp32"]
+    worst = max((value for value in auroc if value is not None), key=abs)
+    return [
+        f"{gate['agreement']:.3f} ({least:.3f}-{most:.3f})",
+        str(len(gate["flipped"])),
+        f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})",
+        f"{worst:+.4f}",
+        f"{100 * sensitivity:+.1f}",
+        f"{checks[('calibration_error', None)]['difference']:+.3f}",
+        f"{gate['logit_error']:.3f}",
+        f"{row['size_bytes'] / 1e6:.1f}",
+        f"{row['processor_seconds']:.0f}",
+        f"{row['peak_rss_mb'] / 1000:.1f}",
+    ]
+
+
+def _page(found: dict[str, Any]) -> str:
+    machine = found["machine"]
+    header = [
+        "method", "agreement with FP32 (95%)", "flipped", "accuracy, points (95%, paired)",
+        "AUROC, largest change of a class", "sensitivity, points", "calibration error",
+        "logit error", "MB", "processor s", "peak GB",
+    ]  # fmt: skip
+    lines = [
+        "# INT8 against FP32, ours and others'",
+        "",
+        f"{machine['cpu']}, {machine['cores']} cores ({', '.join(machine['cpu_flags'])}), "
+        f"{machine['system']}. Versions: "
+        f"{', '.join(f'{name} {version}' for name, version in found['tools'].items())}. Changes "
+        "are INT8 minus FP32 on the same test images, all run by ONNX Runtime; the intervals "
+        "resample patients. Processor seconds (of all cores) and memory are those of the whole "
+        "process, which for cxredge also judges every rung of its ladder.",
+    ]
+    for name, case in found["cases"].items():
+        for dialect, title in ((TRT, "TensorRT's dialect"), (CPU, "CPU")):
+            rows = {m: r for m, r in case["rows"].items() if METHODS[m][0] == dialect}
+            gate = next(iter(rows.values()))["gate"]
+            lines += [
+                "",
+                f"## {name}, {title}: {gate['images']} test images of {gate['patients']} patients, "
+                f"FP32 accuracy {gate['accuracy_fp32']:.3f}, {case['calibration']} calibration "
+                "images",
+                "",
+                f"| {' | '.join(header)} |",
+                "|" + "---|" * len(header),
+                *(f"| {' | '.join([method, *_cells(row)])} |" for method, row in rows.items()),
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--case", action="append", required=True, help="NAME=MODEL,LIST,DATA")
+    parser.add_argument("--nncf", help="Python interpreter with nncf")
+    parser.add_argument("--skip", nargs="*", default=[], help="ONNX Runtime's to leave out")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the models")
+    parser.add_argument("--out", type=Path, required=True, help="OUT.json and OUT.md are written")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

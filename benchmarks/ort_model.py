@@ -1,0 +1,65 @@
+"""INT8 by ONNX Runtime's own ``quantize_static``, as its documentation suggests.
+
+    python benchmarks/ort_model.py FP32.onnx PIXELS.npy OUT.onnx tensorrt|cpu METHOD
+
+PIXELS is uint8 (N, S, S). For TensorRT activations are symmetric and biases stay float, since its
+parser refuses the default.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+
+METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "percentile": CalibrationMethod.Percentile,
+    "entropy": CalibrationMethod.Entropy,
+}
+_TENSORRT = {
+    "ActivationSymmetric": True,
+    "WeightSymmetric": True,
+    "QuantizeBias": False,
+    "AddQDQPairToWeight": True,
+}
+
+
+class Images(CalibrationDataReader):
+    """Gives one image after the other."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self._images = iter(pixels)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """Return the next image as the model's input, or None after the last."""
+        image = next(self._images, None)
+        return None if image is None else {"image": image[None, None]}
+
+
+def main() -> None:
+    fp32, pixels, out, dialect, method = sys.argv[1:]
+    tensorrt = dialect == "tensorrt"
+    quantize_static(
+        Path(fp32),
+        Path(out),
+        Images(np.load(pixels)),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QInt8 if tensorrt else QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=METHODS[method],
+        extra_options=_TENSORRT if tensorrt else {},
+    )
+
+
+if __name__ == "__main__":
+    main()
