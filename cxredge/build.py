@@ -38,6 +38,7 @@ from cxredge.onnx_graph import FP32_NAME, read_model, with_float_input
 from cxredge.passport import Serving, write_passport
 from cxredge.progress import Progress
 from cxredge.quantization.gate import GateLimits, GateResult, Validation, compare
+from cxredge.quantization.rung_latency import LATENCY_HERE
 from cxredge.targets.record import Target
 from cxredge.targets.registry import is_here
 from cxredge.targets.trtexec import trtexec_line
@@ -283,10 +284,14 @@ def _quantization_facts(card: Card | None) -> dict[str, Any] | None:
     """Return what the quantization found, without its cost, which differs from run to run."""
     if card is None:
         return None
-    kept = ("chosen", "in_float", "agreement", "size_bytes", "size_bytes_fp32")
+    kept = ("chosen", "in_float", "agreement", "size_bytes", "size_bytes_fp32", "layers")
+    of_this_machine = ("seconds", LATENCY_HERE)
     settings = ("dialect", "calibration_images", "effort", "float_stem")
     return {
         **{key: card.config[key] for key in settings},
         **{key: card.facts[key] for key in kept},
-        "steps": [{k: v for k, v in s.items() if k != "seconds"} for s in card.facts["steps"]],
+        "steps": [
+            {key: value for key, value in step.items() if key not in of_this_machine}
+            for step in card.facts["steps"]
+        ],
     }

@@ -206,6 +206,7 @@ def _from_source(
     from cxredge.artifacts import CARD_NAME, Kind, sha256_of_file, up_to_date
     from cxredge.build import build as stage
     from cxredge.build import plan
+    from cxredge.cli.tuning import tuning_of
     from cxredge.on_device import finish, reopen
     from cxredge.quantization.calibration_set import read_calibration, write_calibration
     from cxredge.quantization.quantize import QuantizeConfig, quantize
@@ -247,7 +248,11 @@ def _from_source(
                 limits=config.limits,
                 specificity=config.specificity,
             )
-            quantize(fp32, calibration, manifest, settings, folders[Precision.INT8], output)
+            tuning = None
+            if card.kind is Kind.RUN and config.effort is Effort.EXTENSIVE:
+                tuning = tuning_of(source, fp32, output)
+            int8 = folders[Precision.INT8]
+            quantize(fp32, calibration, manifest, settings, int8, output, tuning)
         provenance = _provenance(card)
         built = stage(folders, manifest, planned, config, provenance, out, output)
     if built.bundle.passport is None and is_here(config.target):

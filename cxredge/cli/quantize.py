@@ -24,6 +24,7 @@ from cxredge.cli.gate import (
 from cxredge.cli.options import EffortOption, OutFolder
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import share, table
+from cxredge.cli.tuning import tuning_of
 from cxredge.vocabulary import Correction, Dialect, Effort, RangeMethod, Split
 
 if TYPE_CHECKING:
@@ -76,6 +77,15 @@ def quantize(
             "--correction", help="Make up for quantization in each layer. [default: by effort]"
         ),
     ] = None,
+    fine_tune: Annotated[
+        Path | None,
+        typer.Option(
+            "--fine-tune",
+            metavar="RUN",
+            help="When nothing else is enough, train the INT8 weights on this run's images "
+            "(needs the train extra).",
+        ),
+    ] = None,
     aim_agreement: Annotated[
         float,
         typer.Option(
@@ -126,7 +136,8 @@ def quantize(
         specificity,
     )
     manifest = read_manifest(evaluate)
-    card = stage(model, calibration, manifest, config, out, output)
+    tuning = tuning_of(fine_tune, model, output) if fine_tune else None
+    card = stage(model, calibration, manifest, config, out, output, tuning)
     gate = GateResult.from_json(card.facts["comparison"])
     data = {"model": str(out), "dialect": dialect.value, **card.facts}
     if not gate.passed and any(limit is not None for limit in named.values()):
@@ -148,21 +159,39 @@ def _text(data: Mapping[str, Any], gate: GateResult, out: Path) -> str:
             share(s["accuracy"]),
             f"{s['logit_error']:.4f}",
             f"{s['size_bytes'] / 1e6:.1f}",
+            f"{s['latency_ms_here']:.1f}",
             f"{s['seconds']:.1f}",
         ]
         for s in data["steps"]
     ]
-    header = ["step, on validation images", "agreement", "accuracy", "logit error", "MB", "s"]
+    header = [
+        "step, on validation images", "agreement", "accuracy", "logit error", "MB", "ms here", "s",
+    ]  # fmt: skip
+    worst = min(
+        (one for one in data["layers"] if one["snr_db"] is not None),
+        key=lambda one: one["snr_db"],
+        default=None,
+    )
     ratio = data["size_bytes_fp32"] / data["size_bytes"]
     verdict = "passes the gate" if gate.passed else f"would be refused: {gate.refusal}"
     return "\n".join(
         [
             table(header, steps),
-            f"Taken: {data['chosen']}.",
+            f"Taken: {data['chosen']}. One image takes FP32 {data['latency_ms_here_fp32']:.1f} ms "
+            "in ONNX Runtime on this machine; a device is timed on the device.",
+            *(
+                [
+                    f"Noisiest layer: {worst['name']}, {worst['snr_db']:.1f} dB; all are in "
+                    f"{out / 'quantization.json'}."
+                ]
+                if worst
+                else []
+            ),
             "",
             gate_text(data["comparison"], "int8"),
             "",
-            f"INT8 {verdict}.",
+            f"INT8 {verdict}."
+            + ("" if gate.passed else f" Ship {data['recommended'].upper()} instead."),
             f"Accuracy FP32 {share(data['accuracy_fp32'])}, INT8 {share(data['accuracy_int8'])} "
             f"on {data['comparison']['images']} images; {ratio:.1f} times smaller; "
             f"{data['seconds']:.0f} s.",

@@ -2,7 +2,8 @@
 
 Cheap rungs come first: the best ranges, channels equalised, weights and biases corrected. They
 cost nothing on the device. What is still missing is bought with speed: the most sensitive layers
-stay in float. Every rung is judged on validation images, so the test split that the gate looks at
+stay in float. Where that is not enough either, and training is possible, the quantized weights are
+fine-tuned. Every rung is judged on validation images, so the test split that the gate looks at
 chooses nothing.
 """
 
@@ -67,11 +68,27 @@ class Goal:
 
 
 @dataclass(frozen=True)
+class Stand:
+    """Where a climb stands: what the next rung builds on.
+
+    Attributes:
+        model: The float network, its channels equalised or not.
+        statistics: Of the calibration images on it.
+        ranges: What its activations are quantized over.
+    """
+
+    model: onnx.ModelProto
+    statistics: Statistics
+    ranges: Ranges
+
+
+@dataclass(frozen=True)
 class Rung:
     """One thing tried.
 
     Attributes:
         step: What it is.
+        stand: What it was made from.
         graph: The quantized graph.
         found: What it came to on validation images.
         in_float: Convolutions that stay in float.
@@ -79,13 +96,14 @@ class Rung:
     """
 
     step: str
+    stand: Stand
     graph: onnx.ModelProto
     found: Judgement
     in_float: tuple[str, ...]
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON values, without the graph."""
+        """Return it as JSON values, without graphs and statistics."""
         return {
             "step": self.step,
             **asdict(self.found),
@@ -131,12 +149,8 @@ Measure = Callable[[onnx.ModelProto, str], Statistics]
 """Measures a graph on all calibration images; the text is for the progress bar."""
 
 
-@dataclass(frozen=True)
-class _Stand:
-    """Where the climb stands: what the next rung builds on."""
-
-    model: onnx.ModelProto
-    ranges: Ranges
+FineTune = Callable[[onnx.ModelProto], onnx.ModelProto]
+"""Trains the weights of a quantized graph and returns a new one."""
 
 
 class Climb:
@@ -148,12 +162,20 @@ class Climb:
         pixels: uint8 (N, S, S), the first calibration images, for corrections.
         judge: Compares with FP32 on validation images.
         progress: Hears of images and layers done.
+        fine_tune: The last resort; None where nothing can be trained.
     """
 
     def __init__(
-        self, plan: Plan, measure: Measure, pixels: GreyImage, judge: Judge, progress: Progress
+        self,
+        plan: Plan,
+        measure: Measure,
+        pixels: GreyImage,
+        judge: Judge,
+        progress: Progress,
+        fine_tune: FineTune | None = None,
     ) -> None:
         self.rungs: list[Rung] = []
+        self._fine_tune = fine_tune
         self._plan, self._measure, self._pixels = plan, measure, pixels
         self._judge, self._progress = judge, progress
         self._since = time.perf_counter()
@@ -174,33 +196,38 @@ class Climb:
             if plan.goal.met(self._best_so_far.found):
                 break
             self._corrected(stand, keep | more)
+        if self._fine_tune is not None and not plan.goal.met(self._best_so_far.found):
+            best = self._best_so_far
+            graph = self._fine_tune(best.graph)
+            self._add("fine-tuned weights", best.stand, graph, frozenset(best.in_float))
         return self._best_so_far
 
     @property
     def _best_so_far(self) -> Rung:
         return min(self.rungs, key=lambda one: one.found.logit_error)
 
-    def _with_best_ranges(self, model: onnx.ModelProto) -> tuple[_Stand, RangeMethod]:
+    def _with_best_ranges(self, model: onnx.ModelProto) -> tuple[Stand, RangeMethod]:
         statistics = self._measure(model, "Measuring activations")
         tried = []
         for method in self._plan.methods:
-            stand = _Stand(model, statistics.ranges(method, self._plan.symmetric))
+            ranges = statistics.ranges(method, self._plan.symmetric)
+            stand = Stand(model, statistics, ranges)
             rung = self._emitted(f"{method.value} ranges", stand)
             tried.append((rung.found.logit_error, stand, method))
         _, stand, method = min(tried, key=lambda one: one[0])
         return stand, method
 
-    def _equalised(self, stand: _Stand, method: RangeMethod) -> _Stand:
+    def _equalised(self, stand: Stand, method: RangeMethod) -> Stand:
         """Return the equalised model where that helps, else what there was."""
         with self._progress.task("Equalising channels", len(self._pixels)) as advance:
             model = equalise(stand.model, self._pixels, advance)
         statistics = self._measure(model, "Measuring equalised activations")
         before = self._best_so_far.found.logit_error
-        equal = _Stand(model, statistics.ranges(method, self._plan.symmetric))
+        equal = Stand(model, statistics, statistics.ranges(method, self._plan.symmetric))
         rung = self._emitted("equalised channels", equal)
         return equal if rung.found.logit_error < before else stand
 
-    def _corrected(self, stand: _Stand, keep: frozenset[str]) -> None:
+    def _corrected(self, stand: Stand, keep: frozenset[str]) -> None:
         few = self._pixels[: _CORRECTION_IMAGES[self._plan.effort]]
         correction = self._plan.correction
         made = Reconstructed(stand.model, {})
@@ -220,9 +247,9 @@ class Climb:
         if more := len(keep - self._plan.keep):
             step = f"the {more} most sensitive layers in float" if more > 1 else _ONE_IN_FLOAT
         graph = emit(made.model, stand.ranges, self._plan.dialect, False, keep, made.scales)
-        self._add(step, graph, keep)
+        self._add(step, stand, graph, keep)
 
-    def _layers_to_keep(self, stand: _Stand) -> Iterator[frozenset[str]]:
+    def _layers_to_keep(self, stand: Stand) -> Iterator[frozenset[str]]:
         """Yield more and more of the most sensitive layers, measured when first asked for."""
         counts = _FLOAT_GROUPS[self._plan.effort]
         if not counts or self._plan.goal.met(self._best_so_far.found):
@@ -236,15 +263,16 @@ class Climb:
         for count in counts:
             yield frozenset(name for one in order[:count] for name in one.nodes)
 
-    def _emitted(self, step: str, stand: _Stand) -> Rung:
+    def _emitted(self, step: str, stand: Stand) -> Rung:
         keep = self._plan.keep
-        return self._add(step, emit(stand.model, stand.ranges, self._plan.dialect, keep=keep), keep)
+        graph = emit(stand.model, stand.ranges, self._plan.dialect, keep=keep)
+        return self._add(step, stand, graph, keep)
 
-    def _add(self, step: str, graph: onnx.ModelProto, keep: frozenset[str]) -> Rung:
+    def _add(self, step: str, stand: Stand, graph: onnx.ModelProto, keep: frozenset[str]) -> Rung:
         require_legal(graph, self._plan.dialect)
         found = self._judge.judge(graph)
         now = time.perf_counter()
-        rung = Rung(step, graph, found, tuple(sorted(keep)), now - self._since)
+        rung = Rung(step, stand, graph, found, tuple(sorted(keep)), now - self._since)
         self._since = now
         self.rungs.append(rung)
         return rung

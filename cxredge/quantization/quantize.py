@@ -31,13 +31,15 @@ from cxredge.inference import infer_file
 from cxredge.progress import Progress
 from cxredge.quantization.calibration import measure_entries
 from cxredge.quantization.calibration_set import check_apart, read_calibration
+from cxredge.quantization.evidence import measure_layers
 from cxredge.quantization.gate import GateLimits, GateResult, Validation, compare
 from cxredge.quantization.judge import Judge
-from cxredge.quantization.ladder import CORRECTION_IMAGES, Climb, Goal, Plan, Rung
+from cxredge.quantization.ladder import CORRECTION_IMAGES, Climb, FineTune, Goal, Plan
 from cxredge.quantization.placement import place
+from cxredge.quantization.rung_latency import LATENCY_HERE, time_rungs
 from cxredge.quantization.statistics import Statistics
 from cxredge.quantization.stem import stem
-from cxredge.vocabulary import Correction, Dialect, Effort, RangeMethod, Split
+from cxredge.vocabulary import Correction, Dialect, Effort, Precision, RangeMethod, Split
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,19 @@ class QuantizeConfig:
         }
 
 
+@dataclass(frozen=True)
+class Tuning:
+    """How weights can be fine-tuned where nothing cheaper is enough.
+
+    Attributes:
+        run_sha256: SHA-256 of the card of the run whose training images are used.
+        fine_tune: Does it.
+    """
+
+    run_sha256: str
+    fine_tune: FineTune
+
+
 def quantize(
     model: Path,
     calibration_path: Path,
@@ -106,6 +121,7 @@ def quantize(
     config: QuantizeConfig,
     out: Path,
     progress: Progress,
+    tuning: Tuning | None = None,
 ) -> Card:
     """Quantize a model and compare it with FP32 after every step.
 
@@ -116,10 +132,12 @@ def quantize(
         config: The settings.
         out: Folder of the INT8 model: ``model.onnx``, ``quantization.json``, ``card.json``.
         progress: Hears of images and layers done.
+        tuning: The last rung, where there is a run to start from.
 
     Returns:
         The INT8 model's card; ``facts`` has ``steps``, ``agreement``, ``accuracy_fp32``,
-        ``accuracy_int8``, ``comparison`` with the gate's verdict, ``seconds``, ``peak_rss_mb``.
+        ``accuracy_int8``, ``comparison`` with the gate's verdict, ``recommended``, ``layers``,
+        ``seconds``, ``peak_rss_mb``.
 
     Raises:
         CxredgeError: An input is damaged, has other classes, or calibration and evaluation share
@@ -132,14 +150,26 @@ def quantize(
     check_labels(evaluation, source.classifier.classes)
     check_labels(calibration, source.classifier.classes)
     check_apart(calibration, entries)
-    planned = _plan(model, source, calibration, evaluation, config)
+    planned = _plan(model, source, calibration, evaluation, config, tuning)
     if (existing := up_to_date(out, planned)) is not None:
         progress.note(f"{out} is up to date.")
         return existing
     start = time.perf_counter()
     fp32 = model / onnx_graph.FP32_NAME
     seen = _see(evaluation, config.split, source, fp32, progress)
-    rung, rungs = _climb(fp32, calibration, seen, source, config, progress)
+    climb = _climb(fp32, calibration, seen, source, config, progress, tuning)
+    rung, judged_on = climb.best(onnx_graph.read_model(fp32)), seen.judged_on.pixels
+    rungs = climb.rungs
+    progress.note("Timing the steps side by side on this machine.")
+    latencies = time_rungs(fp32, rungs, judged_on[:1])
+    layers = measure_layers(
+        rung.stand.model,
+        rung.graph,
+        rung.stand.statistics,
+        rung.stand.ranges,
+        judged_on,
+        rung.in_float,
+    )
     onnx_graph.describe(rung.graph, source.classifier, f"int8-{config.dialect.value}")
     with atomic_folder(out) as folder:
         path = folder / onnx_graph.FP32_NAME
@@ -154,8 +184,14 @@ def quantize(
             "size_bytes_fp32": fp32.stat().st_size,
             "chosen": rung.step,
             "in_float": list(rung.in_float),
-            "steps": [one.to_json() for one in rungs],
+            "steps": [
+                {**one.to_json(), LATENCY_HERE: round(latency, 3)}
+                for one, latency in zip(rungs, latencies[1:], strict=True)
+            ],
+            "latency_ms_here_fp32": round(latencies[0], 3),
             "comparison": best.to_json(),
+            "recommended": _recommended(best, config.dialect),
+            "layers": [layer.to_json() for layer in layers],
             "seconds": round(time.perf_counter() - start, 2),
             "peak_rss_mb": peak_rss_mb(),
         }
@@ -169,8 +205,19 @@ def peak_rss_mb() -> float:
     return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
 
 
+def _recommended(found: GateResult, dialect: Dialect) -> str:
+    """Return the precision to ship: where INT8 loses too much, the next that the target has."""
+    instead = Precision.FP16 if dialect is Dialect.TENSORRT else Precision.FP32
+    return str((Precision.INT8 if found.passed else instead).value)
+
+
 def _plan(
-    model: Path, source: Card, calibration: Manifest, evaluation: Manifest, config: QuantizeConfig
+    model: Path,
+    source: Card,
+    calibration: Manifest,
+    evaluation: Manifest,
+    config: QuantizeConfig,
+    tuning: Tuning | None,
 ) -> Card:
     return Card(
         kind=Kind.MODEL,
@@ -179,6 +226,7 @@ def _plan(
             "fp32": sha256_of_file(model / onnx_graph.FP32_NAME),
             "calibration": calibration.sha256,
             "evaluation": evaluation.sha256,
+            **({"run": tuning.run_sha256} if tuning else {}),
         },
         config={**config.to_json(), "calibration_images": len(calibration.entries)},
         tools=tool_versions("onnx", "onnxruntime", "numpy"),
@@ -201,6 +249,11 @@ class _Seen:
     validation: LabelledImages | None
     validation_reference: Logits | None
 
+    @property
+    def judged_on(self) -> LabelledImages:
+        """Images that layers are looked at on: validation images where there are any."""
+        return self.held_out if self.validation is None else self.validation
+
 
 def _see(manifest: Manifest, split: Split, source: Card, fp32: Path, progress: Progress) -> _Seen:
     classes, size = source.classifier.classes, source.classifier.input_size
@@ -219,8 +272,9 @@ def _climb(
     source: Card,
     config: QuantizeConfig,
     progress: Progress,
-) -> tuple[Rung, list[Rung]]:
-    """Climb the ladder; return the rung to take and all that were tried."""
+    tuning: Tuning | None,
+) -> Climb:
+    """Return the ladder, ready to be climbed."""
     model = onnx_graph.read_model(fp32)
     size = source.classifier.input_size
     in_float = place(model, config.dialect).in_float
@@ -239,8 +293,8 @@ def _climb(
     else:
         progress.note("There are no validation images: steps are judged on calibration images.")
     keep = stem(model) if config.float_stem else frozenset()
-    climb = Climb(config.plan(keep), measure, few.pixels, judge, progress)
-    return climb.best(model), climb.rungs
+    fine_tune = tuning.fine_tune if tuning else None
+    return Climb(config.plan(keep), measure, few.pixels, judge, progress, fine_tune)
 
 
 def _compare(path: Path, seen: _Seen, source: Card, config: QuantizeConfig) -> GateResult:

@@ -11,6 +11,7 @@ from cxredge.report import numbers
 from cxredge.report.accuracy import flipped_table
 from cxredge.report.circumstances import machine_facts
 from cxredge.report.gate import gate_blocks
+from cxredge.report.int8_layers import layer_blocks
 from cxredge.report.page import Block, Facts, Missing, Section, Sentences, Table
 from cxredge.report.sources import Source
 from cxredge.vocabulary import Precision
@@ -45,6 +46,7 @@ def _of_bundle(bundle: Bundle, pictures: bool) -> list[Block]:
     quantization = bundle.card.facts.get("quantization")
     if quantization:
         blocks += [_quantization(quantization), _steps(quantization)]
+        blocks += layer_blocks(quantization.get("layers", ()))
     if bundle.passport is None:
         blocks.append(Missing("Latency of each precision", f"cxredge build {bundle.path.name}"))
     else:

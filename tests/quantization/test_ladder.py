@@ -14,7 +14,9 @@ from cxredge.data.manifest import Manifest, load_pixels
 from cxredge.progress import Silent
 from cxredge.quantization.judge import Judge, infer_graph
 from cxredge.quantization.ladder import Climb, Goal, Plan, Rung
+from cxredge.quantization.qdq import emit
 from cxredge.quantization.ranges import measure
+from cxredge.quantization.rung_latency import time_rungs
 from cxredge.quantization.sensitivity import groups_of, measure_sensitivities
 from cxredge.quantization.statistics import Statistics
 from cxredge.vocabulary import Correction, Dialect, Effort, RangeMethod, Split
@@ -100,6 +102,46 @@ def test_layers_to_keep_stay_in_float_on_every_rung(climb: Callable) -> None:
         producers = {name: node.op_type for node in rung.graph.graph.node for name in node.output}
         conv = next(node for node in rung.graph.graph.node if node.name == "conv1")
         assert producers.get(conv.input[1]) is None
+
+
+def test_fine_tuning_is_the_last_resort(
+    graph: onnx.ModelProto, pixels: GreyImage, manifest: Manifest
+) -> None:
+    entries = manifest.of(Split.VAL)
+    unseen = load_pixels(entries, 64)
+    judge = Judge(unseen, np.zeros(len(unseen), np.int64), infer_graph(graph, unseen))
+    asked: list[onnx.ModelProto] = []
+
+    def perfect(quantized: onnx.ModelProto) -> onnx.ModelProto:
+        asked.append(quantized)
+        return emit(graph, ranges, Dialect.TENSORRT, keep=names)
+
+    def measured(model: onnx.ModelProto, _: str) -> Statistics:
+        return measure(model, [pixels], lambda _: None)
+
+    names = [node.name for node in graph.graph.node if node.op_type == "Conv"]
+    ranges = measure(graph, [pixels], lambda _: None).measured()
+    for goal, wanted in ((OUT_OF_REACH, 1), (Goal(0.0, 1.0), 0)):
+        asked.clear()
+        plan = Plan(Dialect.TENSORRT, Effort.QUICK, equalise=False, goal=goal)
+        climb = Climb(
+            plan,
+            lambda m, _: measure(m, [pixels], lambda _: None),
+            pixels,
+            judge,
+            Silent(),
+            perfect,
+        )
+        best = climb.best(graph)
+        assert len(asked) == wanted
+        assert (best.step == "fine-tuned weights") is bool(wanted)
+
+
+def test_rungs_are_timed_beside_fp32(climb: Callable, model: Path, pixels: GreyImage) -> None:
+    _, rungs = climb(Plan(Dialect.CPU, Effort.QUICK, equalise=False))
+    taken = time_rungs(model / "model.onnx", rungs, pixels[:1])
+    assert len(taken) == len(rungs) + 1
+    assert all(0 < milliseconds < 1000 for milliseconds in taken)
 
 
 def test_sensitivity_orders_groups_by_what_they_cost(
