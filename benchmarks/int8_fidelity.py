@@ -3,7 +3,8 @@
     python benchmarks/int8_fidelity.py --case NAME=MODEL,CALIBRATION,MANIFEST ... \
         --nncf PYTHON --work WORK --out benchmarks/results/int8_fidelity
 
-A case is an FP32 model folder, a calibration list and the manifest whose test split is compared.
+A case is an FP32 model folder, a calibration list, the manifest whose test split is compared, and
+if there is a fourth part, the run that weights may be fine-tuned from.
 Every model is made by a process of its own (its time and peak memory are stated) from the same
 calibration images, and judged by ONNX Runtime on the same test images. PYTHON is an interpreter
 that has nncf, which need not share an environment with cxredge; without it NNCF is left out. Goes
@@ -58,13 +59,13 @@ class Case:
     model: Path
     calibration: Path
     manifest: Path
+    run: Path | None = None
 
     @classmethod
     def parse(cls, text: str) -> Case:
-        """Read ``NAME=MODEL,CALIBRATION,MANIFEST``."""
+        """Read ``NAME=MODEL,CALIBRATION,MANIFEST[,RUN]``."""
         name, rest = text.split("=", 1)
-        model, calibration, manifest = map(Path, rest.split(","))
-        return cls(name, model, calibration, manifest)
+        return cls(name, *map(Path, rest.split(",")))
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def _make(
         command = [
             sys.executable, "-m", "cxredge", "quantize", case.model, "--calibration",
             case.calibration, "--evaluate", case.manifest, "--dialect", dialect, "--out", folder,
-            "-q",
+            "-q", *(["--fine-tune", case.run] if case.run else []),
         ]  # fmt: skip
     elif how.startswith("nncf:"):
         if not arguments.nncf:
@@ -241,7 +242,7 @@ def _page(found: dict[str, Any]) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--case", action="append", required=True, help="NAME=MODEL,LIST,DATA")
+    parser.add_argument("--case", action="append", required=True, help="NAME=MODEL,LIST,DATA[,RUN]")
     parser.add_argument("--nncf", help="Python interpreter with nncf")
     parser.add_argument("--skip", nargs="*", default=[], help="ONNX Runtime's to leave out")
     parser.add_argument("--work", type=Path, required=True, help="folder for the models")

@@ -254,7 +254,7 @@ class Climb:
         counts = _FLOAT_GROUPS[self._plan.effort]
         if not counts or self._plan.goal.met(self._best_so_far.found):
             return
-        groups = groups_of(stand.model)
+        groups = [g for g in groups_of(stand.model) if not self._plan.keep.issuperset(g)]
         few = self._pixels[:_SENSITIVITY_IMAGES]
         with self._progress.task("Measuring sensitivity", len(groups)) as advance:
             order = measure_sensitivities(

@@ -107,6 +107,16 @@ def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> P
     config |= {"effort": "quick", "float_stem": False}
     facts = {"steps": steps, "agreement": 0.9, "size_bytes": 100, "size_bytes_fp32": 370}
     facts |= {"chosen": "min-max ranges", "in_float": []}
+    facts["layers"] = [
+        {
+            "name": "first", "reads": "image", "snr_db": 31.5, "in_float": False,
+            "clipped_to": [-2.0, 2.0], "measured": [-1.0, 3.0], "counts": [1, 20, 5, 1],
+        },
+        {
+            "name": "second", "reads": "a", "snr_db": None, "in_float": True,
+            "clipped_to": None, "measured": None, "counts": [],
+        },
+    ]  # fmt: skip
     int8 = write_model(folder / f"{name}-int8", shift, config, facts)
     write_manifest(int8 / "calibration.csv", manifest.of(Split.TRAIN))
     settings = BuildConfig(
