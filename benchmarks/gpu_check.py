@@ -5,8 +5,8 @@
 BUNDLE holds INT8 in TensorRT's dialect (``cxredge build ... --target rtx``). Checks the memory
 libraries (PyCUDA is installed where it is missing), builds and runs the engines of each TensorRT
 that is installed, compares the golden images with where they were made, times every way to run,
-profiles the layers, and times ONNX Runtime's CUDA provider where it is installed. Writes
-OUT/<gpu>.json. Says what is missing and ends with 1 where there is no GPU.
+profiles the layers, and times all precisions in turn, beside ONNX Runtime's CUDA provider where it
+is installed. Writes OUT/<gpu>.json. Says what is missing and ends with 1 where there is no GPU.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from itertools import product
@@ -79,12 +80,16 @@ def main() -> int:
         "tools": tool_versions("numpy", "onnxruntime-gpu", "pycuda", "cuda-bindings"),
         "memory_contract": memory_contract(),
         "engines": {},
+        "in_turn": {},
     }
     name = re.sub(r"[^a-z0-9]+", "-", gpu.name.lower()).strip("-")
     for flavour, version in installed_versions().items():
         print(f"{flavour.product} {version}", file=sys.stderr)
-        found["engines"][flavour.value] = check_engines(bundle, flavour)
-    found["onnxruntime_cuda"] = attempt(lambda: time_onnxruntime(bundle))
+        with tempfile.TemporaryDirectory() as folder:
+            plans = {p: Path(folder) / f"{p.value}.plan" for p in Precision}
+            found["engines"][flavour.value] = check_engines(bundle, flavour, plans)
+            found["in_turn"][flavour.value] = attempt(lambda p=plans: time_in_turn(bundle, p))
+    found["onnxruntime_cuda"] = attempt(lambda: check_onnxruntime(bundle))
     write_json(arguments.out / f"{name}.json", found)
     print(arguments.out / f"{name}.json")
     return 0 if passed(found) else 1
@@ -135,15 +140,14 @@ def memory_contract() -> dict[str, Any]:
     }
 
 
-def check_engines(bundle: Bundle, flavour: Flavour) -> dict[str, Any]:
+def check_engines(
+    bundle: Bundle, flavour: Flavour, plans: Mapping[Precision, Path]
+) -> dict[str, Any]:
     """Build, compare and time the engine of each precision."""
-    with tempfile.TemporaryDirectory() as folder:
-        return {
-            precision.value: attempt(lambda p=precision: check_engine(
-                bundle, flavour, p, Path(folder) / f"{p.value}.plan"
-            ))
-            for precision in Precision
-        }  # fmt: skip
+    return {
+        precision.value: attempt(partial(check_engine, bundle, flavour, precision, plan))
+        for precision, plan in plans.items()
+    }
 
 
 def check_engine(
@@ -221,23 +225,61 @@ def time_ways(plan: Path, pixels: GreyImage) -> list[dict[str, Any]]:
     return results
 
 
-def time_onnxruntime(bundle: Bundle) -> dict[str, Any]:
-    """Time the FP32 model in ONNX Runtime's CUDA provider, for comparison."""
+def time_in_turn(bundle: Bundle, plans: Mapping[Precision, Path]) -> dict[str, Any]:
+    """Time the engines of all precisions in turn, and ONNX Runtime's CUDA provider with them."""
+    pixels = read_golden(bundle).pixels
+    found: dict[str, Any] = {}
+    with ExitStack() as opened:
+        infer: dict[str, Callable[[GreyImage], Logits]] = {
+            precision.value: opened.enter_context(TensorRTSession(plan)).infer
+            for precision, plan in plans.items()
+            if plan.exists()
+        }
+        cuda = open_onnxruntime(bundle)
+        if callable(cuda):
+            infer["onnxruntime fp32"] = cuda
+        for batch in BATCHES:
+            images = np.resize(pixels, (batch, *pixels.shape[1:]))
+            calls = {name: partial(run, images) for name, run in infer.items()}
+            taken = interleave(calls, WARM_UP, ROUNDS) if calls else {}
+            latencies = {name: summarise(ms) for name, ms in taken.items()}
+            reference = latencies.get(Precision.FP32.value)
+            found[f"batch_{batch}"] = {
+                name: {
+                    **latency.to_json(),
+                    "times_as_fast_as_fp32": reference and round(reference.p50 / latency.p50, 3),
+                }
+                for name, latency in latencies.items()
+            }
+    return found
+
+
+def check_onnxruntime(bundle: Bundle) -> dict[str, Any]:
+    """Return how the golden images come out in FP32 with ONNX Runtime's CUDA provider."""
+    infer = open_onnxruntime(bundle)
+    if isinstance(infer, str):
+        return {"skipped": infer}
+    golden = read_golden(bundle)
+    return {"golden": compare(infer(golden.pixels), golden.logits[Precision.FP32])}
+
+
+def open_onnxruntime(bundle: Bundle) -> Callable[[GreyImage], Logits] | str:
+    """Return what runs the FP32 model in ONNX Runtime's CUDA provider, or why nothing does."""
     import onnxruntime
 
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        return {"skipped": "onnxruntime-gpu is not installed"}
+    provider = "CUDAExecutionProvider"
+    if provider not in onnxruntime.get_available_providers():
+        return "onnxruntime-gpu is not installed"
     path = str(bundle.path / model_name(Precision.FP32))
-    session = onnxruntime.InferenceSession(path, providers=["CUDAExecutionProvider"])
-    if session.get_providers()[0] != "CUDAExecutionProvider":
-        return {"skipped": "ONNX Runtime fell back to the CPU: see its messages"}
-    golden = read_golden(bundle)
-    found = {}
-    for batch in BATCHES:
-        feed = {INPUT_NAME: np.resize(golden.pixels, (batch, 1, *golden.pixels.shape[1:]))}
-        call = {"cuda": lambda feed=feed: session.run([OUTPUT_NAME], feed)}
-        found[f"batch_{batch}"] = summarise(interleave(call, WARM_UP, ROUNDS)["cuda"]).to_json()
-    return found
+    session = onnxruntime.InferenceSession(path, providers=[provider])
+    if session.get_providers()[0] != provider:
+        return "ONNX Runtime fell back to the CPU: see its messages"
+
+    def infer(images: GreyImage) -> Logits:
+        logits: Logits = session.run([OUTPUT_NAME], {INPUT_NAME: images[:, None]})[0]
+        return logits
+
+    return infer
 
 
 if __name__ == "__main__":

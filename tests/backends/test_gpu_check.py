@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnxruntime
 import pytest
 
 from benchmarks import gpu_check
 from cxredge.backends.cuda.driver import find_gpu
+from cxredge.bundle import open_bundle
+from cxredge.vocabulary import Precision
 from tests.backends.conftest import Fake
 
 SCRIPT = Path(gpu_check.__file__)
@@ -52,7 +55,37 @@ def test_its_results_are_whole(bundle: Path, tmp_path: Path, fake: Fake, monkeyp
         assert one["layers_ms"][0] == {"name": "gemm", "mean_ms": 0.5}
     int8 = found["engines"]["tensorrt"]["int8"]["golden"]["against_fp32"]
     assert int8["logit"] > 0
+    in_turn = found["in_turn"]["tensorrt"]
+    assert list(in_turn) == ["batch_1", "batch_8"]
+    assert set(in_turn["batch_1"]) == {"fp32", "fp16", "int8"}
+    assert in_turn["batch_8"]["fp32"]["times_as_fast_as_fp32"] == 1.0
+    assert in_turn["batch_8"]["int8"]["times_as_fast_as_fp32"] > 0
     assert "skipped" in found["onnxruntime_cuda"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_onnxruntime_is_compared_and_timed_beside_the_engines(
+    bundle: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """Its provider for the CPU stands in for CUDA's, under that name."""
+    real = onnxruntime.InferenceSession
+
+    class Session:
+        def __init__(self, path: str, providers: list[str]) -> None:
+            assert providers == ["CUDAExecutionProvider"]
+            self.run = real(path, providers=["CPUExecutionProvider"]).run
+
+        def get_providers(self) -> list[str]:
+            return ["CUDAExecutionProvider"]
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    opened = open_bundle(bundle)
+    golden = gpu_check.check_onnxruntime(opened)["golden"]
+    assert (golden["classes_changed"], golden["logit"] < 1e-4) == (0, True)
+    in_turn = gpu_check.time_in_turn(opened, {Precision.FP32: tmp_path / "none.plan"})
+    assert in_turn["batch_1"]["onnxruntime fp32"]["count"] == 3
+    assert in_turn["batch_1"]["onnxruntime fp32"]["times_as_fast_as_fp32"] is None
 
 
 @pytest.mark.usefixtures("quick")
