@@ -131,6 +131,10 @@ class FakeDriver:
         text._obj.value = f"words for {status}".encode()
         return 0
 
+    def cuCtxPopCurrent_v2(self, context: Any) -> int:  # noqa: N802
+        self.gpu.calls.append("pop")
+        return 0
+
     def cuStreamBeginCapture_v2(self, stream: Any, mode: int) -> int:  # noqa: N802
         assert stream.value == STREAM
         if self.gpu.refuses_recording:
@@ -188,9 +192,8 @@ def fake_pycuda(gpu: FakeGpu) -> ModuleType:
         def push(self) -> None:
             gpu.calls.append("push")
 
-        @staticmethod
-        def pop() -> None:
-            gpu.calls.append("pop")
+        def detach(self) -> None:
+            gpu.calls.append("release")
 
     class Array(np.ndarray):
         """Lets ``base`` be the allocation, as arrays of page-locked memory have it."""

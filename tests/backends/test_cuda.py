@@ -137,6 +137,7 @@ def test_too_little_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         gpu = FakeGpu()
         gpu.memory_bytes = 100
         monkeypatch.setitem(sys.modules, module, fake(gpu))
+        monkeypatch.setattr(driver, "load_driver", lambda load, gpu=gpu: FakeDriver(gpu))
         opened = open_memory(name)
         with pytest.raises(
             DependencyError, match=r"taking 1000 bytes of GPU memory.*out of memory"
@@ -148,10 +149,11 @@ def test_too_little_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pycuda_keeps_to_the_primary_context(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = FakeGpu()
     monkeypatch.setitem(sys.modules, "pycuda.driver", fake_pycuda(gpu))
+    monkeypatch.setattr(driver, "load_driver", lambda load: FakeDriver(gpu))
     with open_memory("pycuda") as opened:
         opened.pinned(4)
         opened.mapped(4)
-    assert gpu.calls == ["init", "push", "pinned 0", "pinned 2", "synchronize", "pop"]
+    assert gpu.calls == ["init", "push", "pinned 0", "pinned 2", "synchronize", "release", "pop"]
     assert "pycuda.autoinit" not in sys.modules
 
 

@@ -98,6 +98,16 @@ def load_driver(load: Callable[[str], Any] = ctypes.CDLL) -> Any:
     return driver
 
 
+def pop_context(load: Callable[[str], Any] = ctypes.CDLL) -> None:
+    """Take the current context off this thread's stack; nothing is destroyed.
+
+    Raises:
+        DependencyError: The driver refuses, for example because there is none.
+    """
+    driver, popped = load_driver(load), ctypes.c_void_p()
+    _check(driver, driver.cuCtxPopCurrent_v2(ctypes.byref(popped)))
+
+
 class Graph:
     """Work recorded from a stream, which one call starts again.
 

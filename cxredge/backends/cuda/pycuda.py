@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cxredge.backends.cuda.driver import pop_context
 from cxredge.backends.cuda.memory import Bytes, HostBuffer
 from cxredge.errors import DependencyError
 
@@ -41,11 +42,18 @@ class PyCudaLibrary:
         return int(self._stream.handle)
 
     def close(self) -> None:
-        """Destroy the stream and release the context: PyCUDA does both with the last reference."""
+        """Destroy the stream and release the primary context.
+
+        Left to its last reference, PyCUDA 2026.1 calls ``cuCtxDetach`` instead of releasing the
+        primary context, which then stays retained.
+        """
         self._stream = None
         if self._context is not None:
-            self._context.pop()
+            self._context.detach()
             self._context = None
+            # PyCUDA takes it off its own list alone: a context that is destroyed leaves the
+            # driver's stack by itself, a primary one does not.
+            pop_context()
 
     def allocate(self, size_bytes: int) -> int:
         """Return the address of new memory of the GPU."""
