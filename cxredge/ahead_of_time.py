@@ -8,17 +8,18 @@ two engines of the same model have the same layers in other bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 from cxredge.backends.tensorrt.api import Flavour, load_api
 from cxredge.backends.tensorrt.builder import build_engine
 from cxredge.backends.tensorrt.configure import served_capabilities
-from cxredge.backends.tensorrt.settings import EngineConfig, EngineRequest
+from cxredge.backends.tensorrt.settings import EngineConfig
 from cxredge.bundle import ahead_name, engine_source
-from cxredge.errors import WrongUsage
+from cxredge.engine_request import EngineRequest
+from cxredge.errors import ArtifactError, WrongUsage
 from cxredge.progress import Progress
 from cxredge.targets.record import Target
 from cxredge.vocabulary import Precision
@@ -62,14 +63,30 @@ def check_capabilities(target: Target, wanted: Sequence[str], request: EngineReq
         )
 
 
+@dataclass(frozen=True)
+class Packed:
+    """The engines of a bundle that were built ahead.
+
+    Attributes:
+        engines: What the card says of each, as JSON values.
+        left_out: Why an engine could not be built, in a sentence, by its file's name.
+    """
+
+    engines: Sequence[Mapping[str, str]] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
 def build_ahead(
     folder: Path,
     precisions: Iterable[Precision],
     capabilities: Sequence[str],
     request: EngineRequest,
     progress: Progress,
-) -> list[dict[str, Any]]:
+) -> Packed:
     """Build an engine of each precision for each compute capability, into a bundle's folder.
+
+    Not every GPU takes every precision: TensorRT for RTX 1.7 has no FP32 matrix product for 7.5.
+    What it refuses is left out and said.
 
     Args:
         folder: Has the ONNX files.
@@ -78,27 +95,32 @@ def build_ahead(
         request: What is asked of the engines.
         progress: Hears what is built.
 
-    Returns:
-        What the card says of each engine, as JSON values.
-
     Raises:
-        ArtifactError: TensorRT for RTX does not take a model; the message names the node.
+        ArtifactError: Not one engine could be built.
     """
-    built = []
-    for precision in precisions:
-        for capability in capabilities:
-            plan = folder / ahead_name(precision, capability)
-            progress.note(f"Building {plan.name}.")
-            settings = EngineConfig(
-                precision, flavour=Flavour.RTX, compute_capability=capability, **asdict(request)
-            )
+    engines: list[dict[str, str]] = []
+    left_out: dict[str, str] = {}
+    failure: ArtifactError | None = None
+    for precision, capability in product(precisions, capabilities):
+        plan = folder / ahead_name(precision, capability)
+        progress.note(f"Building {plan.name}.")
+        settings = EngineConfig(
+            precision, flavour=Flavour.RTX, compute_capability=capability, **asdict(request)
+        )
+        try:
             facts = build_engine(folder / engine_source(precision), plan, settings, progress)
-            built.append(
-                {
-                    "file": plan.name,
-                    "precision": precision.value,
-                    "compute_capability": capability,
-                    "tensorrt_rtx": facts.version,
-                }
-            )
-    return built
+        except ArtifactError as error:
+            progress.note(f"{plan.name} is left out: {error.message}")
+            left_out[plan.name], failure = error.message, error
+            continue
+        engines.append(
+            {
+                "file": plan.name,
+                "precision": precision.value,
+                "compute_capability": capability,
+                "tensorrt_rtx": facts.version,
+            }
+        )
+    if failure is not None and not engines:
+        raise failure
+    return Packed(engines, left_out)

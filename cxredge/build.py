@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,12 @@ from cxredge.artifacts import (
 )
 from cxredge.atomic import atomic_folder
 from cxredge.backends.base import Logits
-from cxredge.backends.tensorrt.settings import EngineRequest
 from cxredge.bundle import Golden, float_input_name, model_name, open_bundle
 from cxredge.candidates import Built, Candidate, choose, time_candidates
 from cxredge.data.audit_record import build_warnings
 from cxredge.data.labelled import LabelledImages, load_labelled
 from cxredge.data.manifest import Entry, Manifest, check_labels
+from cxredge.engine_request import EngineRequest
 from cxredge.flipped import write_flipped
 from cxredge.inference import infer_file
 from cxredge.onnx_graph import FP32_NAME, read_model, with_float_input
@@ -41,7 +41,7 @@ from cxredge.quantization.gate import GateLimits, GateResult, Validation, compar
 from cxredge.quantization.rung_latency import LATENCY_HERE
 from cxredge.targets.record import Target
 from cxredge.targets.registry import is_here
-from cxredge.targets.trtexec import trtexec_line
+from cxredge.targets.trtexec import newest_lines, recipe
 from cxredge.timing import Latency
 from cxredge.vocabulary import Dialect, Effort, Precision, PrecisionChoice, Split
 
@@ -178,6 +178,9 @@ def build(
     # The card is the same whenever the bundle is made: what was timed here decides what serves
     # here, and that is for the passport.
     untimed = [replace(candidate, latency=None) for candidate in candidates]
+    size = source.classifier.input_size
+    name = float_input_name if config.target.needs_float_input else model_name
+    files = {c.precision: name(c.precision) for c in candidates if c.passed}
     facts = {
         "precision": choose(untimed, config.precision, config.target)[0].precision.value,
         "gate": {c.precision.value: c.gate.to_json() for c in candidates},
@@ -189,7 +192,7 @@ def build(
         "patients": manifest.patients(),
         "warnings": build_warnings(manifest),
         "quantization": _quantization_facts(cards.get(Precision.INT8)),
-        **_by_hand(config.target, models, source.classifier.input_size),
+        "trtexec": newest_lines(config.target, files, size, config.engine),
         **provenance,
     }
     chosen, reason = choose(candidates, config.precision, config.target)
@@ -206,8 +209,12 @@ def build(
             listed = _calibration_csv(folders[Precision.INT8] / "calibration.csv")
             write_text(folder / bundles.CALIBRATION_NAME, listed)
         passed = [c.precision for c in candidates if c.passed]
+        if config.target.jetpack:
+            text = recipe(config.target, files, size, config.engine)
+            write_text(folder / bundles.RECIPE_NAME, text)
         wanted = config.compute_capabilities
-        facts["engines"] = build_ahead(folder, passed, wanted, config.engine, progress)
+        packed = build_ahead(folder, passed, wanted, config.engine, progress)
+        facts |= {"engines": list(packed.engines), "engines_left_out": dict(packed.left_out)}
         write_card(folder, replace(planned, facts=facts))
         if here:
             serves = model_name(chosen.precision)
@@ -270,14 +277,6 @@ def _calibration_csv(path: Path) -> str:
         for row in csv.DictReader(stream):
             writer.writerow((row["label"], row["source"], row["sha256"]))
     return text.getvalue()
-
-
-def _by_hand(target: Target, precisions: Iterable[Precision], size: int) -> dict[str, Any]:
-    """Return TensorRT's own command for each precision, where TensorRT serves."""
-    if target.backend != "tensorrt":
-        return {}
-    name = float_input_name if target.needs_float_input else model_name
-    return {"trtexec": {p.value: trtexec_line(name(p), p, size) for p in precisions}}
 
 
 def _quantization_facts(card: Card | None) -> dict[str, Any] | None:

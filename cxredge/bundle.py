@@ -27,6 +27,8 @@ from cxredge.vocabulary import Precision
 
 GOLDEN_NAME = "golden.npz"
 CALIBRATION_NAME = "calibration.csv"
+RECIPE_NAME = "recipe.txt"
+"""How to make the engines with TensorRT alone."""
 _MOST_GOLDEN_BYTES = 100_000_000
 MAX_PROBABILITY_DIFFERENCE = {Precision.FP32: 1e-3, Precision.FP16: 1e-2, Precision.INT8: 2e-2}
 """How far a probability may move on another machine, by precision; the class must not change."""

@@ -24,14 +24,14 @@ from cxredge.backends.tensorrt.facts import EngineFacts, facts_path, read_facts,
 from cxredge.backends.tensorrt.settings import (
     EngineConfig,
     LegacyCalibration,
-    read_request,
-    workspace_for,
 )
 from cxredge.bundle import Bundle, ahead_name, engine_source, plan_name
 from cxredge.disk_space import writing
+from cxredge.engine_request import read_request, workspace_for
 from cxredge.errors import CxredgeError, WrongUsage
 from cxredge.progress import Progress
-from cxredge.targets.record import Target
+from cxredge.targets.record import Target, version_of
+from cxredge.targets.trtexec import LEVELS
 from cxredge.vocabulary import Precision, PrecisionChoice
 
 _FLAVOURS = {"tensorrt": None, "tensorrt-rtx": Flavour.RTX}
@@ -87,6 +87,14 @@ def check_wishes(target: Target, wishes: Wishes) -> None:
             f"--batch, --workspace-mb, --optimization-level, --version-compatible and "
             f"--legacy-calibration are for TensorRT engines; {target.name} has none.",
             "Leave them out.",
+        )
+    newest = target.jetpack[-1].tensorrt if target.jetpack else ""
+    late = {"optimization_level", "version_compatible"} & set(wishes.request)
+    if late and newest and version_of(newest) < LEVELS:
+        raise WrongUsage(
+            f"Optimization levels and version-compatible engines came with TensorRT 8.6; the "
+            f"newest for {target.name} is {newest}.",
+            "Leave --optimization-level and --version-compatible out.",
         )
 
 

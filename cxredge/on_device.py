@@ -71,6 +71,11 @@ def finish(
     check_wishes(target, wishes)
     engines = Engines()
     if are_built(target.backend):
+        if wishes.calibration:
+            progress.note(
+                "INT8 is calibrated by TensorRT; the gate's figures are those of cxredge's own "
+                f"INT8. Measure this one: cxredge evaluate {path} MANIFEST"
+            )
         engines = build_engines(bundle, target.backend, precision, wishes, progress)
         bundle = replace(bundle, backend=target.backend)
     candidates = _judge(bundle, target, progress)

@@ -25,10 +25,10 @@ GPU_LIBRARIES = {
 # Who may import whom, by the first part of the module's name. What is not listed is core: it may
 # import core alone. `cli` may import anything and nobody imports it.
 CORE = {
-    "archive", "artifacts", "atomic", "backends", "csv_text", "data", "disk_space", "errors",
-    "flipped", "half_precision", "inference", "inputs", "metrics", "onnx_graph", "onnx_lean",
-    "onnx_nodes", "passport", "plots", "progress", "resampling", "rows", "signature", "targets",
-    "telemetry", "timing", "verdict", "vocabulary",
+    "archive", "artifacts", "atomic", "backends", "csv_text", "data", "disk_space",
+    "engine_request", "errors", "flipped", "half_precision", "inference", "inputs", "metrics",
+    "onnx_graph", "onnx_lean", "onnx_nodes", "passport", "plots", "progress", "resampling", "rows",
+    "signature", "targets", "telemetry", "timing", "verdict", "vocabulary",
 }  # fmt: skip
 MAY_IMPORT = {
     "models": {"models"},

@@ -121,11 +121,11 @@ def build(
     from cxredge.archive import archive_of, write_archive
     from cxredge.artifacts import Kind
     from cxredge.atomic import check_replaceable
-    from cxredge.backends.tensorrt.settings import read_request
     from cxredge.build import BuildConfig
     from cxredge.cli.built import outcome_of
     from cxredge.data.manifest import read_manifest
     from cxredge.delivery import read_delivered
+    from cxredge.engine_request import read_request
     from cxredge.engines import Wishes, check_wishes
     from cxredge.signature import read_private_key, sign
     from cxredge.targets.registry import find_target, require_precision

@@ -36,7 +36,7 @@ def outcome_of(built: Built, entries: Sequence[Entry] = (), archive: Path | None
         entries: The images that were compared; empty where their manifest is not at hand.
         archive: Where the bundle was packed as one file.
     """
-    bundle = built.bundle
+    bundle, facts = built.bundle, built.bundle.card.facts
     candidates = [{**c, "gate": with_paths(c["gate"], entries)} for c in built.candidates]
     data = {
         "bundle": str(bundle.path),
@@ -49,7 +49,8 @@ def outcome_of(built: Built, entries: Sequence[Entry] = (), archive: Path | None
         "reason": built.reason,
         "left_out": dict(built.left_out),
         "finished_here": bundle.passport is not None,
-        "engines": bundle.card.facts.get("engines", []),
+        "engines": facts.get("engines", []),
+        "engines_left_out": facts.get("engines_left_out", {}),
         "signed": is_signed(bundle.path),
         "archive": str(archive) if archive else None,
         "trtexec": bundle.card.facts.get("trtexec"),
@@ -66,8 +67,9 @@ def outcome_of(built: Built, entries: Sequence[Entry] = (), archive: Path | None
         for c in built.candidates
     ]
     ahead = [
-        f"{e['file']}: for compute capability {e['compute_capability']}" for e in data["engines"]
-    ]
+        f"{engine['file']}: for GPUs of compute capability {engine['compute_capability']}"
+        for engine in data["engines"]
+    ] + [f"{name} was left out: {why}" for name, why in data["engines_left_out"].items()]
     header = ["precision", "MB", "accuracy", "agreement", "p50 ms", "p90 ms", "gate"]
     compared = [
         gate_text(c["gate"], c["precision"]) + "\n"

@@ -126,12 +126,13 @@ def _guarded(
         output.fail(CxredgeError(f"{where}{error.strerror or error}"))
         raise typer.Exit(1) from None
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRAS:
+        package = (error.name or "").split(".")[0]
+        if package not in _EXTRAS:
             raise
         output.fail(
             CxredgeError(
-                f"This command needs the Python package '{error.name}'.",
-                f"Install it: pip install 'cxredge[{_EXTRAS[error.name]}]'",
+                f"This command needs the Python package '{package}'.",
+                f"Install it: pip install 'cxredge[{_EXTRAS[package]}]'",
             )
         )
         raise typer.Exit(1) from None

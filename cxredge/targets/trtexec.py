@@ -5,10 +5,17 @@
 
 from __future__ import annotations
 
-from cxredge.targets.record import JetPack, Target, version_of
+from collections.abc import Mapping
+from dataclasses import replace
+
+from cxredge.engine_request import EngineRequest, workspace_for
+from cxredge.targets.record import TENSORRT_FLOOR, JetPack, Target, version_of
 from cxredge.vocabulary import Precision
 
-_TYPED_BY_THE_FILE = (11,)
+LEVELS = (8, 6)
+"""The first TensorRT with builder optimization levels and version-compatible engines."""
+
+_MEMORY_POOLS, _TYPED_BY_THE_FILE = (8, 4), (11,)
 _SWITCHES = {
     Precision.FP32: (),
     Precision.FP16: ("--fp16",),
@@ -18,21 +25,92 @@ _SWITCHES = {
 
 
 def trtexec_line(
-    model: str, precision: Precision, input_size: int, tensorrt: str | None = None
+    model: str, precision: Precision, input_size: int, request: EngineRequest, tensorrt: str
 ) -> str:
-    """Return the command that makes an engine for batch 1 from a bundle's ONNX file.
+    """Return the command that makes an engine from a bundle's ONNX file.
+
+    It has one profile, from batch 1 to the largest, which is the fastest at the smallest asked.
 
     Args:
         model: Path of the ONNX file.
         precision: What the file was made for.
         input_size: Height and width of the input in pixels.
-        tensorrt: Its version, where known. From 11 on there are no switches for precisions.
+        request: What is asked of the engine. Levels and version compatibility came with 8.6.
+        tensorrt: Its version. From 11 on there are no switches for precisions.
     """
-    typed = tensorrt is not None and version_of(tensorrt) >= _TYPED_BY_THE_FILE
-    switches = () if typed else _SWITCHES[precision]
+    version = version_of(tensorrt)
+    switches = () if version >= _TYPED_BY_THE_FILE else _SWITCHES[precision]
     engine = f"{model.removesuffix('.onnx')}.engine"
-    shape = f"--shapes=image:1x1x{input_size}x{input_size}"
-    return " ".join(["trtexec", f"--onnx={model}", f"--saveEngine={engine}", *switches, shape])
+    reach = (("min", 1), ("opt", request.batches[0]), ("max", request.batches[-1]))
+    shapes = [f"--{end}Shapes=image:{n}x1x{input_size}x{input_size}" for end, n in reach]
+    limits = _limits(request, version)
+    parts = ["trtexec", f"--onnx={model}", f"--saveEngine={engine}", *switches, *shapes, *limits]
+    return " ".join(parts)
+
+
+def newest_lines(
+    target: Target, files: Mapping[Precision, str], input_size: int, request: EngineRequest
+) -> dict[str, str]:
+    """Return the command by precision for a board's newest software; none for other devices.
+
+    Args: see :func:`recipe`.
+    """
+    if not target.jetpack:
+        return {}
+    asked, newest = _with_workspace(target, request), target.jetpack[-1].tensorrt
+    return {p.value: trtexec_line(f, p, input_size, asked, newest) for p, f in files.items()}
+
+
+def _with_workspace(target: Target, request: EngineRequest) -> EngineRequest:
+    """Return what is asked, with a workspace that the smallest such board has."""
+    memory_gb = target.hardware.memory_gb
+    if request.workspace_mb is not None or not memory_gb:
+        return request
+    return replace(request, workspace_mb=workspace_for(1000 * min(memory_gb)))
+
+
+def _limits(request: EngineRequest, version: tuple[int, ...]) -> list[str]:
+    """Return the switches for what else is asked, as the version has them; it counts in MiB."""
+    limits = []
+    if request.workspace_mb is not None:
+        size = request.workspace_mb * 1_000_000 // (1 << 20)
+        pools = version >= _MEMORY_POOLS
+        limits.append(f"--memPoolSize=workspace:{size}" if pools else f"--workspace={size}")
+    if request.optimization_level is not None and version >= LEVELS:
+        limits.append(f"--builderOptimizationLevel={request.optimization_level}")
+    if request.version_compatible and version >= LEVELS:
+        limits.append("--versionCompatible")
+    return limits
+
+
+def recipe(
+    target: Target, files: Mapping[Precision, str], input_size: int, request: EngineRequest
+) -> str:
+    """Return how to make each engine with TensorRT alone, for every software line of a board.
+
+    Args:
+        target: The board.
+        files: Name of the ONNX file by precision, those that passed the gate.
+        input_size: Height and width of the input in pixels.
+        request: What is asked of the engines.
+    """
+    request = _with_workspace(target, request)
+    first = next(precision for precision in target.precisions if precision in files)
+    parts = [
+        f"Engines of this bundle for {target.title}, without Python: in this folder, with the\n"
+        f"trtexec of TensorRT (on a board in /usr/src/tensorrt/bin). {first.value} is "
+        "the first choice.\n"
+    ]
+    for line in target.jetpack:
+        parts.append(f"\nJetPack {line.versions} (TensorRT {line.tensorrt}):\n")
+        if version_of(line.tensorrt) < TENSORRT_FLOOR and not target.needs_float_input:
+            parts.append("  takes no uint8 input; update JetPack first\n")
+            continue
+        parts += [
+            f"  {trtexec_line(name, precision, input_size, request, line.tensorrt)}\n"
+            for precision, name in files.items()
+        ]
+    return "".join(parts)
 
 
 def by_hand(target: Target, line: JetPack) -> str:

@@ -23,13 +23,19 @@ class FakeGpu:
     """Memory, stream and recordings.
 
     Attributes:
+        integrated: Whether it shares the processor's memory.
         calls: What was done, by name.
         memory_bytes: How much device memory there is.
         refuses_recording: Whether the driver refuses to record.
     """
 
-    def __init__(self, capability: tuple[int, int] = (8, 7), name: str = "Orin") -> None:
-        self.capability, self.name = capability, name
+    def __init__(
+        self,
+        capability: tuple[int, int] = (8, 7),
+        name: str = "Orin",
+        integrated: bool = True,
+    ) -> None:
+        self.capability, self.name, self.integrated = capability, name, integrated
         self.calls: list[str] = []
         self.memory_bytes = 1 << 30
         self.refuses_recording = False
@@ -124,7 +130,7 @@ class FakeDriver:
 
     def cuDeviceGetAttribute(self, value: Any, number: int, device: Any) -> int:  # noqa: N802
         major, minor = self.gpu.capability
-        value._obj.value = {75: major, 76: minor, 18: 1}[number]
+        value._obj.value = {75: major, 76: minor, 18: int(self.gpu.integrated)}[number]
         return 0
 
     def cuGetErrorString(self, status: int, text: Any) -> int:  # noqa: N802

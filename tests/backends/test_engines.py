@@ -11,6 +11,7 @@ import pytest
 from cxredge import engines
 from cxredge.backends.tensorrt.facts import facts_path, read_facts
 from cxredge.bundle import open_bundle
+from cxredge.data.manifest import read_manifest, write_manifest
 from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.targets import registry
 from cxredge.vocabulary import Precision
@@ -299,3 +300,229 @@ def test_timings_are_not_kept_where_nothing_can_be_written(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert engines._cache_folder() is None
+
+
+def settings_of(bundle: Path, precision: str) -> dict[str, object]:
+    facts = read_facts(bundle / f"model-{precision}.plan")
+    assert facts is not None
+    return dict(facts.settings)
+
+
+@pytest.mark.usefixtures("on_board")
+def test_what_is_asked_of_engines_is_packed_and_may_be_changed_on_the_board(
+    cxredge: Run, model: Path, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "this_machine", lambda: "x86_64")
+    bundle = tmp_path / "bundle"
+    ran = cxredge(
+        "build", model, "--target", "jetson-orin-nano", "--precision", "fp16", "--out", bundle,
+        "--batch", "1,4,16", "--optimization-level", 5, "--version-compatible", "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    line = ran.json["trtexec"]["fp16"]
+    for part in ("--maxShapes=image:16x1x64x64", "--builderOptimizationLevel=5", "--versionComp"):
+        assert part in line
+    assert line in (bundle / "recipe.txt").read_text()
+    monkeypatch.setattr(registry, "this_machine", lambda: "aarch64")
+    world = fake("10.3.0")
+    finish(cxredge, bundle)
+    asked = {"batches": [1, 4, 16], "optimization_level": 5, "version_compatible": True}
+    assert asked.items() <= settings_of(bundle, "fp16").items()
+    assert settings_of(bundle, "fp16")["workspace_mb"] == 7990 // 4
+    assert [shapes[2][0] for shapes in world.seen["profiles"]] == [1, 4, 16]
+    assert "VERSION_COMPATIBLE" in world.seen["flags"]
+    finish(cxredge, bundle, "--batch", "2", "--workspace-mb", 100, "--no-version-compatible")
+    changed = {"batches": [2], "workspace_mb": 100, "version_compatible": False}
+    assert (asked | changed).items() <= settings_of(bundle, "fp16").items()
+    assert world.seen["pools"] == {"WORKSPACE": 100_000_000}
+    fake("8.5.2")
+    refused = cxredge("build", bundle)
+    assert refused.code == 1
+    assert "TensorRT 8.5.2 has no optimization levels: they came with 8.6" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--batch", "8,1"), "Batch sizes 8, 1 are not ascending"),
+        (("--batch", "many"), "'many' is no list of numbers"),
+        (("--optimization-level", "9"), "Optimization level 9 is not 0 to 5"),
+        (("--workspace-mb", "0"), "A workspace of 0 MB"),
+        (("--compute-capability", "8.7"), "is for --target rtx"),
+        (("--legacy-calibration", "list.csv"), "is for finishing a bundle on its device"),
+    ],
+)
+def test_what_no_engine_can_be_is_refused_before_anything_is_done(
+    option: tuple[str, str], message: str, cxredge: Run, model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+    ran = cxredge("build", model, "--target", "jetson-orin-nano", "--out", out, *option)
+    assert ran.code == 2
+    assert message in ran.err
+    assert not out.exists()
+
+
+def test_a_board_whose_tensorrt_is_too_old_is_told_before(
+    cxredge: Run, model: Path, tmp_path: Path
+) -> None:
+    refused = cxredge(
+        "build", model, "--target", "jetson-xavier-nx", "--optimization-level", 3, "--out",
+        tmp_path / "bundle",
+    )  # fmt: skip
+    assert refused.code == 2
+    assert "the newest for jetson-xavier-nx is 8.5.2" in refused.err
+
+
+@pytest.mark.usefixtures("on_board")
+def test_timings_are_kept_by_version_gpu_and_board(
+    cxredge: Run, bundle: Path, fake: Fake, timings: Path, tmp_path: Path, monkeypatch
+) -> None:
+    fake("10.3.0", FakeGpu(name="Orin (nvgpu)"))
+    finish(cxredge, bundle)
+    board = "nvidia-jetson-orin-nano-engineering-reference-developer-kit-super"
+    first = f"tensorrt-10.3.0-sm8.7-orin-nvgpu-{board}.cache"
+    assert [path.name for path in timings.iterdir()] == [first]
+    facts = read_facts(bundle / "model-fp32.plan")
+    assert facts is not None
+    assert (facts.board or "").startswith("NVIDIA Jetson Orin Nano")
+    assert facts.l4t == "36.4.3"
+    other = {**ORIN_NANO_SUPER, "proc/device-tree/model": "NVIDIA Jetson Orin Nano 4GB\0"}
+    monkeypatch.setattr(registry, "ROOT", tree(tmp_path / "other", other))
+    for plan in bundle.glob("*.plan"):
+        plan.unlink()
+    finish(cxredge, bundle)
+    assert len(list(timings.iterdir())) == 2, "another board, whose GPU has the same name"
+
+
+@pytest.mark.usefixtures("on_board")
+def test_tensorrts_own_calibrator_can_be_asked_for(
+    cxredge: Run, bundle: Path, fake: Fake, calibration: Path, timings: Path, tmp_path: Path
+) -> None:
+    world = fake("10.3.0")
+    finish(cxredge, bundle)
+    explicit = plans(bundle)
+    ran = cxredge("build", bundle, "--legacy-calibration", calibration, "--json")
+    assert ran.code == 0, ran.err
+    assert "the gate's figures are those of cxredge's own INT8" in ran.err
+    assert plans(bundle)["model-int8.plan"] > explicit["model-int8.plan"]
+    assert plans(bundle)["model-fp32.plan"] == explicit["model-fp32.plan"]
+    assert settings_of(bundle, "int8")["legacy_calibration"] is True
+    facts = read_facts(bundle / "model-int8.plan")
+    assert facts is not None
+    assert facts.parents["onnx"] == open_bundle(bundle).card.files["model-fp32.onnx"]
+    assert len(world.seen["calibration sums"]) == 3, "24 images, 8 at a time"
+    (table,) = timings.glob("*.table")
+    kept = plans(bundle)
+    again = finish(cxredge, bundle, "--legacy-calibration", calibration)
+    assert "model-int8.plan is up to date" in again.err
+    assert plans(bundle) == kept
+    fewer = write_manifest(tmp_path / "fewer.csv", read_manifest(calibration).entries[:16])
+    finish(cxredge, bundle, "--legacy-calibration", fewer.path)
+    assert plans(bundle)["model-int8.plan"] > kept["model-int8.plan"], "other images"
+    assert table.is_file()
+    assert len(list(timings.glob("*.table"))) == 2
+    fake("11.4.0.106")
+    refused = cxredge("build", bundle, "--legacy-calibration", calibration, "--precision", "int8")
+    assert refused.code == 1
+    assert "cannot calibrate a strongly typed network" in refused.err
+
+
+@pytest.mark.usefixtures("on_board")
+def test_an_engine_for_which_there_is_no_room_leaves_nothing(
+    cxredge: Run, bundle: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake("10.3.0")
+    usage = shutil.disk_usage(bundle)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
+    refused = cxredge("build", bundle)
+    assert refused.code == 1
+    assert "There is no room for the engine model-fp32.plan: it needs up to" in refused.err
+    assert plans(bundle) == {}
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cxredge.backends.tensorrt.builder.write_facts", full)
+    refused = cxredge("build", bundle)
+    assert refused.code == 1
+    assert "There is no room for the engine" in refused.err
+    assert plans(bundle) == {}, "no engine without its facts"
+    assert not (bundle / "passport.json").exists()
+
+
+class TestBuiltAhead:
+    """TensorRT for RTX builds without a GPU; the GPU that comes later finds its engine."""
+
+    @pytest.fixture
+    def rtx(self, cxredge: Run, model: Path, fake: Fake, tmp_path: Path, monkeypatch) -> Path:
+        monkeypatch.setattr(registry, "ROOT", tmp_path / "no-driver")
+        monkeypatch.setattr(registry, "this_machine", lambda: "x86_64")
+        monkeypatch.setattr("cxredge.candidates._WARM_UP", 1)
+        monkeypatch.setattr("cxredge.candidates._ROUNDS", 5)
+        fake("rtx")
+        out = tmp_path / "bundle"
+        ran = cxredge(
+            "build", model, "--target", "rtx", "--precision", "fp16", "--out", out,
+            "--compute-capability", "8.6, 8.9,8.6", "--archive", "--json",
+        )  # fmt: skip
+        assert ran.code == 0, ran.err
+        assert [engine["file"] for engine in ran.json["engines"]] == [
+            "model-fp32-sm86.plan", "model-fp32-sm89.plan", "model-fp16-sm86.plan",
+            "model-fp16-sm89.plan",
+        ]  # fmt: skip
+        assert ran.json["finished_here"] is False
+        driver = {"proc/driver/nvidia/version": "a driver"}
+        monkeypatch.setattr(registry, "ROOT", tree(tmp_path / "pc", driver))
+        return out
+
+    def test_the_card_lists_them(self, rtx: Path, cxredge: Run) -> None:
+        files = open_bundle(rtx).card.files
+        assert {"model-fp16-sm86.plan", "model-fp16-sm86.plan.json"} <= set(files)
+        facts = read_facts(rtx / "model-fp16-sm89.plan")
+        assert facts is not None
+        assert (facts.compute_capability, facts.gpu) == ("8.9", None)
+        assert cxredge("verify", rtx.with_name("bundle.tar")).code == 0
+
+    def test_the_right_one_is_picked(self, rtx: Path, cxredge: Run, fake: Fake) -> None:
+        fake("rtx", FakeGpu((8, 9), "NVIDIA GeForce RTX 4060", integrated=False))
+        ran = finish(cxredge, rtx)
+        assert ran.err.count("Took model-fp") == 2
+        assert "Building" not in ran.err
+        for name in ("fp32", "fp16"):
+            taken, packed = rtx / f"model-{name}.plan", rtx / f"model-{name}-sm89.plan"
+            assert taken.read_bytes() == packed.read_bytes()
+        assert open_bundle(rtx).backend == "tensorrt-rtx"
+        assert finish(cxredge, rtx).err.count("is up to date") == 2
+        assert cxredge("verify", rtx).code == 0
+        assert cxredge("inspect", rtx / "model-fp16.plan", "--json").json["fits_here"] is True
+        other = cxredge("inspect", rtx / "model-fp16-sm86.plan", "--json").json
+        assert "built for compute capability 8.6 (ahead of time)" in other["why_not"]
+
+    def test_another_gpu_or_another_wish_builds_its_own(
+        self, rtx: Path, cxredge: Run, fake: Fake
+    ) -> None:
+        fake("rtx", FakeGpu((12, 0), "NVIDIA GeForce RTX 5090", integrated=False))
+        assert "Building model-fp16.plan" in finish(cxredge, rtx).err
+        fake("rtx", FakeGpu((8, 6), "NVIDIA GeForce RTX 3060", integrated=False))
+        assert "Building model-fp16.plan" in finish(cxredge, rtx, "--batch", "1,2").err
+        assert "Took model-fp16-sm86.plan" in finish(cxredge, rtx).err
+
+    def test_a_changed_one_is_refused(self, rtx: Path, cxredge: Run, fake: Fake) -> None:
+        fake("rtx", FakeGpu((8, 6), "NVIDIA GeForce RTX 3060", integrated=False))
+        plan = rtx / "model-fp16-sm86.plan"
+        plan.write_bytes(plan.read_bytes() + b" ")
+        refused = cxredge("build", rtx)
+        assert refused.code == 1
+        assert f"{plan} is damaged" in refused.err
+
+    def test_engines_that_carry_code_are_not_packed(
+        self, cxredge: Run, model: Path, fake: Fake, tmp_path: Path
+    ) -> None:
+        fake("rtx")
+        refused = cxredge(
+            "build", model, "--target", "rtx", "--compute-capability", "8.6",
+            "--version-compatible", "--out", tmp_path / "out",
+        )  # fmt: skip
+        assert refused.code == 2
+        assert "carry code" in refused.err

@@ -27,8 +27,8 @@ from cxredge.backends.tensorrt import (
 from cxredge.backends.tensorrt.facts import facts_path, read_facts, record_golden
 from cxredge.backends.tensorrt.inspector import parse_layers
 from cxredge.backends.tensorrt.layer_profile import profile_layers
-from cxredge.backends.tensorrt.settings import workspace_for
 from cxredge.data.manifest import read_manifest, write_manifest
+from cxredge.engine_request import workspace_for
 from cxredge.errors import ArtifactError, CxredgeError, DependencyError
 from cxredge.vocabulary import Precision
 from tests.backends.conftest import Fake

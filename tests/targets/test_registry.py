@@ -2,11 +2,12 @@ from pathlib import Path
 
 import pytest
 
+from cxredge.engine_request import EngineRequest
 from cxredge.errors import CxredgeError
 from cxredge.targets.record import Extent, JetPack, version_of
 from cxredge.targets.registry import all_targets, find_target, require_precision
 from cxredge.targets.toml_file import read_target
-from cxredge.targets.trtexec import trtexec_line
+from cxredge.targets.trtexec import recipe, trtexec_line
 from cxredge.vocabulary import Dialect, Precision, PrecisionChoice
 
 GOOD = """\
@@ -171,14 +172,33 @@ def test_nothing_is_said_to_have_run_where_only_silicon_could_show_it() -> None:
 
 
 def test_trtexec() -> None:
-    line = trtexec_line("b/model-int8.onnx", Precision.INT8, 224, "8.5.2")
+    request = EngineRequest(workspace_mb=1000, optimization_level=4, version_compatible=True)
+    line = trtexec_line("b/model-int8.onnx", Precision.INT8, 224, request, "8.5.2")
     assert line == (
         "trtexec --onnx=b/model-int8.onnx --saveEngine=b/model-int8.engine --int8 --fp16 "
-        "--shapes=image:1x1x224x224"
+        "--minShapes=image:1x1x224x224 --optShapes=image:1x1x224x224 "
+        "--maxShapes=image:8x1x224x224 --memPoolSize=workspace:953"
     )
-    assert " --fp16 " in trtexec_line("m.onnx", Precision.FP16, 224)
-    assert "p16" not in trtexec_line("m.onnx", Precision.FP32, 224)
-    assert "--int8" not in trtexec_line("m.onnx", Precision.INT8, 224, "11.4.1")
+    assert " --fp16 " in trtexec_line("m.onnx", Precision.FP16, 224, request, "8.2.1")
+    assert " --workspace=953" in trtexec_line("m.onnx", Precision.FP16, 224, request, "8.2.1")
+    assert "p16" not in trtexec_line("m.onnx", Precision.FP32, 224, request, "10.3")
+    newer = trtexec_line("m.onnx", Precision.INT8, 224, request, "11.4.1")
+    assert "--int8" not in newer
+    assert newer.endswith("--builderOptimizationLevel=4 --versionCompatible")
+
+
+def test_a_recipe_has_lines_for_each_software_of_a_board() -> None:
+    files = {Precision.INT8: "model-int8.onnx", Precision.FP16: "model-fp16.onnx"}
+    text = recipe(find_target("jetson-xavier-nx"), files, 224, EngineRequest())
+    assert "int8 is the first choice" in text
+    old, new = text.split("JetPack 5.1")
+    assert "takes no uint8 input" in old
+    assert new.count("trtexec --onnx=") == 2
+    nano = recipe(
+        find_target("jetson-nano"), {Precision.FP16: "model-fp16-float-input.onnx"}, 224,
+        EngineRequest(),
+    )  # fmt: skip
+    assert nano.count("trtexec --onnx=model-fp16-float-input.onnx") == nano.count("JetPack")
 
 
 def test_commands(cxredge, tmp_path: Path) -> None:

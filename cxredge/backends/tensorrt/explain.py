@@ -78,6 +78,11 @@ _SAYINGS = (
         _DIALECT,
     ),
     _Saying(
+        r"Cannot compile operation '([^']+)' for (\w+) \(SM(\d+)\): ([^.]+)",
+        "node '{0}' has no kernel on {1} GPUs (SM {2}): {3}",
+        "Leave this compute capability out, or ask for --precision fp16.",
+    ),
+    _Saying(
         r"No importer registered for op: (\w+)",
         "it has no layer for the ONNX operator {0}",
         "Export another network, or run this one with --backend onnxruntime.",
