@@ -16,6 +16,7 @@ from cxredge.artifacts import CARD_NAME, sha256_of_file, tool_versions
 from cxredge.backends.base import Session
 from cxredge.bundle import Bundle, read_golden
 from cxredge.data.images import GreyImage, load_grey
+from cxredge.data.sources import ImageSource
 from cxredge.errors import DataError, ImageError
 from cxredge.inputs import check_inputs, walk_images
 from cxredge.metrics import softmax
@@ -132,7 +133,7 @@ def bench(
     }
 
 
-Sample = Path | GreyImage
+Sample = ImageSource | GreyImage
 
 
 def _samples(bundle: Bundle, images: Sequence[Path], size: int) -> list[Sample]:
@@ -156,7 +157,7 @@ def _samples(bundle: Bundle, images: Sequence[Path], size: int) -> list[Sample]:
 
 
 def _pixels_of(sample: Sample, size: int) -> GreyImage:
-    return load_grey(sample, size) if isinstance(sample, Path) else sample
+    return sample if isinstance(sample, np.ndarray) else load_grey(sample, size)
 
 
 def _measure(
@@ -165,7 +166,7 @@ def _measure(
     count = SAMPLES_PER_QUERY[config.scenario]
     size = session.spec.size
     endless = cycle(samples)
-    from_files = isinstance(samples[0], Path)
+    from_files = not isinstance(samples[0], np.ndarray)
     stages: dict[str, list[float]] = {"decode": []} if from_files else {}
     stages |= {"compute": [], "post": []}
     pool = ThreadPoolExecutor(session.spec.threads)

@@ -36,6 +36,28 @@ class ImageProblem(str, Enum):
     TOO_SMALL = "too_small"
     TOO_LARGE = "too_large"
     NOT_SCALED = "not_scaled"
+    ENCRYPTED = "encrypted"
+    LINK = "link"
+    NESTED_ARCHIVE = "nested_archive"
+    NOT_INSTALLED = "not_installed"
+    UNSUPPORTED = "unsupported"
+    BAD_HEADER = "bad_header"
+    NOT_A_RADIOGRAPH = "not_a_radiograph"
+    FOR_PROCESSING = "for_processing"
+    MULTI_FRAME = "multi_frame"
+    NO_PIXELS = "no_pixels"
+    LATERAL = "lateral"
+    OBLIQUE = "oblique"
+
+
+class Caution(str, Enum):
+    """What is doubtful about an image that was decoded all the same."""
+
+    SECONDARY_CAPTURE = "secondary_capture"
+    BURNED_IN_TEXT = "burned_in_text"
+    UNKNOWN_VIEW = "unknown_view"
+    LATERAL = "lateral"
+    OBLIQUE = "oblique"
 
 
 class ImageError(CxredgeError):

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cxredge.data.images import is_image_name
+from cxredge.data.images import is_dicom_index, is_image_file, is_image_name
+from cxredge.data.sources import HEAD_BYTES, ImageSource, is_dicom
+from cxredge.data.zip_members import ZipMember, head_of, is_archive_name, list_members
 from cxredge.errors import DataError
 
 
-def walk_images(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[Path]:
-    """Yield every input: files as given, folders recursively by sorted name.
+def walk_images(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[ImageSource]:
+    """Yield every input: files as given, folders and zip archives recursively by sorted name.
 
-    Only one folder's listing is held at a time, whatever the number of images.
+    What will fail when it is loaded is yielded too, so that it has a row with the reason: a folder
+    that cannot be listed, a damaged archive, an encrypted member, an archive inside an archive.
+    Only the listings on the way to the image are held, whatever the number of images. A folder
+    that links lead to again is walked once.
 
     Args:
-        paths: Files and folders.
-        skipped: Counts by extension the files in folders that are not PNG or JPEG by name.
+        paths: Files, folders and archives.
+        skipped: Counts by extension the files in folders and archives that are no images by name
+            nor DICOM by content.
     """
     for path in paths:
         if path.is_dir():
-            yield from _walk(path, skipped, frozenset())
+            yield from _walk(path, skipped)
+        elif is_archive_name(path.name):
+            yield from _unpack(path, skipped)
         else:
             yield path
 
@@ -31,26 +40,77 @@ def check_inputs(paths: Sequence[Path]) -> None:
     """Raise DataError unless every path exists and there is at least one image."""
     for path in paths:
         if not path.exists():
-            raise DataError(f"{path} does not exist.", "Give image files or folders of images.")
+            raise DataError(f"{path} does not exist.", "Give images, or folders or zips of them.")
     if next(walk_images(paths, Counter()), None) is None:
         shown = ", ".join(str(path) for path in paths)
         raise DataError(
-            f"No images in {shown}: PNG and JPEG files are read (.png, .jpg, .jpeg).",
-            "Give image files or folders of images.",
+            f"No images in {shown}: PNG and JPEG files are read (.png, .jpg, .jpeg), and DICOM.",
+            "Give images, or folders or zips of them.",
         )
 
 
-def _walk(folder: Path, skipped: Counter[str], above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+def _walk(root: Path, skipped: Counter[str]) -> Iterator[ImageSource]:
+    """Walk a folder; by a stack of listings, as folders may be deeper than calls."""
+    seen: set[tuple[int, int]] = set()
+    stack: list[Iterator[tuple[Path, bool]]] = [iter([(root, True)])]
+    while stack:
+        path, is_folder = next(stack[-1], (None, False))
+        if path is None:
+            stack.pop()
+        elif is_folder:
+            try:
+                stack.append(_listed(path, seen))
+            except OSError:
+                yield path  # its row will say why
+        elif is_archive_name(path.name):
+            yield from _unpack(path, skipped)
+        elif is_image_file(path):
+            yield path
+        else:
+            skipped[_kind(path.name)] += 1
+
+
+def _listed(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, bool]]:
     status = folder.stat()
     identity = (status.st_dev, status.st_ino)
-    if identity in above:  # a link back to a folder that is being walked
-        return
+    if identity in seen:
+        return iter(())
+    seen.add(identity)
     with os.scandir(folder) as entries:
-        found = sorted((entry.name, entry.is_dir()) for entry in entries)
-    for name, is_folder in found:
-        if is_folder:
-            yield from _walk(folder / name, skipped, above | {identity})
-        elif is_image_name(name):
-            yield folder / name
+        found = sorted((entry.name, _leads_to_folder(entry)) for entry in entries)
+    return ((folder / name, is_folder) for name, is_folder in found)
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _unpack(archive: Path, skipped: Counter[str]) -> Iterator[ImageSource]:
+    try:
+        members = list_members(archive)
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        yield archive  # its row will say why
+        return
+    for member in members:
+        if _is_image_member(member):
+            yield member
         else:
-            skipped[Path(name).suffix.lower() or name] += 1
+            skipped[_kind(member.name)] += 1
+
+
+def _is_image_member(member: ZipMember) -> bool:
+    name = member.name.rsplit("/", 1)[-1]
+    if name.startswith(".") or is_dicom_index(name):
+        return False
+    if is_image_name(name) or is_archive_name(name):
+        return True
+    return is_dicom(head_of(member, HEAD_BYTES))
+
+
+def _kind(name: str) -> str:
+    """Return what files are counted by: the extension, or the name when there is none."""
+    name = name.rsplit("/", 1)[-1]
+    return Path(name).suffix.lower() or name

@@ -18,6 +18,7 @@ from cxredge.backends.base import Session
 from cxredge.backends.onnxruntime import available_cores
 from cxredge.bundle import Bundle
 from cxredge.data.images import GreyImage, load_grey
+from cxredge.data.sources import ImageSource
 from cxredge.errors import CxredgeError, ImageError
 from cxredge.inputs import check_inputs, walk_images
 from cxredge.metrics import softmax
@@ -65,7 +66,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class _Decoded:
-    path: Path
+    path: ImageSource
     pixels: GreyImage | None
     error: ImageError | None
     seconds: float
@@ -119,7 +120,7 @@ def predict(
     return tally
 
 
-def _decode_ahead(paths: Iterator[Path], size: int) -> Iterator[_Decoded]:
+def _decode_ahead(paths: Iterator[ImageSource], size: int) -> Iterator[_Decoded]:
     """Decode in threads, a bounded number of images ahead, and yield in order."""
     workers = available_cores()
     ahead: deque[Future[_Decoded]] = deque()
@@ -132,7 +133,7 @@ def _decode_ahead(paths: Iterator[Path], size: int) -> Iterator[_Decoded]:
             yield ahead.popleft().result()
 
 
-def _decode(path: Path, size: int) -> _Decoded:
+def _decode(path: ImageSource, size: int) -> _Decoded:
     start = time.perf_counter()
     try:
         pixels, error = load_grey(path, size), None
@@ -166,7 +167,7 @@ def _predict_batch(
     return rows
 
 
-def _row(path: Path, probabilities: np.ndarray, classes: Sequence[str]) -> Row:
+def _row(path: ImageSource, probabilities: np.ndarray, classes: Sequence[str]) -> Row:
     best = int(probabilities.argmax())
     rounded = [round(float(p), 6) for p in probabilities]
     return Row(str(path), "ok", classes[best], rounded[best], rounded)

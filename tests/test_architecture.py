@@ -109,6 +109,12 @@ def test_libraries_of_the_gpu_are_imported_by_name_in_one_place() -> None:
     assert by_name == {*GPU_LIBRARIES.values(), "backends/cuda/memory.py"}
 
 
+def test_pydicom_stays_where_dicom_is_read() -> None:
+    users = {module for module, name in imports() if name.split(".")[0] == "pydicom"}
+    assert users
+    assert all(module.startswith("data.dicom.") for module in users)
+
+
 def test_only_the_command_line_prints() -> None:
     for path in ROOT.rglob("*.py"):
         calls = [

@@ -59,9 +59,9 @@ def test_files_that_are_no_images_are_counted(bundle: Path, phantoms: Path, tmp_
     shutil.copytree(phantoms / "images" / "normal", folder / "deep" / "er")
     (folder / "notes.txt").write_text("x")
     (folder / ".hidden.png").write_bytes(b"x")
-    (folder / "scan.dcm").write_bytes(b"x")
+    (folder / "scan.gif").write_bytes(b"x")
     tally = predict(open_bundle(bundle), [folder], tmp_path / "p.csv", False, Silent())
-    assert tally.to_json()["skipped"] == {".txt": 1, ".png": 1, ".dcm": 1}
+    assert tally.to_json()["skipped"] == {".txt": 1, ".png": 1, ".gif": 1}
     assert tally.images == len(list((folder / "deep" / "er").iterdir()))
 
 

@@ -159,5 +159,6 @@ _EXTRAS = {
     "pyarrow": "parquet",
     "h5py": "keras",
     "cryptography": "signing",
+    "pydicom": "dicom",
 }
 """Which extra brings an optional package."""

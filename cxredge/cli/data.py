@@ -83,7 +83,8 @@ def prepare(
 def folder(
     output: Output,
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="DIR/CLASS/*.png, or DIR/train/CLASS/*.png.")
+        Path,
+        typer.Argument(metavar="DIR", help="DIR/CLASS/*.png (or JPEG, DICOM), DIR/train/CLASS/*."),
     ],
     out: OutFolder,
     patient: Annotated[
@@ -91,9 +92,23 @@ def folder(
         typer.Option(
             "--patient",
             help="Regular expression; its first group, searched in the file name without "
-            "extension, is the patient. Without it every image counts as its own patient.",
+            "extension, is the patient. Without it DICOM files tell their patient, of whom a "
+            "keyed hash is written, and every other image counts as its own patient.",
         ),
     ] = None,
+    patient_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--patient-key",
+            help="File with the secret of that hash. [default: one of your own, made once]",
+        ),
+    ] = None,
+    keep_burned_in: Annotated[
+        bool,
+        typer.Option(
+            "--keep-burned-in", help="Keep DICOM whose header says that text is in the picture."
+        ),
+    ] = False,
     split: SplitByOption = SplitBy.PATIENT,
     fractions: Annotated[
         tuple[float, float, float],
@@ -104,10 +119,12 @@ def folder(
     """List any set with one folder per class and split it."""
     from cxredge.data.folder import has_split_folders, keep_splits, read_folder
     from cxredge.data.protocols import carve_validation, split_fractions
+    from cxredge.data.pseudonyms import Pseudonyms
 
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise typer.BadParameter(f"{fractions} do not add up to 1.", param_hint="--fractions")
-    samples, ignored = read_folder(directory, patient)
+    pseudonyms = Pseudonyms(patient_key)
+    samples, ignored = read_folder(directory, patient, pseudonyms, keep_burned_in)
     usable, dropped = _check(output, samples)
     if not has_split_folders(directory):
         entries = split_fractions(usable, split, seed, fractions)
@@ -115,7 +132,12 @@ def folder(
         entries = keep_splits(usable, directory)
         if not any(entry.split.value == "val" for entry in entries):
             entries = carve_validation(entries, split, seed)
-    if patient is None:
+    if pseudonyms.used:
+        output.note(
+            f"Patients are named by a hash with the key in {pseudonyms.key_file}: keep the key, "
+            "and keep it from whoever gets the manifest."
+        )
+    elif patient is None:
         output.note(
             "Every image counts as a patient of its own. If some patients have several images, "
             "say how file names tell them: --patient '^(.+)-[0-9]+$'"

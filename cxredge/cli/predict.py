@@ -21,7 +21,8 @@ def predict(
     output: Output,
     bundle: BundleArgument,
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Images and folders of images.")
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Images (PNG, JPEG, DICOM), folders and zips."),
     ],
     out: Annotated[Path, typer.Option("--out", help="predictions.csv, .jsonl or .parquet.")] = Path(
         "predictions.csv"

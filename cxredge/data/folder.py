@@ -6,11 +6,17 @@ import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cxredge.data.images import list_images
 from cxredge.data.manifest import Entry, Sample
-from cxredge.errors import DataError
+from cxredge.data.pseudonyms import Pseudonyms
+from cxredge.data.sources import is_dicom_file
+from cxredge.errors import DataError, ImageError
 from cxredge.vocabulary import Split
+
+if TYPE_CHECKING:
+    from cxredge.data.dicom.patient import Exposure
 
 _SPLIT_FOLDERS = {
     "train": Split.TRAIN,
@@ -27,16 +33,26 @@ def has_split_folders(directory: Path) -> bool:
     return (directory / "train").is_dir() and (directory / "test").is_dir()
 
 
-def read_folder(directory: Path, patient_pattern: str | None) -> tuple[list[Sample], Counter[str]]:
+def read_folder(
+    directory: Path,
+    patient_pattern: str | None,
+    pseudonyms: Pseudonyms | None = None,
+    keep_burned_in: bool = False,
+) -> tuple[list[Sample], Counter[str]]:
     """Return the images of ``directory/CLASS/`` (or ``directory/SPLIT/CLASS/``).
 
     Args:
         directory: One folder per class, or one per split with one per class in each.
         patient_pattern: Regular expression whose first group, searched in the file name without
-            its extension, names the patient. Without one every image counts as its own patient.
+            its extension, names the patient. Without one a DICOM file tells the patient, and
+            every other image counts as its own patient.
+        pseudonyms: Name the patients of DICOM files; None for the key of this user.
+        keep_burned_in: Keep DICOM files whose header says that text is part of the picture: it
+            may name a patient.
 
     Returns:
-        Samples, and counts of what was left out: ``not_an_image``, ``no_patient``.
+        Samples, and counts of what was left out: ``not_an_image``, ``no_patient``,
+        ``burned_in_text``.
 
     Raises:
         DataError: No class folder with images, or the pattern is not a regular expression with a
@@ -45,6 +61,7 @@ def read_folder(directory: Path, patient_pattern: str | None) -> tuple[list[Samp
     if not directory.is_dir():
         raise DataError(f"{directory} is not a folder.", "Give a folder with one folder per class.")
     pattern = _compile(patient_pattern)
+    pseudonyms = pseudonyms or Pseudonyms()
     roots = [directory]
     if has_split_folders(directory):
         roots = [path for path in sorted(directory.iterdir()) if path.name in _SPLIT_FOLDERS]
@@ -56,11 +73,14 @@ def read_folder(directory: Path, patient_pattern: str | None) -> tuple[list[Samp
             files = sum(path.is_file() for path in folder.iterdir())
             dropped["not_an_image"] += files - len(images)
             for path in images:
-                patient = _patient(path, directory, pattern)
-                if patient is None:
-                    dropped["no_patient"] += 1
+                exposure = _exposure(path)
+                if exposure and exposure.burned_in_text and not keep_burned_in:
+                    dropped["burned_in_text"] += 1
+                elif patient := _patient(path, directory, pattern, exposure, pseudonyms):
+                    view = exposure.view if exposure else ""
+                    samples.append(Sample(path, folder.name, patient, directory.name, view))
                 else:
-                    samples.append(Sample(path, folder.name, patient, directory.name))
+                    dropped["no_patient"] += 1
     if len({sample.label for sample in samples}) < 2:
         raise DataError(
             f"{directory} holds {len(samples)} usable images in fewer than two class folders.",
@@ -96,8 +116,28 @@ def _compile(pattern: str | None) -> re.Pattern[str] | None:
     return compiled
 
 
-def _patient(path: Path, directory: Path, pattern: re.Pattern[str] | None) -> str | None:
-    if pattern is None:
-        return path.relative_to(directory).as_posix()
-    match = pattern.search(path.stem)
-    return match[1] if match else None
+def _exposure(path: Path) -> Exposure | None:
+    """Read what a DICOM file tells of its patient; None for other files and damaged ones."""
+    if not is_dicom_file(path):
+        return None
+    from cxredge.data.dicom.patient import read_exposure
+
+    try:
+        return read_exposure(path)
+    except ImageError:  # left out with its reason when images are checked
+        return None
+
+
+def _patient(
+    path: Path,
+    directory: Path,
+    pattern: re.Pattern[str] | None,
+    exposure: Exposure | None,
+    pseudonyms: Pseudonyms,
+) -> str | None:
+    if pattern is not None:
+        match = pattern.search(path.stem)
+        return match[1] if match else None
+    if exposure is not None:
+        return pseudonyms.of(exposure.patient_id) if exposure.patient_id else None
+    return path.relative_to(directory).as_posix()

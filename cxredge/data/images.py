@@ -7,9 +7,9 @@ Training, calibration, evaluation and the device all call :func:`load_grey`. Wha
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from cxredge.errors import ImageError, ImageProblem
+from cxredge.data.limits import check_size, too_many_pixels
+from cxredge.data.sources import HEAD_BYTES, ImageSource, is_dicom, is_dicom_file, read_source
+from cxredge.data.zip_members import is_archive_name
+from cxredge.errors import Caution, ImageError, ImageProblem
 
 PREPROCESSING = "grey-square/2"
 """Version of :func:`load_grey`; it changes when a pixel would."""
 
-EXTENSIONS = (".png", ".jpg", ".jpeg")
-MAX_PIXELS = 64_000_000
-MAX_BYTES = 10 * MAX_PIXELS  # the most pixels in 16-bit RGBA, and room for metadata
-MIN_SIDE = 32
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 _FORMATS = ("PNG", "JPEG")
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
@@ -56,15 +56,29 @@ def _unheard(stage: str) -> None:
     """Take no notice of a stage."""
 
 
-def load_grey(path: Path, size: int, mark: Mark = _unheard) -> GreyImage:
+@dataclass(frozen=True)
+class LoadedImage:
+    """A decoded X-ray.
+
+    Attributes:
+        pixels: uint8 (size, size), 0 is black.
+        cautions: What its DICOM header says that makes a prediction doubtful.
+    """
+
+    pixels: GreyImage
+    cautions: tuple[Caution, ...] = ()
+
+
+def load_grey(source: ImageSource, size: int, mark: Mark = _unheard) -> GreyImage:
     """Decode one chest X-ray into a grey square.
 
     EXIF orientation is applied, colour becomes luma (ITU-R BT.601), transparency is laid over
     black, 16-bit values are divided by 257, and the whole image is squeezed into the square with
-    an antialiased bilinear filter, as the paper's 224x224 inputs were.
+    an antialiased bilinear filter, as the paper's 224x224 inputs were. DICOM goes through the
+    transformations that its header names (:mod:`cxredge.data.dicom`) before it is squeezed.
 
     Args:
-        path: An 8- or 16-bit PNG, or a JPEG.
+        source: An 8- or 16-bit PNG, a JPEG or a DICOM file, or such a member of a zip archive.
         size: Height and width of the result in pixels.
         mark: Called with the name of each of ``STAGES`` when it is over.
 
@@ -74,28 +88,49 @@ def load_grey(path: Path, size: int, mark: Mark = _unheard) -> GreyImage:
     Raises:
         ImageError: The file cannot be used; ``problem`` says why.
     """
-    with _open(path, mark) as image:
-        _check_size(path, image)
-        try:
-            image.draft("L", (size, size))
-            grey = _to_grey(path, _upright(image))
-        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-            raise ImageError(
-                ImageProblem.TRUNCATED,
-                f"{path} is cut off or damaged: {error}.",
-                "Copy the file again from its source.",
-            ) from None
+    return load_image(source, size, mark).pixels
+
+
+def load_image(
+    source: ImageSource, size: int, mark: Mark = _unheard, any_view: bool = False
+) -> LoadedImage:
+    """Do what :func:`load_grey` does, and say what is doubtful about the image.
+
+    Args:
+        source: As there.
+        size: As there.
+        mark: As there.
+        any_view: Decode lateral and oblique views too, with a caution.
+
+    Raises:
+        ImageError: The file cannot be used; ``problem`` says why.
+    """
+    name, content = str(source), read_source(source)
+    mark("read")
+    cautions: tuple[Caution, ...] = ()
+    if is_dicom(content[:HEAD_BYTES]):
+        values, cautions = _decode_dicom(name, content, any_view)
+        grey = Image.fromarray(values)
+    else:
+        grey = _decode(name, content, size)
     mark("decode")
     if grey.size != (size, size):
         grey = grey.resize((size, size), Image.Resampling.BILINEAR)
     pixels = np.array(grey, dtype=np.uint8)
     mark("preprocess")
-    return pixels
+    return LoadedImage(pixels, cautions)
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the image files directly in ``folder`` by extension, sorted; hidden files left out."""
-    return sorted(path for path in folder.iterdir() if is_image_name(path.name) and path.is_file())
+    """Return the images directly in ``folder``, sorted; see :func:`is_image_file`."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and is_image_file(path))
+
+
+def is_image_file(path: Path) -> bool:
+    """Tell whether a file is an image we read by its name, or DICOM by its content."""
+    if path.name.startswith(".") or is_dicom_index(path.name):
+        return False
+    return is_image_name(path.name) or is_dicom_file(path)
 
 
 def is_image_name(name: str) -> bool:
@@ -103,57 +138,53 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 
-def _open(path: Path, mark: Mark) -> Image.Image:
+def is_dicom_index(name: str) -> bool:
+    """Tell whether a file name is that of the index of a DICOM disc, which holds no image."""
+    return name.upper() == "DICOMDIR"
+
+
+def _decode_dicom(
+    name: str, content: bytes, any_view: bool
+) -> tuple[GreyImage, tuple[Caution, ...]]:
     try:
-        size = path.stat().st_size
-        if size == 0:
-            raise ImageError(ImageProblem.EMPTY, f"{path} is empty (0 bytes).", "Copy it again.")
-        if size > MAX_BYTES:
-            raise ImageError(
-                ImageProblem.TOO_LARGE,
-                f"{path} has {size // 1_000_000} MB; at most {MAX_BYTES // 1_000_000} are read.",
-                "Save it as a compressed PNG.",
-            )
-        content = io.BytesIO(path.read_bytes())
-        mark("read")
-        return Image.open(content, formats=_FORMATS)
-    except (FileNotFoundError, NotADirectoryError):
+        from cxredge.data.dicom.picture import decode_dicom
+    except ModuleNotFoundError:
         raise ImageError(
-            ImageProblem.MISSING, f"{path} does not exist.", "Check the path."
+            ImageProblem.NOT_INSTALLED,
+            f"{name} is DICOM, which needs the extra 'dicom'.",
+            "pip install 'cxredge[dicom]'",
         ) from None
+    return decode_dicom(name, content, any_view)
+
+
+def _decode(name: str, content: bytes, size: int) -> Image.Image:
+    with _open(name, content) as image:
+        check_size(name, *image.size)
+        try:
+            image.draft("L", (size, size))
+            return _to_grey(name, _upright(image))
+        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+            raise ImageError(
+                ImageProblem.TRUNCATED,
+                f"{name} is cut off or damaged: {error}.",
+                "Copy the file again from its source.",
+            ) from None
+
+
+def _open(name: str, content: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(content), formats=_FORMATS)
     except Image.DecompressionBombError:
-        raise _too_large(path, "far too many") from None
-    except (UnidentifiedImageError, SyntaxError, ValueError):
+        raise too_many_pixels(name, "far too many") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        kind = "a PNG or JPEG image, nor DICOM"
+        if is_archive_name(name):
+            kind = "a zip archive that can be opened"
         raise ImageError(
             ImageProblem.UNREADABLE,
-            f"{path} is not a PNG or JPEG image, whatever its name says.",
+            f"{name} is not {kind}, whatever its name says.",
             "Convert it to PNG or leave it out.",
         ) from None
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise ImageError(
-            ImageProblem.UNREADABLE, f"{path} cannot be read: {reason}.", "Check the file."
-        ) from None
-
-
-def _check_size(path: Path, image: Image.Image) -> None:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise _too_large(path, f"{width}x{height}")
-    if min(width, height) < MIN_SIDE:
-        raise ImageError(
-            ImageProblem.TOO_SMALL,
-            f"{path} is {width}x{height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed.",
-            "Use the original image.",
-        )
-
-
-def _too_large(path: Path, found: str) -> ImageError:
-    return ImageError(
-        ImageProblem.TOO_LARGE,
-        f"{path} has {found} pixels; at most {MAX_PIXELS // 1_000_000} million are decoded.",
-        "Scale it down first.",
-    )
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -171,9 +202,9 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _to_grey(path: Path, image: Image.Image) -> Image.Image:
+def _to_grey(name: str, image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
-        return _from_16_bit(path, image)
+        return _from_16_bit(name, image)
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
         with_alpha: Any = image.convert("RGBA")
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
@@ -183,14 +214,14 @@ def _to_grey(path: Path, image: Image.Image) -> Image.Image:
     return image.convert("L")
 
 
-def _from_16_bit(path: Path, image: Image.Image) -> Image.Image:
+def _from_16_bit(name: str, image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     if values.max(initial=0) < 4096:
         # 12-bit values in a 16-bit file would come out nearly black. Guessing the depth from one
         # image would make two images of one series differ, so it is refused.
         raise ImageError(
             ImageProblem.NOT_SCALED,
-            f"{path} is a 16-bit image whose brightest value is {values.max(initial=0)} of 65535.",
+            f"{name} is a 16-bit image whose brightest value is {values.max(initial=0)} of 65535.",
             "Scale its values to 16 bits (12-bit data: times 16) or save it as 8-bit.",
         )
     grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)

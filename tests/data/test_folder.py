@@ -33,7 +33,7 @@ def test_each_folder_is_a_class_and_each_image_a_patient(tmp_path: Path) -> None
 
 def test_what_is_no_image_is_counted(tmp_path: Path) -> None:
     directory = dataset(
-        tmp_path, "a/1.png", "b/1.png", "a/notes.txt", "b/.hidden.png", "b/scan.dcm", "a/deep/2.png"
+        tmp_path, "a/1.png", "b/1.png", "a/notes.txt", "b/.hidden.png", "b/scan.gif", "a/deep/2.png"
     )
     samples, dropped = read_folder(directory, None)
     assert len(samples) == 2

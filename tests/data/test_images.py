@@ -13,14 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cxredge.data.images import (
-    MAX_BYTES,
-    MAX_PIXELS,
-    STAGES,
-    is_image_name,
-    list_images,
-    load_grey,
-)
+from cxredge.data.images import STAGES, is_image_name, list_images, load_grey
+from cxredge.data.limits import MAX_BYTES, MAX_PIXELS
 from cxredge.errors import ImageError, ImageProblem
 
 RNG = np.random.default_rng(7)

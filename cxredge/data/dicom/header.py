@@ -1,0 +1,223 @@
+"""The part of a DICOM header that is read, whatever state the file is in."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pydicom.config
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import Tag
+from pydicom.uid import UID
+
+from cxredge.data.limits import MAX_BYTES
+from cxredge.data.sources import HEAD_BYTES
+from cxredge.errors import ImageError, ImageProblem
+
+PIXEL_DATA = 0x7FE00010
+_META_GROUP = 0x0002
+_FIRST_PIXEL_TAG = 0x7FE00008  # Float Pixel Data; Pixel Data comes after it
+_MAX_READS = 50_000
+
+LOOK = (
+    "SOPClassUID", "Modality", "PresentationIntentType", "BurnedInAnnotation",
+    "ViewPosition", "ViewCodeSequence", "PatientOrientation",
+    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
+    "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "PresentationLUTShape",
+    "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
+    "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence",
+)  # fmt: skip
+"""What decides whether a picture is used and how it looks; nothing in it names a person."""
+
+# pydicom warns of odd values by quoting them, and they may be names: nothing of it may get out.
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+logging.getLogger("pydicom").propagate = False
+logging.getLogger("pylibjpeg").propagate = False
+warnings.filterwarnings("ignore", module=r"(pydicom|pylibjpeg|libjpeg|openjpeg)\.")
+
+
+@dataclass(frozen=True)
+class Header:
+    """A header as far as it was asked for.
+
+    Attributes:
+        name: The file, for messages.
+        syntax: How what follows is written.
+        dataset: The attributes asked for that are there.
+        body: The data set's bytes, positioned at the pixel data.
+    """
+
+    name: str
+    syntax: UID
+    dataset: Dataset
+    body: io.BytesIO
+
+    def text(self, keyword: str) -> str:
+        """Return a text attribute, its first value; empty when there is none."""
+        value = self._first(keyword)
+        return value.strip(" \0") if isinstance(value, str) else ""
+
+    def term(self, keyword: str) -> str:
+        """Return a defined term in capitals, as all are; empty when there is none."""
+        return self.text(keyword).upper()
+
+    def number(self, keyword: str) -> float | None:
+        """Return a number, the first if there are several; None when there is none.
+
+        Raises:
+            ImageError: It is no finite number.
+        """
+        value = self._first(keyword)
+        if value in (None, ""):
+            return None
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise bad_header(self.name, f"{keyword} is not a number")
+        return number
+
+    def integer(self, keyword: str, default: int | None = None) -> int:
+        """Return a whole number.
+
+        Raises:
+            ImageError: It is not there and has no default, or is no whole number.
+        """
+        number = self.number(keyword)
+        if number is None and default is not None:
+            return default
+        if number is None:
+            raise bad_header(self.name, f"{keyword} is missing")
+        if not number.is_integer():
+            raise bad_header(self.name, f"{keyword} is not a whole number")
+        return int(number)
+
+    def first_item(self, keyword: str) -> Dataset | None:
+        """Return the first item of a sequence; None when there is none."""
+        with damage_is_an_image_error(self.name):
+            value = self.dataset.get(keyword)
+            if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+                return None
+            return value[0] if len(value) and isinstance(value[0], Dataset) else None
+
+    @property
+    def has_pixel_data(self) -> bool:
+        """Whether the body begins with the tag of Pixel Data."""
+        order = "<" if self.syntax.is_little_endian else ">"
+        tag = struct.pack(f"{order}2H", PIXEL_DATA >> 16, PIXEL_DATA & 0xFFFF)
+        return self.body.getbuffer()[self.body.tell() :][:4] == tag
+
+    def _first(self, keyword: str) -> Any:
+        with damage_is_an_image_error(self.name):
+            value = self.dataset.get(keyword)
+            if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+                return value[0] if len(value) else None
+            return value
+
+
+def read_header(name: str, content: bytes, keywords: Sequence[str] = LOOK) -> Header:
+    """Read the attributes that are asked for, up to the pixel data.
+
+    Args:
+        name: For messages.
+        content: A file that begins with a preamble and ``DICM``.
+        keywords: Which attributes; others are skipped.
+
+    Raises:
+        ImageError: It is damaged, or does not say how it is written.
+    """
+    with damage_is_an_image_error(name):
+        start = _Rationed(content)
+        start.seek(HEAD_BYTES)
+        meta = read_dataset(
+            start,
+            is_implicit_VR=False,
+            is_little_endian=True,
+            stop_when=lambda tag, vr, length: tag >> 16 != _META_GROUP,
+            specific_tags=[Tag("TransferSyntaxUID")],
+        )
+        syntax = UID(str(meta.get("TransferSyntaxUID", "")))
+        if not (syntax.is_transfer_syntax and syntax in _known_syntaxes()):
+            raise bad_header(name, "it does not name a known transfer syntax")
+        body = _Rationed(content)
+        body.seek(start.tell())
+        if syntax.is_deflated:
+            body = _Rationed(_inflated(name, content[start.tell() :]))
+        dataset = read_dataset(
+            body,
+            is_implicit_VR=syntax.is_implicit_VR,
+            is_little_endian=syntax.is_little_endian,
+            stop_when=lambda tag, vr, length: tag >= _FIRST_PIXEL_TAG,
+            specific_tags=[Tag(keyword) for keyword in keywords],
+        )
+        rest = io.BytesIO(body.getvalue())
+        rest.seek(body.tell())
+        return Header(name, syntax, dataset, rest)
+
+
+@contextmanager
+def damage_is_an_image_error(name: str) -> Iterator[None]:
+    """Turn whatever a library raises over a damaged file into an ImageError without its words.
+
+    pydicom and its decoders raise almost any exception, RecursionError and AttributeError among
+    them, and their messages quote values.
+    """
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception:
+        raise ImageError(
+            ImageProblem.TRUNCATED,
+            f"{name} is DICOM that is cut off or damaged.",
+            "Copy the file again from its source.",
+        ) from None
+
+
+def bad_header(name: str, why: str) -> ImageError:
+    """Return the error for a header that lacks something or contradicts itself."""
+    return ImageError(
+        ImageProblem.BAD_HEADER,
+        f"{name} has a DICOM header that cannot be followed: {why}.",
+        "Export it again, or convert it to PNG as a viewer shows it.",
+    )
+
+
+class _Rationed(io.BytesIO):
+    """Bytes that may be read so many times: millions of tiny attributes would take minutes."""
+
+    left = _MAX_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError("more attributes than any header has")
+        return super().read(size)
+
+
+def _known_syntaxes() -> frozenset[str]:
+    return frozenset(pydicom.uid.AllTransferSyntaxes)
+
+
+def _inflated(name: str, deflated: bytes) -> bytes:
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = inflate.decompress(deflated, MAX_BYTES)
+    if not inflate.eof:
+        raise ImageError(
+            ImageProblem.TOO_LARGE if inflate.unconsumed_tail else ImageProblem.TRUNCATED,
+            f"{name} is deflated DICOM that is cut off, or unpacks to more than "
+            f"{MAX_BYTES // 1_000_000} MB.",
+            "Copy the file again from its source.",
+        )
+    return data

@@ -1,0 +1,126 @@
+"""What a DICOM header says of the meaning of stored values, as a :class:`GreyScale`."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from cxredge.data.dicom.grey_scale import (
+    GreyScale,
+    LookupTable,
+    Rescale,
+    Values,
+    Window,
+    WindowShape,
+)
+from cxredge.data.dicom.header import Header, bad_header, damage_is_an_image_error
+
+MAX_BITS = 16
+_INVERTED = {"MONOCHROME1": True, "MONOCHROME2": False}
+_SHAPES = {"": None, "IDENTITY": False, "INVERSE": True}
+
+
+def read_grey_scale(header: Header) -> GreyScale:
+    """Return how the stored values of a grey picture are to be shown.
+
+    Of a lookup table and a window the table is used, of several the first, as the standard lets
+    one choose and viewers do.
+
+    Raises:
+        ImageError: The header is incomplete, or says two things at once.
+    """
+    bits, allocated = header.integer("BitsStored"), header.integer("BitsAllocated")
+    if allocated not in (8, 16) or not 1 <= bits <= allocated:
+        raise bad_header(
+            header.name, f"{bits} bits stored in {allocated} allocated; 8 or 16 can be read"
+        )
+    signed = header.integer("PixelRepresentation") == 1
+    modality = _modality(header)
+    return GreyScale(
+        bits, signed, _is_inverted(header), modality, _voi(header), _padding(header, bits, signed)
+    )
+
+
+def _is_inverted(header: Header) -> bool:
+    inverted = _INVERTED[header.term("PhotometricInterpretation")]
+    shape = header.term("PresentationLUTShape")
+    if _SHAPES.get(shape) not in (None, inverted) or shape not in _SHAPES:
+        # Viewers disagree on what that means, and a picture the wrong way round looks like one.
+        raise bad_header(
+            header.name,
+            "PresentationLUTShape contradicts PhotometricInterpretation, so that black and white "
+            "may be exchanged",
+        )
+    return inverted
+
+
+def _modality(header: Header) -> Rescale | LookupTable:
+    if (item := header.first_item("ModalityLUTSequence")) is not None:
+        return _lookup_table(header, item, header.integer("PixelRepresentation") == 1)
+    slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
+    if slope == 0:
+        raise bad_header(header.name, "RescaleSlope is 0")
+    return Rescale(1.0 if slope is None else slope, intercept or 0.0)
+
+
+def _voi(header: Header) -> Window | LookupTable | None:
+    if (item := header.first_item("VOILUTSequence")) is not None:
+        below_zero = (
+            header.integer("PixelRepresentation") == 1
+            or (header.number("RescaleIntercept") or 0) < 0
+        )
+        return _lookup_table(header, item, below_zero)
+    centre, width = header.number("WindowCenter"), header.number("WindowWidth")
+    if centre is None and width is None:
+        return None
+    if centre is None or width is None:
+        raise bad_header(header.name, "WindowCenter or WindowWidth is missing")
+    try:
+        shape = WindowShape(header.term("VOILUTFunction") or "LINEAR")
+    except ValueError:
+        raise bad_header(header.name, "VOILUTFunction is unknown") from None
+    if width <= 0 or (shape is WindowShape.LINEAR and width < 1):
+        raise bad_header(header.name, f"WindowWidth is {width:g}")
+    return Window(centre, width, shape)
+
+
+def _lookup_table(header: Header, item: Dataset, below_zero: bool) -> LookupTable:
+    """Read a table; its entries come as numbers or, with 8 or 16 bits each, as bytes."""
+    with damage_is_an_image_error(header.name):
+        count, first, bits = (int(value) for value in item.LUTDescriptor)
+        count = count & 0xFFFF or 65536
+        if below_zero and first > 0x7FFF:
+            first -= 65536
+        entries = _entries(item.LUTData, count, header.syntax.is_little_endian)
+    if not 1 <= bits <= MAX_BITS or len(entries) < count:
+        raise bad_header(header.name, f"a lookup table of {bits} bits has {len(entries)} entries")
+    return LookupTable(first, entries[:count], bits)
+
+
+def _entries(data: bytes | list[int] | int, count: int, little_endian: bool) -> Values:
+    if isinstance(data, int):
+        data = [data]
+    if not isinstance(data, bytes):
+        return np.array(data, dtype=np.int64).astype(np.uint16).astype(np.float64)
+    order = "little" if little_endian else "big"
+    kind = np.uint8 if len(data) < 2 * count else np.uint16
+    found = np.frombuffer(data, kind, len(data) // np.dtype(kind).itemsize)
+    return (found if order == sys.byteorder else found.byteswap()).astype(np.float64)
+
+
+def _padding(header: Header, bits: int, signed: bool) -> tuple[int, int] | None:
+    """Return the stored values of what is no part of the picture, least first."""
+    if header.number("PixelPaddingValue") is None:
+        return None
+    one = _as_stored(header.integer("PixelPaddingValue"), bits, signed)
+    other = header.number("PixelPaddingRangeLimit")
+    two = one if other is None else _as_stored(int(other), bits, signed)
+    return min(one, two), max(one, two)
+
+
+def _as_stored(value: int, bits: int, signed: bool) -> int:
+    """Read a value that was written with the wrong sign as it is stored."""
+    value &= 2**bits - 1
+    return value - 2**bits if signed and value >= 2 ** (bits - 1) else value

@@ -1,0 +1,146 @@
+"""Images inside a zip archive: read where they lie, never extracted to disk.
+
+Only the two methods that archives of X-rays use are inflated, stored and deflated: their memory
+does not depend on what the archive says.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+import weakref
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from cxredge.errors import ImageError, ImageProblem
+
+MAX_MEMBER_BYTES = 256 * 2**20
+_ENCRYPTED = 0x1
+_OPEN_ARCHIVES = 4
+
+
+@dataclass(frozen=True, order=True)
+class ZipMember:
+    """One file in a zip archive.
+
+    Attributes:
+        archive: The archive.
+        name: The member's path inside it, as the archive spells it; only shown, never written to.
+        index: Which entry of the archive; names need not be unique.
+    """
+
+    archive: Path
+    name: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.archive}/{self.name}"
+
+
+def is_archive_name(name: str) -> bool:
+    """Tell whether a file name is that of a zip archive; hidden files are not."""
+    return name.lower().endswith(".zip") and not name.startswith(".")
+
+
+def list_members(archive: Path) -> list[ZipMember]:
+    """Return the files of an archive, in the order in which a folder of them would be walked.
+
+    Raises:
+        OSError: It cannot be read.
+        zipfile.BadZipFile: It is no zip archive, or damaged.
+    """
+    members = [
+        ZipMember(archive, info.filename, index)
+        for index, info in enumerate(_contents(archive).infolist())
+        if not info.is_dir()
+    ]
+    return sorted(members, key=lambda member: (member.name.split("/"), member.index))
+
+
+@contextmanager
+def open_member(member: ZipMember) -> Iterator[IO[bytes]]:
+    """Open a member for reading; what it holds is inflated as it is read.
+
+    Raises:
+        ImageError: It is encrypted, a link, an archive itself, too large, damaged, or compressed
+            in a way that is not read. Also raised by reading, inside the context.
+    """
+    try:
+        archive = _contents(member.archive)
+        infos = archive.infolist()
+        if member.index >= len(infos) or infos[member.index].filename != member.name:
+            raise _refused(member, ImageProblem.MISSING, "is no longer in its archive")
+        _check(member, infos[member.index])
+        with archive.open(infos[member.index]) as stream:
+            yield stream
+    except FileNotFoundError:
+        raise _refused(member, ImageProblem.MISSING, "is gone with its archive") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError):
+        raise _refused(
+            member, ImageProblem.TRUNCATED, "is cut off or damaged in its archive"
+        ) from None
+
+
+def head_of(member: ZipMember, size_bytes: int) -> bytes:
+    """Return the first bytes of a member; none when it cannot be read."""
+    try:
+        with open_member(member) as stream:
+            return stream.read(size_bytes)
+    except (ImageError, OSError):
+        return b""
+
+
+def _check(member: ZipMember, info: zipfile.ZipInfo) -> None:
+    if info.flag_bits & _ENCRYPTED:
+        raise _refused(
+            member, ImageProblem.ENCRYPTED, "is encrypted", "Unpack it with its password."
+        )
+    if stat.S_ISLNK(info.external_attr >> 16):
+        raise _refused(member, ImageProblem.LINK, "is a symbolic link inside an archive")
+    if is_archive_name(member.name.rsplit("/", 1)[-1]):
+        raise _refused(
+            member, ImageProblem.NESTED_ARCHIVE, "is an archive inside an archive", "Unpack it."
+        )
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        problem = f"is compressed by method {info.compress_type}; 0 and 8 are read"
+        raise _refused(member, ImageProblem.UNSUPPORTED, problem, "Unpack it first.")
+    if info.file_size > MAX_MEMBER_BYTES:
+        problem = (
+            f"unpacks to {info.file_size / 2**20:.0f} MiB; at most "
+            f"{MAX_MEMBER_BYTES // 2**20} MiB are unpacked"
+        )
+        raise _refused(member, ImageProblem.TOO_LARGE, problem)
+
+
+def _refused(
+    member: ZipMember, problem: ImageProblem, why: str, hint: str = "Check the archive."
+) -> ImageError:
+    return ImageError(problem, f"{member} {why}.", hint)
+
+
+def _contents(archive: Path) -> zipfile.ZipFile:
+    status = archive.stat()
+    return _opened(archive, status.st_size, status.st_mtime_ns, os.getpid())
+
+
+@functools.lru_cache(_OPEN_ARCHIVES)
+def _opened(archive: Path, size_bytes: int, changed_ns: int, process: int) -> zipfile.ZipFile:
+    """Open an archive once: its list of members is read each time it is.
+
+    A process that was forked opens it anew, as the position in a shared file is shared too. The
+    file is handed over open because ZipFile counts the users of a file of its own without a lock.
+    """
+    stream = archive.open("rb")
+    try:
+        opened = zipfile.ZipFile(stream)
+    except BaseException:
+        stream.close()
+        raise
+    weakref.finalize(opened, stream.close)
+    return opened

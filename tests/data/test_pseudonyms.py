@@ -1,0 +1,40 @@
+import hashlib
+import hmac
+from pathlib import Path
+
+import pytest
+
+from cxredge.data.pseudonyms import Pseudonyms
+from cxredge.errors import DataError
+
+
+def test_a_pseudonym_is_the_keyed_hash(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(b"0123456789abcdef\n")
+    expected = hmac.new(b"0123456789abcdef", b"P-17", hashlib.sha256).hexdigest()
+    assert Pseudonyms(key).of("P-17") == expected[:32]
+    assert Pseudonyms(key).of("P-18") != expected[:32]
+
+
+def test_a_key_is_made_once_and_only_this_user_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    first = Pseudonyms()
+    assert not first.used
+    assert not first.key_file.exists()
+    name = first.of("P-17")
+    assert first.key_file.stat().st_mode & 0o777 == 0o600
+    assert Pseudonyms().of("P-17") == name
+    first.key_file.unlink()
+    assert Pseudonyms().of("P-17") != name
+
+
+@pytest.mark.parametrize("content", [None, b"", b"short", b" " * 64])
+def test_a_key_that_is_none_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    key = tmp_path / "key"
+    if content is not None:
+        key.write_bytes(content)
+    with pytest.raises(DataError, match="key"):
+        Pseudonyms(key).of("P-17")
+    assert key.exists() is (content is not None)
