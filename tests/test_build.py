@@ -312,7 +312,7 @@ def test_a_board_without_int8_gets_fp16_and_int8_is_explained(
     refused = cxredge(
         "build", model, "--target", "jetson-nano", "--precision", "int8", "--out", out
     )
-    assert refused.code == 1
+    assert refused.code == 2
     assert "has no INT8 hardware" in refused.err
     assert "--precision fp16" in refused.err
 

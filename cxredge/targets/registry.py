@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from cxredge.errors import CxredgeError
+from cxredge.errors import CxredgeError, WrongUsage
 from cxredge.targets.detect import match_board, read_board
 from cxredge.targets.record import Target
 from cxredge.targets.toml_file import read_target
@@ -131,7 +131,7 @@ def require_precision(target: Target, precision: Precision | PrecisionChoice) ->
     """Refuse a precision that a target does not have.
 
     Raises:
-        CxredgeError: With the reason and what to ask for instead.
+        WrongUsage: With the reason and what to ask for instead.
     """
     if precision is PrecisionChoice.AUTO or precision.value in {p.value for p in target.precisions}:
         return
@@ -140,13 +140,13 @@ def require_precision(target: Target, precision: Precision | PrecisionChoice) ->
     hardware = target.hardware
     if precision.value == Precision.INT8.value and not hardware.int8:
         capability = ", ".join(hardware.compute_capabilities)
-        raise CxredgeError(
+        raise WrongUsage(
             f"{target.title.split(' (')[0]} (compute capability {capability}) has no INT8 "
             f"hardware: INT8 would run as slowly as FP32 or not at all. {target.name} takes auto, "
             f"{held}.",
             f"Use {instead}.",
         )
-    raise CxredgeError(
+    raise WrongUsage(
         f"{target.name} has no {precision.value}; it takes auto, {held}.",
         f"Use {instead}, or auto.",
     )

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from cxredge.engine_request import EngineRequest
-from cxredge.errors import CxredgeError
+from cxredge.errors import CxredgeError, WrongUsage
 from cxredge.targets.record import Extent, JetPack, version_of
 from cxredge.targets.registry import all_targets, find_target, require_precision
 from cxredge.targets.toml_file import read_target
@@ -95,7 +95,7 @@ def test_obstacles() -> None:
 
 @pytest.mark.parametrize(("name", "capability"), [("jetson-nano", "5.3"), ("jetson-tx2", "6.2")])
 def test_int8_without_hardware_is_explained(name: str, capability: str) -> None:
-    with pytest.raises(CxredgeError) as caught:
+    with pytest.raises(WrongUsage) as caught:
         require_precision(find_target(name), PrecisionChoice.INT8)
     assert f"(compute capability {capability}) has no INT8 hardware" in caught.value.message
     assert "--precision fp16" in caught.value.hint
@@ -104,7 +104,7 @@ def test_int8_without_hardware_is_explained(name: str, capability: str) -> None:
 
 
 def test_fp16_of_a_processor_is_refused() -> None:
-    with pytest.raises(CxredgeError, match="cpu-x86 has no fp16; it takes auto, fp32, int8"):
+    with pytest.raises(WrongUsage, match="cpu-x86 has no fp16; it takes auto, fp32, int8"):
         require_precision(find_target("cpu-x86"), Precision.FP16)
 
 
