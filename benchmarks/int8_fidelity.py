@@ -109,7 +109,8 @@ def _measure_case(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
         made = _make(case, method, pixels, arguments)
         if made is not None:
             gate = _judge(Path(made["model"]), seen, classes)
-            rows[method] = {**made, "gate": gate.to_json()}
+            cost = {key: value for key, value in made.items() if key != "model"}
+            rows[method] = {**cost, "gate": gate.to_json()}
             print(case.name, method, _cells(rows[method]), flush=True)
     calibration_images = len(listed.entries)
     return {"network": card.classifier.network, "calibration": calibration_images, "rows": rows}
