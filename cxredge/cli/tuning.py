@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import onnx
-
 from cxredge.progress import Progress
 
 if TYPE_CHECKING:
+    import onnx
+
     from cxredge.quantization.quantize import Tuning
 
 

@@ -85,7 +85,7 @@ _SAYINGS = (
     _Saying(
         r"No importer registered for op: (\w+)",
         "it has no layer for the ONNX operator {0}",
-        "Export another network, or run this one with --backend onnxruntime.",
+        "Export another network, or let ONNX Runtime run it: --target cpu-arm.",
     ),
     _Saying(
         r"Could not find any implementation for node (.+?)(?:\.? *\[|\.$|$)",
@@ -118,7 +118,7 @@ _REFUSALS = {
     "UNSUPPORTED_NODE_INPUT": "it has this operator, but not with these inputs",
     "UNSUPPORTED_NODE_SHAPE": "it has this operator, but not for this shape",
 }
-_OTHER_NETWORK = "Export another network, or run this one with --backend onnxruntime."
+_OTHER_NETWORK = "Export another network, or let ONNX Runtime run it: --target cpu-arm."
 
 
 @dataclass(frozen=True)
