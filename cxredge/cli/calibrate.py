@@ -31,9 +31,11 @@ def calibrate(
     The list holds the hash of every image; images that changed are refused later.
     """
     from cxredge.data.manifest import read_manifest
-    from cxredge.quantization.calibration_set import write_calibration
+    from cxredge.quantization.calibration_set import too_few_images, write_calibration
 
     calibration = write_calibration(read_manifest(manifest), count, seed, out)
+    if warning := too_few_images(calibration):
+        output.note(warning)
     classes = dict(sorted(Counter(entry.label for entry in calibration.entries).items()))
     data = {
         "manifest": str(out),
@@ -41,6 +43,7 @@ def calibrate(
         "classes": classes,
         "patients": len({entry.patient for entry in calibration.entries}),
         "sha256": calibration.sha256,
+        "warnings": [warning] if warning else [],
     }
     text = table(["class", "images"], list(classes.items())) + (
         f"\n\n{data['images']} images of {data['patients']} patients.\nWrote {out}"

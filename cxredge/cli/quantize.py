@@ -86,6 +86,15 @@ def quantize(
             "(needs the train extra).",
         ),
     ] = None,
+    statistics: Annotated[
+        Path | None,
+        typer.Option(
+            "--statistics",
+            metavar="DIR",
+            help="Keep measured activations in this folder, and use those of the same network and "
+            "images again.",
+        ),
+    ] = None,
     aim_agreement: Annotated[
         float,
         typer.Option(
@@ -137,7 +146,7 @@ def quantize(
     )
     manifest = read_manifest(evaluate)
     tuning = tuning_of(fine_tune, model, output) if fine_tune else None
-    card = stage(model, calibration, manifest, config, out, output, tuning)
+    card = stage(model, calibration, manifest, config, out, output, tuning, statistics)
     gate = GateResult.from_json(card.facts["comparison"])
     data = {"model": str(out), "dialect": dialect.value, **card.facts}
     if not gate.passed and any(limit is not None for limit in named.values()):

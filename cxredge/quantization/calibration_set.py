@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cxredge.data.manifest import Entry, Manifest, read_manifest, write_manifest
 from cxredge.errors import DataError
 from cxredge.vocabulary import Split
+
+FEWEST_IMAGES = 100
+"""Calibration images below which ranges are not to be trusted without a look."""
 
 
 def choose(manifest: Manifest, count: int, seed: int) -> list[Entry]:
@@ -63,16 +66,52 @@ def read_calibration(path: Path) -> Manifest:
     return calibration
 
 
-def check_apart(calibration: Manifest, evaluation: Sequence[Entry]) -> None:
-    """Raise DataError if an image of the calibration set is also evaluated."""
+def check_apart(calibration: Manifest, evaluation: Manifest, split: Split) -> None:
+    """Refuse a calibration set that has seen what is evaluated.
+
+    Patients whose images the evaluation's own manifest has both in training and in ``split`` are
+    let through: it was split by image on purpose, and says so wherever it is shown.
+
+    Args:
+        calibration: The calibration list.
+        evaluation: The manifest that is evaluated on.
+        split: Which of its images.
+
+    Raises:
+        DataError: An image, or a patient, is in both.
+    """
+    entries = evaluation.of(split)
     used = {entry.sha256 for entry in calibration.entries}
-    shared = sum(entry.sha256 in used for entry in evaluation)
+    shared = sum(entry.sha256 in used for entry in entries)
     if shared:
         raise DataError(
             f"{shared} images are in both {calibration.path} and the evaluation split; accuracy "
             "would be optimistic.",
             "Calibrate on the training split of the same manifest.",
         )
+    known = _patients(e for e in evaluation.entries if e.split is Split.TRAIN)
+    patients = (_patients(calibration.entries) & _patients(entries)) - known
+    if patients:
+        raise DataError(
+            f"{len(patients)} patients of the evaluation split have other images in "
+            f"{calibration.path}; accuracy would be optimistic.",
+            "Calibrate on the training split of the same manifest.",
+        )
+
+
+def too_few_images(calibration: Manifest) -> str:
+    """Return why a calibration set may be too small, or nothing."""
+    count = len(calibration.entries)
+    if count >= FEWEST_IMAGES:
+        return ""
+    return (
+        f"{count} calibration images are few: the largest activations of unseen images are then "
+        f"likely beyond what was measured and clipped. Use {FEWEST_IMAGES} or more."
+    )
+
+
+def _patients(entries: Iterable[Entry]) -> set[tuple[str, str]]:
+    return {(entry.source, entry.patient) for entry in entries if entry.patient}
 
 
 def _patients_in_turn(entries: Sequence[Entry], rng: random.Random) -> list[Entry]:

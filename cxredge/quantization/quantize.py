@@ -29,8 +29,12 @@ from cxredge.data.labelled import LabelledImages, load_labelled
 from cxredge.data.manifest import Manifest, check_labels, write_manifest
 from cxredge.inference import infer_file
 from cxredge.progress import Progress
-from cxredge.quantization.calibration import measure_entries
-from cxredge.quantization.calibration_set import check_apart, read_calibration
+from cxredge.quantization.calibration import measure_cached, measure_entries
+from cxredge.quantization.calibration_set import (
+    check_apart,
+    read_calibration,
+    too_few_images,
+)
 from cxredge.quantization.evidence import measure_layers
 from cxredge.quantization.gate import GateLimits, GateResult, Validation, compare
 from cxredge.quantization.judge import Judge
@@ -122,6 +126,7 @@ def quantize(
     out: Path,
     progress: Progress,
     tuning: Tuning | None = None,
+    statistics: Path | None = None,
 ) -> Card:
     """Quantize a model and compare it with FP32 after every step.
 
@@ -133,6 +138,7 @@ def quantize(
         out: Folder of the INT8 model: ``model.onnx``, ``quantization.json``, ``card.json``.
         progress: Hears of images and layers done.
         tuning: The last rung, where there is a run to start from.
+        statistics: Folder where measured activations are kept and looked for; None for nowhere.
 
     Returns:
         The INT8 model's card; ``facts`` has ``steps``, ``agreement``, ``accuracy_fp32``,
@@ -146,18 +152,19 @@ def quantize(
     source = read_card(model, Kind.MODEL)
     check_files(model, source)
     calibration = read_calibration(calibration_path)
-    entries = evaluation.of(config.split)
     check_labels(evaluation, source.classifier.classes)
     check_labels(calibration, source.classifier.classes)
-    check_apart(calibration, entries)
+    check_apart(calibration, evaluation, config.split)
     planned = _plan(model, source, calibration, evaluation, config, tuning)
     if (existing := up_to_date(out, planned)) is not None:
         progress.note(f"{out} is up to date.")
         return existing
+    if warning := too_few_images(calibration):
+        progress.note(warning)
     start = time.perf_counter()
     fp32 = model / onnx_graph.FP32_NAME
     seen = _see(evaluation, config.split, source, fp32, progress)
-    climb = _climb(fp32, calibration, seen, source, config, progress, tuning)
+    climb = _climb(fp32, calibration, seen, source, config, progress, tuning, statistics)
     rung, judged_on = climb.best(onnx_graph.read_model(fp32)), seen.judged_on.pixels
     rungs = climb.rungs
     progress.note("Timing the steps side by side on this machine.")
@@ -190,6 +197,7 @@ def quantize(
             ],
             "latency_ms_here_fp32": round(latencies[0], 3),
             "comparison": best.to_json(),
+            "warnings": [warning] if warning else [],
             "recommended": _recommended(best, config.dialect),
             "layers": [layer.to_json() for layer in layers],
             "seconds": round(time.perf_counter() - start, 2),
@@ -273,6 +281,7 @@ def _climb(
     config: QuantizeConfig,
     progress: Progress,
     tuning: Tuning | None,
+    statistics: Path | None,
 ) -> Climb:
     """Return the ladder, ready to be climbed."""
     model = onnx_graph.read_model(fp32)
@@ -284,8 +293,11 @@ def _climb(
     )
 
     def measure(graph: onnx.ModelProto, title: str) -> Statistics:
-        with progress.task(title, len(calibration.entries)) as advance:
-            return measure_entries(graph, calibration.entries, size, advance)
+        entries = calibration.entries
+        with progress.task(title, len(entries)) as advance:
+            if statistics is None:
+                return measure_entries(graph, entries, size, advance)
+            return measure_cached(graph, entries, size, advance, statistics)
 
     judge = Judge(few.pixels, few.labels, infer_file(fp32, few.pixels))
     if seen.validation is not None and seen.validation_reference is not None:

@@ -21,6 +21,7 @@ from cxredge.onnx_graph import INPUT_NAME
 from cxredge.progress import Advance
 from cxredge.quantization.histogram import Histogram, NotFiniteError
 from cxredge.quantization.statistics import Ranges, Statistics, empty_statistics
+from cxredge.quantization.wiring import ACTIVATIONS, WEIGHT_AXES, Wiring
 
 __all__ = [
     "BATCH", "Ranges", "channel_means", "float_activations", "measure", "measure_ranges",
@@ -32,10 +33,9 @@ BATCH = 4
 
 _Values = list[npt.NDArray[np.float32]]
 
-_CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
-_QUANTIZABLE = _CONVOLUTIONS | {
-    "Add", "AveragePool", "Clip", "Concat", "Gemm", "GlobalAveragePool", "MaxPool", "ReduceMean",
-    "Relu",
+_CONVOLUTIONS = frozenset(WEIGHT_AXES)
+_QUANTIZABLE = _CONVOLUTIONS | ACTIVATIONS | {
+    "Add", "AveragePool", "Concat", "Gemm", "GlobalAveragePool", "MaxPool", "ReduceMean",
 }  # fmt: skip
 
 
@@ -141,7 +141,8 @@ def quantizable_activations(model: onnx.ModelProto) -> list[str]:
     """Return the float tensors around operators that can be quantized, in graph order.
 
     Those are inputs and outputs of convolutions, additions, concatenations, pools, activations
-    and fully connected layers, but not of what normalises the image before the first convolution.
+    and fully connected layers, but not of what normalises the image before the first convolution,
+    nor what a convolution or addition hands to its activation: kernels round behind that.
     """
     floats = float_activations(model)
     wanted: set[str] = set()
@@ -154,7 +155,20 @@ def quantizable_activations(model: onnx.ModelProto) -> list[str]:
             normalises = not set(node.input) <= set(floats)
         if node.op_type in _QUANTIZABLE and not normalises:
             wanted |= {*node.input, *node.output}
+    wanted -= _inside_kernels(model.graph)
     return [name for name in floats if name in wanted]
+
+
+def _inside_kernels(graph: onnx.GraphProto) -> set[str]:
+    """Return what convolutions and additions give to an activation and to nobody else."""
+    wiring = Wiring(graph)
+    return {
+        node.output[0]
+        for node in graph.node
+        if node.op_type in _CONVOLUTIONS | {"Add"}
+        and wiring.read_once(node.output[0])
+        and wiring.readers(node.output[0])[0].op_type in ACTIVATIONS
+    }
 
 
 def _concatenations(model: onnx.ModelProto, names: list[str]) -> dict[str, list[str]]:

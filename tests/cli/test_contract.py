@@ -182,10 +182,14 @@ def test_quantize(
     ran = cxredge(
         "quantize", model, "--calibration", calibration, "--dialect", dialect,
         "--evaluate", phantoms / "manifest.csv", "--out", tmp_path / "int8", "--json",
+        "--statistics", tmp_path / "kept",
     )  # fmt: skip
     assert ran.code == 0, ran.err
     found = ran.json
     assert found["model"] == str(tmp_path / "int8")
+    assert "calibration images are few" in found["warnings"][0]
+    # Of the network as it came, and with its channels equalised.
+    assert len(list((tmp_path / "kept").glob("statistics-*.npz"))) == 2
     assert 0.8 <= found["agreement"] <= 1
     assert {"accuracy_fp32", "accuracy_int8", "seconds", "peak_rss_mb"} <= set(found)
     steps = [step["step"] for step in found["steps"]]

@@ -14,8 +14,10 @@ from cxredge.errors import CxredgeError, DataError
 from cxredge.quantization import calibration, ranges
 from cxredge.quantization.calibration import cache_key, measure_cached, measure_entries
 from cxredge.quantization.histogram import EMPTY
+from cxredge.quantization.placement import place
 from cxredge.quantization.ranges import measure, quantizable_activations, session_with_outputs
-from cxredge.vocabulary import Split
+from cxredge.quantization.wiring import Wiring
+from cxredge.vocabulary import Dialect, Split
 from tests.quantization.test_statistics import same
 
 SIZE = 64
@@ -51,7 +53,16 @@ def test_what_only_normalises_is_not_measured(graph: onnx.ModelProto) -> None:
     names = quantizable_activations(graph)
     assert "normal" in names, "the input of the first convolution"
     assert not {"float", "scaled"} & set(names)
-    assert {"c1", "r1", "sum", "pooled", "features", "logits"} <= set(names)
+    assert {"r1", "pooled", "features", "logits"} <= set(names)
+
+
+def test_what_an_activation_alone_reads_is_not_measured(graph: onnx.ModelProto) -> None:
+    names = quantizable_activations(graph)
+    assert not {"c1", "sum"} & set(names)
+    for dialect in Dialect:
+        placement, wiring = place(graph, dialect), Wiring(graph.graph)
+        needed = {wiring.name_at(edge) for edge in placement.edges}.union(*placement.shared)
+        assert needed <= set(names)
 
 
 def test_histograms_hold_every_value(graph: onnx.ModelProto, entries: tuple[Entry, ...]) -> None:
@@ -108,9 +119,9 @@ def poisoned() -> onnx.ModelProto:
     """Return a network whose activation is infinite where a pixel is 255."""
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("Conv", ["float", "w"], ["huge"]),
-        helper.make_node("Relu", ["huge"], ["still_huge"]),
-        helper.make_node("GlobalAveragePool", ["still_huge"], ["logits"]),
+        helper.make_node("Conv", ["float", "w"], ["sums"]),
+        helper.make_node("Relu", ["sums"], ["huge"]),
+        helper.make_node("GlobalAveragePool", ["huge"], ["logits"]),
     ]
     return network(nodes, w=np.full((1, 1, 1, 1), np.finfo(np.float32).max / 254.5))
 

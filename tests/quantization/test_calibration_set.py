@@ -8,7 +8,13 @@ import pytest
 
 from cxredge.data.manifest import Entry, Manifest
 from cxredge.errors import DataError
-from cxredge.quantization.calibration_set import check_apart, choose, read_calibration
+from cxredge.quantization.calibration_set import (
+    FEWEST_IMAGES,
+    check_apart,
+    choose,
+    read_calibration,
+    too_few_images,
+)
 from cxredge.vocabulary import Split
 
 
@@ -62,5 +68,28 @@ def test_a_list_with_held_out_images_is_refused(phantoms: Path) -> None:
 
 def test_an_image_in_both_lists_is_found() -> None:
     manifest = made({"a": ("a", 3), "b": ("b", 3)})
+    evaluated = replace(manifest, entries=(replace(manifest.entries[0], split=Split.TEST),))
     with pytest.raises(DataError, match="1 images are in both"):
-        check_apart(manifest, [replace(manifest.entries[0], split=Split.TEST)])
+        check_apart(manifest, evaluated, Split.TEST)
+
+
+def test_a_patient_in_both_lists_is_found() -> None:
+    calibration = made({"a": ("a", 3), "b": ("b", 3)})
+    other = replace(calibration.entries[0], sha256="another image", split=Split.TEST)
+    with pytest.raises(DataError, match="1 patients of the evaluation split"):
+        check_apart(calibration, replace(calibration, entries=(other,)), Split.TEST)
+    by_image = replace(calibration, entries=(*calibration.entries[:1], other))
+    with pytest.raises(DataError, match="1 images are in both"):
+        check_apart(calibration, by_image, Split.TRAIN)
+    check_apart(calibration, by_image, Split.TEST)
+    elsewhere = replace(other, source="another hospital")
+    check_apart(calibration, replace(calibration, entries=(elsewhere,)), Split.TEST)
+
+
+def test_few_images_are_said_to_be_few() -> None:
+    entry = made({"a": ("a", 1)}).entries[0]
+    enough = Manifest(Path("m.csv"), (entry,) * FEWEST_IMAGES, "sha")
+    assert too_few_images(enough) == ""
+    assert "99 calibration images are few" in too_few_images(
+        replace(enough, entries=enough.entries[1:])
+    )
