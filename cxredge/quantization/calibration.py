@@ -62,7 +62,7 @@ def measure_cached(
     entries: Sequence[Entry],
     size: int,
     advance: Advance,
-    folder: Path,
+    folder: Path | None,
     processes: int = 1,
 ) -> Statistics:
     """Return the statistics in ``folder``, or measure them and leave them there.
@@ -75,12 +75,14 @@ def measure_cached(
         entries: The images.
         size: Height and width in pixels that the model takes.
         advance: Hears of images done.
-        folder: Where statistics are kept, one file for each graph and set.
+        folder: Where statistics are kept, one file for each graph and set; None for nowhere.
         processes: How many share the work if there is any.
 
     Raises:
         CxredgeError: An image or an activation is unusable; see :func:`ranges.measure`.
     """
+    if folder is None:
+        return measure_entries(model, entries, size, advance, processes)
     key = cache_key(model, entries, size)
     path = folder / f"statistics-{key[:16]}.npz"
     with contextlib.suppress(ArtifactError):

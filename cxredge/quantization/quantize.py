@@ -29,12 +29,8 @@ from cxredge.data.labelled import LabelledImages, load_labelled
 from cxredge.data.manifest import Manifest, check_labels, write_manifest
 from cxredge.inference import infer_file
 from cxredge.progress import Progress
-from cxredge.quantization.calibration import measure_cached, measure_entries
-from cxredge.quantization.calibration_set import (
-    check_apart,
-    read_calibration,
-    too_few_images,
-)
+from cxredge.quantization.calibration import measure_cached
+from cxredge.quantization.calibration_set import check_apart, read_calibration, too_few_images
 from cxredge.quantization.evidence import measure_layers
 from cxredge.quantization.gate import GateLimits, GateResult, Validation, compare
 from cxredge.quantization.judge import Judge
@@ -295,8 +291,6 @@ def _climb(
     def measure(graph: onnx.ModelProto, title: str) -> Statistics:
         entries = calibration.entries
         with progress.task(title, len(entries)) as advance:
-            if statistics is None:
-                return measure_entries(graph, entries, size, advance)
             return measure_cached(graph, entries, size, advance, statistics)
 
     judge = Judge(few.pixels, few.labels, infer_file(fp32, few.pixels))
