@@ -38,6 +38,7 @@ from cxredge.onnx_graph import FP32_NAME, read_model, with_float_input
 from cxredge.passport import Serving, write_passport
 from cxredge.progress import Progress
 from cxredge.quantization.gate import GateLimits, GateResult, Validation, compare
+from cxredge.quantization.quantize import RANGES_NAME
 from cxredge.quantization.rung_latency import LATENCY_HERE
 from cxredge.targets.record import Target
 from cxredge.targets.registry import is_here
@@ -208,6 +209,7 @@ def build(
         if Precision.INT8 in folders:
             listed = _calibration_csv(folders[Precision.INT8] / "calibration.csv")
             write_text(folder / bundles.CALIBRATION_NAME, listed)
+            shutil.copyfile(folders[Precision.INT8] / RANGES_NAME, folder / RANGES_NAME)
         passed = [c.precision for c in candidates if c.passed]
         if config.target.jetpack:
             text = recipe(config.target, files, size, config.engine)

@@ -30,6 +30,8 @@ from cxredge.disk_space import writing
 from cxredge.engine_request import read_request, workspace_for
 from cxredge.errors import CxredgeError, WrongUsage
 from cxredge.progress import Progress
+from cxredge.targets import registry
+from cxredge.targets.detect import read_board
 from cxredge.targets.record import Target, version_of
 from cxredge.targets.trtexec import LEVELS
 from cxredge.vocabulary import Precision, PrecisionChoice
@@ -38,8 +40,6 @@ _FLAVOURS = {"tensorrt": None, "tensorrt-rtx": Flavour.RTX}
 """By backend; ``tensorrt`` takes TensorRT, or TensorRT for RTX where that is what is installed."""
 _LARGEST_PART_OF_MODEL = 2
 """No engine was seen to be larger than this many times its ONNX file."""
-_Origin = tuple[Flavour, str, str, str]
-"""Product, version, GPU and compute capability."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,17 @@ class Wishes:
 
 
 NO_WISHES = Wishes()
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What built an engine and where: an engine of another origin is not up to date."""
+
+    flavour: Flavour
+    version: str
+    compute_capability: str
+    gpu: str
+    board: str | None
 
 
 def check_wishes(target: Target, wishes: Wishes) -> None:
@@ -117,12 +128,12 @@ def build_engines(
         DependencyError: There is no TensorRT, driver or GPU.
         CxredgeError: The engine that was asked for cannot be built, or none can.
     """
-    api, gpu = load_api(_FLAVOURS[backend]), read_gpu()
+    api, gpu, board = load_api(_FLAVOURS[backend]), read_gpu(), read_board(registry.ROOT)
     left_out: dict[str, str] = {}
     failure: CxredgeError | None = None
     for precision in bundle.precisions:
         settings = _settings(bundle, precision, wishes, api, gpu)
-        origin = (api.flavour, api.version, gpu.name, gpu.compute_capability)
+        origin = _Origin(api.flavour, api.version, gpu.compute_capability, gpu.name, board.model)
         if _is_up_to_date(bundle, settings, origin):
             progress.note(f"{plan_name(precision)} is up to date: same model, TensorRT and GPU.")
             continue
@@ -190,14 +201,13 @@ def _take_packed(bundle: Bundle, settings: EngineConfig, origin: _Origin) -> boo
     Its hash is on the card, which was compared when the bundle was opened. Engines that carry code
     are not taken from elsewhere.
     """
-    flavour, version, _name, capability = origin
-    packed = bundle.path / ahead_name(settings.precision, capability)
+    packed = bundle.path / ahead_name(settings.precision, origin.compute_capability)
     facts = _facts_of(packed) if packed.name in bundle.card.files else None
     if facts is None or settings.version_compatible:
         return False
-    made_by = (facts.flavour, facts.version, facts.compute_capability)
     made_of = (dict(facts.settings), facts.parents.get("onnx"))
-    if made_by != (flavour, version, capability):
+    made_by = (facts.flavour, facts.version, facts.compute_capability)
+    if made_by != (origin.flavour, origin.version, origin.compute_capability):
         return False
     if made_of != (settings.to_json(), bundle.card.files[_source(settings)]):
         return False
@@ -206,7 +216,7 @@ def _take_packed(bundle: Bundle, settings: EngineConfig, origin: _Origin) -> boo
         with atomic_file(plan) as temporary:
             shutil.copyfile(packed, temporary)
         parents = {**settings.parents, "onnx": facts.parents["onnx"]}
-        write_facts(plan, replace(facts, plan=plan.name, parents=parents))
+        write_facts(plan, replace(facts, plan=plan.name, parents=parents, board=origin.board))
     return True
 
 
@@ -219,9 +229,9 @@ def _is_up_to_date(bundle: Bundle, settings: EngineConfig, origin: _Origin) -> b
     if facts is None:
         return False
     parents = {**settings.parents, "onnx": bundle.card.files[_source(settings)]}
-    gpu = facts.gpu or origin[2]
-    made_by = (facts.flavour, facts.version, gpu, facts.compute_capability)
     same_inputs = (dict(facts.parents), dict(facts.settings)) == (parents, settings.to_json())
+    gpu = facts.gpu or origin.gpu
+    made_by = _Origin(facts.flavour, facts.version, facts.compute_capability, gpu, facts.board)
     return same_inputs and made_by == origin
 
 

@@ -57,7 +57,7 @@ def test_same_inputs_same_bytes_in_another_folder_at_another_speed(
     assert again.code == 0, again.err
     assert again.json["precision"] == "fp32"
     first, second = contents(built), contents(tmp_path / "elsewhere" / "again")
-    assert {"card.json", "golden.npz", "model-int8.onnx", "calibration.csv"} <= set(first)
+    assert {"golden.npz", "model-int8.onnx", "calibration.csv", "ranges.json"} <= set(first)
     assert first == second
     assert json.loads(first["card.json"])["facts"]["precision"] == "int8"
 

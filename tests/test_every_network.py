@@ -14,6 +14,8 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from cxredge import candidates  # noqa: E402
 from cxredge.artifacts import read_card  # noqa: E402
+from cxredge.backends.tensorrt import EngineConfig, EngineFacts, build_engine  # noqa: E402
+from cxredge.backends.tensorrt.api import Flavour  # noqa: E402
 from cxredge.data.manifest import Manifest, load_pixels, write_manifest  # noqa: E402
 from cxredge.half_precision import write_fp16  # noqa: E402
 from cxredge.inference import infer_file  # noqa: E402
@@ -22,7 +24,7 @@ from cxredge.quantization.fp16 import to_fp16  # noqa: E402
 from cxredge.quantization.legality import check_legality  # noqa: E402
 from cxredge.quantization.qdq import emit  # noqa: E402
 from cxredge.quantization.ranges import measure_ranges  # noqa: E402
-from cxredge.vocabulary import Dialect, Split  # noqa: E402
+from cxredge.vocabulary import Dialect, Precision, Split  # noqa: E402
 from tests.tensorrt_builder import built_bytes  # noqa: E402
 
 # Many layers, or large ones: more than ten seconds.
@@ -111,14 +113,34 @@ def count(model: onnx.ModelProto, kind: str) -> int:
     return sum(node.op_type == kind for node in model.graph.node)
 
 
-def test_tensorrt_takes_it(exported: Path, emitted: dict[Dialect, onnx.ModelProto]) -> None:
+def built_ahead(path: Path, plan: Path, precision: Precision) -> EngineFacts:
+    """Build an engine with the real builder; that a node is refused or misread is an error."""
+    pytest.importorskip("tensorrt_rtx", reason="needs the rtx extra")
+    settings = EngineConfig(precision, batches=(8,), flavour=Flavour.RTX, compute_capability="8.6")
+    return build_engine(path, plan, settings)
+
+
+def test_tensorrt_takes_int8(
+    exported: Path, emitted: dict[Dialect, onnx.ModelProto], tmp_path: Path
+) -> None:
     model = emitted[Dialect.TENSORRT]
     assert check_legality(model, Dialect.TENSORRT) == []
-    assert count(model, "Conv") == count(onnx.load(exported / "model.onnx"), "Conv")
-    pytest.importorskip("tensorrt_rtx", reason="needs the rtx extra")
-    plan, heard = built_bytes(model)
-    assert heard == []
-    assert plan > 1000
+    convolutions = count(onnx.load(exported / "model.onnx"), "Conv")
+    assert count(model, "Conv") == convolutions
+    onnx.save(model, tmp_path / "int8.onnx")
+    facts = built_ahead(tmp_path / "int8.onnx", tmp_path / "int8.plan", Precision.INT8)
+    assert facts.warnings == [], "such as: Defaulting to INT8"
+    assert facts.network_formats["int8"] == count(model, "QuantizeLinear")
+    assert facts.network_formats["int8"] > convolutions, "every weight, and inputs"
+    assert set(facts.network_formats) <= {"int8", "float", "int64", "int32", "bool"}
+
+
+def test_tensorrt_takes_fp16(exported: Path, tmp_path: Path) -> None:
+    facts = built_ahead(exported / "model.onnx", tmp_path / "fp16.plan", Precision.FP16)
+    assert facts.warnings == []
+    convolutions = count(onnx.load(exported / "model.onnx"), "Conv")
+    assert facts.network_formats["half"] > convolutions
+    assert facts.network_formats["float"] == 1, "the logits alone"
 
 
 def test_fp16_says_the_same(exported: Path, few: Manifest, tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ from cxredge.quantization.statistics import Statistics
 from cxredge.quantization.stem import stem
 from cxredge.vocabulary import Correction, Dialect, Effort, Precision, RangeMethod, Split
 
+RANGES_NAME = "ranges.json"
+
 
 @dataclass(frozen=True)
 class QuantizeConfig:
@@ -131,7 +133,8 @@ def quantize(
         calibration_path: The calibration list.
         evaluation: Manifest whose ``config.split`` the comparison is made on.
         config: The settings.
-        out: Folder of the INT8 model: ``model.onnx``, ``quantization.json``, ``card.json``.
+        out: Folder of the INT8 model: ``model.onnx``, ``quantization.json``, ``ranges.json`` (least
+            and largest value of each activation), ``calibration.csv``, ``card.json``.
         progress: Hears of images and layers done.
         tuning: The last rung, where there is a run to start from.
         statistics: Folder where measured activations are kept and looked for; None for nowhere.
@@ -200,6 +203,9 @@ def quantize(
             "peak_rss_mb": peak_rss_mb(),
         }
         write_json(folder / "quantization.json", facts)
+        write_json(
+            folder / RANGES_NAME, {k: [*map(float, v)] for k, v in rung.stand.ranges.items()}
+        )
         return write_card(folder, replace(planned, facts=facts))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from cxredge.backends.cuda.driver import Gpu
 from cxredge.backends.tensorrt import EngineConfig, TensorRTSession, build_engine
 from cxredge.backends.tensorrt.api import Flavour, load_api, numbers
-from cxredge.backends.tensorrt.facts import facts_path, read_facts
+from cxredge.backends.tensorrt.facts import facts_path, read_facts, write_facts
 from cxredge.backends.tensorrt.mismatch import Here, explain_mismatch, read_plan
 from cxredge.backends.tensorrt.plan import PlanHeader, read_header
 from cxredge.errors import ArtifactError, CxredgeError, DependencyError
@@ -201,3 +202,15 @@ def test_versions_are_compared_as_numbers() -> None:
     assert numbers("10.16.1.11") > numbers("10.3.0")
     assert numbers("10.3.0.post1") == (10, 3, 0)
     assert numbers("unknown") == ()
+
+
+def test_boards_whose_gpus_share_a_name_are_told_apart(orin_plan: Path) -> None:
+    facts = read_facts(orin_plan)
+    assert facts is not None
+    write_facts(orin_plan, replace(facts, board="Orin Nano"))
+    versions = {Flavour.TENSORRT: "10.3.0"}
+    assert explain_mismatch(read_plan(orin_plan), Here(versions, ORIN, "Orin Nano")) is None
+    why = explain_mismatch(read_plan(orin_plan), Here(versions, ORIN, "AGX Orin"))
+    assert why is not None
+    assert "was built on Orin Nano; this is AGX Orin" in why.message
+    assert f"cxredge build {orin_plan.parent}" in why.hint

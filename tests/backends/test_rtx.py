@@ -13,13 +13,16 @@ from cxredge.artifacts import sha256_of_file
 from cxredge.backends.cuda.driver import Gpu, find_gpu
 from cxredge.backends.tensorrt import EngineConfig, EngineFacts, TensorRTSession, build_engine
 from cxredge.backends.tensorrt.api import Flavour, load_api
+from cxredge.backends.tensorrt.configure import served_capabilities
 from cxredge.backends.tensorrt.explain import explain
+from cxredge.backends.tensorrt.facts import read_facts
 from cxredge.backends.tensorrt.log import capture_log
 from cxredge.backends.tensorrt.mismatch import Here, explain_mismatch, read_plan
 from cxredge.data.manifest import Manifest, load_pixels
 from cxredge.errors import ArtifactError, CxredgeError, DependencyError
 from cxredge.quantization.qdq import emit
 from cxredge.quantization.ranges import measure_ranges
+from cxredge.targets import registry
 from cxredge.vocabulary import Dialect, Precision, Split
 from tests.conftest import Run
 
@@ -160,37 +163,45 @@ def test_a_plan_is_bound_to_its_compute_capability(fp32: Path, tmp_path: Path) -
     assert "built for compute capability 8.6" in str(explain_mismatch(plan, Here(versions, other)))
 
 
-@pytest.fixture(scope="module")
-def mobilenet(tmp_path_factory: pytest.TempPathFactory, manifest: Manifest, cxredge: Run) -> Path:
-    """MobileNet V1 after one step of training, exported, and its INT8 form beside it."""
-    pytest.importorskip("torch", reason="needs the train extra")
-    folder = tmp_path_factory.mktemp("mobilenet")
+def test_a_bundle_with_engines_is_built_without_a_gpu(
+    model: Path, calibration: Path, tmp_path: Path, cxredge: Run, monkeypatch
+) -> None:
+    monkeypatch.setattr(registry, "ROOT", tmp_path)
+    monkeypatch.setattr(registry, "this_machine", lambda: "x86_64")
+    out = tmp_path / "bundle"
     ran = cxredge(
-        "train", manifest.path, "--model", "mobilenet_v1", "--weights", "none", "--freeze", "none",
-        "--input-size", 64, "--epochs", 1, "--batch-size", 16, "--out", folder / "run",
+        "build", model, "--target", "rtx", "--calibration", calibration, "--effort", "quick",
+        "--min-agreement", 0.5, "--max-accuracy-drop", 0.5, "--batch", "1,4",
+        "--compute-capability", "7.5,12.0", "--out", out, "--archive", "--json",
     )  # fmt: skip
     assert ran.code == 0, ran.err
-    ran = cxredge("export", folder / "run", "--out", folder / "fp32")
-    assert ran.code == 0, ran.err
-    graph = onnx.load(folder / "fp32/model.onnx")
-    ranges = measure_ranges(graph, load_pixels(manifest.of(Split.TRAIN)[:8], 64), lambda _: None)
-    onnx.save(emit(graph, ranges, Dialect.TENSORRT), folder / "int8.onnx")
-    return folder
+    found = ran.json
+    assert (found["backend"], found["trtexec"]) == ("tensorrt-rtx", {})
+    # Nothing else for Turing: the classifier of an INT8 model is an FP32 matrix product.
+    assert {engine["file"] for engine in found["engines"]} == {
+        "model-fp16-sm75.plan", "model-fp32-sm120.plan", "model-fp16-sm120.plan",
+        "model-int8-sm120.plan",
+    }  # fmt: skip
+    assert set(found["engines_left_out"]) == {"model-fp32-sm75.plan", "model-int8-sm75.plan"}
+    for why in found["engines_left_out"].values():
+        assert "node 'gemm' has no kernel on Turing GPUs (SM 75): FP32 GEMM is not supported" in why
+    facts = read_facts(out / "model-int8-sm120.plan")
+    assert facts is not None
+    assert (facts.profiles, facts.warnings) == ([[1, 1, 1], [2, 4, 4]], [])
+    assert facts.network_formats["int8"] == sum(
+        node.op_type == "QuantizeLinear" for node in onnx.load(out / "model-int8.onnx").graph.node
+    )
+    described = cxredge("inspect", out / "model-int8-sm120.plan", "--json").json
+    assert described["product"] == "TensorRT for RTX"
+    assert described["tried"][0]["target"] == "rtx"
+    assert cxredge("verify", out.with_name("bundle.tar")).code == 0
+    again = cxredge(
+        "build", model, "--target", "rtx", "--compute-capability", "8.6,8.7", "--out", out
+    )
+    assert again.code == 2
+    assert "does not serve compute capability 8.7; it serves 7.5, 8.0, 8.6, 8.9, 12.0" in again.err
 
 
-@pytest.mark.train
-@pytest.mark.parametrize("precision", list(Precision))
-def test_mobilenet_v1_is_built(precision: Precision, mobilenet: Path, tmp_path: Path) -> None:
-    int8 = precision is Precision.INT8
-    path = mobilenet / ("int8.onnx" if int8 else "fp32/model.onnx")
-    facts = build(path, tmp_path / "m.plan", precision, batches=(8,))
-    assert facts.warnings == []
-    convolutions = sum(node.op_type == "Conv" for node in onnx.load(path).graph.node)
-    assert convolutions == 27
-    if int8:
-        # A quantized weight and a quantized input for each convolution.
-        assert facts.network_formats["int8"] >= 2 * convolutions
-        assert facts.size_bytes < 0.65 * (mobilenet / "fp32/model.onnx").stat().st_size
-    if precision is Precision.FP16:
-        assert facts.network_formats["half"] >= 2 * convolutions
-        assert facts.network_formats["float"] == 1
+def test_all_means_what_the_target_lists_and_the_builder_serves() -> None:
+    listed = registry.find_target("rtx").hardware.compute_capabilities
+    assert list(served_capabilities(load_api(Flavour.RTX))) == list(listed)

@@ -240,6 +240,14 @@ SAYINGS = [
      "no kernel fits node conv1 . clip1"),
     ("ERROR", "input has type Int32 but must have type FP8, FP4, Int4, Int8, or UInt8",
      "a bias is quantized"),
+    ("WARNING", "Skipping tactic due to insufficient memory on requested size of 100",
+     "too little memory"),
+    ("ERROR", "[pass.cpp:337: check_turing_op_compatibility] Cannot compile operation '/head/Gemm' "
+     "for Turing (SM75): FP32 GEMM is not supported. In compileGraph at x.cpp:2012",
+     "node '/head/Gemm' has no kernel on Turing GPUs .SM 75.: FP32 GEMM is not supported"),
+    ("ERROR", "Target GPU SM 70 is not supported by this TensorRT release.", "not serve this GPU"),
+    ("ERROR", "Error Code 1: Cuda Runtime (no kernel image is available for execution on the "
+     "device)", "not serve this GPU"),
     ("ERROR", "Something new went wrong.", "Something new went wrong"),
 ]  # fmt: skip
 
@@ -299,6 +307,8 @@ LOADING = [
      "format 239; this one reads 237"),
     ("The engine plan file is generated on an incompatible device, expecting compute 8.7 got "
      "compute 7.2, please rebuild.", "compute capability 7.2; this GPU has 8.7"),
+    ("Serialization assertion stdVersionRead == serializationVersion failed.",
+     "another TensorRT version."),
     ("Platform specific tag mismatch detected. TensorRT plan files are only supported on the "
      "target runtime platform they were created on.", "another platform"),
     ("The current device only supports 4 multiprocessors but the engine file requires 8",
@@ -316,6 +326,40 @@ def test_an_engine_that_does_not_load_is_put_in_words(
     world.load_fails, world.loader_says = True, [("ERROR", text)]
     with pytest.raises(CxredgeError, match=re.escape(message)):
         TensorRTSession(plan)
+    assert world.library.closed
+
+
+def test_what_is_wrong_comes_before_what_was_warned_of(fake: Fake, fp32: Path, tmp_path) -> None:
+    world = fake("10.3.0")
+    world.build_fails = True
+    world.builder_says = [
+        ("WARNING", "Skipping tactic due to insufficient memory on requested size of 100"),
+        ("ERROR", "Error Code 10: Could not find any implementation for node conv1."),
+    ]
+    with pytest.raises(ArtifactError, match="no kernel fits node conv1") as why:
+        build_engine(fp32, tmp_path / "m.plan", EngineConfig(Precision.FP32))
+    assert "--workspace-mb" in why.value.hint
+
+
+@pytest.mark.parametrize(
+    "warning",
+    [
+        "Using an engine plan file across different models of devices is not recommended and is "
+        "likely to affect performance or even cause errors.",
+        "Using an engine plan file across different models of devices is not supported and may "
+        "cause errors or deadlock.",
+    ],
+)
+def test_an_engine_of_another_gpu_is_refused_though_it_loads(
+    warning: str, plan: Path, fake: Fake
+) -> None:
+    """Without its facts, TensorRT's warning is all that tells."""
+    facts_path(plan).unlink()
+    world = fake("10.3.0")
+    world.loader_says = [("WARNING", warning)]
+    with pytest.raises(ArtifactError, match="another model of GPU") as why:
+        TensorRTSession(plan)
+    assert "cxredge build" in why.value.hint
     assert world.library.closed
 
 

@@ -11,10 +11,16 @@ from cxredge.errors import ArtifactError, CxredgeError, DependencyError
 MISREAD_ZERO_POINT = "Defaulting to INT8"
 """A warning after which the engine would compute with other ranges than the model states."""
 
+OTHER_GPU = "across different models of devices"
+"""A warning after which an engine runs all the same, until it errs or hangs."""
+
 _REBUILD = "Build it here: cxredge build BUNDLE"
 _DIALECT = "Quantize for TensorRT: cxredge quantize MODEL --dialect tensorrt ..."
 _MAKE_ROOM = (
-    "Close other programs, ask for smaller batches or a smaller workspace, or add swap on a board."
+    "Close other programs, ask for less (--batch 1 --workspace-mb 256), or add swap on a board."
+)
+_OTHER_NETWORK = (
+    "Export another network, or run this one on the processor: --target cpu-arm or cpu-x86."
 )
 
 
@@ -47,6 +53,11 @@ _SAYINGS = (
         _REBUILD,
     ),
     _Saying(
+        r"stdVersionRead|serializationVersion|Version tag does not match",
+        "the engine was built with another TensorRT version",
+        _REBUILD,
+    ),
+    _Saying(
         r"expecting compute (\S+) got compute ([^\s,]+)",
         "the engine was built for compute capability {1}; this GPU has {0}",
         _REBUILD,
@@ -62,7 +73,12 @@ _SAYINGS = (
         _REBUILD,
     ),
     _Saying(
-        r"magicTag == kEXPECTED_MAGIC_TAG|plan\.header\.size == blobSize|stdVersionRead",
+        OTHER_GPU,
+        "the engine was built on another model of GPU, on which it may be slow, wrong or hang",
+        _REBUILD,
+    ),
+    _Saying(
+        r"magicTag == kEXPECTED_MAGIC_TAG|plan\.header\.size == blobSize",
         "the file is damaged or no TensorRT engine",
         "Copy it again or build it again.",
     ),
@@ -85,15 +101,16 @@ _SAYINGS = (
     _Saying(
         r"No importer registered for op: (\w+)",
         "it has no layer for the ONNX operator {0}",
-        "Export another network, or let ONNX Runtime run it: --target cpu-arm.",
+        _OTHER_NETWORK,
     ),
     _Saying(
         r"Could not find any implementation for node (.+?)(?:\.? *\[|\.$|$)",
         "no kernel fits node {0}",
-        "Ask for a larger workspace or --precision fp16.",
+        "Ask for a larger workspace, such as --workspace-mb 2000, or for --precision fp16.",
     ),
     _Saying(
-        r"Unsupported SM|not supported.*(?:SM|compute capability)|UNSUPPORTED_CC",
+        r"Unsupported SM|SM \d+ is not supported|not supported.*(?:SM|compute capability)"
+        r"|UNSUPPORTED_CC|no kernel image",
         "this TensorRT does not serve this GPU",
         "See which versions do: cxredge targets",
         DependencyError,
@@ -118,7 +135,6 @@ _REFUSALS = {
     "UNSUPPORTED_NODE_INPUT": "it has this operator, but not with these inputs",
     "UNSUPPORTED_NODE_SHAPE": "it has this operator, but not for this shape",
 }
-_OTHER_NETWORK = "Export another network, or let ONNX Runtime run it: --target cpu-arm."
 
 
 @dataclass(frozen=True)
@@ -146,10 +162,13 @@ def explain(doing: str, log: Log, said: str = "") -> CxredgeError:
         log: What it logged.
         said: What an exception said, if there was one.
     """
-    heard = [*log.errors(), *([said] if said else []), *log.warnings()]
-    first = heard[0].strip().rstrip(".") if heard else "it did not say why"
-    return _recognise(doing, heard) or ArtifactError(
-        f"{doing}: {first}.", "Try again with -v, or see: cxredge doctor"
+    errors, warnings = [*log.errors(), *([said] if said else [])], log.warnings()
+    first = next(iter([*errors, *warnings]), "it did not say why").strip().rstrip(".")
+    # Warnings come second: a kernel that was skipped for want of memory is no failure by itself.
+    return (
+        _recognise(doing, errors)
+        or _recognise(doing, warnings)
+        or ArtifactError(f"{doing}: {first}.", "Try again with -v, or see: cxredge doctor")
     )
 
 

@@ -11,6 +11,8 @@ from cxredge.backends.tensorrt.api import Flavour, installed_versions, numbers
 from cxredge.backends.tensorrt.facts import EngineFacts, read_facts
 from cxredge.backends.tensorrt.plan import PlanHeader, read_header
 from cxredge.errors import ArtifactError, CxredgeError, DependencyError
+from cxredge.targets import registry
+from cxredge.targets.detect import read_board
 
 # Between which major versions NVIDIA promises that a version-compatible engine loads.
 _COMPATIBLE_MAJORS = ((8, 10), (10, 11))
@@ -33,10 +35,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class Here:
-    """What this machine can run."""
+    """What this machine can run.
+
+    Attributes:
+        versions: The products of TensorRT that are installed.
+        gpu: Its GPU, or None where none can be used.
+        board: The board's name in its device tree, or None off a board.
+    """
 
     versions: Mapping[Flavour, str]
     gpu: Gpu | None
+    board: str | None = None
 
 
 def read_plan(path: Path) -> Plan:
@@ -57,8 +66,8 @@ def read_plan(path: Path) -> Plan:
 
 
 def look_here() -> Here:
-    """Look which TensorRT and GPU this machine has."""
-    return Here(installed_versions(), find_gpu())
+    """Look which TensorRT, GPU and board this machine has."""
+    return Here(installed_versions(), find_gpu(), read_board(registry.ROOT).model)
 
 
 def explain_mismatch(plan: Plan, here: Here) -> CxredgeError | None:
@@ -94,6 +103,12 @@ def explain_mismatch(plan: Plan, here: Here) -> CxredgeError | None:
         return ArtifactError(
             f"{name} was built on {facts.gpu}; this GPU is {here.gpu.name}, for which it may be "
             "slow or wrong.",
+            rebuild,
+        )
+    if facts and facts.board and here.board and facts.board != here.board:
+        return ArtifactError(
+            f"{name} was built on {facts.board}; this is {here.board}, whose GPU may have fewer "
+            "cores under the same name.",
             rebuild,
         )
     return None

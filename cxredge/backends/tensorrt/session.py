@@ -13,7 +13,7 @@ import numpy as np
 from cxredge.backends.base import Logits, SessionSpec
 from cxredge.backends.cuda.memory import CudaMemory, open_memory
 from cxredge.backends.tensorrt.api import load_api
-from cxredge.backends.tensorrt.explain import explain
+from cxredge.backends.tensorrt.explain import OTHER_GPU, explain
 from cxredge.backends.tensorrt.lane import Lane, Wiring, allocate
 from cxredge.backends.tensorrt.log import capture_log
 from cxredge.backends.tensorrt.mismatch import Plan, explain_mismatch, look_here, read_plan
@@ -150,7 +150,7 @@ class TensorRTSession:
             # The engine carries code of its own; its passport says that it is ours.
             runtime.engine_host_code_allowed = True
         engine = runtime.deserialize_cuda_engine(plan.path.read_bytes())
-        if engine is None:
+        if engine is None or any(OTHER_GPU in text for text in self._log.warnings()):
             raise self._failure("load")
         return runtime, engine
 
