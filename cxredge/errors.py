@@ -86,6 +86,12 @@ class WrongUsage(CxredgeError):  # noqa: N818 - the command is wrong, not the ma
     exit_code = 2
 
 
+class Interrupted(CxredgeError):  # noqa: N818 - a person's wish, not a fault
+    """Ctrl-C: what was finished is kept, and the hint says how to go on."""
+
+    exit_code = 130
+
+
 class GateRefused(CxredgeError):  # noqa: N818 - a refusal is an outcome, not a fault
     """The result is worse than the limits allow; nothing was shipped.
 

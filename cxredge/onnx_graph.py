@@ -9,10 +9,10 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from cxredge.artifacts import Classifier, sha256_of_json
+from cxredge.backends.base import INPUT_NAME as INPUT_NAME
+from cxredge.backends.base import OUTPUT_NAME as OUTPUT_NAME
 from cxredge.errors import ArtifactError
 
-INPUT_NAME = "image"
-OUTPUT_NAME = "logits"
 FP32_NAME = "model.onnx"
 METADATA_KEY = "cxredge"
 NOTICE = "Research use only. Not a medical device; not for diagnosis."

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cxredge.artifacts import CARD_NAME, sha256_of_file, sha256_of_json
-from cxredge.backends.base import Session
+from cxredge.backends.base import Logits
 from cxredge.backends.onnxruntime import available_cores
 from cxredge.bundle import Bundle
-from cxredge.data.images import GreyImage, load_grey
+from cxredge.data.images import LoadedImage
 from cxredge.data.sources import ImageSource
 from cxredge.errors import CxredgeError, ImageError
 from cxredge.inputs import check_inputs, walk_images
 from cxredge.metrics import softmax
+from cxredge.pipeline import Batch, infer_images
 from cxredge.progress import Progress
 from cxredge.rows import Row, RowWriter
 
-BATCH = 16
+STAGES = ("read", "decode", "preprocess", "infer", "write")
+_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_ROW_BYTES = 200  # of a row with a path of usual length, where none was written yet
 
 
 @dataclass
@@ -36,15 +39,18 @@ class Tally:
         images: Rows written in all, those taken up from an interrupted run included.
         status: Rows written now, by status.
         skipped: Files in the folders that are no images by name, by extension.
-        stages: Seconds by stage; those of decoding add up over threads.
-        seconds: Wall time.
+        cautions: Images predicted although their header makes it doubtful, by caution.
+        stages: Wall seconds by stage, added up over the threads that work at the same time: all
+            but ``write`` come to about cores times ``seconds`` when no core is idle.
+        seconds: Wall time, the loading of the model included.
         first_error: What was wrong with the first image that failed.
     """
 
     images: int
-    status: Counter[str]
     skipped: Counter[str]
-    stages: dict[str, float]
+    status: Counter[str] = field(default_factory=Counter)
+    cautions: Counter[str] = field(default_factory=Counter)
+    stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     seconds: float = 0.0
     first_error: str = ""
 
@@ -58,119 +64,137 @@ class Tally:
             "resumed": self.images - new,
             "status": dict(self.status),
             "skipped": dict(self.skipped),
+            "cautions": dict(self.cautions),
             "seconds": round(self.seconds, 3),
             "images_per_second": round(new / self.seconds, 2) if self.seconds else 0.0,
             "stages": {name: round(seconds, 3) for name, seconds in self.stages.items()},
         }
 
 
-@dataclass(frozen=True)
-class _Decoded:
-    path: ImageSource
-    pixels: GreyImage | None
-    error: ImageError | None
-    seconds: float
-
-
 def predict(
-    bundle: Bundle, paths: Sequence[Path], out: Path, resume: bool, progress: Progress
+    bundle: Bundle,
+    paths: Sequence[Path],
+    out: Path,
+    resume: bool,
+    progress: Progress,
+    any_view: bool = False,
 ) -> Tally:
     """Predict every image under ``paths`` and write one row each, in input order.
 
     Args:
         bundle: What to predict with.
-        paths: Files and folders; folders are walked recursively.
+        paths: Files, folders and zip archives; folders are walked recursively.
         out: ``.csv``, ``.jsonl`` or ``.parquet``; it appears when the last row is written.
         resume: Go on with what an interrupted run of the same job left.
         progress: Hears of images done.
+        any_view: Predict lateral and oblique views too; their rows say so.
 
     Returns:
         What it came to. Images that cannot be read have a row with the reason and are counted.
 
     Raises:
-        CxredgeError: A path does not exist, there is no image, or no row can be written.
+        CxredgeError: A path does not exist, there is no image, no row can be written, or what an
+            interrupted run left cannot be gone on with.
     """
-    check_inputs(paths)
-    job = {
-        "card": sha256_of_file(bundle.path / CARD_NAME),
-        "precision": bundle.precision.value,
-        "inputs": sha256_of_json([str(path) for path in paths]),
-    }
-    writer = RowWriter(out, bundle.card.classifier.classes, job, resume)
     start = time.perf_counter()
-    skipped: Counter[str] = Counter()
-    tally = Tally(writer.done, Counter(), skipped, {"decode": 0.0, "infer": 0.0, "write": 0.0})
-    images = islice(walk_images(paths, skipped), writer.done, None)
-    try:
-        with bundle.open() as session, progress.task("Predicting", None) as advance:
-            for batch in _batches(_decode_ahead(images, session.spec.size)):
-                rows = _predict_batch(session, bundle, batch, tally)
-                began = time.perf_counter()
-                writer.append(rows)
-                tally.stages["write"] += time.perf_counter() - began
-                tally.images += len(rows)
-                advance(len(rows))
-        began = time.perf_counter()
-        writer.finish()
-        tally.stages["write"] += time.perf_counter() - began
-    except BaseException:
-        writer.close()
-        raise
+    check_inputs(paths)
+    job = _job(bundle, paths, any_view)
+    classes = bundle.card.classifier.classes
+    with (
+        bundle.open(threads=1) as session,
+        RowWriter(out, classes, job, resume, session.spec.batch) as writer,
+    ):
+        tally = Tally(writer.rows, Counter())
+        sources = _after_rows(walk_images(paths, tally.skipped), writer)
+        batches = infer_images(session, sources, available_cores(), any_view)
+        try:
+            with closing(batches), progress.task("Predicting", None) as advance:
+                for batch in batches:
+                    _write(batch, classes, writer, tally)
+                    advance(len(batch.sources))
+            _finish(writer, tally)
+        except OSError as error:
+            if error.errno in _DISK_IS_FULL:
+                raise _disk_is_full(error, writer, paths) from None
+            raise
     tally.seconds = time.perf_counter() - start
     return tally
 
 
-def _decode_ahead(paths: Iterator[ImageSource], size: int) -> Iterator[_Decoded]:
-    """Decode in threads, a bounded number of images ahead, and yield in order."""
-    workers = available_cores()
-    ahead: deque[Future[_Decoded]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for path in paths:
-            ahead.append(pool.submit(_decode, path, size))
-            if len(ahead) >= BATCH + 2 * workers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+def _job(bundle: Bundle, paths: Sequence[Path], any_view: bool) -> dict[str, Any]:
+    """Return what decides the rows: a run is gone on with only where all of it is the same."""
+    engine = bundle.passport["engine_sha256"] if bundle.passport else None
+    return {
+        "card": sha256_of_file(bundle.path / CARD_NAME),
+        "precision": bundle.precision.value,
+        "engine": engine or bundle.card.files[bundle.engine.name],
+        "inputs": sha256_of_json([str(path) for path in paths]),
+        "any_view": any_view,
+    }
 
 
-def _decode(path: ImageSource, size: int) -> _Decoded:
-    start = time.perf_counter()
-    try:
-        pixels, error = load_grey(path, size), None
-    except ImageError as problem:
-        pixels, error = None, problem
-    return _Decoded(path, pixels, error, time.perf_counter() - start)
+def _after_rows(sources: Iterator[ImageSource], writer: RowWriter) -> Iterator[ImageSource]:
+    """Pass over the images that have a row, after comparing their names with the rows'.
+
+    Raises:
+        CxredgeError: Files have come or gone since, so that the rows are not those of the inputs.
+    """
+    for path in writer.paths():
+        source = next(sources, None)
+        if path != str(source):
+            raise CxredgeError(
+                f"The inputs have changed since the interruption: where {path} was predicted, "
+                f"there is now {source or 'nothing'}.",
+                "Predict without --resume to start over.",
+            )
+    return sources
 
 
-def _batches(decoded: Iterator[_Decoded]) -> Iterator[list[_Decoded]]:
-    while batch := list(islice(decoded, BATCH)):
-        yield batch
-
-
-def _predict_batch(
-    session: Session, bundle: Bundle, batch: list[_Decoded], tally: Tally
-) -> list[Row]:
-    good = [item.pixels for item in batch if item.pixels is not None]
-    began = time.perf_counter()
-    probabilities = iter(softmax(session.infer(np.stack(good))) if good else ())
-    tally.stages["infer"] += time.perf_counter() - began
+def _write(batch: Batch, classes: Sequence[str], writer: RowWriter, tally: Tally) -> None:
+    logits = iter(batch.logits)
     rows = []
-    for item in batch:
-        tally.stages["decode"] += item.seconds
-        if item.error is None:
-            rows.append(_row(item.path, next(probabilities), bundle.card.classifier.classes))
+    for source, loaded in zip(batch.sources, batch.loaded, strict=True):
+        if isinstance(loaded, ImageError):
+            tally.first_error = tally.first_error or loaded.message
+            rows.append(Row(str(source), loaded.problem.value, error=loaded.message))
         else:
-            tally.first_error = tally.first_error or item.error.message
-            status = item.error.problem.value
-            rows.append(Row(str(item.path), status, error=item.error.message))
-        tally.status[rows[-1].status] += 1
-    return rows
+            tally.cautions.update(caution.value for caution in loaded.cautions)
+            rows.append(_row(source, loaded, next(logits), classes))
+    began = time.perf_counter()
+    writer.append(rows)
+    tally.stages["write"] += time.perf_counter() - began
+    for stage, seconds in batch.seconds.items():
+        tally.stages[stage] += seconds
+    tally.status.update(row.status for row in rows)
+    tally.images += len(rows)
 
 
-def _row(path: ImageSource, probabilities: np.ndarray, classes: Sequence[str]) -> Row:
-    best = int(probabilities.argmax())
-    rounded = [round(float(p), 6) for p in probabilities]
-    return Row(str(path), "ok", classes[best], rounded[best], rounded)
+def _row(source: ImageSource, image: LoadedImage, logits: Logits, classes: Sequence[str]) -> Row:
+    probabilities = [round(float(p), 6) for p in softmax(logits[None])[0]]
+    best = int(logits.argmax())
+    cautions = ", ".join(caution.value for caution in image.cautions)
+    doubt = f"Predicted, but doubtful: {cautions}." if cautions else ""
+    return Row(str(source), "ok", classes[best], probabilities[best], probabilities, doubt)
+
+
+def _finish(writer: RowWriter, tally: Tally) -> None:
+    began = time.perf_counter()
+    writer.finish()
+    tally.stages["write"] += time.perf_counter() - began
+
+
+def _disk_is_full(error: OSError, writer: RowWriter, paths: Sequence[Path]) -> CxredgeError:
+    """Say how much is missing: the rows to come, and all rows again in the finished file."""
+    images = sum(1 for _ in walk_images(paths, Counter()))
+    row_bytes = writer.size_bytes / writer.rows if writer.rows else _ROW_BYTES
+    needed_mb = row_bytes * (2 * images - writer.rows) / 1e6
+    free_mb = shutil.disk_usage(writer.path.parent).free / 1e6
+    return CxredgeError(
+        f"Cannot write to {writer.path.parent}: {os.strerror(error.errno or 0)}. {writer.rows} of "
+        f"{images} rows are kept; about {needed_mb:.1f} MB are needed for the rest and the "
+        f"finished file, {free_mb:.1f} MB are free.",
+        "Make room there and give the same command with --resume.",
+    )
 
 
 def require_some(tally: Tally, out: Path) -> None:

@@ -32,7 +32,7 @@ class Row:
         label: The most probable class; empty without a prediction.
         probability: Its probability; None without a prediction.
         probabilities: Probability by class; empty without a prediction.
-        error: What was wrong with the image, in words.
+        error: What was wrong with the image, or is doubtful about it, in words.
     """
 
     path: str
@@ -51,13 +51,24 @@ class RowWriter:
         classes: Class names, for the columns ``p_<class>``.
         job: What the rows belong to; a partial file of another job is refused.
         resume: Go on with a partial file if there is one.
+        batch: Go on after a whole batch of so many rows, as a runtime may give an image other last
+            digits in other company.
+
+    Attributes:
+        path: The file.
+        rows: Rows that are written.
 
     Raises:
         CxredgeError: Unknown format, its library is missing, or the partial file is another job's.
     """
 
     def __init__(
-        self, path: Path, classes: Sequence[str], job: Mapping[str, Any], resume: bool
+        self,
+        path: Path,
+        classes: Sequence[str],
+        job: Mapping[str, Any],
+        resume: bool,
+        batch: int = 1,
     ) -> None:
         if path.suffix.lower() not in FORMATS:
             raise CxredgeError(
@@ -68,55 +79,70 @@ class RowWriter:
             raise CxredgeError(f"{path} is a folder.", "Use --out predictions.csv")
         if path.suffix.lower() == ".parquet":
             import pyarrow  # noqa: F401 - fail before the work, not after it
-        self._path = path
+        self.path = path
         self._classes = tuple(classes)
         self._partial = path.with_name(f".{path.name}.partial")
         self._head = json.dumps({"job": dict(job), "classes": list(classes)}, sort_keys=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.done = self._take_up() if resume and self._partial.exists() else self._begin()
-        self._stream = self._partial.open("a", encoding="utf-8", errors="surrogateescape")
+        self.rows = self._take_up(batch) if resume and self._partial.exists() else self._begin()
+        # Without a buffer, so that what a full disk did not take is not tried again on closing.
+        self._stream = self._partial.open("ab", buffering=0)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the rows so far."""
+        return os.fstat(self._stream.fileno()).st_size
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Add rows; they survive a crash of the process."""
-        for row in rows:
-            values = (
-                row.path,
-                row.status,
-                row.label,
-                row.probability,
-                list(row.probabilities),
-                row.error,
-            )
-            self._stream.write(json.dumps(values) + "\n")
-        self._stream.flush()
+        """Add rows; they survive a crash of the process.
+
+        Raises:
+            OSError: The disk is full; none of these rows is kept.
+        """
+        lines = b"".join(_to_line(row) for row in rows)
+        whole = self.size_bytes
+        try:
+            while lines:
+                lines = lines[self._stream.write(lines) :]
+        except OSError:
+            self._stream.truncate(whole)
+            raise
+        self.rows += len(rows)
+
+    def paths(self) -> Iterator[str]:
+        """Yield the inputs of the rows so far."""
+        return (str(row["path"]) for row in self._read())
 
     def finish(self) -> None:
         """Write the final file from all rows and remove the partial one."""
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        self._stream.close()
-        with atomic_file(self._path) as temporary:
-            if self._path.suffix.lower() == ".parquet":
+        with atomic_file(self.path) as temporary:
+            if self.path.suffix.lower() == ".parquet":
                 self._write_parquet(temporary)
             else:
                 self._write_text(temporary)
+        self._stream.close()
         self._partial.unlink()
 
     def close(self) -> None:
-        """Leave the partial file as it is, to be taken up later."""
+        """Leave rows as they are, to be gone on with later; without any, nothing is left."""
         self._stream.close()
+        if not self.rows:
+            self._partial.unlink(missing_ok=True)
 
-    def discard(self) -> None:
-        """Remove the partial file."""
-        self._stream.close()
-        self._partial.unlink(missing_ok=True)
+    def __enter__(self) -> RowWriter:
+        """Return the writer."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close it."""
+        self.close()
 
     def _begin(self) -> int:
         self._partial.write_text(self._head + "\n", encoding="utf-8")
         return 0
 
-    def _take_up(self) -> int:
-        """Cut an unfinished last line off and return the number of whole rows."""
+    def _take_up(self, batch: int) -> int:
+        """Cut off what comes after the last whole batch and return the number of rows."""
         with self._partial.open("rb+") as stream:
             head = stream.readline()
             if head != (self._head + "\n").encode():
@@ -127,16 +153,18 @@ class RowWriter:
                     f"{self._partial} was begun with another bundle or other inputs.",
                     "Predict without --resume to start over.",
                 )
-            whole, rows = stream.tell(), 0
-            for line in stream:
+            whole = end = stream.tell()
+            kept = 0
+            for number, line in enumerate(stream, start=1):
                 if not line.endswith(b"\n"):
                     break
-                whole += len(line)
-                rows += 1
+                end += len(line)
+                if number % batch == 0:
+                    whole, kept = end, number
             stream.truncate(whole)
-        return rows
+        return kept
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
+    def _read(self) -> Iterator[dict[str, Any]]:
         with self._partial.open(encoding="utf-8", errors="surrogateescape") as stream:
             next(stream)
             for line in stream:
@@ -157,11 +185,11 @@ class RowWriter:
         names = ["path", "status", "label", "probability"]
         names += [f"p_{name}" for name in self._classes] + ["error"]
         with target.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-            if self._path.suffix.lower() == ".jsonl":
-                stream.writelines(json.dumps(row) + "\n" for row in self._rows())
+            if self.path.suffix.lower() == ".jsonl":
+                stream.writelines(json.dumps(row) + "\n" for row in self._read())
                 return
             stream.write(csv_line(names))
-            stream.writelines(csv_line(list(row.values())) for row in self._rows())
+            stream.writelines(csv_line(list(row.values())) for row in self._read())
 
     def _write_parquet(self, target: Path) -> None:
         import pyarrow as pa
@@ -173,12 +201,18 @@ class RowWriter:
         schema = pa.schema(fields)
         with pq.ParquetWriter(target, schema) as writer:
             group: list[dict[str, Any]] = []
-            for row in self._rows():
+            for row in self._read():
                 group.append({k: _utf8(v) if isinstance(v, str) else v for k, v in row.items()})
                 if len(group) == _PARQUET_ROWS:
                     writer.write_table(pa.Table.from_pylist(group, schema))
                     group = []
             writer.write_table(pa.Table.from_pylist(group, schema))
+
+
+def _to_line(row: Row) -> bytes:
+    probabilities = list(row.probabilities)
+    values = (row.path, row.status, row.label, row.probability, probabilities, row.error)
+    return (json.dumps(values) + "\n").encode()
 
 
 def _utf8(text: str) -> str:

@@ -27,8 +27,8 @@ GPU_LIBRARIES = {
 CORE = {
     "archive", "artifacts", "atomic", "backends", "csv_text", "data", "disk_space",
     "engine_request", "errors", "flipped", "half_precision", "inference", "inputs", "metrics",
-    "onnx_graph", "onnx_lean", "onnx_nodes", "passport", "plots", "progress", "resampling", "rows",
-    "signature", "targets", "telemetry", "timing", "verdict", "vocabulary",
+    "onnx_graph", "onnx_lean", "onnx_nodes", "passport", "pipeline", "plots", "progress",
+    "resampling", "rows", "signature", "targets", "telemetry", "timing", "verdict", "vocabulary",
 }  # fmt: skip
 MAY_IMPORT = {
     "models": {"models"},

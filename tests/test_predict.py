@@ -1,27 +1,24 @@
-"""Prediction of whole folders: order, resumption, memory."""
+"""Prediction of whole folders: order, odd inputs, memory."""
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cxredge import predict as predict_module
+from cxredge.artifacts import read_card, write_card
 from cxredge.bundle import open_bundle
 from cxredge.errors import ArtifactError
 from cxredge.predict import predict
-from cxredge.progress import Silent
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        return list(csv.DictReader(stream))
+from cxredge.progress import Advance, Silent
+from tests.predictions import many_images, predict_command, read_rows
 
 
 def test_every_input_has_one_row_in_the_order_given(
@@ -30,7 +27,7 @@ def test_every_input_has_one_row_in_the_order_given(
     images = sorted((phantoms / "images").rglob("*.*"))
     given = [images[7], images[2], images[7], *images[30:10:-3]]
     predict(open_bundle(bundle), given, tmp_path / "p.csv", False, Silent())
-    assert [row["path"] for row in rows(tmp_path / "p.csv")] == [str(path) for path in given]
+    assert [row["path"] for row in read_rows(tmp_path / "p.csv")] == [str(path) for path in given]
 
 
 def test_a_last_batch_that_is_not_full_is_predicted_too(
@@ -40,7 +37,7 @@ def test_a_last_batch_that_is_not_full_is_predicted_too(
     for count in (1, 15, 16, 17, 33):
         out = tmp_path / f"{count}.csv"
         predict(open_bundle(bundle), images[:count], out, False, Silent())
-        assert len(rows(out)) == count
+        assert len(read_rows(out)) == count
 
 
 def test_probabilities_do_not_depend_on_the_company(
@@ -50,7 +47,7 @@ def test_probabilities_do_not_depend_on_the_company(
     opened = open_bundle(bundle)
     predict(opened, images, tmp_path / "all.csv", False, Silent())
     predict(opened, images[11:12], tmp_path / "one.csv", False, Silent())
-    together, alone = rows(tmp_path / "all.csv")[11], rows(tmp_path / "one.csv")[0]
+    together, alone = read_rows(tmp_path / "all.csv")[11], read_rows(tmp_path / "one.csv")[0]
     assert float(alone["probability"]) == pytest.approx(float(together["probability"]), abs=1e-4)
 
 
@@ -65,64 +62,87 @@ def test_files_that_are_no_images_are_counted(bundle: Path, phantoms: Path, tmp_
     assert tally.images == len(list((folder / "deep" / "er").iterdir()))
 
 
-@pytest.mark.parametrize("after", [1, 2, 3])
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_resumed_is_as_undisturbed(
-    after: int, suffix: str, bundle: Path, phantoms: Path, tmp_path: Path, monkeypatch
-) -> None:
-    opened, paths = open_bundle(bundle), [phantoms / "images"]
-    whole, parts = tmp_path / f"whole{suffix}", tmp_path / f"parts{suffix}"
-    predict(opened, paths, whole, False, Silent())
-    real, calls = predict_module._predict_batch, []
+class Meanwhile(Silent):
+    """Something that happens when the first image is done."""
 
-    def stop(*arguments: object) -> object:
-        calls.append(1)
-        if len(calls) > after:
-            raise KeyboardInterrupt
-        return real(*arguments)
+    def __init__(self, what: Callable[[], object]) -> None:
+        self._what: Callable[[], object] | None = what
 
-    monkeypatch.setattr(predict_module, "_predict_batch", stop)
-    with pytest.raises(KeyboardInterrupt):
-        predict(opened, paths, parts, False, Silent())
-    assert not parts.exists()
-    monkeypatch.setattr(predict_module, "_predict_batch", real)
-    tally = predict(opened, paths, parts, True, Silent())
-    assert parts.read_bytes() == whole.read_bytes()
-    assert tally.to_json()["resumed"] == 16 * after
-    assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
+    @contextmanager
+    def task(self, description: str, total: int | None) -> Iterator[Advance]:
+        def advance(count: int) -> None:
+            if self._what:
+                self._what()
+                self._what = None
+
+        yield advance
 
 
-def test_a_kill_leaves_no_file_and_can_be_resumed(
+def test_a_folder_that_changes_during_the_run(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
+    folder = many_images(tmp_path / "in", phantoms, 40 * len(os.sched_getaffinity(0)) + 40)
+    images = sorted(folder.iterdir())
+    gone, added = images[-1], folder / "zz.png"
+
+    def change() -> None:
+        gone.unlink()
+        os.link(images[0], added)
+
+    tally = predict(open_bundle(bundle), [folder], tmp_path / "p.csv", False, Meanwhile(change))
+    found = read_rows(tmp_path / "p.csv")
+    assert [row["path"] for row in found] == [str(path) for path in images]
+    assert found[-1]["status"] == "missing"
+    assert tally.to_json()["failed"] == 1
+
+
+def test_a_bundle_that_was_built_anew_needs_its_engine_chosen_anew(
     bundle: Path, phantoms: Path, tmp_path: Path
 ) -> None:
-    out, whole = tmp_path / "p.csv", tmp_path / "whole.csv"
-    folder = tmp_path / "in"
+    card = read_card(bundle)
+    write_card(bundle, replace(card, parents={"model": "0" * 64}), without=["passport.json"])
+    with pytest.raises(ArtifactError, match="belongs to another bundle") as caught:
+        open_bundle(bundle)
+    assert f"cxredge build {bundle}" in caught.value.hint
+
+
+def test_odd_names_have_rows_and_are_shown(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "p.csv"
     folder.mkdir()
-    sources = sorted((phantoms / "images").rglob("*.*"))
-    for number in range(600):
-        os.link(sources[number % 40], folder / f"{number:04d}{sources[number % 40].suffix}")
-    command = [sys.executable, "-m", "cxredge", "predict", str(bundle), str(folder), "--out"]
-    subprocess.run([*command, str(whole), "-q"], check=True, capture_output=True)
-    running = subprocess.Popen([*command, str(out), "-q"], stdout=subprocess.DEVNULL)
-    partial = tmp_path / ".p.csv.partial"
-    while running.poll() is None and not (partial.exists() and partial.stat().st_size > 5000):
-        pass
-    running.kill()
-    running.wait()
-    assert not out.exists()
-    resumed = subprocess.run(
-        [*command, str(out), "--resume", "--json"], check=True, capture_output=True, text=True
-    )
-    assert json.loads(resumed.stdout)["resumed"] > 0
-    assert out.read_bytes() == whole.read_bytes()
+    source = next((phantoms / "images").rglob("*.*"))
+    names = [f"{name}{source.suffix}" for name in ("a b", "new\nline", "胸部", "r\udcf6ntgen")]
+    for name in names:
+        os.link(source, folder / name)
+    (folder / "\udcff.png").write_text("no image")
+    (folder / "loop").symlink_to(folder)
+    done = subprocess.run(
+        predict_command(bundle, folder, "--out", out),
+        capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+    )  # fmt: skip
+    found = {Path(row["path"]).name: row["status"] for row in read_rows(out)}
+    assert found == {**dict.fromkeys(names, "ok"), "\udcff.png": "unreadable"}
+    assert b"\\udcff.png is not a PNG or JPEG" in done.stdout
 
 
-def test_another_bundles_partial_file_is_not_taken_up(
-    bundle: Path, phantoms: Path, tmp_path: Path
-) -> None:
-    (tmp_path / ".p.csv.partial").write_text('{"job": "other"}\n')
-    with pytest.raises(ArtifactError, match="another bundle or other inputs"):
-        predict(open_bundle(bundle), [phantoms / "images"], tmp_path / "p.csv", True, Silent())
+def test_stages_and_speed_are_told(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
+    tally = predict(open_bundle(bundle), [phantoms / "images"], tmp_path / "p.csv", False, Silent())
+    told = tally.to_json()
+    assert list(told["stages"]) == ["read", "decode", "preprocess", "infer", "write"]
+    assert min(tally.stages.values()) > 0
+    cores = len(os.sched_getaffinity(0))
+    assert sum(tally.stages.values()) <= (cores + 1) * tally.seconds
+    assert told["images_per_second"] == pytest.approx(told["ok"] / tally.seconds, rel=0.01)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["targets", "--json"]])
+def test_a_pipe_that_is_closed_early_is_no_news(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "cxredge", *arguments],
+        stdout=writer, stderr=subprocess.PIPE, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert done.stderr == b""
+    assert done.returncode == 1
 
 
 PEAK = """
@@ -153,6 +173,6 @@ def test_ten_thousand_images_take_no_more_memory_than_a_hundred(
             text=True,
             check=True,
         )
-        assert len(rows(Path(f"{folder}.csv"))) == count
+        assert len(read_rows(Path(f"{folder}.csv"))) == count
         peaks_mb[count] = int(done.stderr.split()[-1]) / 1024
     assert peaks_mb[10_000] - peaks_mb[100] < 100

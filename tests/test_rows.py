@@ -1,5 +1,6 @@
 import csv
 import json
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,7 @@ def test_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     writer.close()
     assert path.read_bytes() == before
     writer = RowWriter(path, CLASSES, JOB, resume=True)
-    assert writer.done == len(ROWS)
+    assert writer.rows == len(ROWS)
     writer.finish()
     assert read_csv(path) == as_dictionaries(ROWS)
     assert not partial_of(path).exists()
@@ -187,8 +188,49 @@ def test_rows_are_on_disk_as_soon_as_they_are_appended(tmp_path: Path) -> None:
         writer.append([row])
         assert partial_of(path).read_bytes().count(b"\n") == count
     assert not path.exists()
-    writer.discard()
-    assert not list(path.parent.iterdir())
+
+
+def test_a_file_without_a_row_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    with RowWriter(path, CLASSES, JOB, resume=False):
+        assert list(tmp_path.iterdir()) == [partial_of(path)]
+    assert not list(tmp_path.iterdir())
+    with RowWriter(path, CLASSES, JOB, resume=False) as writer:
+        writer.append(ROWS)
+    assert list(tmp_path.iterdir()) == [partial_of(path)]
+
+
+def test_it_goes_on_after_a_whole_batch(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    for rows, whole in ((0, 0), (1, 0), (2, 2), (3, 2), (4, 4)):
+        with RowWriter(path, CLASSES, JOB, resume=False) as writer:
+            writer.append(ROWS[:rows])
+        with RowWriter(path, CLASSES, JOB, resume=True, batch=2) as writer:
+            assert writer.rows == whole
+            assert list(writer.paths()) == [row.path for row in ROWS[:whole]]
+            writer.append(ROWS[whole:])
+            writer.finish()
+        assert read_csv(path) == as_dictionaries(ROWS)
+
+
+def test_a_full_disk_keeps_whole_rows_alone(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with RowWriter(path, CLASSES, JOB, resume=False) as writer:
+        writer.append(ROWS[:1])
+        room = partial_of(path).stat().st_size + 40
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                writer.append(ROWS[1:])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert writer.rows == 1
+    with RowWriter(path, CLASSES, JOB, resume=True) as writer:
+        assert writer.rows == 1
+        writer.append(ROWS[1:])
+        writer.finish()
+    assert read_csv(path) == as_dictionaries(ROWS)
 
 
 def test_folder_is_made(tmp_path: Path) -> None:
@@ -215,8 +257,8 @@ def test_resume_after_a_cut_at_any_byte_gives_the_same_bytes(
             # Before the first line is whole nothing tells whose rows they would be.
             assert cut < begun
             continue
-        assert writer.done == max(0, whole[:cut].count(b"\n") - 1)
-        writer.append(ROWS[writer.done :])
+        assert writer.rows == max(0, whole[:cut].count(b"\n") - 1)
+        writer.append(ROWS[writer.rows :])
         writer.finish()
         assert path.read_bytes() == undisturbed, f"cut after {cut} of {len(whole)} bytes"
         path.unlink()
@@ -226,7 +268,7 @@ def test_resume_twice(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     for count in range(len(ROWS)):
         writer = RowWriter(path, CLASSES, JOB, resume=True)
-        assert writer.done == count
+        assert writer.rows == count
         writer.append(ROWS[count : count + 1])
         with partial_of(path).open("ab") as stream:
             stream.write(b'["cut')
@@ -239,8 +281,8 @@ def test_resume_twice(tmp_path: Path) -> None:
 def test_resume_with_nothing_begun_starts_at_the_beginning(tmp_path: Path) -> None:
     path = write(tmp_path / "p.csv", ROWS)
     writer = RowWriter(path, CLASSES, JOB, resume=True)
-    assert writer.done == 0
-    writer.discard()
+    assert writer.rows == 0
+    writer.close()
     assert read_csv(path) == as_dictionaries(ROWS)
 
 
@@ -249,7 +291,7 @@ def test_without_resume_begun_rows_are_dropped(tmp_path: Path) -> None:
     writer = RowWriter(path, CLASSES, JOB, resume=False)
     writer.append(ROWS)
     writer.close()
-    assert RowWriter(path, CLASSES, JOB, resume=False).done == 0
+    assert RowWriter(path, CLASSES, JOB, resume=False).rows == 0
     assert read_csv(write(path, ROWS[:1])) == as_dictionaries(ROWS[:1])
 
 
@@ -281,7 +323,7 @@ def test_order_of_the_job_does_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     RowWriter(path, CLASSES, JOB, resume=False).close()
     turned = dict(reversed(JOB.items()))
-    RowWriter(path, CLASSES, turned, resume=True).discard()
+    RowWriter(path, CLASSES, turned, resume=True).close()
 
 
 def test_partial_file_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -11,21 +11,37 @@ import numpy.typing as npt
 
 from cxredge.data.images import GreyImage
 
+INPUT_NAME = "image"
+OUTPUT_NAME = "logits"
+"""What our graphs call the uint8 images they take and the float32 logits they give."""
+
 Logits = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class SessionSpec:
-    """What a session takes and gives: uint8 (N, 1, size, size) in, float32 (N, classes) out."""
+    """What a session takes and gives: uint8 (N, 1, size, size) in, float32 (N, classes) out.
+
+    Attributes:
+        size: Height and width of an image in pixels.
+        classes: Logits of an image.
+        backend: Name of the runtime.
+        threads: Threads of one inference.
+        concurrent: Whether several threads may call ``infer`` at a time. With one thread an
+            inference, that serves a folder faster than several threads an inference.
+        batch: Images an inference when there are many.
+    """
 
     size: int
     classes: int
     backend: str
     threads: int
+    concurrent: bool = False
+    batch: int = 16
 
 
 class Session(Protocol):
-    """A loaded network. Not shared between threads; a context manager frees what it holds."""
+    """A loaded network, of one thread unless ``spec.concurrent``; as a context manager freed."""
 
     @property
     def spec(self) -> SessionSpec:

@@ -9,10 +9,9 @@ from types import TracebackType
 import numpy as np
 import onnxruntime as ort
 
-from cxredge.backends.base import Logits, SessionSpec
+from cxredge.backends.base import INPUT_NAME, OUTPUT_NAME, Logits, SessionSpec
 from cxredge.data.images import GreyImage
 from cxredge.errors import ArtifactError
-from cxredge.onnx_graph import INPUT_NAME, OUTPUT_NAME
 
 
 class OnnxRuntimeSession:
@@ -52,6 +51,8 @@ class OnnxRuntimeSession:
             classes=outputs[0].shape[1],
             backend="onnxruntime",
             threads=options.intra_op_num_threads,
+            concurrent=True,
+            batch=1,  # larger ones leave the caches: benchmarks/results/predict_throughput.md
         )
 
     def infer(self, images: GreyImage) -> Logits:

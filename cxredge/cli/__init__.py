@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import io
+import sys
 
 import typer
 
@@ -63,4 +65,7 @@ for _name in (
 
 def main() -> None:
     """Run the command line."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # File names may hold bytes that are no text; stderr shows them so by itself.
+        sys.stdout.reconfigure(errors="backslashreplace")
     app()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from cxredge.cli.command import command
 from cxredge.cli.options import BundleArgument
 from cxredge.cli.output import Outcome, Output
+from cxredge.errors import Interrupted
 
 
 def register(app: typer.Typer) -> None:
@@ -30,6 +32,12 @@ def predict(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted prediction stopped.")
     ] = False,
+    any_view: Annotated[
+        bool,
+        typer.Option(
+            "--any-view", help="Predict lateral and oblique DICOM views too; their rows say so."
+        ),
+    ] = False,
 ) -> Outcome:
     """Predict X-rays; every input gets exactly one row, in input order.
 
@@ -39,7 +47,15 @@ def predict(
     from cxredge.predict import predict as stage
     from cxredge.predict import require_some
 
-    tally = stage(open_bundle(bundle), paths, out, resume, output)
+    try:
+        tally = stage(open_bundle(bundle), paths, out, resume, output, any_view)
+    except KeyboardInterrupt:
+        again = ["cxredge", "predict", bundle, *paths, "--out", out, "--resume"]
+        again += ["--any-view"] if any_view else []
+        raise Interrupted(
+            "Interrupted; the rows so far are kept.",
+            f"Go on: {shlex.join(str(word) for word in again)}",
+        ) from None
     require_some(tally, out)
     data = {"predictions": str(out), **tally.to_json()}
     lines = [
@@ -49,6 +65,9 @@ def predict(
     ]
     if data["failed"]:
         lines.insert(1, f"{data['failed']} could not be read; the first: {tally.first_error}")
+    if data["cautions"]:
+        doubts = ", ".join(f"{n} {doubt}" for doubt, n in sorted(data["cautions"].items()))
+        lines.insert(-1, f"Predicted, but doubtful by their DICOM header: {doubts}.")
     if data["skipped"]:
         kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(data["skipped"].items()))
         lines.insert(-1, f"Not images by name, left out: {kinds}.")
