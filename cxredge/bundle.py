@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,11 +19,15 @@ from cxredge.archive import refuse_archive
 from cxredge.artifacts import Card, Kind, check_files, read_card
 from cxredge.backends import open_session
 from cxredge.backends.base import Logits, Session
+from cxredge.backends.tensorrt.session import SessionOptions
 from cxredge.data.images import PREPROCESSING, GreyImage
 from cxredge.errors import ArtifactError
 from cxredge.metrics import softmax
 from cxredge.passport import PASSPORT_NAME, check_engine, read_passport
 from cxredge.vocabulary import Precision
+
+if TYPE_CHECKING:
+    from cxredge.backends.tensorrt.session import SessionOptions
 
 GOLDEN_NAME = "golden.npz"
 CALIBRATION_NAME = "calibration.csv"
@@ -109,16 +113,21 @@ class Bundle:
         thresholds: Mapping[str, float] = self.card.facts["thresholds"][self.precision.value]
         return thresholds
 
-    def open(self, precision: Precision | None = None, threads: int = 0) -> Session:
+    def open(
+        self,
+        precision: Precision | None = None,
+        threads: int = 0,
+        gpu: SessionOptions | None = None,
+    ) -> Session:
         """Load the engine, or that of another precision in the bundle.
 
         Where the other one could not be built, ONNX Runtime runs its ONNX file: FP32 is what an
-        evaluation compares with, whatever serves.
+        evaluation compares with, whatever serves. ``gpu`` says how an engine is run on a GPU.
         """
         wanted = precision or self.precision
         if wanted is not self.precision and wanted not in self.runnable:
             return open_session(self.path / model_name(wanted), threads=threads)
-        return open_session(self.engine_of(wanted), self.backend, threads)
+        return open_session(self.engine_of(wanted), self.backend, threads, gpu)
 
 
 def model_name(precision: Precision) -> str:
@@ -226,11 +235,18 @@ def read_golden(bundle: Bundle) -> Golden:
 def replay(bundle: Bundle, precision: Precision, golden: Golden) -> Replay:
     """Run the goldens on this machine and compare with what they gave where they were made."""
     with bundle.open(precision) as session:
-        logits = np.concatenate([session.infer(image[None]) for image in golden.pixels])
+        return compare_with_golden(session, precision, golden)[0]
+
+
+def compare_with_golden(
+    session: Session, precision: Precision, golden: Golden
+) -> tuple[Replay, Logits]:
+    """Run the goldens in an open session of a precision; return the comparison and the logits."""
+    logits = np.concatenate([session.infer(image[None]) for image in golden.pixels])
     expected = golden.logits[precision]
     difference = float(np.abs(softmax(logits) - softmax(expected)).max())
     changed = int((logits.argmax(axis=1) != expected.argmax(axis=1)).sum())
-    return Replay(
+    compared = Replay(
         precision=precision,
         images=len(logits),
         max_logit_difference=float(np.abs(logits - expected).max()),
@@ -238,3 +254,4 @@ def replay(bundle: Bundle, precision: Precision, golden: Golden) -> Replay:
         classes_changed=changed,
         passed=changed == 0 and difference <= MAX_PROBABILITY_DIFFERENCE[precision],
     )
+    return compared, logits

@@ -127,8 +127,7 @@ def _of_the_sample(result: Result) -> list[str]:
     latency, least = result["latency_ms"], result["queries"]["needed"]
     doubts = []
     if latency["count"] < least:
-        percentile = result["score"]["percentile"]
-        of = f"percentile {percentile}" if percentile else "a throughput"
+        of = "a 99th percentile" if result["score"]["percentile"] else "a throughput"
         doubts.append(f"{latency['count']} queries; {of} needs {least}")
     if latency["cv"] > MAX_CV:
         doubts.append(f"latency varies by {latency['cv']:.0%} (coefficient of variation)")

@@ -108,6 +108,21 @@ class Scenario(str, Enum):
     OFFLINE = "offline"
 
 
+class MemoryChoice(str, Enum):
+    """How images reach a GPU: copied from page-locked memory, or read by the GPU where they are."""
+
+    PINNED = "pinned"
+    MAPPED = "mapped"
+
+
+class HarnessChoice(str, Enum):
+    """Who sends the queries: MLPerf's LoadGen where it is installed, or a loop of our own."""
+
+    AUTO = "auto"
+    LOADGEN = "loadgen"
+    BUILTIN = "builtin"
+
+
 class TrainingPrecision(str, Enum):
     """Number format while training, in Lightning Fabric's terms."""
 

@@ -1,3 +1,4 @@
+import math
 import time
 
 import numpy as np
@@ -5,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxredge.timing import interleave, percentile_interval, summarise
+from cxredge.timing import (
+    block_interval,
+    early_stopping,
+    interleave,
+    percentile_interval,
+    summarise,
+)
 
 
 def test_percentiles_of_a_known_sample() -> None:
@@ -104,3 +111,61 @@ def test_a_failing_call_is_not_hidden() -> None:
 
 def test_no_rounds_give_no_times() -> None:
     assert interleave({"a": lambda: None}, warm_up=1, rounds=0) == {"a": []}
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "beyond"),
+    # LoadGen's: 64 and 662 queries are the least, 834 leave out the 62 highest.
+    [(63, 0.9, None), (64, 0.9, 1), (661, 0.99, None), (662, 0.99, 1), (834, 0.9, 63)],
+)
+def test_early_stopping_allows_what_mlperf_allows(
+    count: int, share: float, beyond: int | None
+) -> None:
+    values = np.random.default_rng(0).permutation(count).astype(float)
+    assert early_stopping(values, share) == (None if beyond is None else count - beyond)
+
+
+def test_early_stopping_is_exact() -> None:
+    count, share = 300, 0.9
+    found = early_stopping(list(range(count)), share)
+    assert found is not None
+    beyond = count - int(found)
+
+    def chance(most: int) -> float:
+        return sum(
+            math.comb(count, k) * (1 - share) ** k * share ** (count - k) for k in range(most + 1)
+        )
+
+    assert chance(beyond) < 0.01 <= chance(beyond + 1)
+
+
+def test_early_stopping_of_nothing() -> None:
+    assert early_stopping([], 0.9) is None
+
+
+def p90(values: np.ndarray) -> float:
+    return float(np.percentile(values, 90))
+
+
+def test_interval_of_blocks_is_that_of_order_statistics_without_memory() -> None:
+    values = np.random.default_rng(3).gamma(3, 1, 2000)
+    low, high = block_interval(values, p90)
+    expected = percentile_interval(np.sort(values), 0.9)
+    assert high - low == pytest.approx(expected[1] - expected[0], rel=0.25)
+    assert low <= p90(values) <= high
+
+
+def test_interval_of_blocks_is_wider_where_neighbours_resemble_each_other() -> None:
+    rng = np.random.default_rng(4)
+    drifting = np.zeros(3000)
+    for i in range(1, len(drifting)):
+        drifting[i] = 0.9 * drifting[i - 1] + rng.normal()
+    low, high = block_interval(drifting, lambda v: float(v.mean()))
+    shuffled = block_interval(rng.permutation(drifting), lambda v: float(v.mean()))
+    assert high - low > 2 * (shuffled[1] - shuffled[0])
+
+
+def test_interval_of_blocks_is_the_same_every_time() -> None:
+    values = list(np.random.default_rng(5).uniform(size=50))
+    assert block_interval(values, p90) == block_interval(values, p90)
+    assert block_interval([2.0], p90) == (2.0, 2.0)

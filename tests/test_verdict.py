@@ -49,7 +49,7 @@ def test_a_calm_run_of_enough_queries_may_be_compared() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"latency_ms": {"count": 20, "cv": 0.0}}, "20 queries; percentile 90 needs 1000"),
+        ({"latency_ms": {"count": 20, "cv": 0.0}}, "20 queries; a 99th percentile needs 1000"),
         (
             {"latency_ms": {"count": 20, "cv": 0.0}, "score": {"percentile": None}},
             "20 queries; a throughput needs 1000",

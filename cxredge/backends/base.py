@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -63,4 +63,20 @@ class Session(Protocol):
         trace: TracebackType | None,
     ) -> None:
         """Free memory and device."""
+        ...
+
+
+@runtime_checkable
+class AcceleratorSession(Session, Protocol):
+    """A session on a device that images are copied to and logits from."""
+
+    def infer_in_stages(self, images: GreyImage) -> tuple[Logits, dict[str, float]]:
+        """Return logits and milliseconds of ``host_to_device``, ``compute``, ``device_to_host``.
+
+        Slower than ``infer``: what hides the stages is left out.
+        """
+        ...
+
+    def circumstances(self) -> dict[str, Any]:
+        """Return what a benchmark should say of how the engine ran, as JSON values."""
         ...

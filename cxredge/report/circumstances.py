@@ -30,6 +30,7 @@ _STATE = {
     "memory_available_mb": "Memory available, MB",
     "steal_ticks": "Time given to other machines, ticks",
     "throttle_count": "Times slowed down for heat",
+    "process_memory_mb": "Memory of the process, MB",
 }
 _MOMENTS = ("before", "during", "after")
 

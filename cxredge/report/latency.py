@@ -15,8 +15,12 @@ from cxredge.report.sources import Result, Source
 _PERCENTILES = ("p50", "p90", "p99")
 _BEYOND = 1.25
 _STAGE_WORDS = {
-    "decode": "read the file, decode, scale to a grey square",
+    "read": "the file's bytes",
+    "decode": "grey pixels",
+    "preprocess": "the square that the network takes",
+    "host_to_device": "pixels to the GPU",
     "compute": "the network",
+    "device_to_host": "logits from the GPU",
     "post": "probabilities and class",
 }
 

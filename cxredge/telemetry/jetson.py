@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +85,14 @@ class JetsonState:
 
 def read_jetson(root: Path = Path("/")) -> JetsonState:
     """Return the state of the board now."""
+    return replace(read_during(root), power_mode=power_mode(root))
+
+
+def read_during(root: Path = Path("/")) -> JetsonState:
+    """Return the state without the power mode: asking nvpmodel would disturb what is measured."""
     rails = power_rails(root)
     return JetsonState(
-        power_mode=power_mode(root),
+        power_mode=None,
         gpu_clock=gpu_clock(root),
         rails=rails,
         power_mw=total_power_mw(rails),

@@ -23,6 +23,7 @@ _FLAGS_OF_INTEREST = (
     "i8mm",
     "bf16",
 )
+_PROCESSOR_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,12 @@ class MachineState:
     Attributes:
         governor: The frequency governor of the first core.
         frequency_mhz: Mean frequency over the cores.
-        temperature_c: The hottest thermal zone, in degrees Celsius.
+        temperature_c: The hottest thermal zone or processor sensor, in degrees Celsius.
         load_1min: Runnable processes, averaged over a minute.
         memory_available_mb: Memory that could be used without swapping.
         steal_ticks: Time that a hypervisor gave to others since boot, in clock ticks.
+        throttle_count: How often cores or package slowed down for heat since boot (x86).
+        process_memory_mb: Memory that this process holds now.
     """
 
     governor: str | None
@@ -61,6 +64,8 @@ class MachineState:
     load_1min: float | None
     memory_available_mb: int | None
     steal_ticks: int | None
+    throttle_count: int | None
+    process_memory_mb: int | None
 
 
 def read_machine(root: Path = Path("/")) -> Machine:
@@ -71,7 +76,7 @@ def read_machine(root: Path = Path("/")) -> Machine:
     """
     cpuinfo = _cpuinfo(root)
     flags = (cpuinfo.get("flags") or cpuinfo.get("Features") or "").split()
-    memory = _meminfo(root).get("MemTotal")
+    memory = _kilobytes(root / "proc/meminfo").get("MemTotal")
     return Machine(
         system=f"{platform.system()} {platform.release()}",
         architecture=platform.machine(),
@@ -88,17 +93,28 @@ def read_state(root: Path = Path("/")) -> MachineState:
     cpu = root / "sys/devices/system/cpu"
     frequencies = [read_number(p) for p in sorted(cpu.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))]
     known = [value / 1000 for value in frequencies if value is not None]
-    zones = [read_number(p) for p in (root / "sys/class/thermal").glob("thermal_zone*/temp")]
-    degrees = [value / 1000 for value in zones if value is not None]
+    degrees = _degrees_c(root)
     load = (read_text(root / "proc/loadavg") or "").split()
     return MachineState(
         governor=read_text(cpu / "cpu0/cpufreq/scaling_governor"),
         frequency_mhz=sum(known) / len(known) if known else None,
         temperature_c=max(degrees) if degrees else None,
         load_1min=float(load[0]) if load else None,
-        memory_available_mb=_meminfo(root).get("MemAvailable"),
+        memory_available_mb=_kilobytes(root / "proc/meminfo").get("MemAvailable"),
         steal_ticks=_steal(root),
+        throttle_count=_throttled(cpu),
+        process_memory_mb=_kilobytes(root / "proc/self/status").get("VmRSS"),
     )
+
+
+def process_age_ms(root: Path = Path("/")) -> float | None:
+    """Return how long ago this process started, in milliseconds to the clock tick."""
+    uptime = (read_text(root / "proc/uptime") or "").split()
+    # The name in brackets may hold spaces; the start is the 20th field after it.
+    fields = (read_text(root / "proc/self/stat") or "").rpartition(")")[2].split()
+    if not uptime or len(fields) < 20:
+        return None
+    return (float(uptime[0]) - int(fields[19]) / os.sysconf("SC_CLK_TCK")) * 1000
 
 
 def _cpuinfo(root: Path) -> dict[str, str]:
@@ -107,11 +123,38 @@ def _cpuinfo(root: Path) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _meminfo(root: Path) -> dict[str, int]:
-    lines = (line.split() for line in (read_text(root / "proc/meminfo") or "").splitlines())
-    return {words[0].rstrip(":"): int(words[1]) * 1024 // 1_000_000 for words in lines if words}
+def _kilobytes(path: Path) -> dict[str, int]:
+    """Return the sizes that a file lists in kB, in units of 10^6 bytes."""
+    lines = (line.split() for line in (read_text(path) or "").splitlines())
+    return {
+        words[0].rstrip(":"): int(words[1]) * 1024 // 1_000_000
+        for words in lines
+        if len(words) >= 2 and words[1].isdigit()
+    }
+
+
+def _degrees_c(root: Path) -> list[float]:
+    """Return what thermal zones and the processor's own sensors say; AMD has only the latter."""
+    paths = list((root / "sys/class/thermal").glob("thermal_zone*/temp"))
+    for name in (root / "sys/class/hwmon").glob("hwmon*/name"):
+        if read_text(name) in _PROCESSOR_SENSORS:
+            paths += name.parent.glob("temp*_input")
+    return [value / 1000 for path in paths if (value := read_number(path)) is not None]
 
 
 def _steal(root: Path) -> int | None:
     words = (read_text(root / "proc/stat") or "").split("\n")[0].split()
     return int(words[8]) if len(words) > 8 else None
+
+
+def _throttled(cpu: Path) -> int | None:
+    """Return the events of all cores and packages; cores of one package repeat its count."""
+    kinds = ("core_throttle_count", "package_throttle_count")
+    counts = [
+        [n for path in cpu.glob(f"cpu[0-9]*/thermal_throttle/{kind}") if (n := read_number(path))]
+        for kind in kinds
+    ]
+    if not any((cpu / "cpu0/thermal_throttle" / kind).exists() for kind in kinds):
+        return None
+    cores, packages = counts
+    return int(sum(cores) + max(packages, default=0))

@@ -27,6 +27,7 @@ class FakeGpu:
         calls: What was done, by name.
         memory_bytes: How much device memory there is.
         refuses_recording: Whether the driver refuses to record.
+        events: How many pieces of work were on the stream before each mark, by its handle.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class FakeGpu:
         self.allocations: dict[int, np.ndarray] = {}
         self.recording: list[Callable[[], None]] | None = None
         self.recordings: dict[int, list[Callable[[], None]]] = {}
+        self.events: dict[int, int] = {}
 
     def allocate(self, size_bytes: int) -> int:
         array = np.full(size_bytes, 0xAB, np.uint8)
@@ -164,6 +166,27 @@ class FakeDriver:
 
     def cuGraphExecDestroy(self, run: Any) -> int:  # noqa: N802
         del self.gpu.recordings[run.value]
+        return 0
+
+    def cuEventCreate(self, event: Any, flags: int) -> int:  # noqa: N802
+        event._obj.value = len(self.gpu.events) + 1
+        self.gpu.events[event._obj.value] = -1
+        return 0
+
+    def cuEventRecord(self, event: Any, stream: Any) -> int:  # noqa: N802
+        assert stream.value == STREAM
+        self.gpu.events[event.value] = len(self.gpu.calls)
+        return 0
+
+    def cuEventElapsedTime(self, milliseconds: Any, start: Any, end: Any) -> int:  # noqa: N802
+        # Every piece of work takes a millisecond here; asking before waiting is an error.
+        if self.gpu.calls[-1] != "synchronize":
+            return 600
+        milliseconds._obj.value = float(self.gpu.events[end.value] - self.gpu.events[start.value])
+        return 0
+
+    def cuEventDestroy_v2(self, event: Any) -> int:  # noqa: N802
+        del self.gpu.events[event.value]
         return 0
 
     def cuGraphLaunch(self, run: Any, stream: Any) -> int:  # noqa: N802

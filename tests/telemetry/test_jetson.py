@@ -227,7 +227,7 @@ def test_doubts(after: JetsonState, words: str) -> None:
 
 def test_a_benchmark_on_a_board_keeps_its_state(cxredge, bundle: Path, monkeypatch) -> None:
     states = iter([STEADY, replace(STEADY, throttle_events={"hwmon3/oc1": 9})])
-    monkeypatch.setattr("cxredge.bench._board_state", lambda: next(states))
+    monkeypatch.setattr("cxredge.bench.run._board_state", lambda: next(states))
     found = cxredge("bench", bundle, "--seconds", 0, "--queries", 5, "--json").json
     assert found["jetson"]["before"]["power_mode"] == {"name": "MAXN_SUPER", "number": 2}
     assert found["jetson"]["after"]["throttle_events"] == {"hwmon3/oc1": 9}

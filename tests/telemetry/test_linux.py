@@ -1,8 +1,15 @@
+import time
 from pathlib import Path
 
 import pytest
 
-from cxredge.telemetry.linux import Machine, MachineState, read_machine, read_state
+from cxredge.telemetry.linux import (
+    Machine,
+    MachineState,
+    process_age_ms,
+    read_machine,
+    read_state,
+)
 
 X86 = """\
 processor\t: 0
@@ -74,7 +81,7 @@ def test_absent_or_empty_files_give_none(tmp_path: Path, content: str | None) ->
     machine = read_machine(tmp_path)
     assert (machine.cpu, machine.memory_mb, machine.virtual_machine) == (None, None, None)
     assert machine.cpu_flags == ()
-    assert read_state(tmp_path) == MachineState(None, None, None, None, None, None)
+    assert read_state(tmp_path) == MachineState(*[None] * 8)
 
 
 def test_state_of_a_whole_machine(tmp_path: Path) -> None:
@@ -90,6 +97,15 @@ def test_state_of_a_whole_machine(tmp_path: Path) -> None:
                 "sys/class/thermal/thermal_zone0/temp": "41500\n",
                 "sys/class/thermal/thermal_zone1/temp": "63000\n",
                 "sys/class/thermal/cooling_device0/temp": "99000\n",
+                "sys/class/hwmon/hwmon0/name": "k10temp\n",
+                "sys/class/hwmon/hwmon0/temp1_input": "64500\n",
+                "sys/class/hwmon/hwmon1/name": "nvme\n",
+                "sys/class/hwmon/hwmon1/temp1_input": "80000\n",
+                f"{CPU}/cpu0/thermal_throttle/core_throttle_count": "1\n",
+                f"{CPU}/cpu0/thermal_throttle/package_throttle_count": "6\n",
+                f"{CPU}/cpu1/thermal_throttle/core_throttle_count": "2\n",
+                f"{CPU}/cpu1/thermal_throttle/package_throttle_count": "6\n",
+                "proc/self/status": "Name:\tpython\nVmRSS:\t  200704 kB\nThreads:\t3\n",
                 "proc/loadavg": "0.52 0.58 0.59 1/467 12345\n",
                 "proc/meminfo": MEMORY,
                 "proc/stat": "cpu  10 11 12 13 14 15 16 77 18 19\ncpu0 1 1 1 1 1 1 1 5 1 1\n",
@@ -99,10 +115,12 @@ def test_state_of_a_whole_machine(tmp_path: Path) -> None:
     assert found == MachineState(
         governor="performance",
         frequency_mhz=3000.0,
-        temperature_c=63.0,
+        temperature_c=64.5,
         load_1min=0.52,
         memory_available_mb=8192,
         steal_ticks=77,
+        throttle_count=9,
+        process_memory_mb=205,
     )
 
 
@@ -131,6 +149,31 @@ def test_freezing_is_a_temperature(tmp_path: Path) -> None:
 def test_kernel_without_steal_gives_none(tmp_path: Path) -> None:
     tree(tmp_path, {"proc/stat": "cpu  10 11 12 13\n"})
     assert read_state(tmp_path).steal_ticks is None
+
+
+def test_a_processor_that_never_throttled_says_zero(tmp_path: Path) -> None:
+    tree(tmp_path, {f"{CPU}/cpu0/thermal_throttle/core_throttle_count": "0\n"})
+    assert read_state(tmp_path).throttle_count == 0
+
+
+def test_age_of_a_process(tmp_path: Path) -> None:
+    fields = ["S", *"0" * 18, "12340", "0"]
+    stat = f"4711 (a name) with) {' '.join(fields)}\n"
+    tree(tmp_path, {"proc/self/stat": stat, "proc/uptime": "125.50 240.00\n"})
+    assert process_age_ms(tmp_path) == pytest.approx(2100.0)
+
+
+@pytest.mark.parametrize(
+    "files", [{}, {"proc/uptime": "1.0 1.0\n"}, {"proc/uptime": "1 1", "proc/self/stat": "1 (x) S"}]
+)
+def test_age_that_cannot_be_read(files: dict[str, str | bytes], tmp_path: Path) -> None:
+    assert process_age_ms(tree(tmp_path, files)) is None
+
+
+def test_this_process_is_younger_than_the_machine() -> None:
+    age = process_age_ms()
+    assert age is not None
+    assert 0 < age < time.clock_gettime(time.CLOCK_BOOTTIME) * 1000
 
 
 def test_this_machine_can_be_read() -> None:

@@ -52,15 +52,15 @@ def read_gpu(load: Callable[[str], Any] = ctypes.CDLL) -> Gpu:
     """
     driver = load_driver(load)
     version, device = ctypes.c_int(), ctypes.c_int()
-    _check(driver, driver.cuDriverGetVersion(ctypes.byref(version)))
-    _check(driver, driver.cuDeviceGet(ctypes.byref(device), 0))
+    check(driver, driver.cuDriverGetVersion(ctypes.byref(version)))
+    check(driver, driver.cuDeviceGet(ctypes.byref(device), 0))
     name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
-    _check(driver, driver.cuDeviceGetName(name, len(name), device))
-    _check(driver, driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device))
+    check(driver, driver.cuDeviceGetName(name, len(name), device))
+    check(driver, driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device))
 
     def attribute(number: int) -> int:
         value = ctypes.c_int()
-        _check(driver, driver.cuDeviceGetAttribute(ctypes.byref(value), number, device))
+        check(driver, driver.cuDeviceGetAttribute(ctypes.byref(value), number, device))
         return value.value
 
     major, minor = attribute(_COMPUTE_CAPABILITY_MAJOR), attribute(_COMPUTE_CAPABILITY_MINOR)
@@ -94,7 +94,7 @@ def load_driver(load: Callable[[str], Any] = ctypes.CDLL) -> Any:
             f"There is no NVIDIA driver on this machine ({_LIBRARY} cannot be loaded).",
             "Run this on the device. In a container, start it with: --runtime nvidia",
         ) from None
-    _check(driver, driver.cuInit(0))
+    check(driver, driver.cuInit(0))
     return driver
 
 
@@ -105,7 +105,7 @@ def pop_context(load: Callable[[str], Any] = ctypes.CDLL) -> None:
         DependencyError: The driver refuses, for example because there is none.
     """
     driver, popped = load_driver(load), ctypes.c_void_p()
-    _check(driver, driver.cuCtxPopCurrent_v2(ctypes.byref(popped)))
+    check(driver, driver.cuCtxPopCurrent_v2(ctypes.byref(popped)))
 
 
 class Graph:
@@ -133,24 +133,24 @@ class Graph:
         self._run = ctypes.c_void_p()
         recorded = ctypes.c_void_p()
         begun = self._driver.cuStreamBeginCapture_v2(self._stream, _THREAD_LOCAL_CAPTURE)
-        _check(self._driver, begun)
+        check(self._driver, begun)
         try:
             enqueue()
         finally:
             # Whatever happened, the stream must leave recording, or it is of no more use.
             ended = self._driver.cuStreamEndCapture(self._stream, ctypes.byref(recorded))
-        _check(self._driver, ended)
+        check(self._driver, ended)
         try:
             made = self._driver.cuGraphInstantiateWithFlags(
                 ctypes.byref(self._run), recorded, ctypes.c_ulonglong(0)
             )
-            _check(self._driver, made)
+            check(self._driver, made)
         finally:
             self._driver.cuGraphDestroy(recorded)
 
     def launch(self) -> None:
         """Put all of the work on the stream again."""
-        _check(self._driver, self._driver.cuGraphLaunch(self._run, self._stream))
+        check(self._driver, self._driver.cuGraphLaunch(self._run, self._stream))
 
     def close(self) -> None:
         """Free the recording."""
@@ -159,7 +159,8 @@ class Graph:
             self._run = ctypes.c_void_p()
 
 
-def _check(driver: Any, status: int) -> None:
+def check(driver: Any, status: int) -> None:
+    """Raise DependencyError with the driver's words unless it says success."""
     if status == 0:
         return
     text = ctypes.c_char_p()

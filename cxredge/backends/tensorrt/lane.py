@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from cxredge.backends.cuda.driver import Graph
+from cxredge.backends.cuda.events import Events
 from cxredge.backends.cuda.memory import CudaMemory, HostBuffer
 from cxredge.backends.tensorrt.api import Api
 from cxredge.errors import CxredgeError
@@ -92,12 +94,7 @@ class Lane:
             batch: How many images; within the profile.
             shape: The input's shape for it.
         """
-        context = self._context
-        if batch != self._batch:
-            self.close_graph()
-            if not context.set_input_shape(INPUT_NAME, shape):
-                raise self._wiring.fail()
-            self._batch = batch
+        if self._resize(batch, shape):
             self._enqueue()
         else:
             graph = self._graph = self._graph or self._recording()
@@ -106,6 +103,27 @@ class Lane:
             else:
                 self._enqueue()
         self._wiring.memory.synchronize()
+
+    def run_in_stages(self, batch: int, shape: tuple[int, ...]) -> dict[str, float]:
+        """Do what ``run`` does, without a recording, and return milliseconds by stage.
+
+        Returns:
+            ``host_to_device``, ``compute``, ``device_to_host`` by the GPU's clock; no copies where
+            the GPU uses the host's memory.
+        """
+        self._resize(batch, shape)
+        stages = {"compute": self._execute}
+        if self._wiring.image.copied:
+            stages = {"host_to_device": self._copy_in, **stages}
+        if self._wiring.logits.copied:
+            stages["device_to_host"] = self._copy_out
+        with closing(Events(self._wiring.memory.stream)) as events:
+            events.mark()
+            for enqueue in stages.values():
+                enqueue()
+                events.mark()
+            self._wiring.memory.synchronize()
+            return dict(zip(stages, events.elapsed_ms(), strict=True))
 
     def attach_profiler(self, profiler: Any) -> None:
         """Let TensorRT report the time of each layer after each run."""
@@ -134,14 +152,35 @@ class Lane:
             self.refusal = error.message
             return None
 
-    def _enqueue(self) -> None:
+    def _resize(self, batch: int, shape: tuple[int, ...]) -> bool:
+        """Tell the context of another batch size; return whether it is another."""
+        if batch == self._batch:
+            return False
+        self.close_graph()
         context = self._context
-        memory, image, logits = self._wiring.memory, self._wiring.image, self._wiring.logits
-        if image.copied:
-            used = image.host.array[: self._batch * image.bytes_per_image]
-            memory.to_device(image.address, used)
-        if not context.execute_async_v3(memory.stream):
+        if not context.set_input_shape(INPUT_NAME, shape):
             raise self._wiring.fail()
-        if logits.copied:
-            used = logits.host.array[: self._batch * logits.bytes_per_image]
-            memory.to_host(used, logits.address)
+        self._batch = batch
+        return True
+
+    def _enqueue(self) -> None:
+        if self._wiring.image.copied:
+            self._copy_in()
+        self._execute()
+        if self._wiring.logits.copied:
+            self._copy_out()
+
+    def _copy_in(self) -> None:
+        image = self._wiring.image
+        used = image.host.array[: self._batch * image.bytes_per_image]
+        self._wiring.memory.to_device(image.address, used)
+
+    def _execute(self) -> None:
+        context = self._context
+        if not context.execute_async_v3(self._wiring.memory.stream):
+            raise self._wiring.fail()
+
+    def _copy_out(self) -> None:
+        logits = self._wiring.logits
+        used = logits.host.array[: self._batch * logits.bytes_per_image]
+        self._wiring.memory.to_host(used, logits.address)

@@ -89,6 +89,12 @@ class TensorRTSession:
         parts = [self._infer(images[i : i + most]) for i in range(0, len(images), most)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
+    def infer_in_stages(self, images: GreyImage) -> tuple[Logits, dict[str, float]]:
+        """Return logits and milliseconds by stage, of no more images than the largest batch."""
+        shape = self._fill(images)
+        stages_ms = self.lane_for(len(images)).run_in_stages(len(images), shape)
+        return self._read_logits(len(images)), stages_ms
+
     def circumstances(self) -> dict[str, Any]:
         """Return what a benchmark should say of how the engine ran, as JSON values."""
         refusals = sorted({lane.refusal for lane in self._lanes if lane.refusal})
@@ -134,12 +140,19 @@ class TensorRTSession:
         self.close()
 
     def _infer(self, images: GreyImage) -> Logits:
-        batch, size, classes = len(images), self.spec.size, self.spec.classes
+        shape = self._fill(images)
+        self.lane_for(len(images)).run(len(images), shape)
+        return self._read_logits(len(images))
+
+    def _fill(self, images: GreyImage) -> tuple[int, ...]:
+        """Put images where the GPU gets them, and return the input's shape."""
         pixels = images.reshape(-1)
         self._image.host.array[: pixels.size] = pixels
-        self.lane_for(batch).run(batch, (batch, 1, size, size))
-        used = self._logits.host.array[: batch * classes * _FLOAT_BYTES]
-        logits: Logits = used.view(np.float32).reshape(batch, classes).copy()
+        return (len(images), 1, self.spec.size, self.spec.size)
+
+    def _read_logits(self, batch: int) -> Logits:
+        used = self._logits.host.array[: batch * self.spec.classes * _FLOAT_BYTES]
+        logits: Logits = used.view(np.float32).reshape(batch, self.spec.classes).copy()
         return logits
 
     def _load(self, plan: Plan) -> tuple[Any, Any]:

@@ -1,0 +1,103 @@
+"""Copies and compute of an engine, told apart by the GPU's clock."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxredge.backends import open_session
+from cxredge.backends.base import AcceleratorSession
+from cxredge.backends.cuda import driver
+from cxredge.backends.cuda.events import Events
+from cxredge.backends.tensorrt import EngineConfig, SessionOptions, Transfer, build_engine
+from cxredge.bench.split import split_stages
+from cxredge.errors import DependencyError, WrongUsage
+from cxredge.vocabulary import Precision
+from tests.backends.conftest import Fake
+from tests.backends.fake_cuda import STREAM, FakeDriver, FakeGpu
+
+COPIED = ["host_to_device", "compute", "device_to_host"]
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (6, 64, 64), dtype=np.uint8)
+
+
+@pytest.fixture
+def plan(fake: Fake, fp32: Path, tmp_path: Path) -> Path:
+    fake("10.3.0")
+    build_engine(fp32, tmp_path / "m.plan", EngineConfig(Precision.FP32, batches=(1, 4)))
+    return tmp_path / "m.plan"
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_stages_are_timed_and_the_logits_right(graphs: bool, plan: Path, fp32: Path, images):
+    with open_session(fp32) as reference:
+        expected = reference.infer(images[:2])
+    with open_session(plan, "tensorrt", gpu=SessionOptions(cuda_graphs=graphs)) as session:
+        assert isinstance(session, AcceleratorSession)
+        for _ in range(2):
+            np.testing.assert_allclose(session.infer(images[:2]), expected, atol=1e-4)
+            logits, stages_ms = session.infer_in_stages(images[:2])
+            np.testing.assert_allclose(logits, expected, atol=1e-4)
+            assert stages_ms == dict.fromkeys(COPIED, 1.0)
+
+
+def test_mapped_memory_has_no_copies_to_time(plan: Path, images) -> None:
+    options = SessionOptions(transfer=Transfer.MAPPED)
+    with open_session(plan, "tensorrt", gpu=options) as session:
+        assert session.infer_in_stages(images[:1])[1] == {"compute": 1.0}
+        assert session.circumstances()["transfer"] == "mapped"
+
+
+def test_another_size_drops_the_recording_and_comes_out_right(plan: Path, fp32: Path, images):
+    with open_session(fp32) as reference:
+        expected = reference.infer(images[:4])
+    with open_session(plan, "tensorrt") as session:
+        for _ in range(3):
+            session.infer(images[:3])
+        logits, _ = session.infer_in_stages(images[:4])
+        np.testing.assert_allclose(logits, expected, atol=1e-4)
+        np.testing.assert_allclose(session.infer(images[:4]), expected, atol=1e-4)
+
+
+def test_marks_are_freed_and_an_engine_that_fails_says_so(fake: Fake, fp32: Path, tmp_path, images):
+    world = fake("10.3.0")
+    build_engine(fp32, tmp_path / "m.plan", EngineConfig(Precision.FP32))
+    with open_session(tmp_path / "m.plan", "tensorrt") as session:
+        session.infer_in_stages(images[:1])
+        assert world.gpu.events == {}
+        world.run_fails = True
+        with pytest.raises(Exception, match="cannot run"):
+            session.infer_in_stages(images[:1])
+        assert world.gpu.events == {}
+        world.run_fails = False
+
+
+def test_split_is_by_stage_and_a_processor_has_none(plan: Path, fp32: Path, images) -> None:
+    with open_session(plan, "tensorrt") as session:
+        found = split_stages(session, images)
+    assert {name: set(times) for name, times in found.items()} == {name: {1.0} for name in COPIED}
+    with open_session(fp32) as session:
+        assert split_stages(session, images) == {}
+
+
+def test_time_before_the_work_is_done_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = FakeGpu()
+    monkeypatch.setattr(driver, "load_driver", lambda load: FakeDriver(gpu))
+    events = Events(STREAM)
+    events.mark()
+    gpu.calls.append("execute")
+    events.mark()
+    with pytest.raises(DependencyError, match="words for 600"):
+        events.elapsed_ms()
+    gpu.wait()
+    assert events.elapsed_ms() == [1.0]
+    events.close()
+    assert gpu.events == {}
+
+
+def test_ways_of_a_gpu_are_refused_on_a_processor(fp32: Path) -> None:
+    with pytest.raises(WrongUsage, match="onnxruntime runs on the processor"):
+        open_session(fp32, gpu=SessionOptions())

@@ -1,0 +1,46 @@
+"""A session whose time is known: as many milliseconds as the image's first pixel says."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from cxredge.backends.base import Logits, SessionSpec
+from cxredge.data.images import GreyImage
+
+SIZE = 64
+
+
+def images_of(milliseconds: Sequence[int]) -> list[GreyImage]:
+    return [np.full((SIZE, SIZE), ms, np.uint8) for ms in milliseconds]
+
+
+class FakeSession:
+    """Sleeps as long as the slowest image of a batch asks for; notes who called and with what."""
+
+    def __init__(self, fails_at: int | None = None, error: BaseException | None = None) -> None:
+        self.spec = SessionSpec(SIZE, 4, "fake", threads=2)
+        self.batches: list[int] = []
+        self.threads: set[int] = set()
+        self._fails_at, self._error = fails_at, error
+
+    def infer(self, images: GreyImage) -> Logits:
+        self.batches.append(len(images))
+        self.threads.add(threading.get_ident())
+        if self._error is not None and len(self.batches) == self._fails_at:
+            raise self._error
+        time.sleep(float(images[:, 0, 0].max()) / 1000)
+        return np.zeros((len(images), 4), np.float32)
+
+    def __enter__(self) -> FakeSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def unheard(count: int) -> None:
+    """Take no notice of progress."""
