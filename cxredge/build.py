@@ -285,12 +285,12 @@ def _quantization_facts(card: Card | None) -> dict[str, Any] | None:
     """Return what the quantization found, without its cost, which differs from run to run."""
     if card is None:
         return None
-    kept = ("chosen", "in_float", "agreement", "size_bytes", "size_bytes_fp32", "layers")
+    kept = ("judged_on", "chosen", "in_float", "agreement", "size_bytes", "size_bytes_fp32")
     of_this_machine = ("seconds", LATENCY_HERE)
     settings = ("dialect", "calibration_images", "effort", "float_stem")
     return {
         **{key: card.config[key] for key in settings},
-        **{key: card.facts[key] for key in kept},
+        **{key: card.facts[key] for key in (*kept, "layers")},
         "steps": [
             {key: value for key, value in step.items() if key not in of_this_machine}
             for step in card.facts["steps"]

@@ -13,6 +13,13 @@ class Split(str, Enum):
     TEST = "test"
 
 
+class JudgedOn(str, Enum):
+    """The images that steps of a quantization are judged on."""
+
+    VALIDATION = "validation"
+    CALIBRATION = "calibration"
+
+
 class SplitBy(str, Enum):
     """What is kept whole when images are split."""
 

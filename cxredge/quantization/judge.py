@@ -13,6 +13,7 @@ from cxredge.backends.base import Logits
 from cxredge.data.images import GreyImage
 from cxredge.inference import infer_file
 from cxredge.metrics import Ints
+from cxredge.vocabulary import JudgedOn
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,13 @@ class Judge:
         pixels: uint8 (N, S, S).
         labels: int (N,).
         reference: FP32's logits, float32 (N, classes).
+        images: Which images these are.
     """
 
     pixels: GreyImage
     labels: Ints
     reference: Logits
+    images: JudgedOn
 
     def judge(self, graph: onnx.ModelProto) -> Judgement:
         """Run a graph on the images."""

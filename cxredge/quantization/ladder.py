@@ -45,7 +45,6 @@ _CORRECTION_IMAGES = {
     Effort.EXTENSIVE: CORRECTION_IMAGES,
 }
 _SENSITIVITY_IMAGES = 16
-_ONE_IN_FLOAT = "the most sensitive layer in float"
 _FLOAT_GROUPS = {Effort.QUICK: (), Effort.DEFAULT: (1, 2, 4), Effort.EXTENSIVE: (1, 2, 4, 8)}
 
 
@@ -177,7 +176,7 @@ class Climb:
         self.rungs: list[Rung] = []
         self._fine_tune = fine_tune
         self._plan, self._measure, self._pixels = plan, measure, pixels
-        self._judge, self._progress = judge, progress
+        self.judge, self._progress = judge, progress
         self._since = time.perf_counter()
 
     def best(self, model: onnx.ModelProto) -> Rung:
@@ -245,7 +244,7 @@ class Climb:
                 )
         step = f"corrected {correction.value}"
         if more := len(keep - self._plan.keep):
-            step = f"the {more} most sensitive layers in float" if more > 1 else _ONE_IN_FLOAT
+            step = f"{more} sensitive layer{'s' if more > 1 else ''} in float"
         graph = emit(made.model, stand.ranges, self._plan.dialect, False, keep, made.scales)
         self._add(step, stand, graph, keep)
 
@@ -270,7 +269,7 @@ class Climb:
 
     def _add(self, step: str, stand: Stand, graph: onnx.ModelProto, keep: frozenset[str]) -> Rung:
         require_legal(graph, self._plan.dialect)
-        found = self._judge.judge(graph)
+        found = self.judge.judge(graph)
         now = time.perf_counter()
         rung = Rung(step, stand, graph, found, tuple(sorted(keep)), now - self._since)
         self._since = now

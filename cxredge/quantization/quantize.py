@@ -24,22 +24,30 @@ from cxredge.artifacts import (
     write_json,
 )
 from cxredge.atomic import atomic_folder
-from cxredge.backends.base import Logits
-from cxredge.data.labelled import LabelledImages, load_labelled
+from cxredge.data.labelled import load_labelled
 from cxredge.data.manifest import Manifest, check_labels, write_manifest
 from cxredge.inference import infer_file
 from cxredge.progress import Progress
 from cxredge.quantization.calibration import measure_cached
 from cxredge.quantization.calibration_set import check_apart, read_calibration, too_few_images
 from cxredge.quantization.evidence import measure_layers
-from cxredge.quantization.gate import GateLimits, GateResult, Validation, compare
+from cxredge.quantization.gate import GateLimits, GateResult
 from cxredge.quantization.judge import Judge
 from cxredge.quantization.ladder import CORRECTION_IMAGES, Climb, FineTune, Goal, Plan
 from cxredge.quantization.placement import place
 from cxredge.quantization.rung_latency import LATENCY_HERE, time_rungs
+from cxredge.quantization.seen import Seen, compare_with_fp32, see
 from cxredge.quantization.statistics import Statistics
 from cxredge.quantization.stem import stem
-from cxredge.vocabulary import Correction, Dialect, Effort, Precision, RangeMethod, Split
+from cxredge.vocabulary import (
+    Correction,
+    Dialect,
+    Effort,
+    JudgedOn,
+    Precision,
+    RangeMethod,
+    Split,
+)
 
 RANGES_NAME = "ranges.json"
 
@@ -162,10 +170,10 @@ def quantize(
         progress.note(warning)
     start = time.perf_counter()
     fp32 = model / onnx_graph.FP32_NAME
-    seen = _see(evaluation, config.split, source, fp32, progress)
+    seen = see(evaluation, config.split, source.classifier, fp32, progress)
     climb = _climb(fp32, calibration, seen, source, config, progress, tuning, statistics)
-    rung, judged_on = climb.best(onnx_graph.read_model(fp32)), seen.judged_on.pixels
-    rungs = climb.rungs
+    rung, rungs = climb.best(onnx_graph.read_model(fp32)), climb.rungs
+    judged_on = climb.judge.pixels
     progress.note("Timing the steps side by side on this machine.")
     latencies = time_rungs(fp32, rungs, judged_on[:1])
     layers = measure_layers(
@@ -180,7 +188,8 @@ def quantize(
     with atomic_folder(out) as folder:
         path = folder / onnx_graph.FP32_NAME
         onnx.save(rung.graph, path)
-        best = _compare(path, seen, source, config)
+        classes = source.classifier.classes
+        best = compare_with_fp32(path, seen, classes, config.limits, config.specificity)
         write_manifest(folder / "calibration.csv", calibration.entries)
         facts = {
             "agreement": best.agreement,
@@ -188,6 +197,7 @@ def quantize(
             "accuracy_int8": best.accuracy,
             "size_bytes": path.stat().st_size,
             "size_bytes_fp32": fp32.stat().st_size,
+            "judged_on": climb.judge.images.value,
             "chosen": rung.step,
             "in_float": list(rung.in_float),
             "steps": [
@@ -243,42 +253,10 @@ def _plan(
     )
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """Labelled images, and FP32's logits of them; validation images are None where there are none.
-
-    Attributes:
-        held_out: Images that the gate compares on.
-        reference: FP32's logits of them.
-        validation: Images that rungs and thresholds are chosen on.
-        validation_reference: FP32's logits of them.
-    """
-
-    held_out: LabelledImages
-    reference: Logits
-    validation: LabelledImages | None
-    validation_reference: Logits | None
-
-    @property
-    def judged_on(self) -> LabelledImages:
-        """Images that layers are looked at on: validation images where there are any."""
-        return self.held_out if self.validation is None else self.validation
-
-
-def _see(manifest: Manifest, split: Split, source: Card, fp32: Path, progress: Progress) -> _Seen:
-    classes, size = source.classifier.classes, source.classifier.input_size
-    held_out = load_labelled(manifest.of(split), classes, size, progress)
-    reference = infer_file(fp32, held_out.pixels)
-    if split is Split.VAL or Split.VAL.value not in manifest.counts():
-        return _Seen(held_out, reference, None, None)
-    validation = load_labelled(manifest.of(Split.VAL), classes, size, progress)
-    return _Seen(held_out, reference, validation, infer_file(fp32, validation.pixels))
-
-
 def _climb(
     fp32: Path,
     calibration: Manifest,
-    seen: _Seen,
+    seen: Seen,
     source: Card,
     config: QuantizeConfig,
     progress: Progress,
@@ -299,32 +277,13 @@ def _climb(
         with progress.task(title, len(entries)) as advance:
             return measure_cached(graph, entries, size, advance, statistics)
 
-    judge = Judge(few.pixels, few.labels, infer_file(fp32, few.pixels))
+    logits = infer_file(fp32, few.pixels)
+    judge = Judge(few.pixels, few.labels, logits, JudgedOn.CALIBRATION)
     if seen.validation is not None and seen.validation_reference is not None:
-        judge = Judge(seen.validation.pixels, seen.validation.labels, seen.validation_reference)
+        held, logits = seen.validation, seen.validation_reference
+        judge = Judge(held.pixels, held.labels, logits, JudgedOn.VALIDATION)
     else:
         progress.note("There are no validation images: steps are judged on calibration images.")
     keep = stem(model) if config.float_stem else frozenset()
     fine_tune = tuning.fine_tune if tuning else None
     return Climb(config.plan(keep), measure, few.pixels, judge, progress, fine_tune)
-
-
-def _compare(path: Path, seen: _Seen, source: Card, config: QuantizeConfig) -> GateResult:
-    """Compare the model that was taken with FP32 on the held-out images."""
-    validation = None
-    if seen.validation is not None and seen.validation_reference is not None:
-        validation = Validation(
-            seen.validation_reference,
-            infer_file(path, seen.validation.pixels),
-            seen.validation.labels,
-            config.specificity,
-        )
-    return compare(
-        seen.reference,
-        infer_file(path, seen.held_out.pixels),
-        seen.held_out.labels,
-        seen.held_out.patients,
-        config.limits,
-        source.classifier.classes,
-        validation,
-    )

@@ -14,20 +14,27 @@ _SHOWN = 3
 """Distributions that are drawn; the table names all layers that are kept with one."""
 
 
-def layer_blocks(layers: Sequence[Mapping[str, Any]]) -> list[Block]:
+def layer_blocks(layers: Sequence[Mapping[str, Any]], judged_on: str) -> list[Block]:
     """Return signal-to-noise by layer, the noisiest layers, and how their inputs are distributed.
 
     Args:
         layers: ``layers`` of a quantization, in graph order; empty gives nothing.
+        judged_on: Which images signal and noise were measured on.
     """
     measured = [layer for layer in layers if layer["snr_db"] is not None]
     if not measured:
         return []
     worst = sorted((la for la in measured if la["counts"]), key=lambda layer: layer["snr_db"])
-    return [_profile(layers, measured), _table(worst), *map(_distribution, worst[:_SHOWN])]
+    return [
+        _profile(layers, measured, judged_on),
+        _table(worst),
+        *map(_distribution, worst[:_SHOWN]),
+    ]
 
 
-def _profile(layers: Sequence[Mapping[str, Any]], measured: list[Mapping[str, Any]]) -> Figure:
+def _profile(
+    layers: Sequence[Mapping[str, Any]], measured: list[Mapping[str, Any]], judged_on: str
+) -> Figure:
     places = [index for index, layer in enumerate(layers, 1) if layer["snr_db"] is not None]
     values = [layer["snr_db"] for layer in measured]
     dots = [plots.Dot(x, y, 2.5) for x, y in zip(places, values, strict=True)]
@@ -41,7 +48,7 @@ def _profile(layers: Sequence[Mapping[str, Any]], measured: list[Mapping[str, An
     return Figure(
         "Signal-to-noise by layer",
         picture,
-        "Output of each convolution in INT8 against the same in FP32 on 16 validation images, "
+        f"Output of each convolution in INT8 against the same in FP32 on 16 {judged_on} images, "
         "errors of earlier layers included: 20 dB is an error of a tenth, 40 dB of a hundredth.",
     )
 

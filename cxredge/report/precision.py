@@ -46,7 +46,7 @@ def _of_bundle(bundle: Bundle, pictures: bool) -> list[Block]:
     quantization = bundle.card.facts.get("quantization")
     if quantization:
         blocks += [_quantization(quantization), _steps(quantization)]
-        blocks += layer_blocks(quantization.get("layers", ()))
+        blocks += layer_blocks(quantization["layers"], quantization["judged_on"])
     if bundle.passport is None:
         blocks.append(Missing("Latency of each precision", f"cxredge build {bundle.path.name}"))
     else:
@@ -121,7 +121,7 @@ def _quantization(quantization: Mapping[str, Any]) -> Facts:
 
 def _steps(quantization: Mapping[str, Any]) -> Table:
     return Table(
-        "What each step of the quantization bought, on validation images",
+        f"What each step of the quantization bought, on {quantization['judged_on']} images",
         ("after", "agreement with FP32", "accuracy", "logit error"),
         tuple(
             (

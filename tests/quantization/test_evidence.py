@@ -61,7 +61,7 @@ def test_distributions_count_every_value(layers: list[Layer], manifest: Manifest
 
 
 def test_the_report_draws_them(layers: list[Layer]) -> None:
-    blocks = layer_blocks([layer.to_json() for layer in layers])
+    blocks = layer_blocks([layer.to_json() for layer in layers], "calibration")
     profile, table, *distributions = blocks
     assert isinstance(profile, Figure)
     assert isinstance(table, Table)
@@ -73,4 +73,4 @@ def test_the_report_draws_them(layers: list[Layer]) -> None:
 
 
 def test_nothing_measured_draws_nothing() -> None:
-    assert layer_blocks([]) == []
+    assert layer_blocks([], "validation") == []

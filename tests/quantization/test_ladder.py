@@ -19,7 +19,7 @@ from cxredge.quantization.ranges import measure
 from cxredge.quantization.rung_latency import time_rungs
 from cxredge.quantization.sensitivity import groups_of, measure_sensitivities
 from cxredge.quantization.statistics import Statistics
-from cxredge.vocabulary import Correction, Dialect, Effort, RangeMethod, Split
+from cxredge.vocabulary import Correction, Dialect, Effort, JudgedOn, RangeMethod, Split
 
 OUT_OF_REACH = Goal(min_agreement=1.0, max_logit_error=0.0)
 
@@ -42,7 +42,7 @@ def climb(
     unseen = load_pixels(entries, 64)
     reference = infer_graph(graph, unseen)
     labels = np.array([manifest.classes.index(entry.label) for entry in entries])
-    judge = Judge(unseen, labels, reference)
+    judge = Judge(unseen, labels, reference, JudgedOn.VALIDATION)
 
     def measured(model: onnx.ModelProto, _: str) -> Statistics:
         return measure(model, [pixels], lambda _: None)
@@ -62,9 +62,9 @@ def test_a_goal_out_of_reach_climbs_to_the_end(climb: Callable) -> None:
         "mse ranges",
         "equalised channels",
         "corrected weights",
-        "the most sensitive layer in float",
-        "the 2 most sensitive layers in float",
-        "the 3 most sensitive layers in float",
+        "1 sensitive layer in float",
+        "2 sensitive layers in float",
+        "3 sensitive layers in float",
     ]
     assert best.found.logit_error == min(rung.found.logit_error for rung in rungs)
     assert len(rungs[-1].in_float) == 3
@@ -109,7 +109,8 @@ def test_fine_tuning_is_the_last_resort(
 ) -> None:
     entries = manifest.of(Split.VAL)
     unseen = load_pixels(entries, 64)
-    judge = Judge(unseen, np.zeros(len(unseen), np.int64), infer_graph(graph, unseen))
+    labels = np.zeros(len(unseen), np.int64)
+    judge = Judge(unseen, labels, infer_graph(graph, unseen), JudgedOn.VALIDATION)
     asked: list[onnx.ModelProto] = []
 
     def perfect(quantized: onnx.ModelProto) -> onnx.ModelProto:

@@ -106,7 +106,7 @@ def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> P
     config = {"dialect": "cpu", "calibration_images": 24}
     config |= {"effort": "quick", "float_stem": False}
     facts = {"steps": steps, "agreement": 0.9, "size_bytes": 100, "size_bytes_fp32": 370}
-    facts |= {"chosen": "min-max ranges", "in_float": []}
+    facts |= {"judged_on": "validation", "chosen": "min-max ranges", "in_float": []}
     facts["layers"] = [
         {
             "name": "first", "reads": "image", "snr_db": 31.5, "in_float": False,
