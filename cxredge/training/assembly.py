@@ -22,6 +22,7 @@ from cxredge.training.config import Hardware, TrainConfig
 from cxredge.training.depthwise import keep_depthwise_in_float32
 from cxredge.training.fit import Trainer
 from cxredge.training.frozen_features import choose_source
+from cxredge.training.gradient_layout import keep_gradients_channels_last
 from cxredge.training.sources import LiveImages
 from cxredge.vocabulary import Split, TrainingPrecision
 
@@ -89,6 +90,7 @@ def assemble(
     if fabric.device.type == "cpu" and hardware.precision is TrainingPrecision.BF16_MIXED:
         keep_depthwise_in_float32(model)
     model.to(fabric.device).to(memory_format=torch.channels_last)
+    keep_gradients_channels_last(model)
     live = LiveImages(model, config, fabric.device, train, val)
     source = choose_source(model, live, fabric, scratch, hardware.cache_limit_gb, progress)
     return Trainer(model, config, fabric, source)
