@@ -21,6 +21,7 @@ from cxredge.data.images import LoadedImage
 from cxredge.data.sources import ImageSource
 from cxredge.errors import CxredgeError, ImageError
 from cxredge.inputs import check_inputs, walk_images
+from cxredge.interruption import Interruption
 from cxredge.metrics import softmax
 from cxredge.pipeline import Batch, infer_images
 from cxredge.progress import Progress
@@ -95,6 +96,7 @@ def predict(
     Raises:
         CxredgeError: A path does not exist, there is no image, no row can be written, or what an
             interrupted run left cannot be gone on with.
+        KeyboardInterrupt: Ctrl-C, between two batches; the rows so far are kept.
     """
     start = time.perf_counter()
     check_inputs(paths)
@@ -108,10 +110,16 @@ def predict(
         sources = _after_rows(walk_images(paths, tally.skipped), writer)
         batches = infer_images(session, sources, available_cores(), any_view)
         try:
-            with closing(batches), progress.task("Predicting", None) as advance:
+            with (
+                Interruption() as interruption,
+                closing(batches),
+                progress.task("Predicting", None) as advance,
+            ):
                 for batch in batches:
                     _write(batch, classes, writer, tally)
                     advance(len(batch.sources))
+                    if interruption.wished:
+                        raise KeyboardInterrupt
             _finish(writer, tally)
         except OSError as error:
             if error.errno in _DISK_IS_FULL:

@@ -26,8 +26,8 @@ GPU_LIBRARIES = {
 # import core alone. `cli` may import anything and nobody imports it.
 CORE = {
     "archive", "artifacts", "atomic", "backends", "csv_text", "data", "disk_space",
-    "engine_request", "errors", "flipped", "half_precision", "inference", "inputs", "metrics",
-    "onnx_graph", "onnx_lean", "onnx_nodes", "passport", "pipeline", "plots", "progress",
+    "engine_request", "errors", "flipped", "half_precision", "inference", "inputs", "interruption",
+    "metrics", "onnx_graph", "onnx_lean", "onnx_nodes", "passport", "pipeline", "plots", "progress",
     "resampling", "rows", "signature", "targets", "telemetry", "timing", "verdict", "vocabulary",
 }  # fmt: skip
 MAY_IMPORT = {

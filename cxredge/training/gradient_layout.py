@@ -25,7 +25,7 @@ def keep_gradients_channels_last(model: nn.Module) -> None:
 
 def _turn_gradient(module: nn.Module, inputs: tuple[torch.Tensor, ...], made: torch.Tensor) -> None:
     if made.requires_grad:
-        made.register_hook(_channels_last)
+        made.register_hook(_channels_last)  # type: ignore[no-untyped-call]
 
 
 def _channels_last(gradient: torch.Tensor) -> torch.Tensor:
