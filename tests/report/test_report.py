@@ -119,6 +119,7 @@ def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> P
     ]  # fmt: skip
     int8 = write_model(folder / f"{name}-int8", shift, config, facts)
     write_manifest(int8 / "calibration.csv", manifest.of(Split.TRAIN))
+    (int8 / "ranges.json").write_text('{"a": [0.0, 6.0]}')
     settings = BuildConfig(
         target_of_this_machine(), PrecisionChoice.INT8, GateLimits(1, 0, 1, 1, 1), Split.TEST
     )
