@@ -29,7 +29,7 @@ bench: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "cxredge needs Python 3.10 or newer; say which: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev,rtx,mlperf]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev,rtx,mlperf,openvino]'
 	touch $(READY)
 
 clean:

@@ -1,8 +1,10 @@
 """INT8 by NNCF's post-training quantization of an ONNX model; needs nncf and onnx alone.
 
-    python benchmarks/nncf_model.py FP32.onnx PIXELS.npy OUT.onnx fast|full
+    python benchmarks/nncf_model.py FP32.onnx PIXELS.npy OUT fast|full [mixed|performance]
 
-PIXELS is uint8 (N, S, S); ``fast`` and ``full`` name its bias correction.
+PIXELS is uint8 (N, S, S); ``fast`` and ``full`` name its bias correction; the preset is NNCF's own
+choice where none is named. OUT.onnx stays ONNX; OUT.xml goes by OpenVINO's form of the model, which
+its runtime likes best, and needs openvino too.
 """
 
 from __future__ import annotations
@@ -19,16 +21,22 @@ import onnx
 
 
 def main() -> None:
-    fp32, pixels, out, correction = sys.argv[1:]
+    fp32, pixels, out, correction, *preset = sys.argv[1:]
     images = np.load(pixels)
     dataset = nncf.Dataset(images, lambda image: {"image": image[None, None]})
-    quantized = nncf.quantize(
-        onnx.load(fp32),
-        dataset,
-        subset_size=len(images),
-        fast_bias_correction=correction == "fast",
-    )
-    onnx.save(quantized, out)
+    settings = {
+        "subset_size": len(images),
+        "fast_bias_correction": correction == "fast",
+        "preset": nncf.QuantizationPreset(preset[0]) if preset else None,
+    }
+    if out.endswith(".xml"):
+        import openvino
+
+        openvino.save_model(
+            nncf.quantize(openvino.Core().read_model(fp32), dataset, **settings), out
+        )
+    else:
+        onnx.save(nncf.quantize(onnx.load(fp32), dataset, **settings), out)
 
 
 if __name__ == "__main__":

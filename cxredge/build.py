@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from cxredge import bundle as bundles
@@ -25,28 +24,29 @@ from cxredge.artifacts import (
     write_text,
 )
 from cxredge.atomic import atomic_folder
-from cxredge.backends.base import Logits
-from cxredge.bundle import Golden, float_input_name, model_name, open_bundle
-from cxredge.candidates import Built, Candidate, choose, time_candidates
+from cxredge.backends import CPU_BACKENDS, installed_on_cpu, reduced_precisions
+from cxredge.bundle import engine_name, float_input_name, model_name, open_bundle
+from cxredge.candidates import Built, Candidate, choose, gates_by_runtime, serving
 from cxredge.data.audit_record import build_warnings
-from cxredge.data.labelled import LabelledImages, load_labelled
-from cxredge.data.manifest import Entry, Manifest, check_labels
+from cxredge.data.manifest import Manifest, check_labels
 from cxredge.engine_request import EngineRequest
+from cxredge.errors import CxredgeError
 from cxredge.flipped import write_flipped
-from cxredge.inference import infer_file
+from cxredge.held_out import answer, judge, pick_goldens, reproduces_goldens
 from cxredge.onnx_graph import FP32_NAME, read_model, with_float_input
-from cxredge.passport import Serving, write_passport
+from cxredge.passport import write_passport
 from cxredge.progress import Progress
-from cxredge.quantization.gate import GateLimits, GateResult, Validation, compare
+from cxredge.quantization.gate import GateLimits
 from cxredge.quantization.quantize import RANGES_NAME
 from cxredge.quantization.rung_latency import LATENCY_HERE
+from cxredge.speed import Speed, Variant, measure_speeds
 from cxredge.targets.record import Target
 from cxredge.targets.registry import is_here
 from cxredge.targets.trtexec import newest_lines, recipe
-from cxredge.timing import Latency
 from cxredge.vocabulary import Dialect, Effort, Precision, PrecisionChoice, Split
 
-_GOLDENS = 12
+_PACKED_FOR = "onnxruntime"
+"""Runs a bundle until it is finished on a device."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,13 @@ class BuildConfig:
         return tuple(p for p in Precision if p.value in wanted)
 
     @property
+    def models(self) -> tuple[Precision, ...]:
+        """The candidates with an ONNX file of their own; on a CPU, FP32 is reduced as it runs."""
+        if self.target.backend in CPU_BACKENDS:
+            return tuple(p for p in self.candidates if p in (Precision.FP32, Precision.INT8))
+        return self.candidates
+
+    @property
     def float_stem(self) -> bool:
         """Whether the first, cheap layers stay in float in the target's INT8 model."""
         return self.target.dialect is Dialect.CPU
@@ -105,14 +112,6 @@ class BuildConfig:
         }
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """One split as every precision sees it: its images, and float32 (N, classes) logits of each."""
-
-    images: LabelledImages
-    logits: Mapping[Precision, Logits]
-
-
 def plan(source: Card, parents: Mapping[str, str], config: BuildConfig) -> Card:
     """Return the card of a bundle before anything is done: what decides its content.
 
@@ -127,7 +126,7 @@ def plan(source: Card, parents: Mapping[str, str], config: BuildConfig) -> Card:
         classifier=source.classifier,
         parents=parents,
         config=config.to_json(),
-        tools=tool_versions("onnx", "onnxruntime", "numpy", "pillow", *ahead),
+        tools=tool_versions("onnx", "onnxruntime", "openvino", "numpy", "pillow", *ahead),
     )
 
 
@@ -161,33 +160,44 @@ def build(
     """
     cards = {precision: _read_model(folder) for precision, folder in folders.items()}
     source = cards[Precision.FP32]
-    check_labels(manifest, source.classifier.classes)
+    classes = source.classifier.classes
+    check_labels(manifest, classes)
     models = {precision: folder / FP32_NAME for precision, folder in folders.items()}
-    held_out = _see(manifest.of(config.split), models, source, progress)
-    validation = _see(manifest.of(Split.VAL), models, source, progress)
     # Other runtimes take engines, which are built from the bundle once it is packed.
-    here = is_here(config.target) and config.target.backend == "onnxruntime"
-    latencies: dict[Precision, Latency] = {}
+    here = is_here(config.target) and config.target.backend in CPU_BACKENDS
+    variants = _variants(models, config, here)
+    held_out = answer(manifest.of(config.split), variants, source.classifier, progress)
+    validation = answer(manifest.of(Split.VAL), variants, source.classifier, progress)
+    golden = pick_goldens(held_out)
+    speeds: dict[Variant, Speed] = {}
     if here:
         progress.note("Timing the candidates side by side on this machine.")
-        pixels = held_out.images.pixels[:1]
-        latencies = time_candidates(models, pixels, config.target.backend)
+        speeds = measure_speeds(variants, held_out.images.pixels[:1])
     candidates = [
-        Candidate(p, model, _gate(p, held_out, validation, source, config), latencies.get(p))
-        for p, model in models.items()
+        Candidate(
+            variant,
+            judge(variant, held_out, validation, config.limits, classes, config.specificity),
+            speeds.get(variant),
+            reproduces_goldens(variant, held_out, golden),
+        )
+        for variant in variants
     ]
+    # ONNX Runtime's come last: what the card says of a precision is what the runtime that is
+    # always there gave, where it has that precision.
+    by_precision = {c.precision: c for c in reversed(candidates)}
     # The card is the same whenever the bundle is made: what was timed here decides what serves
     # here, and that is for the passport.
-    untimed = [replace(candidate, latency=None) for candidate in candidates]
+    packed_for = [replace(c, speed=None) for c in candidates if c.variant.backend == _PACKED_FOR]
     size = source.classifier.input_size
     name = float_input_name if config.target.needs_float_input else model_name
-    files = {c.precision: name(c.precision) for c in candidates if c.passed}
+    files = {c.precision: name(c.precision) for c in packed_for if c.passed}
     facts = {
-        "precision": choose(untimed, config.precision, config.target)[0].precision.value,
-        "gate": {c.precision.value: c.gate.to_json() for c in candidates},
+        "precision": _packed_precision(packed_for, config).value,
+        "gate": {p.value: c.gate.to_json() for p, c in by_precision.items()},
+        "gate_by_runtime": gates_by_runtime(candidates),
         "thresholds": {
-            c.precision.value: {row.class_name: row.candidate for row in c.gate.thresholds}
-            for c in candidates
+            p.value: {row.class_name: row.candidate for row in c.gate.thresholds}
+            for p, c in by_precision.items()
         },
         "data": manifest.counts(),
         "patients": manifest.patients(),
@@ -203,14 +213,14 @@ def build(
             if config.target.needs_float_input:
                 twin = with_float_input(read_model(model))
                 onnx.save(twin, folder / float_input_name(precision))
-        bundles.write_golden(folder / bundles.GOLDEN_NAME, _goldens(held_out))
+        bundles.write_golden(folder / bundles.GOLDEN_NAME, golden)
         indices = {flip.index for c in candidates for flip in c.gate.flipped}
         write_flipped(folder, held_out.images.pixels, indices)
         if Precision.INT8 in folders:
             listed = _calibration_csv(folders[Precision.INT8] / "calibration.csv")
             write_text(folder / bundles.CALIBRATION_NAME, listed)
             shutil.copyfile(folders[Precision.INT8] / RANGES_NAME, folder / RANGES_NAME)
-        passed = [c.precision for c in candidates if c.passed]
+        passed = [c.precision for c in packed_for if c.passed]
         if config.target.jetpack:
             text = recipe(config.target, files, size, config.engine)
             write_text(folder / bundles.RECIPE_NAME, text)
@@ -219,8 +229,9 @@ def build(
         facts |= {"engines": list(packed.engines), "engines_left_out": dict(packed.left_out)}
         write_card(folder, replace(planned, facts=facts))
         if here:
-            serves = model_name(chosen.precision)
-            write_passport(folder, Serving(chosen.precision, serves, latencies, reason))
+            file = folder / engine_name(chosen.precision, chosen.variant.backend)
+            chosen = replace(chosen, variant=replace(chosen.variant, model=file))
+            write_passport(folder, serving(candidates, chosen, reason))
     return Built(open_bundle(out), chosen.gate, [c.to_json() for c in candidates], reason)
 
 
@@ -230,44 +241,35 @@ def _read_model(folder: Path) -> Card:
     return card
 
 
-def _see(
-    entries: Sequence[Entry], models: Mapping[Precision, Path], source: Card, progress: Progress
-) -> _Seen:
-    classifier = source.classifier
-    images = load_labelled(entries, classifier.classes, classifier.input_size, progress)
-    return _Seen(images, {p: infer_file(model, images.pixels) for p, model in models.items()})
+def _variants(
+    models: Mapping[Precision, Path], config: BuildConfig, here: bool
+) -> tuple[Variant, ...]:
+    """Return all ways to compute the models on this machine, ONNX Runtime's first.
+
+    Raises:
+        CxredgeError: A precision was asked for that no runtime has here.
+    """
+    variants = [Variant(_PACKED_FOR, p, model) for p, model in models.items()]
+    for backend in installed_on_cpu() if here else ():
+        if backend != _PACKED_FOR:
+            variants += [Variant(backend, p, model) for p, model in models.items()]
+        extra = [p for p in reduced_precisions(backend) if p in config.candidates]
+        variants += [Variant(backend, p, models[Precision.FP32]) for p in extra]
+    held = {variant.precision.value for variant in variants}
+    if config.precision.value not in (*held, PrecisionChoice.AUTO.value):
+        raise CxredgeError(
+            f"No runtime computes in {config.precision.value} on this machine.",
+            "It takes OpenVINO (pip install 'cxredge[openvino]') and a processor with instructions "
+            "for it; cxredge doctor says what is here. Or use --precision auto.",
+        )
+    return tuple(variants)
 
 
-def _gate(
-    precision: Precision, held_out: _Seen, validation: _Seen, source: Card, config: BuildConfig
-) -> GateResult:
-    return compare(
-        held_out.logits[Precision.FP32],
-        held_out.logits[precision],
-        held_out.images.labels,
-        held_out.images.patients,
-        config.limits,
-        source.classifier.classes,
-        Validation(
-            validation.logits[Precision.FP32],
-            validation.logits[precision],
-            validation.images.labels,
-            config.specificity,
-        ),
-    )
-
-
-def _goldens(held_out: _Seen) -> Golden:
-    """Pick images of every class in turn, in the manifest's order."""
-    images = held_out.images
-    by_class = [np.flatnonzero(images.labels == c) for c in np.unique(images.labels)]
-    in_turn = [group[turn] for turn in range(_GOLDENS) for group in by_class if turn < len(group)]
-    chosen = np.sort(np.array(in_turn[:_GOLDENS]))
-    return Golden(
-        pixels=images.pixels[chosen],
-        labels=images.labels[chosen],
-        logits={p: values[chosen] for p, values in held_out.logits.items()},
-    )
+def _packed_precision(candidates: Sequence[Candidate], config: BuildConfig) -> Precision:
+    """Return what serves before any device has chosen, in ONNX Runtime."""
+    held = {candidate.precision.value for candidate in candidates}
+    wanted = config.precision if config.precision.value in held else PrecisionChoice.AUTO
+    return choose(candidates, wanted, config.target)[0].precision
 
 
 def _calibration_csv(path: Path) -> str:

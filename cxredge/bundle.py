@@ -17,13 +17,12 @@ import numpy as np
 
 from cxredge.archive import refuse_archive
 from cxredge.artifacts import Card, Kind, check_files, read_card
-from cxredge.backends import open_session
+from cxredge.backends import CPU_BACKENDS, open_session, reduced_precisions
 from cxredge.backends.base import Logits, Session
-from cxredge.backends.tensorrt.session import SessionOptions
 from cxredge.data.images import PREPROCESSING, GreyImage
 from cxredge.errors import ArtifactError
 from cxredge.metrics import softmax
-from cxredge.passport import PASSPORT_NAME, check_engine, read_passport
+from cxredge.passport import PASSPORT_NAME, backend_of, check_engine, read_passport
 from cxredge.vocabulary import Precision
 
 if TYPE_CHECKING:
@@ -34,7 +33,12 @@ CALIBRATION_NAME = "calibration.csv"
 RECIPE_NAME = "recipe.txt"
 """How to make the engines with TensorRT alone."""
 _MOST_GOLDEN_BYTES = 100_000_000
-MAX_PROBABILITY_DIFFERENCE = {Precision.FP32: 1e-3, Precision.FP16: 1e-2, Precision.INT8: 2e-2}
+MAX_PROBABILITY_DIFFERENCE = {
+    Precision.FP32: 1e-3,
+    Precision.BF16: 2e-2,
+    Precision.FP16: 1e-2,
+    Precision.INT8: 2e-2,
+}
 """How far a probability may move on another machine, by precision; the class must not change."""
 
 
@@ -78,7 +82,7 @@ class Bundle:
         card: Its card.
         passport: What was found on this device, or None when it was not finished on one.
         precision: The precision that serves.
-        backend: What runs it: the target's runtime once the bundle was finished on a device. Until
+        backend: What runs it: the runtime that the bundle was finished with on a device. Until
             then it holds ONNX files alone, and ONNX Runtime runs them.
     """
 
@@ -99,13 +103,26 @@ class Bundle:
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """The precisions that the bundle holds."""
-        return tuple(p for p in Precision if model_name(p) in self.card.files)
+        """The precisions that were compared with FP32 for the bundle, and FP32."""
+        return tuple(p for p in Precision if p.value in self.card.facts["gate"])
 
     @property
     def runnable(self) -> tuple[Precision, ...]:
-        """The precisions that the backend has a file for; an engine may have failed to build."""
-        return tuple(p for p in self.precisions if self.engine_of(p).is_file())
+        """The precisions that the backend can serve here; an engine may have failed to build."""
+        return tuple(p for p in self.precisions if self._runs(p))
+
+    def _runs(self, precision: Precision) -> bool:
+        if self.backend in CPU_BACKENDS and not self._is_packed(precision):
+            return precision in reduced_precisions(self.backend)
+        return self.engine_of(precision).is_file()
+
+    def _is_packed(self, precision: Precision) -> bool:
+        return model_name(precision) in self.card.files
+
+    def model_of(self, precision: Precision) -> Path:
+        """Return the ONNX file of a precision: FP32's where the runtime reduces that one itself."""
+        packed = precision if self._is_packed(precision) else Precision.FP32
+        return self.path / model_name(packed)
 
     @property
     def thresholds(self) -> Mapping[str, float]:
@@ -122,12 +139,30 @@ class Bundle:
         """Load the engine, or that of another precision in the bundle.
 
         Where the other one could not be built, ONNX Runtime runs its ONNX file: FP32 is what an
-        evaluation compares with, whatever serves. ``gpu`` says how an engine is run on a GPU.
+        evaluation compares with, whatever serves.
+
+        Args:
+            precision: Another one than what serves.
+            threads: Threads of one inference; 0 for what was found best for one image at a time,
+                or for all cores where nothing was.
+            gpu: How an engine is run on a GPU.
         """
         wanted = precision or self.precision
         if wanted is not self.precision and wanted not in self.runnable:
             return open_session(self.path / model_name(wanted), threads=threads)
-        return open_session(self.engine_of(wanted), self.backend, threads, gpu)
+        best = self.passport.get("threads", 0) if self.passport else 0
+        return open_session(self.engine_of(wanted), self.backend, threads or best, wanted, gpu=gpu)
+
+    def open_for_many(self) -> Session:
+        """Load the engine with the settings that were found best for many images.
+
+        Where nothing was found yet, an inference has one thread and one image: on a CPU, one such
+        inference on each core is seldom far from the best.
+        """
+        best = (self.passport or {}).get("throughput") or {"threads": 1, "batch": 1}
+        return open_session(
+            self.engine, self.backend, best["threads"], self.precision, best["batch"]
+        )
 
 
 def model_name(precision: Precision) -> str:
@@ -148,13 +183,18 @@ def ahead_name(precision: Precision, compute_capability: str) -> str:
 def engine_source(precision: Precision) -> str:
     """Return the file name of the ONNX model that an engine is made from.
 
-    FP16 is made from the FP32 file: the builder rounds its weights itself, by a flag or by types.
+    FP16 and BF16 are made from the FP32 file: the runtime rounds its weights itself.
     """
     return model_name(Precision.INT8 if precision is Precision.INT8 else Precision.FP32)
 
 
 def engine_name(precision: Precision, backend: str) -> str:
-    """Return the file name of what a backend loads: ONNX Runtime the model, TensorRT an engine."""
+    """Return the file name of what a backend loads.
+
+    ONNX Runtime loads the model, OpenVINO too but reduces FP32 itself, TensorRT an engine.
+    """
+    if backend == "openvino":
+        return engine_source(precision)
     return model_name(precision) if backend == "onnxruntime" else plan_name(precision)
 
 
@@ -174,7 +214,7 @@ def open_bundle(path: Path) -> Bundle:
     bundle, passport = open_unfinished(path), read_passport(path)
     if passport is None:
         return bundle
-    backend = str(bundle.card.config["backend"])
+    backend = backend_of(path, passport, str(bundle.card.config["backend"]))
     precision = check_engine(path, passport, lambda p: engine_name(p, backend), bundle.card.files)
     return replace(bundle, passport=passport, precision=precision, backend=backend)
 
@@ -243,10 +283,14 @@ def compare_with_golden(
 ) -> tuple[Replay, Logits]:
     """Run the goldens in an open session of a precision; return the comparison and the logits."""
     logits = np.concatenate([session.infer(image[None]) for image in golden.pixels])
-    expected = golden.logits[precision]
+    return compare_logits(precision, logits, golden.logits[precision]), logits
+
+
+def compare_logits(precision: Precision, logits: Logits, expected: Logits) -> Replay:
+    """Compare what the goldens of a precision gave here with what they should give."""
     difference = float(np.abs(softmax(logits) - softmax(expected)).max())
     changed = int((logits.argmax(axis=1) != expected.argmax(axis=1)).sum())
-    compared = Replay(
+    return Replay(
         precision=precision,
         images=len(logits),
         max_logit_difference=float(np.abs(logits - expected).max()),
@@ -254,4 +298,3 @@ def compare_with_golden(
         classes_changed=changed,
         passed=changed == 0 and difference <= MAX_PROBABILITY_DIFFERENCE[precision],
     )
-    return compared, logits

@@ -1,43 +1,43 @@
-"""The precisions that could ship, and which one does."""
+"""The precisions and runtimes that could ship, and which one does."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from cxredge.backends import open_session
+from cxredge.backends import CPU_BACKENDS
 from cxredge.bundle import Bundle
-from cxredge.data.images import GreyImage
 from cxredge.errors import CxredgeError, GateRefused
+from cxredge.passport import Serving
 from cxredge.quantization.gate import GateResult
+from cxredge.speed import Speed, Variant
 from cxredge.targets.record import Target
-from cxredge.timing import Latency, interleave, summarise
 from cxredge.vocabulary import Precision, PrecisionChoice
-
-_WARM_UP, _ROUNDS = 20, 200
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One precision that could ship.
+    """One precision in one runtime that could ship.
 
     Attributes:
-        precision: Its number format.
-        model: The file that serves: its ONNX file, or its engine where one was built.
+        variant: The runtime, the number format, and the file that serves: the ONNX file, or the
+            engine where one was built.
         gate: The comparison with FP32 on held-out images.
-        latency: Batch-1 latency on this machine, or None where it is not the target.
+        speed: What was measured on this machine, or None where it is not the target.
         golden_passed: Whether the golden images came out here as where they were made.
     """
 
-    precision: Precision
-    model: Path
+    variant: Variant
     gate: GateResult
-    latency: Latency | None
+    speed: Speed | None = None
     golden_passed: bool = True
+
+    @property
+    def precision(self) -> Precision:
+        """Its number format."""
+        return self.variant.precision
 
     @property
     def passed(self) -> bool:
@@ -46,15 +46,19 @@ class Candidate:
 
     def to_json(self) -> dict[str, Any]:
         """Return the candidate as JSON values."""
+        throughput = self.speed.throughput if self.speed else None
         return {
+            "backend": self.variant.backend,
             "precision": self.precision.value,
-            "size_bytes": self.model.stat().st_size,
+            "size_bytes": self.variant.model.stat().st_size,
             "accuracy": self.gate.accuracy,
             "agreement": self.gate.agreement,
             "logit_error": self.gate.logit_error,
             "gate": self.gate.to_json(),
             "passed": self.passed,
-            "latency_ms": self.latency.to_json() if self.latency else None,
+            "latency_ms": self.speed.latency.to_json() if self.speed else None,
+            "threads": self.speed.threads if self.speed else None,
+            "throughput": throughput.to_json() if throughput else None,
         }
 
 
@@ -77,22 +81,34 @@ class Built:
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
-def time_candidates(
-    models: Mapping[Precision, Path], image: GreyImage, backend: str
-) -> dict[Precision, Latency]:
-    """Time batch-1 inference of each model in turn, all threads, the input in memory.
+def serving(candidates: Sequence[Candidate], chosen: Candidate, reason: str) -> Serving:
+    """Return what a passport says of a choice.
 
     Args:
-        models: File by precision, in the backend's format.
-        image: uint8 (1, S, S).
-        backend: The runtime that loads them.
+        candidates: All, timed on this machine.
+        chosen: The one that serves.
+        reason: Why, in a sentence.
     """
-    with ExitStack() as opened:
-        # The newest is closed first: contexts of a GPU can lie on a stack.
-        sessions = {p: opened.enter_context(open_session(f, backend)) for p, f in models.items()}
-        calls = {p.value: (lambda s=session: s.infer(image)) for p, session in sessions.items()}
-        taken = interleave(calls, _WARM_UP, _ROUNDS)
-    return {p: summarise(taken[p.value]) for p in models}
+    timed = sorted((c for c in candidates if c.speed), key=_p50, reverse=True)
+    return Serving(
+        backend=chosen.variant.backend,
+        precision=chosen.precision,
+        engine=chosen.variant.model.name,
+        speed=chosen.speed,
+        # The fastest runtime of a precision comes last and stays.
+        latencies={c.precision: c.speed.latency for c in timed if c.speed},
+        candidates=[{k: v for k, v in c.to_json().items() if k != "gate"} for c in candidates],
+        reason=reason,
+    )
+
+
+def gates_by_runtime(candidates: Sequence[Candidate]) -> dict[str, dict[str, Any]]:
+    """Return the gate's findings by runtime and precision, as JSON values."""
+    found: dict[str, dict[str, Any]] = {}
+    for candidate in candidates:
+        of_runtime = found.setdefault(candidate.variant.backend, {})
+        of_runtime[candidate.precision.value] = candidate.gate.to_json()
+    return found
 
 
 def choose(
@@ -110,30 +126,35 @@ def choose(
         GateRefused: The one that was asked for, or every one, does not pass.
         CxredgeError: The one that was asked for is not there.
     """
-    if wanted is PrecisionChoice.AUTO:
-        passing = [candidate for candidate in candidates if candidate.passed]
-        if not passing:
-            raise _refusal(candidates[0])
-        if any(candidate.latency is None for candidate in passing):
-            best = min(passing, key=lambda candidate: target.precisions.index(candidate.precision))
-            return best, _why_untimed(best, candidates, target)
-        best = min(passing, key=lambda candidate: _p50(candidate))
-        return best, _why(best, candidates)
-    forced = next((c for c in candidates if c.precision.value == wanted.value), None)
-    if forced is None:
-        held = ", ".join(c.precision.value for c in candidates)
+    held = list(dict.fromkeys(c.precision.value for c in candidates))
+    asked = [c for c in candidates if wanted.value in (c.precision.value, "auto")]
+    if not asked:
         raise CxredgeError(
-            f"There is no {wanted.value} candidate; there is {held}.",
-            f"Use --precision {candidates[0].precision.value}, or auto.",
+            f"There is no {wanted.value} candidate; there is {', '.join(held)}.",
+            f"Use --precision {held[0]}, or auto.",
         )
-    if not forced.passed:
-        raise _refusal(forced)
-    return forced, f"{forced.precision.value} was asked for and passes the gate."
+    passing = [candidate for candidate in asked if candidate.passed]
+    if not passing:
+        raise _refusal(asked[0], _title(asked[0], candidates))
+    untimed = any(candidate.speed is None for candidate in passing)
+    order = target.precisions.index
+    best = min(passing, key=(lambda c: order(c.precision)) if untimed else _p50)
+    if wanted is not PrecisionChoice.AUTO:
+        words = f"{wanted.value} was asked for and passes the gate"
+        return best, f"{words}." if len(asked) == 1 else _why(best, asked, words)
+    return best, _why_untimed(best, candidates, target) if untimed else _why(best, candidates)
 
 
-def _refusal(candidate: Candidate) -> GateRefused:
-    name = candidate.precision.value
-    details = {"gate": candidate.gate.to_json(), "precision": name}
+def _title(candidate: Candidate, candidates: Sequence[Candidate]) -> str:
+    """Return a candidate's precision, and its runtime where there are several."""
+    name, backend = candidate.precision.value, candidate.variant.backend
+    if all(other.variant.backend == backend for other in candidates):
+        return name
+    return f"{name} in {CPU_BACKENDS[backend]}"
+
+
+def _refusal(candidate: Candidate, name: str) -> GateRefused:
+    details = {"gate": candidate.gate.to_json(), "precision": candidate.precision.value}
     if not candidate.golden_passed:
         return GateRefused(
             f"{name} refused: the golden images come out differently on this machine.",
@@ -149,15 +170,15 @@ def _refusal(candidate: Candidate) -> GateRefused:
 
 
 def _p50(candidate: Candidate) -> float:
-    return candidate.latency.p50 if candidate.latency else math.inf
+    return candidate.speed.latency.p50 if candidate.speed else math.inf
 
 
-def _faster(best: Candidate, other: Candidate) -> str:
-    if best.latency is None or other.latency is None:
-        return f"{other.precision.value} passes too"
-    ratio = other.latency.p50 / best.latency.p50
-    words = f"{ratio:.2f} times as fast as {other.precision.value}"
-    if other.latency.p50_ci95[0] <= best.latency.p50_ci95[1]:
+def _faster(best: Candidate, other: Candidate, name: str) -> str:
+    if best.speed is None or other.speed is None:
+        return f"{name} passes too"
+    one, two = best.speed.latency, other.speed.latency
+    words = f"{two.p50 / one.p50:.2f} times as fast as {name}"
+    if two.p50_ci95[0] <= one.p50_ci95[1]:
         words += " (within the noise of this machine: the intervals of the medians overlap)"
     return words
 
@@ -166,20 +187,22 @@ def _why_untimed(best: Candidate, candidates: Sequence[Candidate], target: Targe
     return _why(
         best,
         candidates,
-        f"nothing was timed, because this machine is not {target.name}; {best.precision.value} "
+        f"nothing was timed, because this machine is not {target.name}; "
+        f"{_title(best, candidates)} "
         "passes the gate and is the first choice for it until it is timed there",
     )
 
 
 def _why(best: Candidate, candidates: Sequence[Candidate], opening: str = "") -> str:
-    parts = [opening or f"{best.precision.value} is the fastest that passes the gate"]
+    parts = [opening or f"{_title(best, candidates)} is the fastest that passes the gate"]
     for other in candidates:
+        name = _title(other, candidates)
         if other is best:
             continue
         if not other.golden_passed:
-            parts.append(f"{other.precision.value} gives other results on this machine")
+            parts.append(f"{name} gives other results on this machine")
         elif not other.gate.passed:
-            parts.append(f"{other.precision.value} was refused: {other.gate.refusal}")
+            parts.append(f"{name} was refused: {other.gate.refusal}")
         else:
-            parts.append(_faster(best, other))
+            parts.append(_faster(best, other, name))
     return ", ".join(parts) + "."

@@ -9,6 +9,7 @@ import numpy as np
 from cxredge.backends import open_session
 from cxredge.backends.base import Logits, Session
 from cxredge.data.images import GreyImage
+from cxredge.vocabulary import Precision
 
 BATCH = 16
 
@@ -19,7 +20,12 @@ def infer_all(session: Session, pixels: GreyImage) -> Logits:
     return np.concatenate(parts)
 
 
-def infer_file(path: Path, pixels: GreyImage) -> Logits:
+def infer_file(
+    path: Path,
+    pixels: GreyImage,
+    backend: str = "onnxruntime",
+    precision: Precision = Precision.FP32,
+) -> Logits:
     """Load an ONNX model and return float32 logits (N, classes) of uint8 images (N, S, S)."""
-    with open_session(path) as session:
+    with open_session(path, backend, precision=precision, batch=BATCH) as session:
         return infer_all(session, pixels)

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from cxredge import bundle as bundles
 from cxredge.artifacts import Card
+from cxredge.backends import CPU_BACKENDS, installed_on_cpu
 from cxredge.backends.tensorrt.facts import record_golden
 from cxredge.bundle import Bundle, Golden, open_bundle, open_unfinished
-from cxredge.candidates import Built, Candidate, choose, time_candidates
+from cxredge.candidates import Built, Candidate, choose, serving
 from cxredge.engines import NO_WISHES, Engines, Wishes, are_built, build_engines, check_wishes
 from cxredge.errors import CxredgeError
-from cxredge.passport import Serving, write_passport
+from cxredge.passport import write_passport
 from cxredge.progress import Progress
 from cxredge.quantization.gate import GateResult
+from cxredge.speed import Speed, Variant, measure_speeds
 from cxredge.targets.record import Target
 from cxredge.targets.registry import (
     check_software,
@@ -22,7 +24,6 @@ from cxredge.targets.registry import (
     is_here,
     words_for_this_machine,
 )
-from cxredge.timing import Latency
 from cxredge.vocabulary import Precision, PrecisionChoice
 
 
@@ -80,12 +81,12 @@ def finish(
         bundle = replace(bundle, backend=target.backend)
     candidates = _judge(bundle, target, progress)
     chosen, reason = choose(candidates, precision, target)
-    latencies = {c.precision: c.latency for c in candidates if c.latency}
-    name = chosen.model.name
-    serving = Serving(chosen.precision, name, latencies, reason, engines.runtime, engines.left_out)
-    write_passport(path, serving)
-    found = [candidate.to_json() for candidate in candidates]
-    return Built(open_bundle(path), chosen.gate, found, reason, engines.left_out)
+    found = replace(
+        serving(candidates, chosen, reason), runtime=engines.runtime, left_out=engines.left_out
+    )
+    write_passport(path, found)
+    listed = [candidate.to_json() for candidate in candidates]
+    return Built(open_bundle(path), chosen.gate, listed, reason, engines.left_out)
 
 
 def reopen(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
@@ -108,23 +109,31 @@ def reopen(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
 def _judge(bundle: Bundle, target: Target, progress: Progress) -> list[Candidate]:
     """Replay the goldens of what runs here; time it where this machine is the target."""
     golden = bundles.read_golden(bundle)
-    models = {p: bundle.engine_of(p) for p in bundle.runnable}
-    latencies: dict[Precision, Latency] = {}
+    here = is_here(target)
+    on_cpu = here and target.backend in CPU_BACKENDS
+    backends = installed_on_cpu() if on_cpu else (bundle.backend,)
     progress.note("Replaying the golden images on this machine.")
-    passed = {p: _replay(bundle, p, golden) for p in models}
-    if is_here(target):
+    passed = {
+        Variant(backend, p, served.engine_of(p)): _replay(served, p, golden)
+        for backend in backends
+        for served in (replace(bundle, backend=backend),)
+        for p in served.runnable
+    }
+    speeds: dict[Variant, Speed] = {}
+    if here:
         progress.note("Timing the candidates side by side on this machine.")
-        latencies = time_candidates(models, golden.pixels[:1], target.backend)
-    return [
-        Candidate(
-            p,
-            model,
-            GateResult.from_json(bundle.card.facts["gate"][p.value]),
-            latencies.get(p),
-            passed[p],
-        )
-        for p, model in models.items()
-    ]
+        speeds = measure_speeds(tuple(passed), golden.pixels[:1])
+    return [Candidate(v, _gate(bundle.card, v), speeds.get(v), passed[v]) for v in passed]
+
+
+def _gate(card: Card, variant: Variant) -> GateResult:
+    """Return how a variant did where the bundle was built, or another runtime's of its precision.
+
+    A runtime that was not there is held to the golden images, which it has to reproduce.
+    """
+    precision = variant.precision.value
+    of_runtime = card.facts.get("gate_by_runtime", {}).get(variant.backend, {})
+    return GateResult.from_json(of_runtime.get(precision) or card.facts["gate"][precision])
 
 
 def _replay(bundle: Bundle, precision: Precision, golden: Golden) -> bool:

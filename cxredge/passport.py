@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cxredge.artifacts import CARD_NAME, read_json, sha256_of_file, tool_versions, write_json
+from cxredge.backends import CPU_BACKENDS
 from cxredge.errors import ArtifactError
+from cxredge.speed import Speed
 from cxredge.telemetry.linux import read_machine
 from cxredge.timing import Latency
 from cxredge.vocabulary import Precision
@@ -21,17 +23,23 @@ class Serving:
     """What a device was found to serve with.
 
     Attributes:
+        backend: The runtime.
         precision: What serves.
         engine: Name of its file in the bundle.
-        latencies: Batch-1 latency of every candidate on this machine.
+        speed: Of what serves: its latency, and its best settings.
+        latencies: Batch-1 latency of every precision on this machine, in its fastest runtime.
+        candidates: Everything that was timed, as JSON values.
         reason: Why this one, in a sentence.
         runtime: Versions of what runs the engine, by name, where no Python package tells them.
         left_out: Why a precision has no engine on this machine, in a sentence, by its name.
     """
 
+    backend: str
     precision: Precision
     engine: str
+    speed: Speed | None
     latencies: Mapping[Precision, Latency]
+    candidates: Sequence[Mapping[str, Any]]
     reason: str
     runtime: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -44,19 +52,27 @@ def write_passport(bundle: Path, serving: Serving) -> None:
         bundle: The bundle's folder.
         serving: What was found.
     """
+    throughput = serving.speed.throughput if serving.speed else None
     write_json(
         bundle / PASSPORT_NAME,
         {
             "schema": "cxredge.passport/1",
             "card_file_sha256": sha256_of_file(bundle / CARD_NAME),
+            "backend": serving.backend,
             "precision": serving.precision.value,
+            "threads": serving.speed.threads if serving.speed else 0,
+            "throughput": throughput.to_json() if throughput else None,
             "engine": serving.engine,
             "engine_sha256": sha256_of_file(bundle / serving.engine),
             "reason": serving.reason,
             "left_out": dict(serving.left_out),
             "machine": read_machine().to_json(),
-            "tools": {**tool_versions("onnxruntime", "numpy", "pillow"), **serving.runtime},
+            "tools": {
+                **tool_versions("onnxruntime", "openvino", "numpy", "pillow"),
+                **serving.runtime,
+            },
             "latency_ms": {p.value: latency.to_json() for p, latency in serving.latencies.items()},
+            "candidates": list(serving.candidates),
         },
     )
 
@@ -79,6 +95,28 @@ def read_passport(bundle: Path) -> Mapping[str, Any] | None:
         )
     found: Mapping[str, Any] = passport
     return found
+
+
+def backend_of(bundle: Path, passport: Mapping[str, Any], of_target: str) -> str:
+    """Return the runtime that a bundle was finished with.
+
+    Args:
+        bundle: The bundle's folder.
+        passport: Its passport.
+        of_target: The target's runtime; a target whose runtime is on the CPU takes any of those.
+
+    Raises:
+        ArtifactError: It is none that the target has.
+    """
+    backend = passport.get("backend", of_target)
+    known = CPU_BACKENDS if of_target in CPU_BACKENDS else (of_target,)
+    if backend not in known:
+        raise ArtifactError(
+            f"{bundle / PASSPORT_NAME} names the runtime '{backend}'; the bundle's target is "
+            f"served by {' or '.join(known)}.",
+            f"Finish the bundle on this device again: cxredge build {bundle}",
+        )
+    return str(backend)
 
 
 def check_engine(

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cxredge.artifacts import CARD_NAME, sha256_of_file, sha256_of_json
-from cxredge.backends.base import Logits
-from cxredge.backends.onnxruntime import available_cores
+from cxredge.backends.base import Logits, available_cores
 from cxredge.bundle import Bundle
 from cxredge.data.images import LoadedImage
 from cxredge.data.sources import ImageSource
@@ -103,7 +102,7 @@ def predict(
     job = _job(bundle, paths, any_view)
     classes = bundle.card.classifier.classes
     with (
-        bundle.open(threads=1) as session,
+        bundle.open_for_many() as session,
         RowWriter(out, classes, job, resume, session.spec.batch) as writer,
     ):
         tally = Tally(writer.rows, Counter())

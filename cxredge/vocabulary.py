@@ -90,6 +90,7 @@ class Precision(str, Enum):
     """Number format of weights and activations."""
 
     FP32 = "fp32"
+    BF16 = "bf16"
     FP16 = "fp16"
     INT8 = "int8"
 
@@ -99,6 +100,7 @@ class PrecisionChoice(str, Enum):
 
     AUTO = "auto"
     FP32 = "fp32"
+    BF16 = "bf16"
     FP16 = "fp16"
     INT8 = "int8"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,25 @@ def cxredge() -> Run:
         return Ran(result.exit_code, result.stdout, result.stderr)
 
     return run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def a_quick_search_in_onnx_runtime_alone() -> Iterator[None]:
+    """What a build here considers does not depend on what is installed, and takes little time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cxredge.backends.openvino.is_installed", lambda: False)
+        patch.setattr("cxredge.speed.MOST_ROUNDS", 30)
+        patch.setattr("cxredge.speed.BATCHES", (1, 4))
+        patch.setattr("cxredge.speed.TURN_S", 0.01)
+        yield
+
+
+@pytest.fixture
+def openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO is there for one test, which is skipped where it is not installed."""
+    if find_spec("openvino") is None:
+        pytest.skip("needs the openvino extra")
+    monkeypatch.setattr("cxredge.backends.openvino.is_installed", lambda: True)
 
 
 @pytest.fixture(scope="session")

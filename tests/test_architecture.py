@@ -28,7 +28,8 @@ CORE = {
     "archive", "artifacts", "atomic", "backends", "csv_text", "data", "disk_space",
     "engine_request", "errors", "flipped", "half_precision", "inference", "inputs", "interruption",
     "metrics", "onnx_graph", "onnx_lean", "onnx_nodes", "passport", "pipeline", "plots", "progress",
-    "resampling", "rows", "signature", "targets", "telemetry", "timing", "verdict", "vocabulary",
+    "resampling", "rows", "signature", "speed", "targets", "telemetry", "timing", "verdict",
+    "vocabulary",
 }  # fmt: skip
 MAY_IMPORT = {
     "models": {"models"},
@@ -41,7 +42,8 @@ MAY_IMPORT = {
     "ahead_of_time": {"bundle"},
     "engines": {"bundle"},
     "on_device": {"bundle", "candidates", "engines", "quantization"},
-    "build": {"ahead_of_time", "bundle", "candidates", "quantization"},
+    "held_out": {"bundle", "quantization"},
+    "build": {"ahead_of_time", "bundle", "candidates", "held_out", "quantization"},
     "predict": {"bundle"},
     "evaluate": {"bundle"},
     "bench": {"bundle"},
@@ -113,6 +115,11 @@ def test_pydicom_stays_where_dicom_is_read() -> None:
     users = {module for module, name in imports() if name.split(".")[0] == "pydicom"}
     assert users
     assert all(module.startswith("data.dicom.") for module in users)
+
+
+def test_openvino_stays_in_its_backend() -> None:
+    users = {module for module, name in imports() if name.split(".")[0] == "openvino"}
+    assert users == {"backends.openvino"}
 
 
 def test_only_the_command_line_prints() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from cxredge.inference import infer_file
 from cxredge.metrics import softmax
 from cxredge.passport import PASSPORT_NAME
 from cxredge.quantization.gate import GateLimits, compare
+from cxredge.speed import Speed, Variant
 from cxredge.targets import registry
 from cxredge.timing import summarise
 from cxredge.vocabulary import Precision, PrecisionChoice, Split
@@ -50,8 +52,12 @@ def test_same_inputs_same_bytes_in_another_folder_at_another_speed(
     cxredge, model: Path, calibration: Path, built: Path, tmp_path: Path, monkeypatch
 ) -> None:
     """Which precision was the fastest is for the passport; INT8 sums must not follow threads."""
-    slow_int8 = {Precision.FP32: summarise([1.0] * 50), Precision.INT8: summarise([9.0] * 50)}
-    monkeypatch.setattr("cxredge.build.time_candidates", lambda *_: slow_int8)
+
+    def slow_int8(variants: Sequence[Variant], _: object) -> dict[Variant, Speed]:
+        ms = {Precision.FP32: 1.0, Precision.INT8: 9.0}
+        return {v: Speed(summarise([ms[v.precision]] * 50), 1) for v in variants}
+
+    monkeypatch.setattr("cxredge.build.measure_speeds", slow_int8)
     copied = Path(shutil.copytree(model, tmp_path / "elsewhere" / "model"))
     again = build(cxredge, copied, calibration, tmp_path / "elsewhere" / "again")
     assert again.code == 0, again.err
@@ -180,8 +186,8 @@ def candidate(precision: Precision, milliseconds: float, agreement: float = 1.0)
     gate = compare(
         reference, flipped, np.zeros(100, int), [str(n) for n in range(100)], GateLimits(1.0, 0.97)
     )
-    latency = summarise([milliseconds] * 50)
-    return Candidate(precision, Path("model.onnx"), gate, latency)
+    variant = Variant("onnxruntime", precision, Path("model.onnx"))
+    return Candidate(variant, gate, Speed(summarise([milliseconds] * 50)))
 
 
 def test_auto_takes_the_fastest_that_passes() -> None:
@@ -205,14 +211,14 @@ def test_slower_int8_does_not_ship_though_it_passes() -> None:
 
 def test_overlapping_latencies_are_said_to_overlap() -> None:
     noisy = summarise([1.0, 5.0] * 50)
-    fp32 = replace(candidate(Precision.FP32, 8.0), latency=noisy)
-    int8 = replace(candidate(Precision.INT8, 2.0), latency=noisy)
+    fp32 = replace(candidate(Precision.FP32, 8.0), speed=Speed(noisy))
+    int8 = replace(candidate(Precision.INT8, 2.0), speed=Speed(noisy))
     assert "within the noise" in choose([fp32, int8], PrecisionChoice.AUTO, CPU)[1]
 
 
 def test_untimed_candidates_are_taken_in_the_order_of_the_target() -> None:
     given = [
-        replace(candidate(precision, 1.0, agreement), latency=None)
+        replace(candidate(precision, 1.0, agreement), speed=None)
         for precision, agreement in (
             (Precision.FP32, 1.0), (Precision.FP16, 1.0), (Precision.INT8, 0.9),
         )
@@ -222,7 +228,7 @@ def test_untimed_candidates_are_taken_in_the_order_of_the_target() -> None:
     assert chosen.precision is Precision.FP16
     assert "fp16 passes the gate and is the first choice" in reason
     assert "fp32 passes too, int8 was refused" in reason
-    good = replace(candidate(Precision.INT8, 1.0), latency=None)
+    good = replace(candidate(Precision.INT8, 1.0), speed=None)
     assert choose([*given[:2], good], PrecisionChoice.AUTO, board)[0] is good
 
 
@@ -255,7 +261,9 @@ def test_a_bundle_for_a_board_holds_three_precisions_and_no_times(for_orin) -> N
     assert found["reason"].startswith("nothing was timed, because this machine is not jetson-orin")
     assert found["finished_here"] is False
     assert not (out / "passport.json").exists()
-    assert set(read_golden(open_bundle(out)).logits) == set(Precision)
+    assert set(read_golden(open_bundle(out)).logits) == {
+        Precision.FP32, Precision.FP16, Precision.INT8,
+    }  # fmt: skip
     assert "--onnx=model-int8.onnx" in found["trtexec"]["int8"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
@@ -80,3 +81,10 @@ class AcceleratorSession(Session, Protocol):
     def circumstances(self) -> dict[str, Any]:
         """Return what a benchmark should say of how the engine ran, as JSON values."""
         ...
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

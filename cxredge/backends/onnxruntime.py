@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import onnxruntime as ort
 
-from cxredge.backends.base import INPUT_NAME, OUTPUT_NAME, Logits, SessionSpec
+from cxredge.backends.base import INPUT_NAME, OUTPUT_NAME, Logits, SessionSpec, available_cores
 from cxredge.data.images import GreyImage
 from cxredge.errors import ArtifactError
 
@@ -20,12 +19,13 @@ class OnnxRuntimeSession:
     Args:
         path: An ONNX file made by cxredge.
         threads: Threads of one inference; 0 for as many as this process may use.
+        batch: Images an inference when there are many.
 
     Raises:
         ArtifactError: The file is damaged or is no classifier of grey images.
     """
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
+    def __init__(self, path: Path, threads: int = 0, batch: int = 1) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or available_cores()
         options.log_severity_level = 3
@@ -52,7 +52,7 @@ class OnnxRuntimeSession:
             backend="onnxruntime",
             threads=options.intra_op_num_threads,
             concurrent=True,
-            batch=1,  # larger ones leave the caches: benchmarks/results/predict_throughput.md
+            batch=batch,
         )
 
     def infer(self, images: GreyImage) -> Logits:
@@ -73,10 +73,3 @@ class OnnxRuntimeSession:
     ) -> None:
         """Free the model's memory."""
         del self._session
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -228,12 +228,12 @@ def _from_source(
             fp32 = scratch / "fp32"
             export(source, fp32, output)
         folders = {Precision.FP32: fp32}
-        if Precision.FP16 in config.candidates:
+        if Precision.FP16 in config.models:
             from cxredge.half_precision import write_fp16
 
             folders[Precision.FP16] = scratch / "fp16"
             write_fp16(fp32, folders[Precision.FP16])
-        if Precision.INT8 in config.candidates:
+        if Precision.INT8 in config.models:
             if calibration is None:
                 calibration = scratch / "calibration.csv"
                 count = min(_CALIBRATION_IMAGES, len(manifest.of(Split.TRAIN)))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from cxredge.backends import CPU_BACKENDS
 from cxredge.cli.gate import gate_text, with_paths
 from cxredge.cli.output import Outcome
 from cxredge.cli.text import share, table
@@ -13,10 +14,43 @@ from cxredge.signature import is_signed
 from cxredge.targets.registry import find_target
 from cxredge.vocabulary import Precision
 
+_HEADER = (
+    "runtime", "precision", "MB", "accuracy", "agreement", "p50 ms", "p90 ms", "threads",
+    "images/s (inferences x threads)", "gate",
+)  # fmt: skip
+
 if TYPE_CHECKING:
     from cxredge.bundle import Bundle
     from cxredge.candidates import Built
     from cxredge.data.manifest import Entry
+
+
+def _row(candidate: Mapping[str, Any]) -> list[str]:
+    """Return a candidate's line of the table."""
+    latency, throughput = candidate["latency_ms"], candidate["throughput"]
+    many = "-"
+    if throughput:
+        rate, lanes = throughput["images_per_second"], throughput["lanes"]
+        many = f"{rate:.0f} ({lanes} x {throughput['threads']}, batch {throughput['batch']})"
+    return [
+        candidate["backend"],
+        candidate["precision"],
+        f"{candidate['size_bytes'] / 1e6:.1f}",
+        share(candidate["accuracy"]),
+        share(candidate["agreement"]),
+        *(f"{latency[p]:.2f}" if latency else "-" for p in ("p50", "p90")),
+        str(candidate["threads"] or "-"),
+        many,
+        "yes" if candidate["passed"] else "no",
+    ]
+
+
+def _title(candidate: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> str:
+    """Return a candidate's precision, and its runtime where there are several."""
+    name, backend = str(candidate["precision"]).upper(), candidate["backend"]
+    if all(other["backend"] == backend for other in candidates):
+        return name
+    return f"{name} in {CPU_BACKENDS[backend]}"
 
 
 def _finish_there(bundle: Bundle, carried: Path) -> str:
@@ -41,8 +75,10 @@ def outcome_of(built: Built, entries: Sequence[Entry] = (), archive: Path | None
     data = {
         "bundle": str(bundle.path),
         "target": bundle.card.config["target"],
-        "backend": bundle.card.config["backend"],
+        "backend": bundle.backend if bundle.passport else bundle.card.config["backend"],
         "precision": bundle.precision.value,
+        "threads": bundle.passport["threads"] if bundle.passport else None,
+        "throughput": bundle.passport["throughput"] if bundle.passport else None,
         "engine": str(bundle.engine),
         "gate": with_paths(built.gate.to_json(), entries),
         "candidates": candidates,
@@ -55,31 +91,20 @@ def outcome_of(built: Built, entries: Sequence[Entry] = (), archive: Path | None
         "archive": str(archive) if archive else None,
         "trtexec": bundle.card.facts.get("trtexec"),
     }
-    rows = [
-        [
-            c["precision"],
-            f"{c['size_bytes'] / 1e6:.1f}",
-            share(c["accuracy"]),
-            share(c["agreement"]),
-            *(f"{c['latency_ms'][p]:.2f}" if c["latency_ms"] else "-" for p in ("p50", "p90")),
-            "yes" if c["passed"] else "no",
-        ]
-        for c in built.candidates
-    ]
+    rows = [_row(candidate) for candidate in built.candidates]
     ahead = [
         f"{engine['file']}: for GPUs of compute capability {engine['compute_capability']}"
         for engine in data["engines"]
     ] + [f"{name} was left out: {why}" for name, why in data["engines_left_out"].items()]
-    header = ["precision", "MB", "accuracy", "agreement", "p50 ms", "p90 ms", "gate"]
     compared = [
-        gate_text(c["gate"], c["precision"]) + "\n"
+        gate_text(c["gate"], _title(c, candidates)) + "\n"
         for c in candidates
         if c["precision"] != Precision.FP32.value
     ]
     left_out = [f"{name} has no engine here: {why}" for name, why in built.left_out.items()]
     lines = [
         *compared,
-        table(header, rows),
+        table(_HEADER, rows),
         "",
         *ahead,
         *left_out,

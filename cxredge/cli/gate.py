@@ -78,14 +78,18 @@ def explained(output: Output, entries: Sequence[Entry] = ()) -> Iterator[None]:
     except GateRefused as refused:
         gate = with_paths(refused.details["gate"], entries)
         if not gate["passed"]:
-            output.explain(gate_text(gate, refused.details["precision"]))
+            output.explain(gate_text(gate, refused.details["precision"].upper()))
         details = {**refused.details, "gate": gate}
         raise GateRefused(refused.message, refused.hint, details) from None
 
 
-def gate_text(gate: Mapping[str, Any], precision: str) -> str:
-    """Return every measure with its limit and verdict, the thresholds and the flipped images."""
-    now = precision.upper()
+def gate_text(gate: Mapping[str, Any], now: str) -> str:
+    """Return every measure with its limit and verdict, the thresholds and the flipped images.
+
+    Args:
+        gate: The result as JSON values.
+        now: What is compared with FP32.
+    """
     parts = [
         f"{now} against FP32 on {gate['images']} images of {gate['patients']} patients:",
         table(

@@ -197,7 +197,7 @@ def _text(data: Mapping[str, Any], gate: GateResult, out: Path) -> str:
                 else []
             ),
             "",
-            gate_text(data["comparison"], "int8"),
+            gate_text(data["comparison"], "INT8"),
             "",
             f"INT8 {verdict}."
             + ("" if gate.passed else f" Ship {data['recommended'].upper()} instead."),

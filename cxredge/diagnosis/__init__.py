@@ -17,6 +17,7 @@ _CHECKS = (
     software.packages,
     software.onnxruntime_loads,
     software.one_onnxruntime,
+    software.openvino_loads,
     software.numpy_of_tensorrt,
     capacity.memory,
     capacity.swap,

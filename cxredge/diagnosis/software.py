@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cxredge.backends.openvino import reduced_precisions
 from cxredge.diagnosis.finding import Finding, fail, ok, skip, warn
 from cxredge.diagnosis.surroundings import Surroundings
+from cxredge.errors import DependencyError
 from cxredge.targets.record import version_of
+from cxredge.vocabulary import Precision
 
 _PYTHON_FLOOR = (3, 10)
 _CORE = ("numpy", "pillow", "onnx", "onnxruntime", "typer", "rich", "jinja2")
@@ -69,6 +72,19 @@ def judge_providers(version: str, providers: Sequence[str]) -> Finding:
         f"{version} has no provider for the CPU: {short or 'none'}",
         _REINSTALL,
     )
+
+
+def openvino_loads(here: Surroundings) -> Finding:
+    """OpenVINO, where it is installed, can be imported; in what it computes on this processor."""
+    name = "OpenVINO"
+    if not _is_there(here, "openvino"):
+        return skip(name, "not installed; on x86-64 it is often the faster runtime")
+    try:
+        computes = [Precision.FP32, *reduced_precisions()]
+    except DependencyError as error:
+        return warn(name, error.message, error.hint)
+    version = here.packages.get("openvino", "")
+    return ok(name, f"{version}: computes in {', '.join(p.name for p in computes)} and INT8")
 
 
 def one_onnxruntime(here: Surroundings) -> Finding:

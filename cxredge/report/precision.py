@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cxredge.bundle import Bundle, model_name
+from cxredge.backends import CPU_BACKENDS
+from cxredge.bundle import Bundle
 from cxredge.report import numbers
 from cxredge.report.accuracy import flipped_table
 from cxredge.report.circumstances import machine_facts
@@ -50,6 +51,8 @@ def _of_bundle(bundle: Bundle, pictures: bool) -> list[Block]:
     if bundle.passport is None:
         blocks.append(Missing("Latency of each precision", f"cxredge build {bundle.path.name}"))
     else:
+        if bundle.passport.get("throughput"):
+            blocks.append(_runtimes(bundle.passport))
         blocks.append(
             machine_facts("Machine that the choice was made on", bundle.passport["machine"])
         )
@@ -90,14 +93,47 @@ def _candidates(bundle: Bundle) -> Table:
         ),
         tuple(rows),
         f"Compared at build on {numbers.count(images)} images of split '{split}'. Latency: one "
-        "image, the network alone, taken in turn on one machine. In brackets: 95% intervals.",
+        "image, the network alone in its fastest runtime, taken in turn on one machine. In "
+        "brackets: 95% intervals.",
+    )
+
+
+def _runtimes(passport: Mapping[str, Any]) -> Table:
+    rows = []
+    for candidate in passport["candidates"]:
+        latency, many = candidate["latency_ms"], candidate["throughput"]
+        serves = all(candidate[key] == passport[key] for key in ("backend", "precision"))
+        rows.append(
+            (
+                CPU_BACKENDS[candidate["backend"]] + (" (serves)" if serves else ""),
+                candidate["precision"].upper(),
+                numbers.milliseconds(latency["p50"], latency["p50_ci95"]),
+                numbers.plain(candidate["threads"]),
+                numbers.count(round(many["images_per_second"])),
+                f"{many['lanes']} of {many['threads']} threads, batch {many['batch']}",
+                "yes" if candidate["passed"] else "no",
+            )
+        )
+    return Table(
+        "Runtimes on this machine",
+        (
+            "runtime",
+            "precision",
+            "one image, p50",
+            "threads",
+            "images a second",
+            "inferences at a time",
+            "gate and golden images",
+        ),
+        tuple(rows),
+        "The network alone, each with the settings found best for it. In brackets: 95% intervals.",
     )
 
 
 def _file(bundle: Bundle, precision: Precision) -> Path:
     """Return what serves a precision, or its model where there is no engine of it."""
     runs = precision in bundle.runnable
-    return bundle.engine_of(precision) if runs else bundle.path / model_name(precision)
+    return bundle.engine_of(precision) if runs else bundle.model_of(precision)
 
 
 def _against_fp32(precision: Precision, gate: Mapping[str, Any]) -> str:

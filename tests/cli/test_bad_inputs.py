@@ -213,7 +213,7 @@ def test_precision_that_the_target_lacks_is_wrong_usage(
 ) -> None:
     ran = cxredge("build", model, "--precision", "fp16", "--out", tmp_path / "b")
     assert ran.code == 2
-    assert "fp32, int8" in ran.err
+    assert "fp32, bf16, int8" in ran.err
 
 
 @pytest.mark.usefixtures("careless_int8")

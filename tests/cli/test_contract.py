@@ -202,7 +202,7 @@ def test_targets(cxredge) -> None:
     targets = {row["name"]: row for row in cxredge("targets", "--json").json}
     assert targets["cpu-x86"]["backend"] == "onnxruntime"
     assert targets["cpu-x86"]["dialect"] == "cpu"
-    assert set(targets["cpu-arm"]["precisions"]) == {"fp32", "int8"}
+    assert set(targets["cpu-arm"]["precisions"]) == {"fp32", "fp16", "int8"}
 
 
 def test_doctor(cxredge) -> None:

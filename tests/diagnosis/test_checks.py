@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cxredge.backends import openvino as openvino_backend
 from cxredge.diagnosis import (
     capacity,
     clocks,
@@ -119,6 +121,23 @@ class TestSoftware:
         good = software.judge_providers("1.23", ["CUDAExecutionProvider", "CPUExecutionProvider"])
         assert (good.status, good.found) == (Status.OK, "1.23: CUDA, CPU")
         assert software.judge_providers("1.23", []).status is Status.FAIL
+
+    def test_openvino_that_is_not_there(self, machine) -> None:
+        assert software.openvino_loads(machine()).status is Status.SKIP
+
+    def test_openvino_that_breaks_on_import(self, machine, monkeypatch) -> None:
+        monkeypatch.setitem(sys.modules, "openvino", None)
+        monkeypatch.setattr("cxredge.backends.openvino.is_installed", lambda: True)
+        openvino_backend.reduced_precisions.cache_clear()
+        found = software.openvino_loads(machine(packages={"openvino": "2026.4.1"}))
+        assert found.status is Status.WARN
+        assert "cannot be imported" in found.found
+        assert found.fix == "pip install --force-reinstall openvino"
+
+    def test_openvino_of_this_interpreter(self, machine, openvino) -> None:
+        found = software.openvino_loads(machine(packages={"openvino": "2026.4.1"}))
+        assert found.status is Status.OK
+        assert found.found.startswith("2026.4.1: computes in FP32")
 
     def test_two_onnxruntimes(self, machine) -> None:
         assert software.one_onnxruntime(machine()).status is Status.OK

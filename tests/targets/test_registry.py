@@ -104,7 +104,7 @@ def test_int8_without_hardware_is_explained(name: str, capability: str) -> None:
 
 
 def test_fp16_of_a_processor_is_refused() -> None:
-    with pytest.raises(WrongUsage, match="cpu-x86 has no fp16; it takes auto, fp32, int8"):
+    with pytest.raises(WrongUsage, match="cpu-x86 has no fp16; it takes auto, fp32, bf16, int8"):
         require_precision(find_target("cpu-x86"), Precision.FP16)
 
 

@@ -1,0 +1,289 @@
+"""A bundle's own choice beside everything else that serves the network on this processor.
+
+    python benchmarks/cpu_engines.py engines --case NAME=MODEL,CALIBRATION \
+        --nncf PYTHON --work WORK --out benchmarks/results/cpu_engines
+    python benchmarks/cpu_engines.py shares --case NAME=MODEL,CALIBRATION --work WORK --out ...
+
+``engines`` times every runtime and precision of a bundle built here, OpenVINO's own
+``benchmark_app`` on NNCF's INT8 models (both presets, full bias correction, the same calibration
+images; PYTHON has nncf and openvino), and ``benchmark_app`` on the bundle's INT8. ``shares`` times
+INT8 with more and less of the network left in float. MODEL is a folder that ``export`` made.
+Bundles and models are made before the clock starts and kept in WORK. Then the alternatives take
+turns, in an order of each round's own. Results of earlier calls stay in OUT.json; OUT.md is written
+anew from all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from cpu_engines_page import write_page
+
+from cxredge.artifacts import Kind, read_card, read_json, tool_versions, write_json
+from cxredge.backends import open_session
+from cxredge.backends.base import Session
+from cxredge.bundle import engine_source
+from cxredge.data.labelled import load_labelled
+from cxredge.data.manifest import Manifest, read_manifest
+from cxredge.inference import infer_all
+from cxredge.progress import Silent
+from cxredge.quantization import quantize as quantization
+from cxredge.quantization.calibration_set import read_calibration
+from cxredge.quantization.stem import stem
+from cxredge.telemetry.linux import read_machine
+from cxredge.vocabulary import Dialect, Precision, Split
+
+HERE = Path(__file__).parent
+PRESETS = ("mixed", "performance")
+SHARES = (0.0, 0.02, 0.06)
+WARM_UP_S = 0.3
+BENCHMARK_APP = (
+    # The package that reports its use is left out.
+    "import sys; sys.modules['openvino_telemetry'] = None; "
+    "from openvino.tools.benchmark.main import main; main()"
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network: a model folder and a calibration list."""
+
+    name: str
+    model: Path
+    calibration: Path
+
+    @classmethod
+    def parse(cls, text: str) -> Case:
+        """Read ``NAME=MODEL,CALIBRATION``."""
+        name, rest = text.split("=", 1)
+        return cls(name, *map(Path, rest.split(",")))
+
+    @property
+    def fp32(self) -> Path:
+        """The FP32 ONNX file."""
+        return self.model / "model.onnx"
+
+    def pixels(self, manifest: Manifest, split: Split) -> np.ndarray:
+        """Return the images of a split, uint8 (N, S, S)."""
+        classifier = read_card(self.model, Kind.MODEL).classifier
+        entries = manifest.of(split)
+        return load_labelled(entries, classifier.classes, classifier.input_size, Silent()).pixels
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Something that is timed: each returns its figure of a stretch of ``seconds``."""
+
+    latency_ms: Callable[[float], float]
+    images_per_second: Callable[[float], float] | None = None
+
+
+def main() -> None:
+    arguments = _arguments()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    out = arguments.out.with_suffix(".json")
+    found = read_json(out) if out.is_file() else {"engines": {}, "shares": {}}
+    measure = {"engines": _engines, "shares": _shares}[arguments.part]
+    with ExitStack() as opened:
+        for case in map(Case.parse, arguments.case):
+            facts, alternatives = measure(case, arguments, opened)
+            if arguments.prepare:
+                continue
+            taken = _take_turns(alternatives, arguments.rounds, arguments.seconds)
+            found[arguments.part][case.name] = {
+                "network": read_card(case.model, Kind.MODEL).classifier.network,
+                "rounds": arguments.rounds,
+                "seconds": arguments.seconds,
+                **facts,
+                "alternatives": taken,
+            }
+    if not arguments.prepare:
+        found["machine"] = read_machine().to_json()
+        found["tools"] = tool_versions("onnxruntime", "openvino", "onnx", "numpy")
+        write_json(out, found)
+        write_page(found, arguments.out.with_suffix(".md"))
+
+
+def _take_turns(
+    alternatives: Mapping[str, Alternative], rounds: int, seconds: float
+) -> dict[str, dict[str, list[float]]]:
+    """Time all in every round, in an order of its own; return each one's figures by round."""
+    order, shuffle = list(alternatives), random.Random(0)
+    taken: dict[str, dict[str, list[float]]] = {name: {} for name in alternatives}
+    for _ in range(rounds):
+        shuffle.shuffle(order)
+        for name in order:
+            one = alternatives[name]
+            for figure, measure in vars(one).items():
+                if measure is not None:
+                    taken[name].setdefault(figure, []).append(round(measure(seconds), 4))
+            print(name, taken[name], flush=True)
+    return taken
+
+
+def _engines(
+    case: Case, arguments: argparse.Namespace, opened: ExitStack
+) -> tuple[dict[str, Any], dict[str, Alternative]]:
+    """Return the alternatives of a network, and what INT8 models answer on test images."""
+    bundle = arguments.work / f"{case.name}-bundle"
+    if not bundle.is_dir():
+        _run(sys.executable, "-m", "cxredge", "build", case.model, "--target", "here",
+             "--calibration", case.calibration, "--out", bundle, "-q")  # fmt: skip
+    models = {p: _nncf(case, p, arguments) for p in PRESETS}
+    passport = read_json(bundle / "passport.json")
+    images = case.pixels(read_manifest(case.model / "manifest.csv"), Split.TEST)
+    with open_session(case.fp32) as session:
+        reference = infer_all(session, images)
+    alternatives, kept = {}, {}
+    for candidate in passport["candidates"]:
+        precision, backend = Precision(candidate["precision"]), candidate["backend"]
+        name = f"{precision.value} in {backend}"
+        file = bundle / engine_source(precision)
+        many = candidate["throughput"]
+        one = open_session(file, backend, candidate["threads"], precision)
+        all_cores = open_session(file, backend, many["threads"], precision, many["batch"])
+        alternatives[name] = Alternative(
+            partial(_latency_ms, opened.enter_context(one), images),
+            partial(_rate, opened.enter_context(all_cores), images, many["lanes"]),
+        )
+        kept[name] = _kept(reference, infer_all(one, images))
+    for preset, model in models.items():
+        name = f"benchmark_app, NNCF {preset}"
+        alternatives[name] = _app(model, images.shape[1])
+        with open_session(model, "openvino") as session:
+            kept[name] = _kept(reference, infer_all(session, images))
+    alternatives["benchmark_app, our int8"] = _app(bundle / "model-int8.onnx", images.shape[1])
+    chosen = f"{passport['precision']} in {passport['backend']}"
+    settings = {
+        f"{c['precision']} in {c['backend']}": {**c["throughput"], "threads_latency": c["threads"]}
+        for c in passport["candidates"]
+    }
+    return {"chosen": chosen, "settings": settings, "kept": kept}, alternatives
+
+
+def _shares(
+    case: Case, arguments: argparse.Namespace, opened: ExitStack
+) -> tuple[dict[str, Any], dict[str, Alternative]]:
+    """Return INT8 with several shares of the network left in float, and what each keeps."""
+    manifest = read_manifest(case.model / "manifest.csv")
+    images = case.pixels(manifest, Split.TEST)
+    with open_session(case.fp32) as session:
+        reference = infer_all(session, images)
+    alternatives, kept = {}, {}
+    for share in SHARES:
+        folder = arguments.work / f"{case.name}-share-{share:g}"
+        quantization.stem = partial(stem, share=share)
+        config = quantization.QuantizeConfig(Dialect.CPU, float_stem=True)
+        card = quantization.quantize(
+            case.model, case.calibration, manifest, config, folder, Silent()
+        )
+        for backend in ("onnxruntime", "openvino"):
+            session = opened.enter_context(open_session(folder / "model.onnx", backend))
+            name = f"{share:g} in {backend}"
+            alternatives[name] = Alternative(partial(_latency_ms, session, images))
+            kept[name] = {
+                "in_float": len(card.facts["in_float"]),
+                "step": card.facts["chosen"],
+                **_kept(reference, infer_all(session, images)),
+            }
+    return {"kept": kept}, alternatives
+
+
+def _kept(reference: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Return the share of decisions that are FP32's, and the logit error."""
+    same = float((reference.argmax(1) == logits.argmax(1)).mean())
+    error = float(np.sqrt(((logits - reference) ** 2).mean() / (reference**2).mean()))
+    return {"images": len(logits), "agreement": round(same, 4), "logit_error": round(error, 4)}
+
+
+def _latency_ms(session: Session, images: np.ndarray, seconds: float) -> float:
+    """Return the median of one image at a time, different ones in turn."""
+    taken: list[float] = []
+    start = time.perf_counter()
+    while (now := time.perf_counter()) - start < WARM_UP_S + seconds:
+        session.infer(images[len(taken) % len(images)][None])
+        if now - start > WARM_UP_S:
+            taken.append((time.perf_counter() - now) * 1000)
+    return median(taken)
+
+
+def _rate(session: Session, images: np.ndarray, lanes: int, seconds: float) -> float:
+    """Return images a second from ``lanes`` threads, a batch at a time."""
+    batch = session.spec.batch
+    parts = [images[i : i + batch] for i in range(0, len(images) - batch + 1, batch)]
+    done = [0] * lanes
+    start = time.perf_counter()
+
+    def lane(number: int) -> None:
+        while (now := time.perf_counter() - start) < WARM_UP_S + seconds:
+            session.infer(parts[done[number] % len(parts)])
+            done[number] += now > WARM_UP_S
+
+    with ThreadPoolExecutor(lanes) as pool:
+        list(pool.map(lane, range(lanes)))
+    return sum(done) * batch / (time.perf_counter() - start - WARM_UP_S)
+
+
+def _app(model: Path, size: int) -> Alternative:
+    """Return ``benchmark_app`` with its own hints, which choose streams, threads and requests."""
+
+    def run(hint: str, seconds: float) -> str:
+        shape = f"[1,1,{size},{size}]"
+        return _run(sys.executable, "-c", BENCHMARK_APP, "-m", model, "-d", "CPU", "-hint", hint,
+                    "-shape", shape, "-t", max(1, round(seconds)))  # fmt: skip
+
+    def latency_ms(seconds: float) -> float:
+        return float(re.search(r"Median:\s+([\d.]+) ms", run("latency", seconds))[1])
+
+    def images_per_second(seconds: float) -> float:
+        return float(re.search(r"Throughput:\s+([\d.]+) FPS", run("throughput", seconds))[1])
+
+    return Alternative(latency_ms, images_per_second)
+
+
+def _nncf(case: Case, preset: str, arguments: argparse.Namespace) -> Path:
+    """Return NNCF's INT8 of the network, made where it is not there yet."""
+    model = arguments.work / f"{case.name}-nncf-{preset}.xml"
+    if not model.is_file():
+        pixels = arguments.work / f"{case.name}-calibration.npy"
+        np.save(pixels, case.pixels(read_calibration(case.calibration), Split.TRAIN))
+        _run(arguments.nncf, HERE / "nncf_model.py", case.fp32, pixels, model, "full", preset)
+    return model
+
+
+def _run(*command: object) -> str:
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=("engines", "shares"))
+    parser.add_argument("--case", action="append", required=True, help="NAME=MODEL,CALIBRATION")
+    parser.add_argument("--nncf", help="Python interpreter with nncf and openvino")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each figure in a round")
+    parser.add_argument("--prepare", action="store_true", help="make the models, time nothing")
+    parser.add_argument("--work", type=Path, required=True, help="folder for bundles and models")
+    parser.add_argument("--out", type=Path, required=True, help="OUT.json and OUT.md are written")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

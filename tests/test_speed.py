@@ -1,0 +1,88 @@
+"""The search for a runtime's best settings, with sessions whose time is known."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxredge import speed
+from cxredge.backends.base import Logits, SessionSpec
+from cxredge.speed import Variant, measure_speeds
+from cxredge.vocabulary import Precision
+
+IMAGE = np.zeros((1, 8, 8), np.uint8)
+FEW, MANY = (Variant(name, Precision.FP32, Path(name)) for name in ("onnxruntime", "openvino"))
+
+
+class Session:
+    """Takes a time that its settings tell; one inference at a time, or several side by side."""
+
+    def __init__(self, seconds: float, lanes: int) -> None:
+        self.spec = SessionSpec(8, 2, "fake", threads=1, concurrent=True)
+        self._seconds, self._free = seconds, threading.Semaphore(lanes)
+
+    def infer(self, images: np.ndarray) -> Logits:
+        with self._free:
+            time.sleep(self._seconds)
+        return np.zeros((len(images), 2), np.float32)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+@pytest.fixture
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One runtime is best with two threads and serves one at a time, the other several."""
+
+    def open_session(
+        path: Path, backend: str, threads: int, precision: Precision, batch: int
+    ) -> Session:
+        if backend == "onnxruntime":
+            return Session({1: 0.004, 2: 0.001, 4: 0.003}[threads], lanes=1)
+        return Session({1: 0.003, 2: 0.003, 4: 0.001}[threads], lanes=4)
+
+    monkeypatch.setattr(speed, "open_session", open_session)
+    monkeypatch.setattr(speed, "available_cores", lambda: 4)
+    monkeypatch.setattr(speed, "TURN_S", 0.03)
+
+
+def test_each_has_its_best_threads_for_one_image(four_cores: None) -> None:
+    found = measure_speeds((FEW, MANY), IMAGE)
+    assert found[FEW].threads == 2
+    assert found[MANY].threads == 4
+    assert found[FEW].latency.p50 == pytest.approx(1, abs=0.8)
+
+
+def test_each_has_its_best_way_for_many_images(four_cores: None) -> None:
+    found = measure_speeds((FEW, MANY), IMAGE)
+    few, many = found[FEW].throughput, found[MANY].throughput
+    assert few is not None
+    assert many is not None
+    # A batch takes no longer than an image here, so the largest one is the best.
+    assert (few.threads, few.lanes, few.batch) == (4, 1, 4)
+    assert (many.threads, many.lanes, many.batch) == (1, 4, 4)
+    assert 2000 < many.images_per_second <= 4 * 4 / 0.003
+
+
+def test_a_slow_network_is_not_timed_in_large_batches(
+    four_cores: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "_MOST_S_A_BATCH", 0.001)
+    found = measure_speeds((FEW,), IMAGE)[FEW].throughput
+    assert found is not None
+    assert found.batch == 1
+
+
+def test_on_a_gpu_there_are_no_threads_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "open_session", lambda *_: Session(0.0, 1))
+    engine = Variant("tensorrt", Precision.FP16, Path("model-fp16.plan"))
+    found = measure_speeds((engine,), IMAGE)[engine]
+    assert found.latency.count == 30
+    assert (found.threads, found.throughput) == (0, None)
