@@ -20,6 +20,7 @@ from typing import Any
 
 from cxredge import __version__
 from cxredge.atomic import atomic_file
+from cxredge.disk_space import writing
 from cxredge.errors import ArtifactError
 
 CARD_NAME = "card.json"
@@ -119,9 +120,14 @@ def tool_versions(*packages: str) -> dict[str, str]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text to ``path``, whole or not at all."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    """Write UTF-8 text to ``path``, whole or not at all.
+
+    Raises:
+        CxredgeError: There is no room for it, or nothing may be written there.
+    """
+    content = text.encode("utf-8")
+    with writing(path.parent, len(content), path.name), atomic_file(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -29,6 +29,7 @@ from cxredge.bundle import engine_name, float_input_name, model_name, open_bundl
 from cxredge.candidates import Built, Candidate, choose, gates_by_runtime, serving
 from cxredge.data.audit_record import build_warnings
 from cxredge.data.manifest import Manifest, check_labels
+from cxredge.disk_space import writing
 from cxredge.engine_request import EngineRequest
 from cxredge.errors import CxredgeError
 from cxredge.flipped import write_flipped
@@ -207,7 +208,9 @@ def build(
         **provenance,
     }
     chosen, reason = choose(candidates, config.precision, config.target)
-    with atomic_folder(out) as folder:
+    size_bytes = sum(model.stat().st_size for model in models.values())
+    room = writing(out.parent, size_bytes, f"the bundle {out.name}")
+    with room, atomic_folder(out) as folder:
         for precision, model in models.items():
             shutil.copyfile(model, folder / model_name(precision))
             if config.target.needs_float_input:

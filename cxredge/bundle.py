@@ -22,7 +22,14 @@ from cxredge.backends.base import Logits, Session
 from cxredge.data.images import PREPROCESSING, GreyImage
 from cxredge.errors import ArtifactError
 from cxredge.metrics import softmax
-from cxredge.passport import PASSPORT_NAME, backend_of, check_engine, read_passport
+from cxredge.passport import (
+    PASSPORT_NAME,
+    backend_of,
+    check_engine,
+    read_passport,
+    strange_here,
+)
+from cxredge.progress import Progress
 from cxredge.vocabulary import Precision
 
 if TYPE_CHECKING:
@@ -217,6 +224,13 @@ def open_bundle(path: Path) -> Bundle:
     backend = backend_of(path, passport, str(bundle.card.config["backend"]))
     precision = check_engine(path, passport, lambda p: engine_name(p, backend), bundle.card.files)
     return replace(bundle, passport=passport, precision=precision, backend=backend)
+
+
+def note_if_strange(bundle: Bundle, progress: Progress) -> None:
+    """Say where a bundle was not finished on this machine, which costs speed, not correctness."""
+    words = strange_here(bundle.path, str(bundle.card.config["target"]), bundle.passport)
+    if words:
+        progress.note(words)
 
 
 def open_unfinished(path: Path) -> Bundle:

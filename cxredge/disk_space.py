@@ -46,10 +46,14 @@ def writing(folder: Path, size_bytes: int, what: str) -> Iterator[None]:
 
 def _no_room(folder: Path, size_bytes: int, free_bytes: int, what: str) -> CxredgeError:
     return CxredgeError(
-        f"There is no room for {what}: it needs up to {size_bytes / 1e6:.1f} MB, and "
-        f"{free_bytes / 1e6:.1f} MB are free in {folder}.",
+        f"There is no room for {what}: it needs up to {_amount(size_bytes)}, and "
+        f"{_amount(free_bytes)} are free in {folder}.",
         "Free some, or name a folder on another disk with --out.",
     )
+
+
+def _amount(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e5 else f"{size_bytes / 1e3:.1f} kB"
 
 
 def _existing(folder: Path) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cxredge import metrics
 from cxredge.artifacts import CARD_NAME, sha256_of_file
-from cxredge.bundle import Bundle
+from cxredge.bundle import Bundle, note_if_strange
 from cxredge.data.audit_record import evaluation_warnings
 from cxredge.data.images import GreyImage
 from cxredge.data.labelled import load_labelled
@@ -43,6 +43,7 @@ def evaluate(
         CxredgeError: An image cannot be read or a label is unknown to the model.
     """
     check_labels(manifest, bundle.card.classifier.classes)
+    note_if_strange(bundle, progress)
     entries = manifest.of(split)
     classes = bundle.card.classifier.classes
     images = load_labelled(entries, classes, bundle.card.classifier.input_size, progress)

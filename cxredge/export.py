@@ -26,6 +26,7 @@ from cxredge.artifacts import (
 from cxredge.atomic import atomic_folder
 from cxredge.data.manifest import read_manifest, write_manifest
 from cxredge.data.phantoms import LABELS, render_phantom
+from cxredge.disk_space import writing
 from cxredge.errors import CxredgeError
 from cxredge.models import build_model
 from cxredge.onnx_graph import FP32_NAME, INPUT_NAME, OUTPUT_NAME
@@ -99,12 +100,13 @@ def export(run: Path, out: Path, progress: Progress) -> Card:
     ).eval()
     probes = parity_images(source.classifier.input_size)
     expected = _reference(model, probes, source.classifier.mean, source.classifier.std)
-    with atomic_folder(out) as folder:
+    grey = GreyClassifier(model, source.classifier.mean, source.classifier.std).eval()
+    graph = _to_onnx(grey, source.classifier.input_size)
+    onnx_graph.describe(graph, source.classifier, "fp32")
+    onnx.checker.check_model(graph, full_check=True)
+    room = writing(out.parent, graph.ByteSize(), f"the model {out.name}")
+    with room, atomic_folder(out) as folder:
         path = folder / FP32_NAME
-        grey = GreyClassifier(model, source.classifier.mean, source.classifier.std).eval()
-        graph = _to_onnx(grey, source.classifier.input_size)
-        onnx_graph.describe(graph, source.classifier, "fp32")
-        onnx.checker.check_model(graph, full_check=True)
         onnx.save(graph, path)
         error = _parity(path, probes, expected)
         if error > MAX_PARITY_ERROR:

@@ -24,6 +24,7 @@ from cxredge.artifacts import (
     write_card,
 )
 from cxredge.atomic import atomic_folder
+from cxredge.disk_space import writing
 from cxredge.errors import ArtifactError
 from cxredge.onnx_nodes import copy_of, subgraphs
 
@@ -47,7 +48,8 @@ def write_fp16(model: Path, out: Path) -> Card:
     path = model / onnx_graph.FP32_NAME
     graph = to_fp16(onnx_graph.read_model(path))
     onnx_graph.describe(graph, source.classifier, "fp16")
-    with atomic_folder(out) as folder:
+    room = writing(out.parent, graph.ByteSize(), f"the model {out.name}")
+    with room, atomic_folder(out) as folder:
         onnx.save(graph, folder / onnx_graph.FP32_NAME)
         card = Card(
             kind=Kind.MODEL,

@@ -119,6 +119,30 @@ def backend_of(bundle: Path, passport: Mapping[str, Any], of_target: str) -> str
     return str(backend)
 
 
+def strange_here(bundle: Path, target: str, passport: Mapping[str, Any] | None) -> str:
+    """Return what to know of a bundle that was not finished on this machine; empty if it was.
+
+    Args:
+        bundle: The bundle's folder.
+        target: The machine that it was built for.
+        passport: Its passport, or None where it has none.
+    """
+    again = f"cxredge build {bundle}"
+    if passport is None:
+        return (
+            f"{bundle} is for {target} and was not finished there; ONNX Runtime runs it on this "
+            f"machine's processor. On the device: {again}"
+        )
+    here, there = read_machine().to_json(), passport.get("machine", {})
+    if all(there.get(fact) == here[fact] for fact in ("architecture", "cpu")):
+        return ""
+    return (
+        f"{bundle} was finished on another machine ({there.get('cpu') or 'unknown'}; this one is "
+        f"{here['cpu'] or here['architecture']}), so that another precision may be best here. "
+        f"Choose anew: {again}"
+    )
+
+
 def check_engine(
     bundle: Path,
     passport: Mapping[str, Any],

@@ -1,16 +1,16 @@
 """Images through a session on all cores, delivered in input order.
 
-Where a session may be called from several threads, each worker takes a batch all the way: it reads,
-decodes, preprocesses and infers, and nothing waits for anything else. Where a session belongs to
-one thread, as on a GPU, workers do all but the inference, and the caller's thread infers while
-they prepare the next batches. Pillow and the runtimes release Python's lock, so threads do.
+Where a session may be called from several threads, each worker takes a few images all the way: it
+reads, decodes, preprocesses and infers, and nothing waits for anything else. Where a session
+belongs to one thread, as on a GPU, workers do all but the inference, and the caller's thread infers
+while they prepare the next batches. Pillow and the runtimes release Python's lock, so threads do.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -23,6 +23,10 @@ from cxredge.data.images import LoadedImage, load_image
 from cxredge.data.sources import ImageSource
 from cxredge.errors import ImageError
 
+TOGETHER = 8
+"""Images that a worker takes at a time, or a whole batch where that is more: an inference sweeps
+the caches, so that what is done for each image by itself afterwards takes several times as long."""
+
 IMAGES_AHEAD = 32
 """Images that may wait for a slow one before them, by worker; their pixels are 1.6 MB at 224."""
 
@@ -31,8 +35,8 @@ _Result = TypeVar("_Result")
 
 
 @dataclass
-class Batch:
-    """Images that go through the session together.
+class Group:
+    """Images that a worker takes at a time.
 
     Attributes:
         sources: The images, in input order.
@@ -43,7 +47,7 @@ class Batch:
 
     sources: Sequence[ImageSource]
     loaded: list[LoadedImage | ImageError] = field(default_factory=list)
-    logits: Iterable[Logits] = ()
+    logits: list[Logits] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -67,7 +71,7 @@ class Stopwatch:
 
 def infer_images(
     session: Session, sources: Iterator[ImageSource], workers: int, any_view: bool = False
-) -> Generator[Batch, None, None]:
+) -> Generator[Group, None, None]:
     """Load and infer images, a bounded number ahead of what is taken.
 
     Close the iterator when it is not taken to its end: what has begun is finished, no more.
@@ -79,23 +83,23 @@ def infer_images(
         any_view: Load lateral and oblique views too.
 
     Yields:
-        Batches of the session's size, the last one of what is left, in input order.
+        Groups of whole batches of the session, the last one of what is left, in input order.
     """
 
-    def load(batch: Batch) -> Batch:
-        return _load(batch, session.spec.size, any_view)
+    def load(group: Group) -> Group:
+        return _load(group, session.spec.size, any_view)
 
-    def load_and_infer(batch: Batch) -> Batch:
-        return _infer(load(batch), session)
+    def load_and_infer(group: Group) -> Group:
+        return _infer(load(group), session)
 
-    size = session.spec.batch
-    batches = (Batch(some) for some in iter(lambda: list(islice(sources, size)), []))
+    size = session.spec.batch * max(1, TOGETHER // session.spec.batch)
+    groups = (Group(some) for some in iter(lambda: list(islice(sources, size)), []))
     ahead = workers * max(2, IMAGES_AHEAD // size)
     if session.spec.concurrent:
-        yield from map_in_order(load_and_infer, batches, workers, ahead)
+        yield from map_in_order(load_and_infer, groups, workers, ahead)
     else:
-        for batch in map_in_order(load, batches, workers, ahead):
-            yield _infer(batch, session)
+        for group in map_in_order(load, groups, workers, ahead):
+            yield _infer(group, session)
 
 
 def map_in_order(
@@ -118,21 +122,23 @@ def map_in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def _load(batch: Batch, size: int, any_view: bool) -> Batch:
-    for source in batch.sources:
-        stopwatch = Stopwatch(batch.seconds)
+def _load(group: Group, size: int, any_view: bool) -> Group:
+    for source in group.sources:
+        stopwatch = Stopwatch(group.seconds)
         try:
-            batch.loaded.append(load_image(source, size, stopwatch, any_view))
+            group.loaded.append(load_image(source, size, stopwatch, any_view))
         except ImageError as problem:
-            batch.loaded.append(problem)
-    return batch
+            group.loaded.append(problem)
+    return group
 
 
-def _infer(batch: Batch, session: Session) -> Batch:
-    """Infer a batch and let go of its pixels, which are the larger part of it."""
-    good = [image.pixels for image in batch.loaded if isinstance(image, LoadedImage)]
-    if good:
-        stopwatch = Stopwatch(batch.seconds)
-        batch.logits = session.infer(np.stack(good))
-        stopwatch("infer")
-    return batch
+def _infer(group: Group, session: Session) -> Group:
+    """Infer batch after batch; which images share one does not depend on others that failed."""
+    stopwatch, size = Stopwatch(group.seconds), session.spec.batch
+    for start in range(0, len(group.loaded), size):
+        batch = group.loaded[start : start + size]
+        good = [image.pixels for image in batch if isinstance(image, LoadedImage)]
+        if good:
+            group.logits.extend(session.infer(np.stack(good)))
+    stopwatch("infer")
+    return group

@@ -13,16 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cxredge.artifacts import CARD_NAME, sha256_of_file, sha256_of_json
-from cxredge.backends.base import Logits, available_cores
-from cxredge.bundle import Bundle
+from cxredge.backends.base import available_cores
+from cxredge.bundle import Bundle, note_if_strange
 from cxredge.data.images import LoadedImage
 from cxredge.data.sources import ImageSource
 from cxredge.errors import CxredgeError, ImageError
 from cxredge.inputs import check_inputs, walk_images
 from cxredge.interruption import Interruption
-from cxredge.metrics import softmax
-from cxredge.pipeline import Batch, infer_images
+from cxredge.metrics import Floats, softmax
+from cxredge.pipeline import Group, infer_images
 from cxredge.progress import Progress
 from cxredge.rows import Row, RowWriter
 
@@ -101,22 +103,23 @@ def predict(
     check_inputs(paths)
     job = _job(bundle, paths, any_view)
     classes = bundle.card.classifier.classes
+    note_if_strange(bundle, progress)
     with (
         bundle.open_for_many() as session,
         RowWriter(out, classes, job, resume, session.spec.batch) as writer,
     ):
         tally = Tally(writer.rows, Counter())
         sources = _after_rows(walk_images(paths, tally.skipped), writer)
-        batches = infer_images(session, sources, available_cores(), any_view)
+        groups = infer_images(session, sources, available_cores(), any_view)
         try:
             with (
                 Interruption() as interruption,
-                closing(batches),
+                closing(groups),
                 progress.task("Predicting", None) as advance,
             ):
-                for batch in batches:
-                    _write(batch, classes, writer, tally)
-                    advance(len(batch.sources))
+                for group in groups:
+                    _write(group, classes, writer, tally)
+                    advance(len(group.sources))
                     if interruption.wished:
                         raise KeyboardInterrupt
             _finish(writer, tally)
@@ -157,28 +160,26 @@ def _after_rows(sources: Iterator[ImageSource], writer: RowWriter) -> Iterator[I
     return sources
 
 
-def _write(batch: Batch, classes: Sequence[str], writer: RowWriter, tally: Tally) -> None:
-    logits = iter(batch.logits)
-    rows = []
-    for source, loaded in zip(batch.sources, batch.loaded, strict=True):
+def _write(group: Group, classes: Sequence[str], writer: RowWriter, tally: Tally) -> None:
+    rows, found = [], iter(softmax(np.stack(group.logits)) if group.logits else ())
+    for source, loaded in zip(group.sources, group.loaded, strict=True):
         if isinstance(loaded, ImageError):
             tally.first_error = tally.first_error or loaded.message
             rows.append(Row(str(source), loaded.problem.value, error=loaded.message))
         else:
             tally.cautions.update(caution.value for caution in loaded.cautions)
-            rows.append(_row(source, loaded, next(logits), classes))
+            rows.append(_row(source, loaded, next(found), classes))
     began = time.perf_counter()
     writer.append(rows)
     tally.stages["write"] += time.perf_counter() - began
-    for stage, seconds in batch.seconds.items():
+    for stage, seconds in group.seconds.items():
         tally.stages[stage] += seconds
     tally.status.update(row.status for row in rows)
     tally.images += len(rows)
 
 
-def _row(source: ImageSource, image: LoadedImage, logits: Logits, classes: Sequence[str]) -> Row:
-    probabilities = [round(float(p), 6) for p in softmax(logits[None])[0]]
-    best = int(logits.argmax())
+def _row(source: ImageSource, image: LoadedImage, found: Floats, classes: Sequence[str]) -> Row:
+    probabilities, best = [round(p, 6) for p in found.tolist()], int(found.argmax())
     cautions = ", ".join(caution.value for caution in image.cautions)
     doubt = f"Predicted, but doubtful: {cautions}." if cautions else ""
     return Row(str(source), "ok", classes[best], probabilities[best], probabilities, doubt)

@@ -239,7 +239,7 @@ def test_a_full_disk_is_said_before_and_in_the_middle(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(CxredgeError, match=r"needs up to 0\.\d MB, and 0\.0 MB are free in") as why:
+    with pytest.raises(CxredgeError, match=r"needs up to 0\.\d MB, and 1\.0 kB are free in") as why:
         unpack(packed, tmp_path / "out" / "bundle")
     assert "--out" in why.value.hint
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)

@@ -15,7 +15,7 @@ import pytest
 from cxredge.backends.base import SessionSpec
 from cxredge.data.images import LoadedImage
 from cxredge.errors import ImageError
-from cxredge.pipeline import IMAGES_AHEAD, infer_images, map_in_order
+from cxredge.pipeline import IMAGES_AHEAD, TOGETHER, infer_images, map_in_order
 
 SIZE = 32
 
@@ -170,7 +170,25 @@ def test_seconds_are_told_by_stage(images: list[Path]) -> None:
 
 def test_a_batch_without_a_readable_image_is_not_inferred(tmp_path: Path) -> None:
     session = Recorder(True, 4)
-    gone = [tmp_path / f"{number}.png" for number in range(6)]
+    gone = [tmp_path / f"{number}.png" for number in range(TOGETHER + 2)]
     found = [done.loaded for done in infer_images(session, iter(gone), 2)]
-    assert [len(loaded) for loaded in found] == [4, 2]
+    assert [len(loaded) for loaded in found] == [TOGETHER, 2]
     assert session.batches == []
+
+
+@pytest.mark.parametrize(("batch", "group"), [(1, 8), (3, 6), (8, 8), (16, 16)])
+def test_a_worker_takes_whole_batches(batch: int, group: int, images: list[Path]) -> None:
+    session = Recorder(True, batch)
+    taken = [len(done.sources) for done in infer_images(session, iter(images[:34]), 2)]
+    assert taken == [*[group] * (34 // group), *[34 % group] * (34 % group > 0)]
+    rest = [34 % batch] if 34 % batch else []
+    assert sorted(session.batches) == sorted([batch] * (34 // batch) + rest)
+
+
+def test_who_shares_a_batch_does_not_depend_on_who_fails(
+    images: list[Path], tmp_path: Path
+) -> None:
+    session = Recorder(True, 4)
+    sources = [images[0], tmp_path / "gone.png", *images[1:8]]
+    assert sum(len(done.logits) for done in infer_images(session, iter(sources), 1)) == 8
+    assert session.batches == [3, 4, 1]

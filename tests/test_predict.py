@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -102,6 +103,27 @@ def test_a_bundle_that_was_built_anew_needs_its_engine_chosen_anew(
     with pytest.raises(ArtifactError, match="belongs to another bundle") as caught:
         open_bundle(bundle)
     assert f"cxredge build {bundle}" in caught.value.hint
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "bench"])
+def test_a_bundle_that_was_finished_on_another_machine_is_told(
+    command: str, bundle: Path, phantoms: Path, tmp_path: Path, cxredge
+) -> None:
+    arguments = {
+        "predict": [phantoms / "images" / "normal", "--out", tmp_path / "p.csv"],
+        "evaluate": [phantoms / "manifest.csv"],
+        "bench": ["--seconds", 0, "--queries", 5],
+    }[command]
+    assert "finished" not in cxredge(command, bundle, *arguments).err
+    passport = json.loads((bundle / "passport.json").read_text())
+    passport["machine"]["cpu"] = "Cortex-A78AE"
+    (bundle / "passport.json").write_text(json.dumps(passport))
+    ran = cxredge(command, bundle, *arguments)
+    assert ran.code == 0
+    assert "was finished on another machine (Cortex-A78AE; this one is" in ran.err
+    assert f"cxredge build {bundle}" in ran.err
+    (bundle / "passport.json").unlink()
+    assert "was not finished" in cxredge(command, bundle, *arguments).err
 
 
 def test_odd_names_have_rows_and_are_shown(bundle: Path, phantoms: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from cxredge.bench.result import Circumstances, describe
 from cxredge.bench.scenarios import RULES, Measured
 from cxredge.bench.split import split_stages
 from cxredge.bench.workload import Sample, Workload
-from cxredge.bundle import Bundle, read_golden
+from cxredge.bundle import Bundle, note_if_strange, read_golden
 from cxredge.data.images import load_grey
 from cxredge.errors import DataError, ImageError
 from cxredge.inputs import check_inputs, walk_images
@@ -90,6 +90,7 @@ def bench(
         CxredgeError: No image can be read, or what was asked for is not possible here.
     """
     age_ms = process_age_ms()
+    note_if_strange(bundle, progress)
     began = time.perf_counter()
     with bundle.open(threads=config.threads, gpu=_gpu(config)) as session:
         load_ms = (time.perf_counter() - began) * 1000

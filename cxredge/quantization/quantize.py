@@ -26,6 +26,7 @@ from cxredge.artifacts import (
 from cxredge.atomic import atomic_folder
 from cxredge.data.labelled import load_labelled
 from cxredge.data.manifest import Manifest, check_labels, write_manifest
+from cxredge.disk_space import writing
 from cxredge.inference import infer_file
 from cxredge.progress import Progress
 from cxredge.quantization.calibration import measure_cached
@@ -185,7 +186,8 @@ def quantize(
         rung.in_float,
     )
     onnx_graph.describe(rung.graph, source.classifier, f"int8-{config.dialect.value}")
-    with atomic_folder(out) as folder:
+    room = writing(out.parent, rung.graph.ByteSize(), f"the model {out.name}")
+    with room, atomic_folder(out) as folder:
         path = folder / onnx_graph.FP32_NAME
         onnx.save(rung.graph, path)
         classes = source.classifier.classes
