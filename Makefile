@@ -23,8 +23,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Times of this machine, kept in benchmarks/results/speed; BENCH="--images DIR --model MODEL" for your own.
 bench: $(READY)
-	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-autosave
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-autosave $(BENCH)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "cxredge needs Python 3.10 or newer; say which: make PYTHON=python3.11")'

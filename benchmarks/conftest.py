@@ -1,40 +1,113 @@
-"""A MobileNet V1 at full size, trained for one epoch on phantoms."""
+"""What is measured: a MobileNet V1 on phantoms, or a model and images of your own."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import re
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.commands import cxredge
+from cxredge.artifacts import read_card
+from cxredge.telemetry.linux import read_machine
 
-def cxredge(*arguments: object) -> Any:
-    """Run a command and return its JSON value."""
-    command = [sys.executable, "-m", "cxredge", *map(str, arguments), "--json", "-q"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+RESULTS = Path(__file__).parent / "results" / "speed"
+PREDICTED = 200
+"""Images of a folder that is predicted."""
+_DEFAULT_STORAGE = "file://./.benchmarks"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let real images and a real model stand in for the generated ones."""
+    group = parser.getgroup("cxredge")
+    group.addoption("--images", type=Path, help="a folder of X-rays instead of phantoms")
+    group.addoption(
+        "--model", type=Path, help="an FP32 model of 'cxredge export' instead of one made here"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep results in a folder that is named after the machine, unless told otherwise."""
+    if getattr(config.option, "benchmark_storage", "") == _DEFAULT_STORAGE:
+        machine = read_machine()
+        name = f"{machine.cpu or machine.architecture} {machine.cores} cores"
+        folder = RESULTS / re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        config.option.benchmark_storage = folder.as_uri()
+
+
+def pytest_benchmark_update_machine_info(
+    config: pytest.Config, machine_info: dict[str, Any]
+) -> None:
+    """State the machine as every other result does, without its name in the network."""
+    machine_info.clear()
+    machine_info.update(read_machine().to_json())
 
 
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``manifest.csv`` and 1024x1024 phantoms."""
     out = tmp_path_factory.mktemp("phantoms")
     cxredge("data", "phantoms", "--patients", 12, "--size", 1024, "--out", out)
     return out
 
 
 @pytest.fixture(scope="session")
-def bundle(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("torch", reason="needs the train extra")
-    work = tmp_path_factory.mktemp("work")
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The FP32 model: that of ``--model``, or a MobileNet V1 after one epoch on phantoms."""
+    given: Path | None = request.config.getoption("--model")
+    if given:
+        return given
+    pytest.importorskip("torch", reason="needs the train extra, or --model")
+    phantoms: Path = request.getfixturevalue("phantoms")
+    work = tmp_path_factory.mktemp("model")
     cxredge(
         "train", phantoms / "manifest.csv", "--weights", "none", "--freeze", "none",
         "--epochs", 1, "--out", work / "run",
     )  # fmt: skip
+    cxredge("export", work / "run", "--out", work / "fp32")
+    return work / "fp32"
+
+
+@pytest.fixture(scope="session")
+def calibration(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A calibration list of 16 images."""
+    out = tmp_path_factory.mktemp("calibration") / "calibration.csv"
+    cxredge("calibrate", model / "manifest.csv", "--count", 16, "--out", out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def bundle(model: Path, calibration: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for this machine with every precision that it can hold, good or not."""
+    out = tmp_path_factory.mktemp("bundle") / "bundle"
     cxredge(
-        "build", work / "run", "--out", work / "bundle", "--min-agreement", 0,
-        "--max-accuracy-drop", 1,
+        "build", model, "--calibration", calibration, "--effort", "quick", "--out", out,
+        "--min-agreement", 0, "--max-accuracy-drop", 1,
     )  # fmt: skip
-    return work / "bundle"
+    return out
+
+
+@pytest.fixture(scope="session")
+def images(request: pytest.FixtureRequest) -> list[Path]:
+    """The images of ``--images``, or phantoms."""
+    given: Path | None = request.config.getoption("--images")
+    folder = given or request.getfixturevalue("phantoms") / "images"
+    return sorted(path for path in folder.rglob("*.*") if path.is_file())
+
+
+@pytest.fixture(scope="session")
+def folder(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of so many images, some linked more than once where there are fewer."""
+    out = tmp_path_factory.mktemp("folder")
+    for number, image in enumerate(islice(cycle(images), PREDICTED)):
+        (out / f"{number:04d}{image.suffix}").symlink_to(image.resolve())
+    return out
+
+
+@pytest.fixture(scope="session")
+def size(model: Path) -> int:
+    """Height and width of the network's input in pixels."""
+    return read_card(model).classifier.input_size

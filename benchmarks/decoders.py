@@ -1,0 +1,255 @@
+"""Image decoders side by side: time of an image, and whether our pixels stay what they are.
+
+    python benchmarks/decoders.py --cohen DIR --kermany DIR --work WORK \
+        --out benchmarks/results/decoders
+
+Each decoder takes the bytes of a file to a grey array in the way that is quickest for it (JPEGs at
+the fraction of their size that :func:`cxredge.data.images.load_grey` has them decoded at, where it
+can). All decoders take an image in random order before the next one comes. What it gives goes
+through the rest of our preprocessing and is compared with ``load_grey``. Decoders that are not
+installed are left out and named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from image_sets import SETS, add_arguments, make_set
+from PIL import Image
+
+from cxredge.artifacts import tool_versions, write_json, write_text
+from cxredge.backends.onnxruntime import available_cores
+from cxredge.data.images import load_grey
+from cxredge.telemetry.linux import read_machine
+
+Decode = Callable[[bytes], np.ndarray]
+SIDE, IMAGES = 224, 100
+REFERENCE = "Pillow"
+
+
+def _fraction(content: bytes) -> int:
+    """Return by what the sides of a JPEG may be divided and still be as long as ours."""
+    with Image.open(io.BytesIO(content)) as image:
+        shortest = min(image.size) // SIDE
+    return next((part for part in (8, 4, 2) if part <= shortest), 1)
+
+
+def _pillow(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+        image.draft("L", (SIDE, SIDE))
+        return np.asarray(image.convert("L"))
+
+
+def _opencv(cv2: Any, content: bytes) -> np.ndarray:
+    flag = cv2.IMREAD_GRAYSCALE
+    if content.startswith(b"\xff\xd8") and (part := _fraction(content)) > 1:
+        flag = getattr(cv2, f"IMREAD_REDUCED_GRAYSCALE_{part}")
+    return cv2.imdecode(np.frombuffer(content, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def _torchvision(module: Any, content: bytes) -> np.ndarray:
+    import torch
+
+    data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+    return module.decode_image(data, mode=module.ImageReadMode.GRAY)[0].numpy()
+
+
+def _simplejpeg(module: Any, content: bytes) -> np.ndarray:
+    return module.decode_jpeg(
+        content, colorspace="GRAY", min_height=SIDE, min_width=SIDE, min_factor=_fraction(content)
+    )[..., 0]
+
+
+def _turbojpeg(module: Any, content: bytes) -> np.ndarray:
+    return _turbo_library(module).decode(
+        content, pixel_format=module.TJPF_GRAY, scaling_factor=(1, _fraction(content))
+    )[..., 0]
+
+
+@cache
+def _turbo_library(module: Any) -> Any:
+    return module.TurboJPEG()
+
+
+def _imagecodecs(module: Any, content: bytes) -> np.ndarray:
+    if content.startswith(b"\xff\xd8"):
+        return module.jpeg8_decode(content, outcolorspace="GRAYSCALE").squeeze()
+    return _grey(module.png_decode(content))
+
+
+def _spng(module: Any, content: bytes) -> np.ndarray:
+    return _grey(module.spng_decode(content))
+
+
+def _grey(values: np.ndarray) -> np.ndarray:
+    return values if values.ndim == 2 else np.asarray(Image.fromarray(values).convert("L"))
+
+
+# Name, package, module, function, and the files that it reads.
+DECODERS = (
+    (REFERENCE, "pillow", "PIL", lambda _, content: _pillow(content), ("png", "jpeg")),
+    ("OpenCV", "opencv-python-headless", "cv2", _opencv, ("png", "jpeg")),
+    ("torchvision", "torchvision", "torchvision.io", _torchvision, ("png", "jpeg")),
+    ("simplejpeg", "simplejpeg", "simplejpeg", _simplejpeg, ("jpeg",)),
+    ("PyTurboJPEG", "PyTurboJPEG", "turbojpeg", _turbojpeg, ("jpeg",)),
+    ("imagecodecs", "imagecodecs", "imagecodecs", _imagecodecs, ("png", "jpeg")),
+    ("imagecodecs, spng", "imagecodecs", "imagecodecs", _spng, ("png",)),
+)
+
+
+def main() -> None:
+    arguments = _arguments()
+    decoders, missing = _installed()
+    found: dict[str, Any] = {
+        "machine": read_machine().to_json(),
+        "tools": tool_versions("numpy", *dict.fromkeys(d[1] for d in DECODERS)),
+        "not_installed": missing,
+        "sets": {},
+    }
+    for name in arguments.sets:
+        paths = sorted(make_set(name, arguments).iterdir())
+        readers = {n: decode for n, (decode, kinds) in decoders.items() if name.startswith(kinds)}
+        found["sets"][name] = _measure(paths[:: len(paths) // IMAGES], readers, arguments.rounds)
+        print(*_rows(found["sets"][name]), sep="\n", flush=True)
+    write_json(arguments.out.with_suffix(".json"), found)
+    write_text(arguments.out.with_suffix(".md"), _page(found))
+
+
+def _installed() -> tuple[dict[str, tuple[Decode, tuple[str, ...]]], list[str]]:
+    decoders, missing = {}, []
+    for name, package, module, decode, kinds in DECODERS:
+        try:
+            metadata.version(package)
+            decoders[name] = (partial(decode, importlib.import_module(module)), kinds)
+        except ImportError:
+            missing.append(name)
+    return decoders, missing
+
+
+def _measure(paths: Sequence[Path], readers: dict[str, Decode], rounds: int) -> dict[str, Any]:
+    contents = [path.read_bytes() for path in paths]
+    ours = [load_grey(path, SIDE) for path in paths]
+    times = _times_ms(contents, readers, rounds)
+    return {
+        name: {
+            "ms": times[name],
+            "seconds_on_all_cores_over_one": _threads(contents, decode, rounds),
+            **_compare([_square(decode(content)) for content in contents], ours),
+        }
+        for name, decode in readers.items()
+    }
+
+
+def _times_ms(
+    contents: Sequence[bytes], readers: dict[str, Decode], rounds: int
+) -> dict[str, list[float]]:
+    """Return mean milliseconds of an image by decoder, one value a round."""
+    order, taken = random.Random(0), {name: [0.0] * (rounds + 1) for name in readers}
+    for number in range(rounds + 1):
+        for content in contents:
+            for name in order.sample(list(readers), len(readers)):
+                start = time.perf_counter()
+                readers[name](content)
+                taken[name][number] += 1000 * (time.perf_counter() - start) / len(contents)
+    return {name: values[1:] for name, values in taken.items()}
+
+
+def _threads(contents: Sequence[bytes], decode: Decode, rounds: int) -> list[float]:
+    """Return how long all cores take over one core, one value a round; 0.5 is ideal for two."""
+    ratios = []
+    with ThreadPoolExecutor(available_cores()) as pool:
+        for _ in range(rounds):
+            start = time.perf_counter()
+            list(map(decode, contents))
+            middle = time.perf_counter()
+            list(pool.map(decode, contents))
+            ratios.append((time.perf_counter() - middle) / (middle - start))
+    return ratios
+
+
+def _square(values: np.ndarray) -> np.ndarray:
+    grey = Image.fromarray(np.ascontiguousarray(values))
+    if grey.size != (SIDE, SIDE):
+        grey = grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    return np.asarray(grey)
+
+
+def _compare(theirs: Sequence[np.ndarray], ours: Sequence[np.ndarray]) -> dict[str, float]:
+    differences = [np.abs(a.astype(int) - b.astype(int)) for a, b in zip(theirs, ours, strict=True)]
+    return {
+        "images": len(ours),
+        "identical": sum(not difference.any() for difference in differences),
+        "largest_difference": int(max(difference.max() for difference in differences)),
+    }
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+
+
+def _rows(measured: dict[str, Any]) -> list[str]:
+    base, rows = measured[REFERENCE]["ms"], []
+    for name, one in measured.items():
+        ratios = [ours / theirs for ours, theirs in zip(base, one["ms"], strict=True)]
+        cells = [
+            name,
+            _spread(one["ms"]),
+            _spread(ratios),
+            _spread(one["seconds_on_all_cores_over_one"]),
+            f"{one['identical']} of {one['images']}",
+            str(one["largest_difference"]),
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def _page(found: dict[str, Any]) -> str:
+    machine = found["machine"]
+    lines = [
+        "# Decoders",
+        "",
+        f"{machine['cpu']}, {machine['cores']} cores ({', '.join(machine['cpu_flags'])}), "
+        f"{machine['system']}. Versions: "
+        f"{', '.join(f'{name} {version}' for name, version in found['tools'].items())}. Bytes in "
+        f"memory to a grey array; medians and ranges over rounds of {IMAGES} images, all decoders "
+        "in random order at each image. *Identical* counts images whose square, made of what the "
+        "decoder gave, is that of `load_grey` to the last bit; the largest difference is in grey "
+        "values of 255.",
+    ]
+    if found["not_installed"]:
+        lines += ["", f"Not installed, so not measured: {', '.join(found['not_installed'])}."]
+    for name, measured in found["sets"].items():
+        lines += [
+            "",
+            f"## {SETS[name]}",
+            "",
+            "| decoder | ms an image | times as fast as Pillow | all cores' time over one's "
+            "| identical | largest difference |",
+            "|---|---|---|---|---|---|",
+            *_rows(measured),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="OUT.json and OUT.md are written")
+    parser.add_argument("--rounds", type=int, default=5)
+    add_arguments(parser)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
