@@ -22,12 +22,6 @@ def packed(bundle: Path) -> Path:
     return path
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cxredge.candidates._WARM_UP", 1)
-    monkeypatch.setattr("cxredge.candidates._ROUNDS", 5)
-
-
 def finished(ran: Ran, folder: Path) -> Ran:
     assert ran.code == 0, ran.err
     assert ran.json["bundle"] == str(folder)

@@ -12,7 +12,6 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from cxredge import candidates  # noqa: E402
 from cxredge.artifacts import read_card  # noqa: E402
 from cxredge.backends.tensorrt import EngineConfig, EngineFacts, build_engine  # noqa: E402
 from cxredge.backends.tensorrt.api import Flavour  # noqa: E402
@@ -70,11 +69,7 @@ def exported(
     return folder / "fp32"
 
 
-def test_a_network_goes_all_the_way(
-    exported: Path, few: Manifest, cxredge, tmp_path: Path, monkeypatch
-) -> None:
-    monkeypatch.setattr(candidates, "_WARM_UP", 1)
-    monkeypatch.setattr(candidates, "_ROUNDS", 5)
+def test_a_network_goes_all_the_way(exported: Path, few: Manifest, cxredge, tmp_path: Path) -> None:
     # Untrained, ResNet50V2 loses too much by corrected biases alone; the others need no more.
     heavy = set(HEAVY) - {"resnet50_v2"}
     effort = "quick" if read_card(exported).classifier.network in heavy else "default"

@@ -44,11 +44,9 @@ def timings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def on_board(timings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make this machine an Orin Nano, and timing short."""
+    """Make this machine an Orin Nano."""
     monkeypatch.setattr(registry, "ROOT", tree(tmp_path / "root", ORIN_NANO_SUPER))
     monkeypatch.setattr(registry, "this_machine", lambda: "aarch64")
-    monkeypatch.setattr("cxredge.candidates._WARM_UP", 1)
-    monkeypatch.setattr("cxredge.candidates._ROUNDS", 5)
 
 
 def build_from(cxredge: Run, model: Path, calibration: Path, out: Path) -> Ran:
@@ -458,8 +456,6 @@ class TestBuiltAhead:
     def rtx(self, cxredge: Run, model: Path, fake: Fake, tmp_path: Path, monkeypatch) -> Path:
         monkeypatch.setattr(registry, "ROOT", tmp_path / "no-driver")
         monkeypatch.setattr(registry, "this_machine", lambda: "x86_64")
-        monkeypatch.setattr("cxredge.candidates._WARM_UP", 1)
-        monkeypatch.setattr("cxredge.candidates._ROUNDS", 5)
         fake("rtx")
         out = tmp_path / "bundle"
         ran = cxredge(
