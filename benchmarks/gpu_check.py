@@ -37,11 +37,20 @@ from cxredge.backends.tensorrt import (
     SessionOptions,
     TensorRTSession,
     Transfer,
+    Typing,
     build_engine,
 )
-from cxredge.backends.tensorrt.api import Flavour, installed_versions
+from cxredge.backends.tensorrt.api import Flavour, installed_versions, load_api
+from cxredge.backends.tensorrt.job import typing_of
 from cxredge.backends.tensorrt.layer_profile import profile_layers
-from cxredge.bundle import MAX_PROBABILITY_DIFFERENCE, Bundle, model_name, open_bundle, read_golden
+from cxredge.bundle import (
+    MAX_PROBABILITY_DIFFERENCE,
+    Bundle,
+    engine_source,
+    model_name,
+    open_bundle,
+    read_golden,
+)
 from cxredge.data.images import GreyImage
 from cxredge.errors import CxredgeError
 from cxredge.metrics import softmax
@@ -86,7 +95,7 @@ def main() -> int:
     for flavour, version in installed_versions().items():
         print(f"{flavour.product} {version}", file=sys.stderr)
         with tempfile.TemporaryDirectory() as folder:
-            plans = {p: Path(folder) / f"{p.value}.plan" for p in Precision}
+            plans = {p: Path(folder) / f"{p.value}.plan" for p in buildable(bundle, flavour)}
             found["engines"][flavour.value] = check_engines(bundle, flavour, plans)
             found["in_turn"][flavour.value] = attempt(lambda p=plans: time_in_turn(bundle, p))
     found["onnxruntime_cuda"] = attempt(lambda: check_onnxruntime(bundle))
@@ -140,6 +149,12 @@ def memory_contract() -> dict[str, Any]:
     }
 
 
+def buildable(bundle: Bundle, flavour: Flavour) -> list[Precision]:
+    """Return the precisions that the bundle has a file for: FP16 may be made of the FP32 one."""
+    typed = typing_of(load_api(flavour)) is Typing.STRONG
+    return [p for p in Precision if engine_source(p, typed) in bundle.card.files]
+
+
 def check_engines(
     bundle: Bundle, flavour: Flavour, plans: Mapping[Precision, Path]
 ) -> dict[str, Any]:
@@ -154,10 +169,12 @@ def check_engine(
     bundle: Bundle, flavour: Flavour, precision: Precision, plan: Path
 ) -> dict[str, Any]:
     """Return what one engine is, how the golden images come out, and how fast it is."""
-    source = Precision.INT8 if precision is Precision.INT8 else Precision.FP32
-    settings = EngineConfig(precision, batches=BATCHES, flavour=flavour)
-    facts = build_engine(bundle.path / model_name(source), plan, settings)
+    typing = typing_of(load_api(flavour))
+    settings = EngineConfig(precision, typing=typing, batches=BATCHES, flavour=flavour)
+    name = engine_source(precision, typed=typing is Typing.STRONG)
+    facts = build_engine(bundle.path / name, plan, settings)
     golden = read_golden(bundle)
+    expected = golden.logits.get(precision, golden.logits[Precision.FP32])
     with TensorRTSession(plan) as session:
         one_by_one = np.concatenate([session.infer(image[None]) for image in golden.pixels])
         together = session.infer(golden.pixels)
@@ -166,12 +183,12 @@ def check_engine(
     return {
         "facts": facts.to_json(),
         "golden": {
-            "batch_1": compare(one_by_one, golden.logits[source]),
-            f"batch_{BATCHES[-1]}": compare(together, golden.logits[source]),
+            "batch_1": compare(one_by_one, expected),
+            f"batch_{BATCHES[-1]}": compare(together, expected),
             "against_fp32": compare(one_by_one, golden.logits[Precision.FP32]),
             "limit": limit,
             "passed": all(
-                compare(logits, golden.logits[source])["probability"] <= limit
+                compare(logits, expected)["probability"] <= limit
                 for logits in (one_by_one, together)
             ),
         },

@@ -107,8 +107,9 @@ def build_ahead(
         settings = EngineConfig(
             precision, flavour=Flavour.RTX, compute_capability=capability, **asdict(request)
         )
+        source = folder / engine_source(precision, typed=True)
         try:
-            facts = build_engine(folder / engine_source(precision), plan, settings, progress)
+            facts = build_engine(source, plan, settings, progress)
         except ArtifactError as error:
             progress.note(f"{plan.name} is left out: {error.message}")
             left_out[plan.name], failure = error.message, error

@@ -19,6 +19,8 @@ from cxredge.archive import refuse_archive
 from cxredge.artifacts import Card, Kind, check_files, read_card
 from cxredge.backends import CPU_BACKENDS, open_session, reduced_precisions
 from cxredge.backends.base import Logits, Session
+from cxredge.backends.tensorrt.facts import read_facts
+from cxredge.backends.tensorrt.timing_cache import SUFFIX as TIMINGS_SUFFIX
 from cxredge.data.images import PREPROCESSING, GreyImage
 from cxredge.errors import ArtifactError
 from cxredge.metrics import softmax
@@ -66,9 +68,20 @@ class Golden:
 
 @dataclass(frozen=True)
 class Replay:
-    """What the goldens gave on this machine, for one precision."""
+    """What the goldens gave on this machine, for one precision.
+
+    Attributes:
+        precision: What was run.
+        expected: Whose outputs it was held against: those of the same precision, or FP32's where
+            TensorRT's own calibrator chose the ranges; then the classes decide alone.
+        images: How many there are.
+        max_logit_difference, max_probability_difference: The largest over images and classes.
+        classes_changed: Images with another top class.
+        passed: Whether this machine computes what it should.
+    """
 
     precision: Precision
+    expected: Precision
     images: int
     max_logit_difference: float
     max_probability_difference: float
@@ -77,7 +90,8 @@ class Replay:
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON values."""
-        return {**self.__dict__, "precision": self.precision.value}
+        named = {"precision": self.precision.value, "expected": self.expected.value}
+        return {**self.__dict__, **named}
 
 
 @dataclass(frozen=True)
@@ -130,6 +144,12 @@ class Bundle:
         """Return the ONNX file of a precision: FP32's where the runtime reduces that one itself."""
         packed = precision if self._is_packed(precision) else Precision.FP32
         return self.path / model_name(packed)
+
+    def was_calibrated_by_tensorrt(self, precision: Precision) -> bool:
+        """Whether an engine's INT8 ranges are of TensorRT's calibrator, not of the INT8 file."""
+        plan = self.engine_of(precision)
+        facts = read_facts(plan) if self.backend not in CPU_BACKENDS and plan.is_file() else None
+        return bool(facts and facts.settings.get("legacy_calibration"))
 
     @property
     def thresholds(self) -> Mapping[str, float]:
@@ -187,12 +207,16 @@ def ahead_name(precision: Precision, compute_capability: str) -> str:
     return f"model-{precision.value}-sm{compute_capability.replace('.', '')}.plan"
 
 
-def engine_source(precision: Precision) -> str:
+def engine_source(precision: Precision, typed: bool) -> str:
     """Return the file name of the ONNX model that an engine is made from.
 
-    FP16 and BF16 are made from the FP32 file: the runtime rounds its weights itself.
+    Args:
+        precision: Of the engine.
+        typed: Whether the builder goes by the types in the file alone. One with flags makes FP16
+            of the FP32 file, as runtimes of processors make BF16.
     """
-    return model_name(Precision.INT8 if precision is Precision.INT8 else Precision.FP32)
+    by_a_flag = precision in (Precision.BF16, Precision.FP16) and not typed
+    return model_name(Precision.FP32 if by_a_flag else precision)
 
 
 def engine_name(precision: Precision, backend: str) -> str:
@@ -243,7 +267,8 @@ def open_unfinished(path: Path) -> Bundle:
     refuse_archive(path)
     card = read_card(path, Kind.BUNDLE)
     check_files(path, card)
-    made_on_a_device = {PASSPORT_NAME, *map(plan_name, Precision)} & set(card.files)
+    of_devices = {PASSPORT_NAME, *map(plan_name, Precision)}
+    made_on_a_device = [n for n in card.files if n in of_devices or n.endswith(TIMINGS_SUFFIX)]
     if made_on_a_device:
         raise ArtifactError(
             f"The card of {path} lists {', '.join(sorted(made_on_a_device))}, which only a device "
@@ -289,26 +314,39 @@ def read_golden(bundle: Bundle) -> Golden:
 def replay(bundle: Bundle, precision: Precision, golden: Golden) -> Replay:
     """Run the goldens on this machine and compare with what they gave where they were made."""
     with bundle.open(precision) as session:
-        return compare_with_golden(session, precision, golden)[0]
+        return compare_with_golden(session, bundle, precision, golden)[0]
 
 
 def compare_with_golden(
-    session: Session, precision: Precision, golden: Golden
+    session: Session, bundle: Bundle, precision: Precision, golden: Golden
 ) -> tuple[Replay, Logits]:
     """Run the goldens in an open session of a precision; return the comparison and the logits."""
     logits = np.concatenate([session.infer(image[None]) for image in golden.pixels])
+    if bundle.was_calibrated_by_tensorrt(precision):
+        fp32 = Precision.FP32
+        return compare_logits(precision, logits, golden.logits[fp32], fp32), logits
     return compare_logits(precision, logits, golden.logits[precision]), logits
 
 
-def compare_logits(precision: Precision, logits: Logits, expected: Logits) -> Replay:
-    """Compare what the goldens of a precision gave here with what they should give."""
+def compare_logits(
+    precision: Precision, logits: Logits, expected: Logits, reference: Precision | None = None
+) -> Replay:
+    """Compare what the goldens of a precision gave here with what they should give.
+
+    Args:
+        precision: What gave the logits.
+        logits, expected: float32 (N, classes).
+        reference: Whose the expected ones are, where another's: then the classes decide alone.
+    """
     difference = float(np.abs(softmax(logits) - softmax(expected)).max())
     changed = int((logits.argmax(axis=1) != expected.argmax(axis=1)).sum())
     return Replay(
         precision=precision,
+        expected=reference or precision,
         images=len(logits),
         max_logit_difference=float(np.abs(logits - expected).max()),
         max_probability_difference=difference,
         classes_changed=changed,
-        passed=changed == 0 and difference <= MAX_PROBABILITY_DIFFERENCE[precision],
+        passed=changed == 0
+        and (reference is not None or difference <= MAX_PROBABILITY_DIFFERENCE[precision]),
     )

@@ -1,9 +1,9 @@
 """TensorRT engines of a bundle, built on the machine that they serve on.
 
 An engine lies beside the ONNX file that it was made from, as ``model-<precision>.plan`` with its
-facts in ``model-<precision>.plan.json``. Kernel timings are no part of a bundle: they hold for a
-board, its GPU and a version of TensorRT, so they are kept in the user's cache, where the next
-bundle finds them.
+facts in ``model-<precision>.plan.json`` and the kernel timings of its build. Those hold for a
+board, its GPU and a version of TensorRT, by which they are named, and for every bundle: they are
+kept in the user's cache as well, where the next one finds them.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ from cxredge.backends.cuda.driver import Gpu, read_gpu
 from cxredge.backends.tensorrt.api import Api, Flavour, load_api
 from cxredge.backends.tensorrt.builder import build_engine
 from cxredge.backends.tensorrt.facts import EngineFacts, facts_path, read_facts, write_facts
-from cxredge.backends.tensorrt.settings import (
-    EngineConfig,
-    LegacyCalibration,
-)
+from cxredge.backends.tensorrt.job import typing_of
+from cxredge.backends.tensorrt.settings import EngineConfig, LegacyCalibration, Typing
 from cxredge.bundle import Bundle, ahead_name, engine_source, plan_name
 from cxredge.disk_space import writing
 from cxredge.engine_request import read_request, workspace_for
@@ -170,8 +168,9 @@ def _settings(
     return EngineConfig(
         precision,
         **asdict(request),
+        typing=typing_of(api),
         flavour=api.flavour,
-        timing_cache_folder=cache,
+        timing_cache_folders=(*([cache] if cache else []), bundle.path),
         calibration=calibration,
         parents=parents,
     )
@@ -192,7 +191,8 @@ def _build(bundle: Bundle, settings: EngineConfig, progress: Progress) -> None:
 
 def _source(settings: EngineConfig) -> str:
     """Return the ONNX file that an engine is made from: TensorRT's own calibrator takes FP32."""
-    return engine_source(Precision.FP32 if settings.calibration else settings.precision)
+    precision = Precision.FP32 if settings.calibration else settings.precision
+    return engine_source(precision, typed=settings.typing is Typing.STRONG)
 
 
 def _take_packed(bundle: Bundle, settings: EngineConfig, origin: _Origin) -> bool:

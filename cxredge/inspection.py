@@ -15,7 +15,6 @@ from cxredge.backends.tensorrt.mismatch import Plan, explain_mismatch, look_here
 from cxredge.backends.tensorrt.plan import SUFFIXES as ENGINE_SUFFIXES
 from cxredge.data.manifest import COLUMNS, read_manifest
 from cxredge.errors import ArtifactError
-from cxredge.onnx_graph import METADATA_KEY, read_model
 from cxredge.passport import read_passport
 from cxredge.signature import is_signed
 from cxredge.targets.record import Target
@@ -81,6 +80,9 @@ def _folder(path: Path) -> dict[str, Any]:
 
 
 def _onnx(path: Path) -> dict[str, Any]:
+    # A device may do without the package onnx.
+    from cxredge.onnx_graph import METADATA_KEY, read_model
+
     model = read_model(path)
     properties = {entry.key: entry.value for entry in model.metadata_props}
     known = properties.get(METADATA_KEY)

@@ -74,8 +74,9 @@ def finish(
     if are_built(target.backend):
         if wishes.calibration:
             progress.note(
-                "INT8 is calibrated by TensorRT; the gate's figures are those of cxredge's own "
-                f"INT8. Measure this one: cxredge evaluate {path} MANIFEST"
+                "INT8 is calibrated by TensorRT: it is held to FP32's classes on the golden "
+                "images, and the gate's figures are those of cxredge's own INT8. Measure this "
+                f"one: cxredge evaluate {path} MANIFEST"
             )
         engines = build_engines(bundle, target.backend, precision, wishes, progress)
         bundle = replace(bundle, backend=target.backend)

@@ -12,10 +12,10 @@ from cxredge.artifacts import Classifier, sha256_of_json
 from cxredge.backends.base import INPUT_NAME as INPUT_NAME
 from cxredge.backends.base import OUTPUT_NAME as OUTPUT_NAME
 from cxredge.errors import ArtifactError
+from cxredge.vocabulary import NOTICE as NOTICE
 
 FP32_NAME = "model.onnx"
 METADATA_KEY = "cxredge"
-NOTICE = "Research use only. Not a medical device; not for diagnosis."
 
 
 def read_model(path: Path) -> onnx.ModelProto:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import Enum
 
+NOTICE = "Research use only. Not a medical device; not for diagnosis."
+"""What every report and every ONNX file says of itself."""
+
 
 class Split(str, Enum):
     """What an image is used for."""
@@ -118,10 +121,14 @@ class Scenario(str, Enum):
 
 
 class MemoryChoice(str, Enum):
-    """How images reach a GPU: copied from page-locked memory, or read by the GPU where they are."""
+    """How images reach a GPU: copied from page-locked memory, or read by the GPU where they are.
+
+    ``both`` measures the first and times the two in turn besides.
+    """
 
     PINNED = "pinned"
     MAPPED = "mapped"
+    BOTH = "both"
 
 
 class HarnessChoice(str, Enum):

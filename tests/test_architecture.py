@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import time
@@ -190,6 +191,51 @@ def test_device_commands_run_without_torch(
         "assert sys.modules['torch'] is None\n"
     )
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "r.html").is_file()
+
+
+def test_device_commands_run_on_what_is_listed_for_small_disks(
+    bundle: Path, phantoms: Path, model: Path, tmp_path: Path
+) -> None:
+    """All other packages of this environment cannot be imported then."""
+    images = phantoms / "images"
+    commands = [
+        ["doctor"],
+        ["targets", "show", "jetson-orin-nano"],
+        ["build", bundle],
+        ["verify", bundle],
+        ["inspect", bundle],
+        ["inspect", phantoms / "manifest.csv"],
+        ["predict", bundle, images, "--out", tmp_path / "p.csv"],
+        ["evaluate", bundle, phantoms / "manifest.csv"],
+        ["bench", bundle, "--seconds", "0", "--queries", "5", "--harness", "builtin"],
+        ["compare", bundle, bundle],
+        ["report", bundle, "--out", tmp_path / "r.html"],
+    ]
+    making = ["build", model, "--out", tmp_path / "another"]
+    lines = (ROOT.parent / "requirements-device.txt").read_text().splitlines()
+    listed = [re.split("[=;]", line)[0].strip() for line in lines if line[0] not in "#-"]
+    done = python(
+        "import sys\n"
+        "from importlib import metadata\n"
+        f"listed = {{*{listed!r}, 'cxredge'}}\n"
+        "known = metadata.packages_distributions()\n"
+        "normal = lambda name: name.lower().replace('_', '-')\n"
+        "for name, owners in known.items():\n"
+        "    if not listed & {normal(owner) for owner in owners}:\n"
+        "        sys.modules[name] = None\n"
+        "assert sys.modules['onnx'] is None\n"
+        "import cxredge.backends.tensorrt, cxredge.engines\n"
+        "from cxredge.cli import app\n"
+        f"making = {[str(a) for a in making]!r}\n"
+        f"for arguments in [*{[[str(a) for a in c] for c in commands]!r}, making]:\n"
+        "    try:\n"
+        "        app(arguments, standalone_mode=True)\n"
+        "    except SystemExit as stop:\n"
+        "        assert bool(stop.code) == (arguments == making), (arguments, stop.code)\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "This command needs the Python package 'onnx'" in done.stderr
     assert (tmp_path / "r.html").is_file()
 
 

@@ -189,14 +189,15 @@ def test_a_missing_file_is_named(packed: Path, tmp_path: Path) -> None:
     assert f"lacks {members(packed)[-1][0].name}" in refused(tmp_path / "short.tar", tmp_path)
 
 
+@pytest.mark.parametrize("name", ["model-int8.plan", "tensorrt-10.3.0-sm8.7-orin.cache"])
 def test_what_a_device_makes_is_refused_in_a_package(
-    packed: Path, tmp_path: Path, cxredge: Run
+    name: str, packed: Path, tmp_path: Path, cxredge: Run
 ) -> None:
     """An engine of a stranger may carry code, and would be taken for one that was built here."""
-    path = with_card(packed, tmp_path / "hostile.tar", {"model-int8.plan": b"engine"})
+    path = with_card(packed, tmp_path / "hostile.tar", {name: b"engine"})
     ran = cxredge("verify", path)
     assert ran.code == 1
-    assert "lists model-int8.plan, which only a device makes" in ran.err
+    assert f"lists {name}, which only a device makes" in ran.err
 
 
 @pytest.mark.parametrize(("limit", "value"), [("MAX_FILES", 3), ("MAX_BYTES", 10_000)])

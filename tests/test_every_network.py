@@ -131,7 +131,8 @@ def test_tensorrt_takes_int8(
 
 
 def test_tensorrt_takes_fp16(exported: Path, tmp_path: Path) -> None:
-    facts = built_ahead(exported / "model.onnx", tmp_path / "fp16.plan", Precision.FP16)
+    write_fp16(exported, tmp_path / "fp16")
+    facts = built_ahead(tmp_path / "fp16/model.onnx", tmp_path / "fp16.plan", Precision.FP16)
     assert facts.warnings == []
     convolutions = count(onnx.load(exported / "model.onnx"), "Conv")
     assert facts.network_formats["half"] > convolutions

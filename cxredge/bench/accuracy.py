@@ -46,7 +46,7 @@ def measure_accuracy(
         CxredgeError: An image cannot be read or a label is unknown to the model.
     """
     golden = read_golden(bundle)
-    replay, logits = compare_with_golden(session, bundle.precision, golden)
+    replay, logits = compare_with_golden(session, bundle, bundle.precision, golden)
     same = logits.argmax(axis=1) == golden.logits[Precision.FP32].argmax(axis=1)
     found: dict[str, Any] = {
         "golden": {

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from cxredge.backends.base import Session
-from cxredge.backends.tensorrt.session import SessionOptions, Transfer
-from cxredge.bench import builtin, loadgen
+from cxredge.bench import builtin, gpu, loadgen
 from cxredge.bench.accuracy import Labelled, measure_accuracy
 from cxredge.bench.result import Circumstances, describe
 from cxredge.bench.scenarios import RULES, Measured
@@ -48,6 +47,7 @@ class BenchConfig:
         harness: Who sends the queries.
         memory: How images reach a GPU; None for the backend's own way.
         cuda_graphs: Whether a GPU's work is recorded; None for the backend's own way.
+        layers: Whether an engine's layers are timed one by one besides.
         raw: Whether the result holds every query's latency, not a thinned list.
         loadgen_logs: Where LoadGen's own files are kept; None to drop them.
     """
@@ -60,6 +60,7 @@ class BenchConfig:
     harness: HarnessChoice = HarnessChoice.AUTO
     memory: MemoryChoice | None = None
     cuda_graphs: bool | None = None
+    layers: bool = False
     raw: bool = False
     loadgen_logs: Path | None = None
 
@@ -91,8 +92,11 @@ def bench(
     """
     age_ms = process_age_ms()
     note_if_strange(bundle, progress)
+    if config.layers:
+        gpu.check_has_engine(bundle)
+    on_gpu = gpu.options_of(config.memory, config.cuda_graphs)
     began = time.perf_counter()
-    with bundle.open(threads=config.threads, gpu=_gpu(config)) as session:
+    with bundle.open(threads=config.threads, gpu=on_gpu) as session:
         load_ms = (time.perf_counter() - began) * 1000
         samples = _samples(bundle, images, session.spec.size)
         first_ms = _first_inference(session, samples[0])
@@ -103,7 +107,7 @@ def bench(
                 measured = _send(workload, config, warm_up_ms, progress)
             after, board_after = read_state(), _board_state()
         stages_ms = {**workload.stages, **split_stages(session, read_golden(bundle).pixels)}
-        return describe(
+        found = describe(
             bundle,
             session,
             Circumstances(
@@ -123,16 +127,17 @@ def bench(
             stages_ms,
             measure_accuracy(session, bundle, labelled, progress),
         )
+    return {**found, **_on_gpu(bundle, config)}
 
 
-def _gpu(config: BenchConfig) -> SessionOptions | None:
-    """Return how an engine is run, or None where nothing was asked for."""
-    if config.memory is None and config.cuda_graphs is None:
-        return None
-    mapped = config.memory is MemoryChoice.MAPPED
-    return SessionOptions(
-        Transfer.MAPPED if mapped else Transfer.COPY, config.cuda_graphs is not False
-    )
+def _on_gpu(bundle: Bundle, config: BenchConfig) -> dict[str, Any]:
+    """Return what is asked of a GPU beside the queries; None where it was not."""
+    pixels = read_golden(bundle).pixels
+    both = config.memory is MemoryChoice.BOTH
+    return {
+        "memory_ms": gpu.compare_memory(bundle, pixels, config.cuda_graphs) if both else None,
+        "layers_ms": gpu.time_layers(bundle, pixels) if config.layers else None,
+    }
 
 
 def _samples(bundle: Bundle, images: Sequence[Path], size: int) -> list[Sample]:

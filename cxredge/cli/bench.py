@@ -13,6 +13,8 @@ from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import table
 from cxredge.vocabulary import HarnessChoice, MemoryChoice, Scenario, Split
 
+_LAYERS_SHOWN = 10
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -60,7 +62,7 @@ def bench(
         typer.Option(
             "--memory",
             help="How images reach a GPU: copied from page-locked memory (the default), or read "
-            "by the GPU where they are, for boards whose memory is shared.",
+            "by the GPU where they are, for boards whose memory is shared; both to compare them.",
         ),
     ] = None,
     cuda_graph: Annotated[
@@ -70,6 +72,9 @@ def bench(
             help="Whether a GPU starts recorded work by one call. [default: where it can]",
         ),
     ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Time each layer of a TensorRT engine besides.")
+    ] = False,
     raw: Annotated[
         bool, typer.Option("--raw", help="Keep every query's latency, not at most 2000.")
     ] = False,
@@ -97,13 +102,15 @@ def bench(
         harness=harness,
         memory=memory,
         cuda_graphs=cuda_graph,
+        layers=layers,
         raw=raw,
         loadgen_logs=loadgen_logs,
     )
     labelled = Labelled(read_manifest(manifest), split) if manifest else None
     found = stage(open_bundle(bundle), images or [], config, output, labelled)
     source = "files" if images else "memory"
-    name = f"bench-{scenario.value}-{source}-{found['precision']}.json"
+    way = "-mapped" if memory is MemoryChoice.MAPPED else ""
+    name = f"bench-{scenario.value}-{source}-{found['precision']}{way}.json"
     path = out or bundle / "results" / name
     write_json(path, found)
     return Outcome(
@@ -133,9 +140,27 @@ def _text(found: dict[str, Any], path: Path) -> str:
         if verdict["comparable"]
         else "Not comparable with other results:",
         *(f"  - {reason}" for reason in verdict["reasons"]),
+        *_on_gpu(found),
         f"Wrote {path}",
     ]
     return "\n".join(lines)
+
+
+def _on_gpu(found: dict[str, Any]) -> list[str]:
+    """Return both ways to reach a GPU, and the slowest layers, where they were asked for."""
+    lines = []
+    if found["memory_ms"]:
+        rows = [[way, f"{ms['p50']:.3f}", f"{ms['p90']:.3f}"]
+                for way, ms in found["memory_ms"].items()]  # fmt: skip
+        lines += ["", table(["GPU's memory", "p50 ms", "p90 ms"], rows), ""]
+    if found["layers_ms"]:
+        slowest = found["layers_ms"][:_LAYERS_SHOWN]
+        total = sum(layer["mean_ms"] for layer in found["layers_ms"])
+        rows = [[f"{layer['mean_ms']:.4f}", f"{layer['mean_ms'] / total:.0%}", layer["name"]]
+                for layer in slowest]  # fmt: skip
+        title = f"slowest of {len(found['layers_ms'])} layers"
+        lines += ["", table(["mean ms", "share", title], rows), ""]
+    return lines
 
 
 def _score(found: dict[str, Any]) -> str:

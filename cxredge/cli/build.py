@@ -117,18 +117,9 @@ def build(
     Exits 3 when a precision that was asked for does not pass the gate.
     """
     asked = dict(locals())
-    from cxredge.ahead_of_time import check_capabilities
-    from cxredge.archive import archive_of, write_archive
     from cxredge.artifacts import Kind
-    from cxredge.atomic import check_replaceable
-    from cxredge.build import BuildConfig
-    from cxredge.cli.built import outcome_of
-    from cxredge.data.manifest import read_manifest
     from cxredge.delivery import read_delivered
-    from cxredge.engine_request import read_request
-    from cxredge.engines import Wishes, check_wishes
-    from cxredge.signature import read_private_key, sign
-    from cxredge.targets.registry import find_target, require_precision
+    from cxredge.engines import Wishes
 
     card = read_delivered(source)
     named = engine_options(batch, workspace_mb, optimization_level, version_compatible)
@@ -138,6 +129,18 @@ def build(
         return _finish(source, card, out, public_key, precision, wishes, output)
     named_for_later = {n: asked[n] for n in _FINISHING}
     refuse_options(build, named_for_later, "finishing a bundle on its device", f"{source} is none")
+    # What makes a bundle needs the package onnx, which a device may do without.
+    from cxredge.ahead_of_time import check_capabilities
+    from cxredge.archive import archive_of, write_archive
+    from cxredge.atomic import check_replaceable
+    from cxredge.build import BuildConfig
+    from cxredge.cli.built import outcome_of
+    from cxredge.data.manifest import read_manifest
+    from cxredge.engine_request import read_request
+    from cxredge.engines import check_wishes
+    from cxredge.signature import read_private_key, sign
+    from cxredge.targets.registry import find_target, require_precision
+
     if out is None:
         raise typer.BadParameter("a folder for the bundle is needed.", param_hint="--out")
     found = find_target(target)

@@ -127,12 +127,13 @@ def _guarded(
         raise typer.Exit(1) from None
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
-        if package not in _EXTRAS:
+        if package not in {*_EXTRAS, *_LEFT_OUT}:
             raise
+        wanted = f"'cxredge[{_EXTRAS[package]}]'" if package in _EXTRAS else package
         output.fail(
             CxredgeError(
                 f"This command needs the Python package '{package}'.",
-                f"Install it: pip install 'cxredge[{_EXTRAS[package]}]'",
+                f"Install it: pip install {wanted}",
             )
         )
         raise typer.Exit(1) from None
@@ -162,3 +163,5 @@ _EXTRAS = {
     "pydicom": "dicom",
 }
 """Which extra brings an optional package."""
+_LEFT_OUT = ("onnx",)
+"""What requirements-device.txt leaves out of the packages that come with cxredge."""

@@ -15,6 +15,7 @@ from cxredge.telemetry.jetson import read_jetson
 _CHECKS = (
     software.python,
     software.packages,
+    software.onnx,
     software.onnxruntime_loads,
     software.one_onnxruntime,
     software.openvino_loads,

@@ -8,7 +8,7 @@ from cxredge.diagnosis.finding import Finding, Status, ok, skip, warn
 from cxredge.diagnosis.surroundings import Surroundings
 from cxredge.errors import CxredgeError
 from cxredge.targets.detect import match_board
-from cxredge.targets.record import Target
+from cxredge.targets.record import JetPack, Target, version_of
 from cxredge.targets.registry import all_targets, check_software
 
 _BINDINGS = "usr/lib/python3*/dist-packages/tensorrt"
@@ -98,13 +98,39 @@ def _imported(here: Surroundings, module: str, version: str) -> Finding:
     """Judge bindings that are found: their libraries may still be missing."""
     cause = here.why_import_fails(module)
     if not cause:
-        return ok("TensorRT", version)
+        return _of_the_board(here, version) if module == "tensorrt" else ok("TensorRT", version)
     fix = _OTHER_LIBRARY
     if _DLA_COMPILER in cause:
         fix = _NO_DLA_COMPILER
     elif module == "tensorrt_rtx":
         fix = "pip install --force-reinstall tensorrt-rtx"
     return warn("TensorRT", f"{version}, and cannot be imported: {cause}", fix)
+
+
+def _of_the_board(here: Surroundings, version: str) -> Finding:
+    """Judge whether TensorRT is the one of the board's JetPack.
+
+    Packages from an index are for servers: 11.0 to 11.4.0 serve no Jetson, 11.4.1 those with
+    JetPack 7.2.2, so that one that came with some other package hides the board's own.
+    """
+    line, found = _line_of(here), version_of(version)[:2]
+    if line is None or found in ((), version_of(line.tensorrt)[:2]):
+        return ok("TensorRT", version)
+    return warn(
+        "TensorRT",
+        f"{version}; JetPack {line.versions} brings {line.tensorrt}, which is hidden by it",
+        "pip uninstall -y tensorrt tensorrt-cu12 tensorrt-cu13, and use JetPack's own in: "
+        "python3 -m venv --system-site-packages .venv",
+    )
+
+
+def _line_of(here: Surroundings) -> JetPack | None:
+    """Return the software line of this board, where board and release are known."""
+    found = here.board
+    if not found.is_jetson or found.l4t is None:
+        return None
+    lines = (target.jetpack_of(found.l4t) for target in all_targets().values())
+    return next((line for line in lines if line), None)
 
 
 def _invisible(here: Surroundings, outside: list[str]) -> Finding:

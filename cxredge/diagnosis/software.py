@@ -12,7 +12,7 @@ from cxredge.targets.record import version_of
 from cxredge.vocabulary import Precision
 
 _PYTHON_FLOOR = (3, 10)
-_CORE = ("numpy", "pillow", "onnx", "onnxruntime", "typer", "rich", "jinja2")
+_CORE = ("numpy", "pillow", "onnxruntime", "typer", "rich", "jinja2")
 _EXTRAS = {
     "train": ("torch", "torchvision", "timm", "lightning-fabric", "safetensors"),
     "parquet": ("pyarrow",),
@@ -49,6 +49,13 @@ def packages(here: Surroundings) -> Finding:
             "packages", f"missing: {', '.join(missing)}", f"pip install {' '.join(missing)}"
         )
     return ok("packages", ", ".join(f"{n} {here.packages.get(n, '')}".strip() for n in _CORE))
+
+
+def onnx(here: Surroundings) -> Finding:
+    """The package that bundles are made with; finishing and serving them needs none."""
+    if _is_there(here, "onnx"):
+        return ok("onnx", here.packages.get("onnx", "there"))
+    return skip("onnx", "not installed: bundles are finished and served here, not made")
 
 
 def onnxruntime_loads(here: Surroundings) -> Finding:

@@ -10,10 +10,10 @@ from cxredge.artifacts import write_text
 from cxredge.comparison import Comparison, Row
 from cxredge.csv_text import csv_line
 from cxredge.errors import CxredgeError
-from cxredge.onnx_graph import NOTICE
 from cxredge.report import numbers
 from cxredge.report.page import Block, Report, Sentences, Table
 from cxredge.report.render import inert, to_html, to_markdown
+from cxredge.vocabulary import NOTICE
 
 CSV_HEADER = (
     "figure", "unit", "against", "of", "measured", "precision_before", "precision_after", "before",

@@ -10,12 +10,12 @@ from cxredge import __version__
 from cxredge.artifacts import read_json, write_text
 from cxredge.csv_text import csv_line
 from cxredge.errors import ArtifactError, CxredgeError
-from cxredge.onnx_graph import NOTICE
 from cxredge.report.chapter import write_chapter
 from cxredge.report.page import Report
 from cxredge.report.render import CSV_HEADER, SCHEMA, to_csv, to_html, to_json, to_markdown
 from cxredge.report.side_by_side import caveats, side_by_side
 from cxredge.report.sources import Source, read_sources
+from cxredge.vocabulary import NOTICE
 
 FORMATS: dict[str, Callable[[Report], str]] = {
     ".html": to_html,

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from cxredge.errors import CxredgeError, WrongUsage
-from cxredge.targets.detect import match_board, read_board
+from cxredge.targets.detect import Board, match_board, read_board
 from cxredge.targets.record import Target
 from cxredge.targets.toml_file import read_target
 from cxredge.targets.trtexec import by_hand
@@ -98,6 +98,12 @@ def check_software(target: Target, root: Path | None = None) -> None:
         f"{line.obstacle}.",
         by_hand(target, line),
     )
+
+
+def jetpack_of(board: Board) -> str | None:
+    """Return the JetPack versions that a board's Jetson Linux belongs to, if the table has them."""
+    lines = [t.jetpack_of(board.l4t) for t in all_targets().values()] if board.l4t else []
+    return next((line.versions for line in lines if line), None)
 
 
 def is_here(target: Target, root: Path | None = None) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from cxredge.backends.cuda import driver, memory
 from cxredge.backends.tensorrt import builder, session
 from cxredge.data.manifest import Manifest, load_pixels
+from cxredge.half_precision import to_fp16
 from cxredge.quantization.qdq import emit
 from cxredge.quantization.ranges import measure_ranges
 from cxredge.vocabulary import Dialect, Split
@@ -33,6 +34,13 @@ def int8(fp32: Path, manifest: Manifest, tmp_path_factory: pytest.TempPathFactor
     pixels = load_pixels(manifest.of(Split.TRAIN)[:8], 64)
     path = tmp_path_factory.mktemp("int8") / "model-int8.onnx"
     onnx.save(emit(graph, measure_ranges(graph, pixels, lambda _: None), Dialect.TENSORRT), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def fp16(fp32: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("fp16") / "model-fp16.onnx"
+    onnx.save(to_fp16(onnx.load(fp32)), path)
     return path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from tests.backends.fake_cuda import (
     fake_cuda_python,
     fake_pycuda,
 )
+from tests.targets.boards import tree
 
 LIBRARIES = ("pycuda", "cuda-python")
 
@@ -215,6 +217,27 @@ def test_what_the_driver_refuses_is_said(status: int, fix: str) -> None:
     ) as why:
         read_gpu(lambda name: FakeDriver(FakeGpu(), start=status))
     assert fix in why.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        (
+            "NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  540.4.0  Release Build  "
+            "(buildbrain@mobile-u64)\nGCC version:  gcc version 11.4.0 (Ubuntu)\n",
+            "540.4.0",
+        ),
+        (
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Sun Jul 27 06:54:38 UTC\n",
+            "580.65.06",
+        ),
+        ("GCC version:  gcc version 11.4.0 (Ubuntu)\n", None),
+        (None, None),
+    ],
+)
+def test_the_driver_says_its_version(text: str | None, version: str | None, tmp_path: Path) -> None:
+    files = {} if text is None else {"proc/driver/nvidia/version": text}
+    assert driver.read_driver_version(tree(tmp_path, files)) == version
 
 
 def test_no_driver_is_said() -> None:

@@ -12,7 +12,9 @@ from cxredge import engines
 from cxredge.backends.tensorrt.facts import facts_path, read_facts
 from cxredge.bundle import open_bundle
 from cxredge.data.manifest import read_manifest, write_manifest
+from cxredge.delivery import deliver
 from cxredge.errors import ArtifactError, CxredgeError
+from cxredge.progress import Silent
 from cxredge.targets import registry
 from cxredge.vocabulary import Precision
 from tests.backends.conftest import Fake
@@ -95,8 +97,9 @@ def test_a_bundle_is_finished_and_served_on_the_board(
         assert facts.parents["onnx"] == opened.card.files[f"model-{source}.onnx"]
     assert opened.passport is not None
     assert opened.passport["tools"]["tensorrt"] == "10.3.0"
-    assert [path.suffix for path in timings.iterdir()] == [".cache"]
-    assert not [name for name in opened.card.files if ".plan" in name]
+    (kept,) = timings.iterdir()
+    assert (bundle / kept.name).read_bytes() == kept.read_bytes(), "beside the engines too"
+    assert not [n for n in opened.card.files if ".plan" in n or n.endswith(".cache")]
 
     world.seen["profiles run"] = []
     verified = cxredge("verify", bundle, "--json")
@@ -115,6 +118,29 @@ def test_a_bundle_is_finished_and_served_on_the_board(
     assert cxredge("inspect", opened.engine, "--json").json["fits_here"] is True
     assert cxredge("report", bundle, "--out", tmp_path / "report.html").code == 0
     assert world.gpu.allocations == {}, "every session was closed"
+
+
+@pytest.mark.usefixtures("on_board")
+def test_a_benchmark_compares_ways_to_reach_memory_and_times_layers(
+    cxredge: Run, bundle: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxredge.bench.gpu._ROUNDS", 5)
+    world = fake("10.3.0")
+    finish(cxredge, bundle)
+    quick = ("bench", bundle, "--seconds", 0, "--queries", 5, "--warm-up", 1)
+    found = cxredge(*quick, "--memory", "both", "--layers", "--json").json
+    assert found["engine"]["transfer"] == "copy"
+    assert list(found["memory_ms"]) == ["pinned", "mapped"]
+    assert {ms["count"] for ms in found["memory_ms"].values()} == {5}
+    assert found["layers_ms"][0] == {"name": "gemm", "mean_ms": 0.5}
+    text = cxredge(*quick, "--memory", "both", "--layers").out
+    for words in ("GPU's memory  p50 ms", "mapped", "slowest of 2 layers", "67%"):
+        assert words in text
+    mapped = cxredge(*quick, "--memory", "mapped", "--json").json
+    assert mapped["engine"]["transfer"] == "mapped"
+    assert (mapped["memory_ms"], mapped["layers_ms"]) == (None, None)
+    assert mapped["result"] != found["result"], "neither overwrites the other"
+    assert world.gpu.allocations == {}
 
 
 @pytest.mark.usefixtures("on_board")
@@ -375,7 +401,7 @@ def test_a_board_whose_tensorrt_is_too_old_is_told_before(
 def test_timings_are_kept_by_version_gpu_and_board(
     cxredge: Run, bundle: Path, fake: Fake, timings: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    fake("10.3.0", FakeGpu(name="Orin (nvgpu)"))
+    world = fake("10.3.0", FakeGpu(name="Orin (nvgpu)"))
     finish(cxredge, bundle)
     board = "nvidia-jetson-orin-nano-engineering-reference-developer-kit-super"
     first = f"tensorrt-10.3.0-sm8.7-orin-nvgpu-{board}.cache"
@@ -383,13 +409,20 @@ def test_timings_are_kept_by_version_gpu_and_board(
     facts = read_facts(bundle / "model-fp32.plan")
     assert facts is not None
     assert (facts.board or "").startswith("NVIDIA Jetson Orin Nano")
-    assert facts.l4t == "36.4.3"
+    assert (facts.l4t, facts.jetpack) == ("36.4.3", "6.1 to 6.2.2")
+    (timings / first).unlink()
+    (bundle / "model-fp32.plan").unlink()
+    finish(cxredge, bundle)
+    assert world.seen["timing cache"].startswith(b"timings after"), "a container has lost its home"
     other = {**ORIN_NANO_SUPER, "proc/device-tree/model": "NVIDIA Jetson Orin Nano 4GB\0"}
     monkeypatch.setattr(registry, "ROOT", tree(tmp_path / "other", other))
     for plan in bundle.glob("*.plan"):
         plan.unlink()
     finish(cxredge, bundle)
     assert len(list(timings.iterdir())) == 2, "another board, whose GPU has the same name"
+    assert {path.name for path in timings.iterdir()} == {p.name for p in bundle.glob("*.cache")}
+    fresh = deliver(bundle, tmp_path / "copy", Silent())
+    assert list(fresh.glob("*.cache")) == [], "they are no part of what is carried"
 
 
 @pytest.mark.usefixtures("on_board")
@@ -405,6 +438,10 @@ def test_tensorrts_own_calibrator_can_be_asked_for(
     assert plans(bundle)["model-int8.plan"] > explicit["model-int8.plan"]
     assert plans(bundle)["model-fp32.plan"] == explicit["model-fp32.plan"]
     assert settings_of(bundle, "int8")["legacy_calibration"] is True
+    replays = {r["precision"]: r for r in cxredge("verify", bundle, "--json").json["replays"]}
+    assert {p: r["expected"] for p, r in replays.items()} == {
+        "fp32": "fp32", "fp16": "fp16", "int8": "fp32",
+    }  # fmt: skip
     facts = read_facts(bundle / "model-int8.plan")
     assert facts is not None
     assert facts.parents["onnx"] == open_bundle(bundle).card.files["model-fp32.onnx"]

@@ -36,13 +36,13 @@ def build(path: Path, plan: Path, precision: Precision, **more) -> EngineFacts:
 
 @pytest.mark.parametrize("precision", list(Precision))
 def test_a_small_network_is_built(
-    precision: Precision, fp32: Path, int8: Path, tmp_path: Path
+    precision: Precision, fp32: Path, fp16: Path, int8: Path, tmp_path: Path
 ) -> None:
-    path = int8 if precision is Precision.INT8 else fp32
+    path = {Precision.FP32: fp32, Precision.FP16: fp16, Precision.INT8: int8}[precision]
     plan = tmp_path / "m.plan"
     facts = build(
         path, plan, precision, batches=(1, 8), workspace_mb=64, optimization_level=2,
-        timing_cache_folder=tmp_path / "timings",
+        timing_cache_folders=(tmp_path / "timings",),
     )  # fmt: skip
     assert facts.plan_sha256 == sha256_of_file(plan)
     assert facts.warnings == []

@@ -67,10 +67,12 @@ def images() -> np.ndarray:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("precision", list(Precision))
 def test_every_version_builds_and_runs(
-    version: str, precision: Precision, fake: Fake, fp32: Path, int8: Path, images, tmp_path: Path
-) -> None:
+    version: str, precision: Precision, fake: Fake, fp32: Path, fp16: Path, int8: Path, images,
+    tmp_path: Path,
+) -> None:  # fmt: skip
     world = fake(version)
-    path = int8 if precision is Precision.INT8 else fp32
+    typed = fp16 if version in STRONG else fp32
+    path = {Precision.FP32: fp32, Precision.FP16: typed, Precision.INT8: int8}[precision]
     plan = tmp_path / "m.plan"
     facts = build_engine(path, plan, EngineConfig(precision, batches=(1, 4)))
     assert facts.version == world.number
@@ -110,16 +112,20 @@ def test_older_versions_are_told_precisions_by_flags(
 
 @pytest.mark.parametrize("version", ["10.3.0", "10.16.1.11", *STRONG])
 def test_strong_typing_leaves_precisions_to_the_file(
-    version: str, fake: Fake, fp32: Path, int8: Path, tmp_path: Path
+    version: str, fake: Fake, fp32: Path, fp16: Path, int8: Path, tmp_path: Path
 ) -> None:
     world = fake(version)
     settings = EngineConfig(Precision.INT8, typing=Typing.STRONG)
     build_engine(int8, tmp_path / "m.plan", settings)
     assert world.seen["flags"] == {"TF32"}
     assert "STRONGLY_TYPED" in world.seen["network flags"]
-    facts = build_engine(fp32, tmp_path / "h.plan", replace(settings, precision=Precision.FP16))
+    half = replace(settings, precision=Precision.FP16)
+    facts = build_engine(fp16, tmp_path / "h.plan", half)
     assert facts.network_formats["half"] > 8
     assert facts.network_formats["float"] == 1, "the logits alone"
+    with pytest.raises(ArtifactError, match=r"has no FP16 in it, and TensorRT .* goes by its"):
+        build_engine(fp32, tmp_path / "f.plan", half)
+    assert not (tmp_path / "f.plan").exists()
 
 
 @pytest.mark.parametrize(
@@ -182,7 +188,8 @@ def test_batches_that_make_no_sense_are_refused(batches: tuple[int, ...]) -> Non
 
 
 def test_timings_are_kept_for_version_and_board(fake: Fake, fp32: Path, tmp_path: Path) -> None:
-    settings = EngineConfig(Precision.FP32, timing_cache_folder=tmp_path / "timings")
+    folders = (tmp_path / "timings", tmp_path / "beside")
+    settings = EngineConfig(Precision.FP32, timing_cache_folders=folders)
     world = fake("10.3.0", FakeGpu(name="Orin (nvgpu)"))
     build_engine(fp32, tmp_path / "m.plan", settings)
     (kept,) = (tmp_path / "timings").iterdir()
@@ -190,6 +197,12 @@ def test_timings_are_kept_for_version_and_board(fake: Fake, fp32: Path, tmp_path
     assert kept.read_bytes() == b"timings after "
     build_engine(fp32, tmp_path / "m.plan", settings)
     assert world.seen["timing cache"] == b"timings after "
+    kept.write_bytes(b"1")
+    build_engine(fp32, tmp_path / "m.plan", settings)
+    assert world.seen["timing cache"] == b"1", "the first place counts"
+    kept.unlink()
+    build_engine(fp32, tmp_path / "m.plan", settings)
+    assert world.seen["timing cache"] == b"timings after 1", "what lies beside is found"
     for useless in (b"damaged", b"of another driver"):
         kept.write_bytes(useless)
         build_engine(fp32, tmp_path / "m.plan", settings)
@@ -229,7 +242,7 @@ def test_the_parser_names_the_node_it_refuses(
 def test_quantized_files_are_for_int8_alone(fake: Fake, fp32: Path, int8: Path, tmp_path) -> None:
     fake("10.3.0")
     for path, precision in ((int8, Precision.FP16), (fp32, Precision.INT8)):
-        with pytest.raises(ArtifactError, match=r"quantized, and (fp16|int8) takes the"):
+        with pytest.raises(ArtifactError, match=r"quantized, and (fp16|int8) takes (an|the) ONNX"):
             build_engine(path, tmp_path / "m.plan", EngineConfig(precision))
 
 

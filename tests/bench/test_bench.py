@@ -160,3 +160,10 @@ def test_ways_of_a_gpu_are_refused_on_a_processor(option, bundle: Path, cxredge)
     ran = cxredge("bench", bundle, *option, *QUICK)
     assert ran.code == 2
     assert "runs on the processor" in ran.err
+
+
+def test_layers_of_what_is_no_engine_are_refused(bundle: Path, cxredge) -> None:
+    ran = cxredge("bench", bundle, "--layers", *QUICK)
+    assert ran.code == 2
+    assert "is served by ONNX Runtime" in ran.err
+    assert not (bundle / "results").exists()

@@ -33,7 +33,7 @@ from tests.targets.boards import ORIN_NANO_SUPER, board, tree
 
 NANO = board("tegra210", "p3448-0000", (32, "7.1"))
 PC_GPU = {"proc/driver/nvidia/version": "NVRM version: 580.65\n"}
-CORE = dict.fromkeys(("numpy", "pillow", "onnx", "onnxruntime", "typer", "rich", "jinja2"), "1.0")
+CORE = dict.fromkeys(("numpy", "pillow", "onnxruntime", "typer", "rich", "jinja2"), "1.0")
 
 
 def no_library(name: str) -> Any:
@@ -107,6 +107,12 @@ class TestSoftware:
         assert (found.status, found.fix) == (Status.FAIL, "pip install pillow rich")
         without_metadata = machine(packages=some, importable=lambda m: m in ("rich", "PIL"))
         assert software.packages(without_metadata).status is Status.OK
+
+    def test_a_device_may_do_without_onnx(self, machine) -> None:
+        found = software.onnx(machine())
+        assert found.status is Status.SKIP
+        assert "finished and served here, not made" in found.found
+        assert software.onnx(machine(packages={"onnx": "1.23.2"})).found == "1.23.2"
 
     def test_onnxruntime_of_this_interpreter(self, machine) -> None:
         assert software.onnxruntime_loads(machine()).status is Status.OK
@@ -352,6 +358,32 @@ class TestJetPack:
         assert found.status is Status.WARN
         assert found.found == f"10.3.0, and cannot be imported: {cause}"
         assert fix in found.fix
+
+    @pytest.mark.parametrize(
+        ("version", "status"),
+        [
+            ("10.3.0", Status.OK),
+            ("without a version", Status.OK),
+            ("11.4.0.106", Status.WARN),
+        ],
+    )
+    def test_tensorrt_that_hides_the_board_s_own(
+        self, version: str, status: Status, machine
+    ) -> None:
+        here = machine(
+            ORIN_NANO_SUPER,
+            importable=lambda m: m == "tensorrt",
+            packages={"tensorrt": version},
+        )
+        found = jetpack.tensorrt(here)
+        assert found.status is status
+        if status is Status.WARN:
+            assert "JetPack 6.1 to 6.2.2 brings 10.3, which is hidden by it" in found.found
+            assert "pip uninstall -y tensorrt" in found.fix
+            unknown = {k: v for k, v in ORIN_NANO_SUPER.items() if "nv_tegra_release" not in k}
+            (here.root / "etc/nv_tegra_release").unlink()
+            again = machine(unknown, importable=here.importable, packages=here.packages)
+            assert jetpack.tensorrt(again).status is Status.OK
 
     def test_tensorrt_for_rtx_that_breaks_on_import(self, machine) -> None:
         here = machine(

@@ -7,8 +7,10 @@ is asked first. Names and numbers are those of the CUDA driver API's header, whi
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from cxredge.errors import DependencyError
@@ -16,6 +18,7 @@ from cxredge.errors import DependencyError
 _LIBRARY = "libcuda.so.1"
 _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR, _INTEGRATED = 75, 76, 18
 _THREAD_LOCAL_CAPTURE = 1
+_DRIVER_VERSION = re.compile(r"^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)*)\s", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,23 @@ def find_gpu() -> Gpu | None:
         return read_gpu()
     except DependencyError:
         return None
+
+
+def read_driver_version(root: Path) -> str | None:
+    """Return the version of the driver that the kernel has loaded, such as ``540.4.0``.
+
+    Args:
+        root: Where ``proc`` lies.
+
+    Returns:
+        None where the driver says nothing, as on Jetsons before JetPack 6.
+    """
+    try:
+        text = (root / "proc/driver/nvidia/version").read_text(errors="replace")
+    except OSError:
+        return None
+    found = _DRIVER_VERSION.search(text)
+    return found[1] if found else None
 
 
 def load_driver(load: Callable[[str], Any] = ctypes.CDLL) -> Any:

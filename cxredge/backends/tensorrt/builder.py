@@ -11,6 +11,7 @@ from typing import Any
 
 from cxredge.artifacts import sha256_of_file
 from cxredge.atomic import atomic_file
+from cxredge.backends.cuda.driver import read_driver_version
 from cxredge.backends.cuda.memory import open_memory
 from cxredge.backends.tensorrt import timing_cache as timings
 from cxredge.backends.tensorrt.calibrator import make_calibrator
@@ -25,6 +26,7 @@ from cxredge.backends.tensorrt.network import count_formats, input_size, read_ne
 from cxredge.backends.tensorrt.settings import EngineConfig
 from cxredge.errors import CxredgeError
 from cxredge.progress import Progress, Silent
+from cxredge.targets import registry
 from cxredge.vocabulary import Precision
 
 
@@ -87,16 +89,14 @@ def _run_builder(
 ) -> bytes:
     """Build with the timings of earlier builds, and the calibrator where one is asked for."""
     api, settings = job.api, job.settings
-    calibrator, cache_file = None, None
-    if settings.timing_cache_folder and job.gpu:
-        cache_file = timings.cache_path(settings.timing_cache_folder, api, job.gpu, job.board.model)
+    calibrator, caches = None, _timing_caches(job)
     with ExitStack() as open_until_built:
         if settings.calibration and api.has("IBuilderConfig.int8_calibrator"):
             memory = open_until_built.enter_context(open_memory())
             size = input_size(network)
             calibrator = make_calibrator(api, job.onnx, size, settings.calibration, memory)
             config.int8_calibrator = calibrator
-        timing_cache = timings.attach(api, config, cache_file) if cache_file else None
+        timing_cache = timings.attach(api, config, caches)
         last = _last_build_seconds(job.plan_path)
         open_until_built.enter_context(build_progress(api, config, progress, last))
         host_memory = builder.build_serialized_network(network, config)
@@ -104,9 +104,17 @@ def _run_builder(
         raise calibrator.failure
     if host_memory is None:
         raise explain(job.doing, log)
-    if timing_cache is not None and cache_file is not None:
-        timings.save(timing_cache, cache_file)
+    if timing_cache is not None:
+        timings.save(timing_cache, caches)
     return bytes(host_memory)
+
+
+def _timing_caches(job: Job) -> list[Path]:
+    """Return where timings of this build may lie; nowhere where it is for another GPU."""
+    if job.gpu is None:
+        return []
+    name = timings.cache_name(job.api, job.gpu, job.board.model)
+    return [folder / name for folder in job.settings.timing_cache_folders]
 
 
 def _facts(job: Job, built: _Built, onnx_sha256: str, seconds: float) -> EngineFacts:
@@ -125,6 +133,8 @@ def _facts(job: Job, built: _Built, onnx_sha256: str, seconds: float) -> EngineF
         cuda_version=gpu.cuda_version if gpu else None,
         board=job.board.model,
         l4t=job.board.l4t,
+        jetpack=registry.jetpack_of(job.board),
+        driver=read_driver_version(registry.ROOT) if gpu else None,
         profiles=[list(profile) for profile in settings.profiles()],
         build_seconds=seconds,
         network_formats=built.formats,

@@ -31,7 +31,9 @@ class EngineFacts:
         gpu: That GPU's name, or None where it was built without one.
         board: The board's name in its device tree, or None off a board.
         cuda_version: The newest CUDA that the driver serves, or None without one.
-        l4t: NVIDIA's Linux release, from which JetPack follows, or None off a Jetson.
+        l4t: NVIDIA's Linux release, or None off a Jetson.
+        jetpack: The JetPack versions with that release, or None where that is not known.
+        driver: The driver's own version, or None where it does not say.
         profiles: Least, best and largest batch size of each.
         build_seconds: What the build took.
         network_formats: Number of layers by number format, as the parser understood the file.
@@ -60,6 +62,8 @@ class EngineFacts:
     warnings: Sequence[str] = ()
     golden: Mapping[str, Any] = field(default_factory=dict)
     board: str | None = None
+    jetpack: str | None = None
+    driver: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as JSON values."""

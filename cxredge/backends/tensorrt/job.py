@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
-
 from cxredge.backends.cuda.driver import Gpu, read_gpu
 from cxredge.backends.tensorrt.api import Api, Flavour, load_api
 from cxredge.backends.tensorrt.settings import EngineConfig, Typing
 from cxredge.errors import ArtifactError, CxredgeError
-from cxredge.half_precision import to_fp16
-from cxredge.onnx_graph import read_model
 from cxredge.targets import registry
 from cxredge.targets.detect import Board, read_board
 from cxredge.vocabulary import Precision
@@ -51,23 +47,25 @@ def plan_job(onnx_path: Path, plan_path: Path, settings: EngineConfig) -> Job:
 
     Raises:
         DependencyError: No TensorRT, no driver or no GPU.
-        ArtifactError: The model is damaged, or not the one for this precision.
+        ArtifactError: The model is missing, or not the one for this precision.
         CxredgeError: This version cannot do what the settings ask for.
     """
-    read_model(onnx_path)
     api = load_api(settings.flavour)
     typing = _typing(api, settings)
     gpu, board = _gpu(api, settings), read_board(registry.ROOT)
-    onnx_bytes = _typed_bytes(onnx_path, settings, typing)
-    return Job(api, settings, typing, gpu, board, onnx_bytes, plan_path)
+    return Job(api, settings, typing, gpu, board, _read(onnx_path, settings), plan_path)
+
+
+def typing_of(api: Api) -> Typing:
+    """Return who decides number formats where nobody asked: flags, as long as there are any."""
+    return Typing.FLAGS if api.has("BuilderFlag.INT8") else Typing.STRONG
 
 
 def _typing(api: Api, settings: EngineConfig) -> Typing:
     """Return who decides number formats, which not every version leaves open."""
-    has_flags = api.has("BuilderFlag.INT8")
     has_strong = api.has("NetworkDefinitionCreationFlag.STRONGLY_TYPED")
-    typing = settings.typing or (Typing.FLAGS if has_flags else Typing.STRONG)
-    if typing is Typing.FLAGS and not has_flags:
+    typing = settings.typing or typing_of(api)
+    if typing is Typing.FLAGS and typing_of(api) is Typing.STRONG:
         raise CxredgeError(
             f"{api.title} takes number formats from the ONNX file alone.", "Use Typing.STRONG."
         )
@@ -96,18 +94,22 @@ def _gpu(api: Api, settings: EngineConfig) -> Gpu | None:
     return None
 
 
-def _typed_bytes(path: Path, settings: EngineConfig, typing: Typing) -> bytes:
-    """Return the model, in FP16 where that can be said in no other way."""
-    model = onnx.load(path)
-    quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+def _read(path: Path, settings: EngineConfig) -> bytes:
+    """Return the model's bytes, after a look whether it is quantized where it should be.
+
+    Operators are named in the file as they are called, so that this needs no package onnx.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} does not exist.", "Check the path.") from None
+    quantized = b"QuantizeLinear" in content
     expected = settings.precision is Precision.INT8 and settings.calibration is None
     if quantized != expected:
-        wants = "the ONNX file with Q/DQ" if expected else "the FP32 ONNX file"
+        wants = "the ONNX file with Q/DQ" if expected else "an ONNX file without Q/DQ"
         raise ArtifactError(
             f"{path} is {'' if quantized else 'not '}quantized, and "
             f"{settings.precision.value} takes {wants}.",
             "Give the other of the bundle's ONNX files.",
         )
-    if settings.precision is Precision.FP16 and typing is Typing.STRONG:
-        model = to_fp16(model)
-    return bytes(model.SerializeToString())
+    return content

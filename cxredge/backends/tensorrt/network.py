@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import onnx
-
+from cxredge.backends.base import INPUT_NAME, OUTPUT_NAME
 from cxredge.backends.tensorrt.api import Api
 from cxredge.backends.tensorrt.explain import MISREAD_ZERO_POINT, RefusedNode, explain, explain_node
 from cxredge.backends.tensorrt.job import Job
 from cxredge.backends.tensorrt.log import Log
 from cxredge.backends.tensorrt.settings import Typing
 from cxredge.errors import ArtifactError
-from cxredge.onnx_graph import INPUT_NAME, OUTPUT_NAME
+from cxredge.vocabulary import Precision
 
 
 def read_network(job: Job, builder: Any, logger: Any, log: Log) -> Any:
     """Return the network that the parser makes of the model.
 
     Raises:
-        ArtifactError: It refuses a node, would misread one, or the model is not cxredge's.
+        ArtifactError: It refuses a node, would misread one, or the model is not cxredge's or not
+            the one for this precision.
     """
     trt: Any = job.api.trt
     network = builder.create_network(_network_flags(job.api, job.typing))
@@ -34,6 +34,7 @@ def read_network(job: Job, builder: Any, logger: Any, log: Log) -> Any:
             f"{job.doing}: the model does not take '{INPUT_NAME}' and give '{OUTPUT_NAME}'.",
             "Export it with: cxredge export RUN --out DIR",
         )
+    _check_types(job, network)
     return network
 
 
@@ -81,8 +82,25 @@ def _parse(job: Job, parser: Any, log: Log) -> None:
         raise explain(job.doing, log)
 
 
+def _check_types(job: Job, network: Any) -> None:
+    """Refuse FP32 in place of FP16 where nothing but the file says which it shall be."""
+    wants_fp16 = job.settings.precision is Precision.FP16 and job.typing is Typing.STRONG
+    if wants_fp16 and "half" not in count_formats(network):
+        raise ArtifactError(
+            f"{job.doing}: the model has no FP16 in it, and {job.api.title} goes by its types.",
+            "Give the bundle's model-fp16.onnx.",
+        )
+
+
 def _node_at(onnx_bytes: bytes, index: int) -> tuple[str, str]:
-    """Return name and operator of the node at a place; older parsers tell no more than that."""
+    """Return name and operator of the node at a place; older parsers tell no more than that.
+
+    Nothing where the package onnx is not installed, as a device may do without it.
+    """
+    try:
+        import onnx
+    except ModuleNotFoundError:
+        return "", ""
     nodes = onnx.load_from_string(onnx_bytes).graph.node
     if not 0 <= index < len(nodes):
         return "", ""

@@ -54,7 +54,8 @@ class EngineConfig(EngineRequest):
         flavour: TensorRT or TensorRT for RTX; None for what is installed.
         compute_capability: Build for this one, for example ``8.6``, without its GPU; TensorRT for
             RTX only. None for this machine's GPU.
-        timing_cache_folder: Where kernel timings are kept, so that the next build is shorter.
+        timing_cache_folders: Where kernel timings are kept, so that the next build is shorter; the
+            first that has some is read, all are written.
         calibration: The legacy route to INT8; off when None.
         parents: SHA-256 of what the ONNX file was made from, by role; repeated in the facts.
     """
@@ -63,7 +64,7 @@ class EngineConfig(EngineRequest):
     typing: Typing | None = None
     flavour: Flavour | None = None
     compute_capability: str | None = None
-    timing_cache_folder: Path | None = None
+    timing_cache_folders: tuple[Path, ...] = ()
     calibration: LegacyCalibration | None = None
     parents: Mapping[str, str] = field(default_factory=dict)
 
