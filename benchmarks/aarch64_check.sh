@@ -140,11 +140,14 @@ commands() {
     >"$WORK/found/$name.evaluate.$where.json" || true
 }
 
-# What of an installation is never loaded: the packages' own tests.
-trim() {
-  arm sh -c 'cd /venv/lib/python*/site-packages &&
-    find . -type d \( -name tests -o -path ./onnx/backend/test \) -prune -exec rm -r {} +'
-  arm_in_job cxredge verify "$(basename "${BUNDLES[0]}")" --json >"$WORK/found/verify-trimmed.json"
+# For small disks: what a device loads, as it is listed, and no dependencies of it.
+install_listed() {
+  cp "$HERE/requirements-device.txt" "$ROOT/wheels"
+  arm /usr/bin/python3 -m venv --clear /venv
+  arm pip uninstall --quiet --yes setuptools
+  arm sh -c 'pip install --quiet --no-compile --only-binary :all: --no-deps \
+    --requirement /wheels/requirements-device.txt /wheels/*.whl'
+  arm_in_job cxredge verify "$(basename "${BUNDLES[0]}")" --json >"$WORK/found/verify-listed.json"
 }
 
 measure() {
@@ -160,13 +163,13 @@ run_all
 # Compiled Python was written by the runs; a device writes it too, and may do without.
 find "$ROOT/venv" -name __pycache__ -prune -exec rm -r {} +
 measure installed
-say "without the packages' own tests"
-trim
+arm pip list --format json >"$WORK/found/packages.json"
+say "what requirements-device.txt lists"
+install_listed
 find "$ROOT/venv" -name __pycache__ -prune -exec rm -r {} +
-measure trimmed
+measure listed
 say "comparison"
 cp "$ROOT"/job/*.csv "$WORK/found"
-arm pip list --format json >"$WORK/found/packages.json"
 arm python3 -c 'import json, platform; print(json.dumps({
   "python": platform.python_version(), "libc": " ".join(platform.libc_ver()),
   "machine": platform.machine()}))' >"$WORK/found/system.json"

@@ -65,7 +65,7 @@ def collect(found: Path, bundles: list[str], about: dict[str, str]) -> dict[str,
     """Put together what ``aarch64_check.sh`` left in a folder."""
     said = {
         name: read_json(found / f"{name}.json")
-        for name in ("system", "packages", "installed", "trimmed", "doctor", "verify-trimmed")
+        for name in ("system", "packages", "installed", "listed", "doctor", "verify-listed")
     }
     return {
         "schema": "cxredge.aarch64-check/1",
@@ -74,7 +74,7 @@ def collect(found: Path, bundles: list[str], about: dict[str, str]) -> dict[str,
         **said["system"],
         "packages": {package["name"]: package["version"] for package in said["packages"]},
         "installed": said["installed"],
-        "trimmed": {**said["trimmed"], "verified": said["verify-trimmed"].get("passed", False)},
+        "listed": {**said["listed"], "verified": said["verify-listed"].get("passed", False)},
         "doctor": {key: said["doctor"][key] for key in ("ok", "target")},
         "bundles": {name: compare(found, name) for name in bundles},
     }  # fmt: skip
@@ -177,9 +177,9 @@ def page(body: dict[str, Any]) -> str:
         "says what is computed, nothing about speed.",
         "",
         f"From wheels alone: {size['mb']} MB installed, without pip and compiled Python (goal: "
-        f"under {size['goal_mb']}). The largest parts in MB: {parts}. Without the packages' own "
-        f"tests {body['trimmed']['mb']} MB, with which the first bundle is "
-        f"{'good' if body['trimmed']['verified'] else 'not good'} all the same.",
+        f"under {size['goal_mb']}). The largest parts in MB: {parts}. What a device loads, by "
+        f"`requirements-device.txt`: {body['listed']['mb']} MB, with which the first bundle is "
+        f"{'good' if body['listed']['verified'] else 'not good'} all the same.",
         "",
         f"`doctor` says {'ready' if body['doctor']['ok'] else 'not ready'}, target "
         f"`{body['doctor']['target']}`.",

@@ -152,7 +152,7 @@ def _engines(
     for candidate in passport["candidates"]:
         precision, backend = Precision(candidate["precision"]), candidate["backend"]
         name = f"{precision.value} in {backend}"
-        file = bundle / engine_source(precision, typed=False)
+        file = bundle / engine_source(precision, False, ())
         many = candidate["throughput"]
         one = open_session(file, backend, candidate["threads"], precision)
         all_cores = open_session(file, backend, many["threads"], precision, many["batch"])

@@ -60,6 +60,7 @@ from cxredge.timing import interleave, summarise
 from cxredge.vocabulary import Precision
 
 BATCHES = (1, 8)
+PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8)
 WARM_UP, ROUNDS = 50, 500
 _ROOT = Path(__file__).parents[1]
 _CUDA_COMPILERS = ("/usr/local/cuda/bin", "/usr/local/cuda-13/bin", "/usr/local/cuda-12/bin")
@@ -152,7 +153,8 @@ def memory_contract() -> dict[str, Any]:
 def buildable(bundle: Bundle, flavour: Flavour) -> list[Precision]:
     """Return the precisions that the bundle has a file for: FP16 may be made of the FP32 one."""
     typed = typing_of(load_api(flavour)) is Typing.STRONG
-    return [p for p in Precision if engine_source(p, typed) in bundle.card.files]
+    held = bundle.card.files
+    return [p for p in PRECISIONS if engine_source(p, typed, held) in held]
 
 
 def check_engines(
@@ -171,7 +173,7 @@ def check_engine(
     """Return what one engine is, how the golden images come out, and how fast it is."""
     typing = typing_of(load_api(flavour))
     settings = EngineConfig(precision, typing=typing, batches=BATCHES, flavour=flavour)
-    name = engine_source(precision, typed=typing is Typing.STRONG)
+    name = engine_source(precision, typing is Typing.STRONG, bundle.card.files)
     facts = build_engine(bundle.path / name, plan, settings)
     golden = read_golden(bundle)
     expected = golden.logits.get(precision, golden.logits[Precision.FP32])

@@ -107,7 +107,8 @@ def build_ahead(
         settings = EngineConfig(
             precision, flavour=Flavour.RTX, compute_capability=capability, **asdict(request)
         )
-        source = folder / engine_source(precision, typed=True)
+        held = [path.name for path in folder.iterdir()]
+        source = folder / engine_source(precision, True, held)
         try:
             facts = build_engine(source, plan, settings, progress)
         except ArtifactError as error:

@@ -37,6 +37,7 @@ from cxredge.held_out import answer, judge, pick_goldens, reproduces_goldens
 from cxredge.onnx_graph import FP32_NAME, read_model, with_float_input
 from cxredge.passport import write_passport
 from cxredge.progress import Progress
+from cxredge.quantization.fp16 import to_fp16
 from cxredge.quantization.gate import GateLimits
 from cxredge.quantization.quantize import RANGES_NAME
 from cxredge.quantization.rung_latency import LATENCY_HERE
@@ -220,6 +221,8 @@ def build(
         indices = {flip.index for c in candidates for flip in c.gate.flipped}
         write_flipped(folder, held_out.images.pixels, indices)
         if Precision.INT8 in folders:
+            if config.target.goes_by_types:
+                _write_typed_int8(models[Precision.INT8], folder, progress)
             listed = _calibration_csv(folders[Precision.INT8] / "calibration.csv")
             write_text(folder / bundles.CALIBRATION_NAME, listed)
             shutil.copyfile(folders[Precision.INT8] / RANGES_NAME, folder / RANGES_NAME)
@@ -236,6 +239,16 @@ def build(
             chosen = replace(chosen, variant=replace(chosen.variant, model=file))
             write_passport(folder, serving(candidates, chosen, reason))
     return Built(open_bundle(out), chosen.gate, [c.to_json() for c in candidates], reason)
+
+
+def _write_typed_int8(model: Path, folder: Path, progress: Progress) -> None:
+    """Write INT8 with FP16 between the integers; where FP16 cannot hold it, FP32 stays there."""
+    try:
+        typed = to_fp16(read_model(model))
+    except CxredgeError as error:
+        progress.note(f"INT8 keeps FP32 between its integers: {error.message}")
+        return
+    onnx.save(typed, folder / bundles.TYPED_INT8_NAME)
 
 
 def _read_model(folder: Path) -> Card:

@@ -8,7 +8,7 @@ that were built on a device (``model-<precision>.plan``) are no part of what the
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,8 @@ GOLDEN_NAME = "golden.npz"
 CALIBRATION_NAME = "calibration.csv"
 RECIPE_NAME = "recipe.txt"
 """How to make the engines with TensorRT alone."""
+TYPED_INT8_NAME = "model-int8-fp16.onnx"
+"""INT8 with FP16 between the integers, for builders that have no flag for it."""
 _MOST_GOLDEN_BYTES = 100_000_000
 MAX_PROBABILITY_DIFFERENCE = {
     Precision.FP32: 1e-3,
@@ -207,14 +209,17 @@ def ahead_name(precision: Precision, compute_capability: str) -> str:
     return f"model-{precision.value}-sm{compute_capability.replace('.', '')}.plan"
 
 
-def engine_source(precision: Precision, typed: bool) -> str:
+def engine_source(precision: Precision, typed: bool, held: Collection[str]) -> str:
     """Return the file name of the ONNX model that an engine is made from.
 
     Args:
         precision: Of the engine.
         typed: Whether the builder goes by the types in the file alone. One with flags makes FP16
-            of the FP32 file, as runtimes of processors make BF16.
+            of the FP32 file, and of what INT8 leaves in float, as processors' runtimes make BF16.
+        held: Names of the files that there are.
     """
+    if precision is Precision.INT8 and typed and TYPED_INT8_NAME in held:
+        return TYPED_INT8_NAME
     by_a_flag = precision in (Precision.BF16, Precision.FP16) and not typed
     return model_name(Precision.FP32 if by_a_flag else precision)
 

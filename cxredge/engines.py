@@ -23,7 +23,7 @@ from cxredge.backends.tensorrt.builder import build_engine
 from cxredge.backends.tensorrt.facts import EngineFacts, facts_path, read_facts, write_facts
 from cxredge.backends.tensorrt.job import typing_of
 from cxredge.backends.tensorrt.settings import EngineConfig, LegacyCalibration, Typing
-from cxredge.bundle import Bundle, ahead_name, engine_source, plan_name
+from cxredge.bundle import Bundle, ahead_name, engine_source, model_name, plan_name
 from cxredge.disk_space import writing
 from cxredge.engine_request import read_request, workspace_for
 from cxredge.errors import CxredgeError, WrongUsage
@@ -37,7 +37,7 @@ from cxredge.vocabulary import Precision, PrecisionChoice
 _FLAVOURS = {"tensorrt": None, "tensorrt-rtx": Flavour.RTX}
 """By backend; ``tensorrt`` takes TensorRT, or TensorRT for RTX where that is what is installed."""
 _LARGEST_PART_OF_MODEL = 2
-"""No engine was seen to be larger than this many times its ONNX file."""
+"""No engine was seen to take more than this many times the FP32 file for each profile."""
 
 
 @dataclass(frozen=True)
@@ -178,8 +178,10 @@ def _settings(
 
 def _build(bundle: Bundle, settings: EngineConfig, progress: Progress) -> None:
     """Build one engine; where that fails, none is left that was made of something else."""
-    plan, source = bundle.path / plan_name(settings.precision), bundle.path / _source(settings)
-    most_bytes = _LARGEST_PART_OF_MODEL * source.stat().st_size
+    plan = bundle.path / plan_name(settings.precision)
+    source = bundle.path / _source(bundle, settings)
+    fp32_bytes = (bundle.path / model_name(Precision.FP32)).stat().st_size
+    most_bytes = _LARGEST_PART_OF_MODEL * len(settings.batches) * fp32_bytes
     try:
         with writing(bundle.path, most_bytes, f"the engine {plan.name}"):
             build_engine(source, plan, settings, progress)
@@ -189,10 +191,10 @@ def _build(bundle: Bundle, settings: EngineConfig, progress: Progress) -> None:
         raise
 
 
-def _source(settings: EngineConfig) -> str:
+def _source(bundle: Bundle, settings: EngineConfig) -> str:
     """Return the ONNX file that an engine is made from: TensorRT's own calibrator takes FP32."""
     precision = Precision.FP32 if settings.calibration else settings.precision
-    return engine_source(precision, typed=settings.typing is Typing.STRONG)
+    return engine_source(precision, settings.typing is Typing.STRONG, bundle.card.files)
 
 
 def _take_packed(bundle: Bundle, settings: EngineConfig, origin: _Origin) -> bool:
@@ -209,7 +211,7 @@ def _take_packed(bundle: Bundle, settings: EngineConfig, origin: _Origin) -> boo
     made_by = (facts.flavour, facts.version, facts.compute_capability)
     if made_by != (origin.flavour, origin.version, origin.compute_capability):
         return False
-    if made_of != (settings.to_json(), bundle.card.files[_source(settings)]):
+    if made_of != (settings.to_json(), bundle.card.files[_source(bundle, settings)]):
         return False
     plan = bundle.path / plan_name(settings.precision)
     with writing(bundle.path, facts.size_bytes, f"the engine {plan.name}"):
@@ -228,7 +230,7 @@ def _is_up_to_date(bundle: Bundle, settings: EngineConfig, origin: _Origin) -> b
     facts = _facts_of(bundle.path / plan_name(settings.precision))
     if facts is None:
         return False
-    parents = {**settings.parents, "onnx": bundle.card.files[_source(settings)]}
+    parents = {**settings.parents, "onnx": bundle.card.files[_source(bundle, settings)]}
     same_inputs = (dict(facts.parents), dict(facts.settings)) == (parents, settings.to_json())
     gpu = facts.gpu or origin.gpu
     made_by = _Origin(facts.flavour, facts.version, facts.compute_capability, gpu, facts.board)

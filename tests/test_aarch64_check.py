@@ -73,8 +73,8 @@ def test_what_was_found_becomes_a_page(rows: tuple[Path, Path], tmp_path: Path) 
         "system": {"python": "3.11.2", "libc": "glibc 2.36", "machine": "aarch64"},
         "packages": [{"name": "numpy", "version": "2.4"}],
         "installed": {"mb": 160.0, "goal_mb": 150, "largest_mb": {"numpy": 55.0}},
-        "trimmed": {"mb": 142.0},
-        "verify-trimmed": {"passed": True},
+        "listed": {"mb": 142.0},
+        "verify-listed": {"passed": True},
         "doctor": {"ok": True, "target": "cpu-arm"},
     }
     for where in ("x86", "arm"):
@@ -93,4 +93,4 @@ def test_what_was_found_becomes_a_page(rows: tuple[Path, Path], tmp_path: Path) 
     page = (tmp_path / "out.md").read_text()
     assert "| b | int8 0.0e+00 | 2 / 2 | yes | 1 | 5.0e-02 | 0.8125 / - |" in page
     assert "- b, evaluate on arm: no room" in page
-    assert json.loads((tmp_path / "out.json").read_text())["trimmed"]["verified"] is True
+    assert json.loads((tmp_path / "out.json").read_text())["listed"]["verified"] is True

@@ -11,6 +11,8 @@ from cxredge.vocabulary import Dialect, Precision
 TENSORRT_FLOOR = (8, 5)
 """The first TensorRT with named tensors and uint8 inputs, which cxredge is written for."""
 
+_BY_TYPES_ALONE = (11,)
+
 PYTHON_FLOOR = (3, 10)
 """The first Python that cxredge runs on."""
 
@@ -187,6 +189,15 @@ class Target:
     def needs_float_input(self) -> bool:
         """Whether its newest TensorRT is one that takes no uint8 input, which came with 8.5."""
         return bool(self.jetpack) and version_of(self.jetpack[-1].tensorrt) < TENSORRT_FLOOR
+
+    @property
+    def goes_by_types(self) -> bool:
+        """Whether its newest runtime computes in the types of the file and has no flags for them.
+
+        TensorRT from 11 on, and TensorRT for RTX.
+        """
+        newest = version_of(self.jetpack[-1].tensorrt) if self.jetpack else ()
+        return self.backend == "tensorrt-rtx" or newest >= _BY_TYPES_ALONE
 
     def jetpack_of(self, l4t: str) -> JetPack | None:
         """Return the software line of a Jetson Linux release, if it is known."""

@@ -10,7 +10,7 @@ import pytest
 
 from cxredge import engines
 from cxredge.backends.tensorrt.facts import facts_path, read_facts
-from cxredge.bundle import open_bundle
+from cxredge.bundle import engine_source, open_bundle
 from cxredge.data.manifest import read_manifest, write_manifest
 from cxredge.delivery import deliver
 from cxredge.errors import ArtifactError, CxredgeError
@@ -484,6 +484,30 @@ def test_an_engine_for_which_there_is_no_room_leaves_nothing(
     assert "There is no room for the engine" in refused.err
     assert plans(bundle) == {}, "no engine without its facts"
     assert not (bundle / "passport.json").exists()
+
+
+def test_int8_of_a_runtime_that_goes_by_types_has_fp16_between_its_integers(
+    cxredge: Run, model: Path, calibration: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """What FP16 cannot hold stays FP32, and is said."""
+    options = (
+        "--target", "rtx", "--precision", "int8", "--calibration", calibration, "--effort",
+        "quick", "--min-agreement", 0.5, "--max-accuracy-drop", 0.5,
+    )  # fmt: skip
+    ran = cxredge("build", model, *options, "--out", tmp_path / "typed", "--json")
+    assert ran.code == 0, ran.err
+    held = open_bundle(tmp_path / "typed").card.files
+    assert engine_source(Precision.INT8, True, held) == "model-int8-fp16.onnx"
+    assert engine_source(Precision.INT8, False, held) == "model-int8.onnx"
+
+    def too_large(model: object) -> None:
+        raise CxredgeError("'gemm' reaches 1e+05, and FP16 ends at 65504.")
+
+    monkeypatch.setattr("cxredge.build.to_fp16", too_large)
+    ran = cxredge("build", model, *options, "--out", tmp_path / "plain", "--json")
+    assert "INT8 keeps FP32 between its integers: 'gemm' reaches 1e+05" in ran.err
+    held = open_bundle(tmp_path / "plain").card.files
+    assert engine_source(Precision.INT8, True, held) == "model-int8.onnx"
 
 
 class TestBuiltAhead:

@@ -18,6 +18,7 @@ from cxredge.backends.tensorrt.explain import explain
 from cxredge.backends.tensorrt.facts import read_facts
 from cxredge.backends.tensorrt.log import capture_log
 from cxredge.backends.tensorrt.mismatch import Here, explain_mismatch, read_plan
+from cxredge.bundle import open_bundle
 from cxredge.data.manifest import Manifest, load_pixels
 from cxredge.errors import ArtifactError, CxredgeError, DependencyError
 from cxredge.quantization.qdq import emit
@@ -177,17 +178,20 @@ def test_a_bundle_with_engines_is_built_without_a_gpu(
     assert ran.code == 0, ran.err
     found = ran.json
     assert (found["backend"], found["trtexec"]) == ("tensorrt-rtx", {})
-    # Nothing else for Turing: the classifier of an INT8 model is an FP32 matrix product.
+    # INT8 has FP16 between its integers: its classifier would be an FP32 matrix product else.
     assert {engine["file"] for engine in found["engines"]} == {
-        "model-fp16-sm75.plan", "model-fp32-sm120.plan", "model-fp16-sm120.plan",
-        "model-int8-sm120.plan",
+        "model-fp16-sm75.plan", "model-int8-sm75.plan", "model-fp32-sm120.plan",
+        "model-fp16-sm120.plan", "model-int8-sm120.plan",
     }  # fmt: skip
-    assert set(found["engines_left_out"]) == {"model-fp32-sm75.plan", "model-int8-sm75.plan"}
-    for why in found["engines_left_out"].values():
-        assert "node 'gemm' has no kernel on Turing GPUs (SM 75): FP32 GEMM is not supported" in why
+    (why,) = found["engines_left_out"].values()
+    assert set(found["engines_left_out"]) == {"model-fp32-sm75.plan"}
+    assert "node 'gemm' has no kernel on Turing GPUs (SM 75): FP32 GEMM is not supported" in why
     facts = read_facts(out / "model-int8-sm120.plan")
     assert facts is not None
-    assert (facts.profiles, facts.warnings) == ([[1, 1, 1], [2, 4, 4]], [])
+    assert facts.profiles == [[1, 1, 1], [2, 4, 4]]
+    assert [words for words in facts.warnings if "scales to fp32" not in words] == []
+    assert facts.parents["onnx"] == open_bundle(out).card.files["model-int8-fp16.onnx"]
+    assert facts.network_formats["half"] > 0
     assert facts.network_formats["int8"] == sum(
         node.op_type == "QuantizeLinear" for node in onnx.load(out / "model-int8.onnx").graph.node
     )
