@@ -36,6 +36,13 @@ class Kind(str, Enum):
     BUNDLE = "bundle"
 
 
+_HOW_TO_MAKE = {
+    Kind.RUN: "Train one: cxredge train MANIFEST --out RUN",
+    Kind.MODEL: "Export one: cxredge export RUN --out MODEL",
+    Kind.BUNDLE: "Build one: cxredge build RUN_OR_MODEL --target TARGET --out BUNDLE",
+}
+
+
 @dataclass(frozen=True)
 class Classifier:
     """What every artifact of one network says about it.
@@ -180,6 +187,13 @@ def read_card(folder: Path, *kinds: Kind) -> Card:
     """
     path = folder / CARD_NAME
     wanted = " or ".join(kind.value for kind in kinds) or "artifact"
+    if not folder.exists():
+        raise ArtifactError(f"{folder} does not exist.", "Check the path.")
+    if folder.is_file():
+        raise ArtifactError(
+            f"{folder} is a file; a cxredge {wanted} is a folder, or a bundle's archive.",
+            f"See what it is: cxredge inspect {folder}",
+        )
     if not path.is_file():
         raise ArtifactError(
             f"{folder} is not a cxredge {wanted}: it has no {CARD_NAME}.",
@@ -221,7 +235,10 @@ def parse_card(body: Any, path: Path, *kinds: Kind) -> Card:
         )
     if kinds and card.kind not in kinds:
         wanted = " or ".join(kind.value for kind in kinds)
-        raise ArtifactError(f"{path.parent} is a cxredge {card.kind.value}; expected a {wanted}.")
+        raise ArtifactError(
+            f"{path.parent} is a cxredge {card.kind.value}; expected a {wanted}.",
+            _HOW_TO_MAKE[kinds[0]],
+        )
     return card
 
 

@@ -34,8 +34,8 @@ from cxredge.targets.record import Target, version_of
 from cxredge.targets.trtexec import LEVELS
 from cxredge.vocabulary import Precision, PrecisionChoice
 
-_FLAVOURS = {"tensorrt": None, "tensorrt-rtx": Flavour.RTX}
-"""By backend; ``tensorrt`` takes TensorRT, or TensorRT for RTX where that is what is installed."""
+_FLAVOURS = {"tensorrt": Flavour.TENSORRT, "tensorrt-rtx": Flavour.RTX}
+"""Whose engines a backend runs."""
 _LARGEST_PART_OF_MODEL = 2
 """No engine was seen to take more than this many times the FP32 file for each profile."""
 

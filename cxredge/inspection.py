@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from cxredge.archive import check_archive, is_archive
-from cxredge.artifacts import CARD_NAME, Kind, check_files, read_card, read_json, sha256_of_file
+from cxredge.artifacts import (
+    CARD_NAME,
+    Card,
+    Kind,
+    check_files,
+    read_card,
+    read_json,
+    sha256_of_file,
+)
 from cxredge.backends.tensorrt.api import Flavour
 from cxredge.backends.tensorrt.mismatch import Plan, explain_mismatch, look_here, read_plan
 from cxredge.backends.tensorrt.plan import SUFFIXES as ENGINE_SUFFIXES
@@ -61,6 +69,7 @@ def _archive(path: Path) -> dict[str, Any]:
         "size_bytes": path.stat().st_size,
         "signed": is_signed(path),
         "next": f"on the device: cxredge build {path}",
+        "tried": _tried_on(card),
         "bundle": {**card.to_json(), "intact": True},
     }
 
@@ -74,8 +83,7 @@ def _folder(path: Path) -> dict[str, Any]:
     if card.kind is Kind.BUNDLE:
         found["signed"] = is_signed(path)
         found["passport"] = read_passport(path)
-        named = all_targets().get(str(card.config.get("target")))
-        found["tried"] = _tried([named] if named else [])
+        found["tried"] = _tried_on(card)
     return {"kind": found.pop("kind"), **found}
 
 
@@ -129,6 +137,12 @@ def _targets_of(plan: Plan) -> list[Target]:
         for target in known
         if target.detection and capability in (None, *target.hardware.compute_capabilities)
     ]
+
+
+def _tried_on(card: Card) -> list[dict[str, str]]:
+    """Return what was tried on the device that a bundle is for."""
+    named = all_targets().get(str(card.config.get("target")))
+    return _tried([named] if named else [])
 
 
 def _tried(targets: list[Target]) -> list[dict[str, str]]:

@@ -255,6 +255,9 @@ def test_a_full_disk_is_said_before_and_in_the_middle(
 
 
 def test_commands_on_an_archive(packed: Path, tmp_path: Path, cxredge: Run) -> None:
+    short = cxredge("inspect", packed).out
+    for words in ("next: on the device: cxredge build", "files match their hashes", "tried:"):
+        assert words in short
     path = Path(shutil.copy(packed, tmp_path / "mine.tar"))
     found = cxredge("inspect", path, "--json").json
     assert (found["kind"], found["signed"], found["bundle"]["kind"]) == ("archive", False, "bundle")

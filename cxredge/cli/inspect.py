@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cxredge.cli.command import command
-from cxredge.cli.output import Outcome, Output
+from cxredge.cli.output import Outcome, Output, Verbosity
+
+_LONG = 60
+"""Characters of a value that has a line of its own."""
 
 
 def register(app: typer.Typer) -> None:
@@ -25,14 +29,19 @@ def inspect(
         ),
     ],
 ) -> Outcome:
-    """Say what an artifact is, what it was made from and whether it is whole."""
+    """Say what an artifact is, what it was made from and whether it is whole.
+
+    Of bundles and engines what is asked first; with -v all that is known of them.
+    """
+    from cxredge.cli.digest import digest
     from cxredge.inspection import inspect as stage
 
     found = stage(path)
-    return Outcome(found, "\n".join(_lines(found)))
+    shown = found if output.verbosity is Verbosity.VERBOSE else digest(found)
+    return Outcome(found, "\n".join(_lines(shown)))
 
 
-def _lines(found: dict[str, object], indent: str = "") -> list[str]:
+def _lines(found: Mapping[str, object], indent: str = "") -> list[str]:
     lines = []
     for key, value in found.items():
         if isinstance(value, dict) and value:
@@ -42,6 +51,8 @@ def _lines(found: dict[str, object], indent: str = "") -> list[str]:
             lines.append(f"{indent}{key}:")
             for item in value:
                 lines += [*_lines(item, indent + "  "), ""]
+        elif isinstance(value, list) and any(len(str(item)) > _LONG for item in value):
+            lines += [f"{indent}{key}:", *(f"{indent}  {item}" for item in value)]
         elif isinstance(value, list):
             lines.append(f"{indent}{key}: {', '.join(map(str, value))}")
         else:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cxredge import engines
+from cxredge.archive import write_archive
 from cxredge.backends.tensorrt.facts import facts_path, read_facts
 from cxredge.bundle import engine_source, open_bundle
 from cxredge.data.manifest import read_manifest, write_manifest
@@ -68,6 +69,25 @@ def finish(cxredge: Run, bundle: Path, *more: object) -> Ran:
 def plans(bundle: Path) -> dict[str, int]:
     """Return when each engine was written."""
     return {path.name: path.stat().st_mtime_ns for path in bundle.glob("*.plan")}
+
+
+def test_a_bundle_for_a_board_is_the_same_byte_for_byte(
+    cxredge: Run, model: Path, calibration: Path, packed: Path, tmp_path: Path
+) -> None:
+    ran = build_from(cxredge, model, calibration, tmp_path / "again")
+    assert ran.code == 0, ran.err
+    contents = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*")}
+        for folder in (packed, tmp_path / "again")
+    ]
+    names = {path.name for path in contents[0]}
+    assert {"model-int8.onnx", "model-fp16.onnx", "golden.npz", "ranges.json"} <= names
+    assert {"card.json", "recipe.txt", "calibration.csv"} <= names
+    assert contents[0] == contents[1]
+    for folder in (packed, tmp_path / "again"):
+        write_archive(folder, tmp_path / f"{folder.name}.tar")
+    one, other = (tmp_path / f"{name}.tar" for name in ("bundle", "again"))
+    assert one.read_bytes() == other.read_bytes()
 
 
 ALL = {"model-fp32.plan", "model-fp16.plan", "model-int8.plan"}

@@ -171,7 +171,15 @@ def test_inspect_describes_an_engine(orin_plan: Path, fake: Fake, cxredge: Run) 
     assert found["next"] == f"Build it here: cxredge build {orin_plan.parent}"
     ran = cxredge("inspect", orin_plan)
     assert ran.code == 0
-    assert "why_not: m.plan was built with" in ran.out
+    for words in (
+        "why_not: m.plan was built with",
+        "compute capability: 8.7",
+        "batches: 1, 2 to 8",
+    ):
+        assert words in ran.out
+    assert "plan_sha256" in cxredge("inspect", orin_plan, "-v").out
+    facts_path(orin_plan).unlink()
+    assert "passport: none lies beside it" in cxredge("inspect", orin_plan).out
 
 
 def test_a_mismatch_is_found_before_anything_is_loaded(orin_plan: Path, fake: Fake) -> None:

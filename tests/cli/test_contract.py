@@ -337,6 +337,11 @@ def test_inspect(
         assert ran.code == 0, ran.err
         assert ran.json["kind"] == kind
         assert cxredge("inspect", path).out.startswith("kind: " + kind)
+    short, whole = cxredge("inspect", bundle).out, cxredge("inspect", bundle, "-v").out
+    for words in ("int8: passed, accuracy", "files match their hashes", "tried:\n  ran. "):
+        assert words in short
+    assert len(short.splitlines()) < 25 < len(whole.splitlines())
+    assert "card_sha256: " in whole
     tried = cxredge("inspect", bundle, "--json").json["tried"]
     assert [one["backend"] for one in tried] == ["onnxruntime"]
 

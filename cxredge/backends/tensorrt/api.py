@@ -70,7 +70,7 @@ def load_api(flavour: Flavour | None = None) -> Api:
         try:
             module = importlib.import_module(one.value)
         except (ImportError, OSError) as error:
-            reasons.append(f"{one.product}: {error}")
+            reasons.append(f"{one.product} cannot be imported here: {error}")
             continue
         found = str(module.__version__)
         if one is Flavour.TENSORRT and numbers(found)[:2] < OLDEST:
@@ -79,7 +79,7 @@ def load_api(flavour: Flavour | None = None) -> Api:
                 "Update JetPack, or build with trtexec --fp16 as the bundle's recipe shows.",
             )
         return Api(module, one, found)
-    raise DependencyError(f"Not installed here: {'; '.join(reasons)}.", _how_to_install(flavour))
+    raise DependencyError(f"{'; '.join(reasons)}.", _how_to_install(flavour))
 
 
 def installed_versions() -> dict[Flavour, str]:
@@ -104,5 +104,5 @@ def _how_to_install(flavour: Flavour | None) -> str:
         return "pip install 'cxredge[rtx]'"
     return (
         "On a Jetson it comes with JetPack; let a virtual environment see it: "
-        "python3 -m venv --system-site-packages. Elsewhere: pip install tensorrt"
+        "python3 -m venv --system-site-packages .venv. What is missing: cxredge doctor"
     )
