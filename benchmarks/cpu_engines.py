@@ -36,7 +36,7 @@ from cpu_engines_page import write_page
 from cxredge.artifacts import Kind, read_card, read_json, tool_versions, write_json
 from cxredge.backends import open_session
 from cxredge.backends.base import Session
-from cxredge.bundle import engine_source
+from cxredge.bundle_files import engine_source
 from cxredge.data.labelled import load_labelled
 from cxredge.data.manifest import Manifest, read_manifest
 from cxredge.inference import infer_all
@@ -152,7 +152,7 @@ def _engines(
     for candidate in passport["candidates"]:
         precision, backend = Precision(candidate["precision"]), candidate["backend"]
         name = f"{precision.value} in {backend}"
-        file = bundle / engine_source(precision, False, ())
+        file = bundle / engine_source(precision, typed=False)
         many = candidate["throughput"]
         one = open_session(file, backend, candidate["threads"], precision)
         all_cores = open_session(file, backend, many["threads"], precision, many["batch"])

@@ -46,11 +46,10 @@ from cxredge.backends.tensorrt.layer_profile import profile_layers
 from cxredge.bundle import (
     MAX_PROBABILITY_DIFFERENCE,
     Bundle,
-    engine_source,
-    model_name,
     open_bundle,
     read_golden,
 )
+from cxredge.bundle_files import engine_source, model_name
 from cxredge.data.images import GreyImage
 from cxredge.errors import CxredgeError
 from cxredge.metrics import softmax

@@ -17,7 +17,7 @@ from cxredge.backends.tensorrt.api import Flavour, load_api
 from cxredge.backends.tensorrt.builder import build_engine
 from cxredge.backends.tensorrt.configure import served_capabilities
 from cxredge.backends.tensorrt.settings import EngineConfig
-from cxredge.bundle import ahead_name, engine_source
+from cxredge.bundle_files import ahead_name, engine_source
 from cxredge.engine_request import EngineRequest
 from cxredge.errors import ArtifactError, WrongUsage
 from cxredge.progress import Progress

@@ -25,7 +25,16 @@ from cxredge.artifacts import (
 )
 from cxredge.atomic import atomic_folder
 from cxredge.backends import CPU_BACKENDS, installed_on_cpu, reduced_precisions
-from cxredge.bundle import engine_name, float_input_name, model_name, open_bundle
+from cxredge.bundle import open_bundle
+from cxredge.bundle_files import (
+    CALIBRATION_NAME,
+    GOLDEN_NAME,
+    RECIPE_NAME,
+    TYPED_INT8_NAME,
+    engine_name,
+    float_input_name,
+    model_name,
+)
 from cxredge.candidates import Built, Candidate, choose, gates_by_runtime, serving
 from cxredge.data.audit_record import build_warnings
 from cxredge.data.manifest import Manifest, check_labels
@@ -217,19 +226,19 @@ def build(
             if config.target.needs_float_input:
                 twin = with_float_input(read_model(model))
                 onnx.save(twin, folder / float_input_name(precision))
-        bundles.write_golden(folder / bundles.GOLDEN_NAME, golden)
+        bundles.write_golden(folder / GOLDEN_NAME, golden)
         indices = {flip.index for c in candidates for flip in c.gate.flipped}
         write_flipped(folder, held_out.images.pixels, indices)
         if Precision.INT8 in folders:
             if config.target.goes_by_types:
                 _write_typed_int8(models[Precision.INT8], folder, progress)
             listed = _calibration_csv(folders[Precision.INT8] / "calibration.csv")
-            write_text(folder / bundles.CALIBRATION_NAME, listed)
+            write_text(folder / CALIBRATION_NAME, listed)
             shutil.copyfile(folders[Precision.INT8] / RANGES_NAME, folder / RANGES_NAME)
         passed = [c.precision for c in packed_for if c.passed]
         if config.target.jetpack:
             text = recipe(config.target, files, size, config.engine)
-            write_text(folder / bundles.RECIPE_NAME, text)
+            write_text(folder / RECIPE_NAME, text)
         wanted = config.compute_capabilities
         packed = build_ahead(folder, passed, wanted, config.engine, progress)
         facts |= {"engines": list(packed.engines), "engines_left_out": dict(packed.left_out)}
@@ -248,7 +257,7 @@ def _write_typed_int8(model: Path, folder: Path, progress: Progress) -> None:
     except CxredgeError as error:
         progress.note(f"INT8 keeps FP32 between its integers: {error.message}")
         return
-    onnx.save(typed, folder / bundles.TYPED_INT8_NAME)
+    onnx.save(typed, folder / TYPED_INT8_NAME)
 
 
 def _read_model(folder: Path) -> Card:

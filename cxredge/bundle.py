@@ -8,7 +8,7 @@ that were built on a device (``model-<precision>.plan``) are no part of what the
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from cxredge.backends import CPU_BACKENDS, open_session, reduced_precisions
 from cxredge.backends.base import Logits, Session
 from cxredge.backends.tensorrt.facts import read_facts
 from cxredge.backends.tensorrt.timing_cache import SUFFIX as TIMINGS_SUFFIX
+from cxredge.bundle_files import GOLDEN_NAME, engine_name, model_name, plan_name
 from cxredge.data.images import PREPROCESSING, GreyImage
 from cxredge.errors import ArtifactError
 from cxredge.metrics import softmax
@@ -37,12 +38,6 @@ from cxredge.vocabulary import Precision
 if TYPE_CHECKING:
     from cxredge.backends.tensorrt.session import SessionOptions
 
-GOLDEN_NAME = "golden.npz"
-CALIBRATION_NAME = "calibration.csv"
-RECIPE_NAME = "recipe.txt"
-"""How to make the engines with TensorRT alone."""
-TYPED_INT8_NAME = "model-int8-fp16.onnx"
-"""INT8 with FP16 between the integers, for builders that have no flag for it."""
 _MOST_GOLDEN_BYTES = 100_000_000
 MAX_PROBABILITY_DIFFERENCE = {
     Precision.FP32: 1e-3,
@@ -194,51 +189,6 @@ class Bundle:
         )
 
 
-def model_name(precision: Precision) -> str:
-    """Return the file name of a precision's ONNX model in a bundle."""
-    return f"model-{precision.value}.onnx"
-
-
-def plan_name(precision: Precision) -> str:
-    """Return the file name of the engine that TensorRT made of a precision on the device."""
-    return f"model-{precision.value}.plan"
-
-
-def ahead_name(precision: Precision, compute_capability: str) -> str:
-    """Return the file name of an engine that was built ahead for a compute capability."""
-    return f"model-{precision.value}-sm{compute_capability.replace('.', '')}.plan"
-
-
-def engine_source(precision: Precision, typed: bool, held: Collection[str]) -> str:
-    """Return the file name of the ONNX model that an engine is made from.
-
-    Args:
-        precision: Of the engine.
-        typed: Whether the builder goes by the types in the file alone. One with flags makes FP16
-            of the FP32 file, and of what INT8 leaves in float, as processors' runtimes make BF16.
-        held: Names of the files that there are.
-    """
-    if precision is Precision.INT8 and typed and TYPED_INT8_NAME in held:
-        return TYPED_INT8_NAME
-    by_a_flag = precision in (Precision.BF16, Precision.FP16) and not typed
-    return model_name(Precision.FP32 if by_a_flag else precision)
-
-
-def engine_name(precision: Precision, backend: str) -> str:
-    """Return the file name of what a backend loads.
-
-    ONNX Runtime loads the model, OpenVINO too but reduces FP32 itself, TensorRT an engine.
-    """
-    if backend == "openvino":
-        return engine_source(precision)
-    return model_name(precision) if backend == "onnxruntime" else plan_name(precision)
-
-
-def float_input_name(precision: Precision) -> str:
-    """Return the file name of a model with float input, for runtimes without uint8 inputs."""
-    return f"model-{precision.value}-float-input.onnx"
-
-
 def open_bundle(path: Path) -> Bundle:
     """Read a bundle and check all its files, the engine among them.
 
@@ -340,7 +290,8 @@ def compare_logits(
 
     Args:
         precision: What gave the logits.
-        logits, expected: float32 (N, classes).
+        logits: float32 (N, classes), as they came.
+        expected: float32 (N, classes), as they should.
         reference: Whose the expected ones are, where another's: then the classes decide alone.
     """
     difference = float(np.abs(softmax(logits) - softmax(expected)).max())

@@ -23,7 +23,8 @@ from cxredge.backends.tensorrt.builder import build_engine
 from cxredge.backends.tensorrt.facts import EngineFacts, facts_path, read_facts, write_facts
 from cxredge.backends.tensorrt.job import typing_of
 from cxredge.backends.tensorrt.settings import EngineConfig, LegacyCalibration, Typing
-from cxredge.bundle import Bundle, ahead_name, engine_source, model_name, plan_name
+from cxredge.bundle import Bundle
+from cxredge.bundle_files import ahead_name, engine_source, model_name, plan_name
 from cxredge.disk_space import writing
 from cxredge.engine_request import read_request, workspace_for
 from cxredge.errors import CxredgeError, WrongUsage

@@ -26,7 +26,7 @@ GPU_LIBRARIES = {
 # Who may import whom, by the first part of the module's name. What is not listed is core: it may
 # import core alone. `cli` may import anything and nobody imports it.
 CORE = {
-    "archive", "artifacts", "atomic", "backends", "csv_text", "data", "disk_space",
+    "archive", "artifacts", "atomic", "backends", "bundle_files", "csv_text", "data", "disk_space",
     "engine_request", "errors", "flipped", "half_precision", "inference", "inputs", "interruption",
     "metrics", "onnx_graph", "onnx_lean", "onnx_nodes", "passport", "pipeline", "plots", "progress",
     "resampling", "rows", "signature", "speed", "targets", "telemetry", "timing", "verdict",

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from cxredge.backends import CPU_BACKENDS
 from cxredge.backends.tensorrt.layer_profile import profile_layers
 from cxredge.backends.tensorrt.session import SessionOptions, Transfer
 from cxredge.bundle import Bundle
@@ -66,8 +67,8 @@ def check_has_engine(bundle: Bundle) -> None:
     Raises:
         WrongUsage: The bundle is served by a runtime that does not tell them.
     """
-    if bundle.backend == "onnxruntime":
+    if bundle.backend in CPU_BACKENDS:
         raise WrongUsage(
-            f"--layers is for TensorRT engines; {bundle.path} is served by ONNX Runtime.",
+            f"--layers is for TensorRT engines; {bundle.path} is served by {bundle.backend}.",
             f"Leave it out, or finish the bundle on its device first: cxredge build {bundle.path}",
         )

@@ -11,7 +11,8 @@ import pytest
 from cxredge import engines
 from cxredge.archive import write_archive
 from cxredge.backends.tensorrt.facts import facts_path, read_facts
-from cxredge.bundle import engine_source, open_bundle
+from cxredge.bundle import open_bundle
+from cxredge.bundle_files import engine_source
 from cxredge.data.manifest import read_manifest, write_manifest
 from cxredge.delivery import deliver
 from cxredge.errors import ArtifactError, CxredgeError

@@ -165,5 +165,5 @@ def test_ways_of_a_gpu_are_refused_on_a_processor(option, bundle: Path, cxredge)
 def test_layers_of_what_is_no_engine_are_refused(bundle: Path, cxredge) -> None:
     ran = cxredge("bench", bundle, "--layers", *QUICK)
     assert ran.code == 2
-    assert "is served by ONNX Runtime" in ran.err
+    assert "is for TensorRT engines" in ran.err
     assert not (bundle / "results").exists()
