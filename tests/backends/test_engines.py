@@ -111,7 +111,7 @@ def test_a_bundle_is_finished_and_served_on_the_board(
         facts = read_facts(plan)
         assert facts is not None
         assert candidate["size_bytes"] == plan.stat().st_size
-        assert candidate["latency_ms"]["count"] == 5
+        assert candidate["latency_ms"]["count"] >= 20
         assert facts.golden["passed"] is True
         assert facts.settings["workspace_mb"] == 7990 // 4
         source = "int8" if candidate["precision"] == "int8" else "fp32"
