@@ -60,10 +60,13 @@ def main() -> None:
         "tools": tool_versions("torch", "torchvision", "timm"),
         "networks": {},
     }
+    record = arguments.out.with_suffix(".json")
+    if arguments.add and record.is_file():
+        found["networks"] = json.loads(record.read_text())["networks"]
     for network in arguments.networks:
         found["networks"][network] = measure(arguments.manifest, network, arguments)
         print(*_rows(network, found["networks"][network]), sep="\n", flush=True)
-        write_json(arguments.out.with_suffix(".json"), found)
+        write_json(record, found)
     write_text(arguments.out.with_suffix(".md"), _table(found))
 
 
@@ -186,6 +189,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3, help="timed epochs of each process")
     parser.add_argument("--views", type=int, default=8)
+    parser.add_argument("--add", action="store_true", help="keep other networks in OUT.json")
     parser.add_argument("--child", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -152,12 +152,12 @@ def _make(
             "-q", *(["--fine-tune", case.run] if case.run else []),
         ]  # fmt: skip
     elif how.startswith("nncf:"):
-        if not arguments.nncf:
+        if not arguments.nncf or how in arguments.skip:
             return None
         folder.mkdir(exist_ok=True)
         command = [arguments.nncf, HERE / "nncf_model.py", fp32, pixels, model, how[5:]]
     else:
-        if how.removeprefix("ort:") in arguments.skip:
+        if how in arguments.skip:
             return None
         folder.mkdir(exist_ok=True)
         command = [sys.executable, HERE / "ort_model.py", fp32, pixels, model, dialect, how[4:]]
@@ -245,7 +245,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--case", action="append", required=True, help="NAME=MODEL,LIST,DATA[,RUN]")
     parser.add_argument("--nncf", help="Python interpreter with nncf")
-    parser.add_argument("--skip", nargs="*", default=[], help="ONNX Runtime's to leave out")
+    parser.add_argument("--skip", nargs="*", default=[], help="such as ort:entropy, nncf:full")
     parser.add_argument("--work", type=Path, required=True, help="folder for the models")
     parser.add_argument("--out", type=Path, required=True, help="OUT.json and OUT.md are written")
     return parser.parse_args()

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 from cxredge import onnx_graph
@@ -24,7 +25,7 @@ from cxredge.artifacts import (
     write_json,
 )
 from cxredge.atomic import atomic_folder
-from cxredge.data.labelled import load_labelled
+from cxredge.data.labelled import LabelledImages, load_labelled
 from cxredge.data.manifest import Manifest, check_labels, write_manifest
 from cxredge.disk_space import writing
 from cxredge.inference import infer_file
@@ -51,6 +52,9 @@ from cxredge.vocabulary import (
 )
 
 RANGES_NAME = "ranges.json"
+
+_JUDGED_IMAGES = 300
+"""Most validation images that a step is judged on: enough to see a decision in a hundred change."""
 
 
 @dataclass(frozen=True)
@@ -255,6 +259,16 @@ def _plan(
     )
 
 
+def _judge(fp32: Path, seen: Seen, few: LabelledImages, progress: Progress) -> Judge:
+    """Return a judge on validation images, evenly chosen, or without any on calibration images."""
+    held, logits = seen.validation, seen.validation_reference
+    if held is None or logits is None:
+        progress.note("There are no validation images: steps are judged on calibration images.")
+        return Judge(few.pixels, few.labels, infer_file(fp32, few.pixels), JudgedOn.CALIBRATION)
+    some = np.unique(np.linspace(0, len(logits) - 1, _JUDGED_IMAGES).astype(int))
+    return Judge(held.pixels[some], held.labels[some], logits[some], JudgedOn.VALIDATION)
+
+
 def _climb(
     fp32: Path,
     calibration: Manifest,
@@ -279,13 +293,7 @@ def _climb(
         with progress.task(title, len(entries)) as advance:
             return measure_cached(graph, entries, size, advance, statistics)
 
-    logits = infer_file(fp32, few.pixels)
-    judge = Judge(few.pixels, few.labels, logits, JudgedOn.CALIBRATION)
-    if seen.validation is not None and seen.validation_reference is not None:
-        held, logits = seen.validation, seen.validation_reference
-        judge = Judge(held.pixels, held.labels, logits, JudgedOn.VALIDATION)
-    else:
-        progress.note("There are no validation images: steps are judged on calibration images.")
+    judge = _judge(fp32, seen, few, progress)
     keep = stem(model) if config.float_stem else frozenset()
     fine_tune = tuning.fine_tune if tuning else None
     return Climb(config.plan(keep), measure, few.pixels, judge, progress, fine_tune)

@@ -31,7 +31,9 @@ from cxredge.vocabulary import Dialect
 
 Scales = Mapping[str, npt.NDArray[np.float32]]
 
-_POSITIONS = 256
+_MOST_POSITIONS, _LEAST_POSITIONS = 256, 64
+"""Positions of each image that a layer's moments are taken over: one for each input, within these.
+A depthwise layer has 9 to 49 inputs, whose moments a few thousand positions tell well enough."""
 _MOST_INPUTS = 2304
 """Most inputs of a layer (channels x kernel) whose weights are corrected. The algebra grows with
 their cube, and layers beyond, such as VGG19's last, average enough not to need it."""
@@ -120,7 +122,8 @@ def _correct(
     groups = int(number_of(node, "group", 1))
     values = weight.astype(np.float64).reshape(groups, weight.shape[0] // groups, -1)
     if weights and values.shape[-1] <= _MOST_INPUTS:
-        moments = moments_of(node, inputs, wanted, weight.shape[2:], _POSITIONS)
+        positions = min(max(values.shape[-1], _LEAST_POSITIONS), _MOST_POSITIONS)
+        moments = moments_of(node, inputs, wanted, weight.shape[2:], positions)
         values = fitted(values, moments, _PULL)
         scales = best_scales(values, np.diagonal(moments.inputs, axis1=1, axis2=2))
         values = rounded(values, scales, moments.inputs)
