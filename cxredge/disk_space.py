@@ -10,7 +10,8 @@ from pathlib import Path
 
 from cxredge.errors import CxredgeError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a system calls a disk, a quota or a file that takes no more."""
 _NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -33,7 +34,7 @@ def writing(folder: Path, size_bytes: int, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             free_bytes = shutil.disk_usage(_existing(folder)).free
             raise _no_room(folder, size_bytes, free_bytes, what) from None
         if error.errno in _NOT_ALLOWED:
@@ -46,13 +47,14 @@ def writing(folder: Path, size_bytes: int, what: str) -> Iterator[None]:
 
 def _no_room(folder: Path, size_bytes: int, free_bytes: int, what: str) -> CxredgeError:
     return CxredgeError(
-        f"There is no room for {what}: it needs up to {_amount(size_bytes)}, and "
-        f"{_amount(free_bytes)} are free in {folder}.",
+        f"There is no room for {what}: it needs up to {amount(size_bytes)}, and "
+        f"{amount(free_bytes)} are free in {folder}.",
         "Free some, or name a folder on another disk with --out.",
     )
 
 
-def _amount(size_bytes: int) -> str:
+def amount(size_bytes: float) -> str:
+    """Return a size in words."""
     return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e5 else f"{size_bytes / 1e3:.1f} kB"
 
 

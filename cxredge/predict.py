@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import time
@@ -20,6 +19,7 @@ from cxredge.backends.base import available_cores
 from cxredge.bundle import Bundle, note_if_strange
 from cxredge.data.images import LoadedImage
 from cxredge.data.sources import ImageSource
+from cxredge.disk_space import FULL, amount
 from cxredge.errors import CxredgeError, ImageError
 from cxredge.inputs import check_inputs, walk_images
 from cxredge.interruption import Interruption
@@ -29,7 +29,6 @@ from cxredge.progress import Progress
 from cxredge.rows import Row, RowWriter
 
 STAGES = ("read", "decode", "preprocess", "infer", "write")
-_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ROW_BYTES = 200  # of a row with a path of usual length, where none was written yet
 
 
@@ -124,7 +123,7 @@ def predict(
                         raise KeyboardInterrupt
             _finish(writer, tally)
         except OSError as error:
-            if error.errno in _DISK_IS_FULL:
+            if error.errno in FULL:
                 raise _disk_is_full(error, writer, paths) from None
             raise
     tally.seconds = time.perf_counter() - start
@@ -195,12 +194,12 @@ def _disk_is_full(error: OSError, writer: RowWriter, paths: Sequence[Path]) -> C
     """Say how much is missing: the rows to come, and all rows again in the finished file."""
     images = sum(1 for _ in walk_images(paths, Counter()))
     row_bytes = writer.size_bytes / writer.rows if writer.rows else _ROW_BYTES
-    needed_mb = row_bytes * (2 * images - writer.rows) / 1e6
-    free_mb = shutil.disk_usage(writer.path.parent).free / 1e6
+    needed_bytes = row_bytes * (2 * images - writer.rows)
+    free_bytes = shutil.disk_usage(writer.path.parent).free
     return CxredgeError(
         f"Cannot write to {writer.path.parent}: {os.strerror(error.errno or 0)}. {writer.rows} of "
-        f"{images} rows are kept; about {needed_mb:.1f} MB are needed for the rest and the "
-        f"finished file, {free_mb:.1f} MB are free.",
+        f"{images} rows are kept; about {amount(needed_bytes)} are needed for the rest and the "
+        f"finished file, {amount(free_bytes)} are free.",
         "Make room there and give the same command with --resume.",
     )
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from cxredge.cli.output import Outcome, Output, Verbosity
+from cxredge.disk_space import FULL
 from cxredge.errors import CxredgeError, WrongUsage
 
 _JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
@@ -94,7 +95,7 @@ def _with_shared_options(function: Callable[..., Outcome]) -> Callable[..., None
     def run(*, as_json: bool, quiet: bool, verbose: bool, **arguments: Any) -> None:
         verbosity = Verbosity(0 if quiet else 2 if verbose else 1)
         output = Output(as_json, verbosity)
-        output.show(_guarded(output, function, arguments))
+        _show(output, _guarded(output, function, arguments))
 
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
     shared = [
@@ -106,6 +107,18 @@ def _with_shared_options(function: Callable[..., Outcome]) -> Callable[..., None
     run.__signature__ = signature  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
     return run
+
+
+def _show(output: Output, outcome: Outcome) -> None:
+    """Print an outcome; a pipe that was closed is left to Typer, as with ``head``."""
+    try:
+        output.show(outcome)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        words = f"The result cannot be printed: {error.strerror or error}."
+        Output().fail(CxredgeError(words, "Send it to another place."))
+        raise typer.Exit(1) from None
 
 
 def _guarded(
@@ -123,7 +136,8 @@ def _guarded(
         if os.environ.get("CXREDGE_DEBUG"):
             raise
         where = f"{error.filename}: " if error.filename else ""
-        output.fail(CxredgeError(f"{where}{error.strerror or error}"))
+        hint = "Make room there, or name another disk." if error.errno in FULL else ""
+        output.fail(CxredgeError(f"{where}{error.strerror or error}", hint))
         raise typer.Exit(1) from None
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]

@@ -54,7 +54,7 @@ class Output:
         if self.as_json:
             self._print_json(outcome.data)
             return
-        print(outcome.text)
+        print(outcome.text, flush=True)
         if outcome.next_step and self.verbosity is not Verbosity.QUIET:
             print(f"Next: {outcome.next_step}", file=sys.stderr)
 
@@ -108,7 +108,7 @@ class Output:
             self._depth -= 1
 
     def _print_json(self, value: Any) -> None:
-        print(json.dumps(finite(value), indent=2, default=str, allow_nan=False))
+        print(json.dumps(finite(value), indent=2, default=str, allow_nan=False), flush=True)
 
 
 def finite(value: Any) -> Any:

@@ -15,6 +15,7 @@ from cxredge.artifacts import sha256_of_file
 from cxredge.atomic import atomic_file
 from cxredge.csv_text import csv_line
 from cxredge.data.images import GreyImage, load_grey
+from cxredge.disk_space import writing
 from cxredge.errors import DataError, ImageError
 from cxredge.vocabulary import Split
 
@@ -130,16 +131,15 @@ def read_manifest(path: Path) -> Manifest:
 def write_manifest(path: Path, entries: Iterable[Entry]) -> Manifest:
     """Write entries to ``path``; image paths below its folder are stored relative to it."""
     folder = path.parent.resolve()
-    with (
-        atomic_file(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
-    ):
-        stream.write(csv_line(COLUMNS))
-        for entry in entries:
-            image = entry.path.resolve()
-            shown = image.relative_to(folder) if image.is_relative_to(folder) else image
-            values = (shown.as_posix(), entry.label, entry.split.value, entry.patient)
-            stream.write(csv_line((*values, entry.source, entry.view, entry.sha256)))
+    lines = [csv_line(COLUMNS)]
+    for entry in entries:
+        image = entry.path.resolve()
+        shown = image.relative_to(folder) if image.is_relative_to(folder) else image
+        values = (shown.as_posix(), entry.label, entry.split.value, entry.patient)
+        lines.append(csv_line((*values, entry.source, entry.view, entry.sha256)))
+    content = "".join(lines).encode("utf-8", "surrogateescape")
+    with writing(path.parent, len(content), path.name), atomic_file(path) as temporary:
+        temporary.write_bytes(content)
     return read_manifest(path)
 
 

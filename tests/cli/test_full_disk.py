@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,6 +44,27 @@ def test_results(command: str, bundle: Path, phantoms: Path, tmp_path: Path, cxr
     }[command]
     one_line(cxredge(command, bundle, *more, "--out", out, "-q"), f"no room for {out.name}")
     assert list(tmp_path.glob("*r.*")) == []
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_lists(phantoms: Path, tmp_path: Path, cxredge) -> None:
+    out = tmp_path / "c.csv"
+    ran = cxredge("calibrate", phantoms / "manifest.csv", "--count", 8, "--out", out)
+    one_line(ran, "no room for c.csv", "kB")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["targets"], ["targets", "--json"]])
+def test_what_cannot_be_printed(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cxredge", *arguments],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: The result cannot be printed: No space left on device.")
+    assert "Traceback" not in done.stderr
 
 
 def test_a_disk_that_fills_meanwhile_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
