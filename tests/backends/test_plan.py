@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,6 +181,21 @@ def test_inspect_describes_an_engine(orin_plan: Path, fake: Fake, cxredge: Run) 
     assert "plan_sha256" in cxredge("inspect", orin_plan, "-v").out
     facts_path(orin_plan).unlink()
     assert "passport: none lies beside it" in cxredge("inspect", orin_plan).out
+
+
+def test_inspect_needs_no_tensorrt(
+    orin_plan: Path, cxredge: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("tensorrt", "tensorrt_rtx"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for passport in ("there", "lost"):
+        if passport == "lost":
+            facts_path(orin_plan).unlink()
+        ran = cxredge("inspect", orin_plan)
+        assert ran.code == 0, ran.err
+        assert "made_with: TensorRT 10.3.0.0" in ran.out
+        assert "why_not: m.plan needs TensorRT 10.3.0.0, which is not installed here." in ran.out
+        assert "next: Install it or see what is missing: cxredge doctor" in ran.out
 
 
 def test_a_mismatch_is_found_before_anything_is_loaded(orin_plan: Path, fake: Fake) -> None:
