@@ -195,6 +195,13 @@ def test_a_bundle_with_engines_is_built_without_a_gpu(
     assert facts.network_formats["int8"] == sum(
         node.op_type == "QuantizeLinear" for node in onnx.load(out / "model-int8.onnx").graph.node
     )
+    after_a_refusal, alone = read_facts(out / "model-fp32-sm120.plan"), tmp_path / "alone.plan"
+    settings = EngineConfig(
+        Precision.FP32, flavour=Flavour.RTX, compute_capability="12.0", batches=(1, 4)
+    )
+    clean = build_engine(out / "model-fp32.onnx", alone, settings)
+    assert after_a_refusal is not None
+    assert after_a_refusal.size_bytes < 1.1 * clean.size_bytes, "nothing of what was refused"
     described = cxredge("inspect", out / "model-int8-sm120.plan", "--json").json
     assert described["product"] == "TensorRT for RTX"
     assert described["tried"][0]["target"] == "rtx"
