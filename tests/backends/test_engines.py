@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -269,6 +270,21 @@ def test_what_cannot_be_built_is_left_out_and_said(
     forced = cxredge("build", bundle, "--precision", "int8")
     assert forced.code == 1
     assert "no kernel fits" in forced.err
+
+
+@pytest.mark.usefixtures("on_board")
+def test_a_board_without_tensorrt_is_told_where_it_comes_from(
+    cxredge: Run, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    before = {path.name for path in bundle.iterdir()}
+    refused = cxredge("build", bundle)
+    assert refused.code == 1
+    assert "Error: TensorRT cannot be imported here: " in refused.err
+    assert "On a Jetson it comes with JetPack" in refused.err
+    assert "python3 -m venv --system-site-packages" in refused.err
+    assert {path.name for path in bundle.iterdir()} == before
+    assert cxredge("verify", bundle).code == 0, "its ONNX files serve as before"
 
 
 @pytest.mark.usefixtures("on_board")
