@@ -31,7 +31,10 @@ def _text(found: dict[str, Any]) -> str:
     fixes = [
         f"{f['status']}: {f['name']}, {f['found']}\n  {f['fix']}" for f in findings if f["fix"]
     ]
-    failed = sum(f["status"] == "fail" for f in findings)
+    failed, warned = (sum(f["status"] == s for f in findings) for s in ("fail", "warn"))
+    ready = "Ready to build and predict." + (
+        f" To mend first: {warned} marked warn." * (warned > 0)
+    )
     lines = [
         f"{machine['cpu'] or 'unknown processor'}, {machine['cores']} cores, "
         f"{machine['architecture']}, {machine['system']}",
@@ -40,6 +43,6 @@ def _text(found: dict[str, Any]) -> str:
         table(["", "what", "found"], rows),
         "",
         *([*fixes, ""] if fixes else []),
-        "Ready to build and predict." if found["ok"] else f"Not ready: {failed} marked fail.",
+        ready if found["ok"] else f"Not ready: {failed} marked fail.",
     ]
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cxredge.backends import openvino as openvino_backend
+from cxredge.cli.doctor import _text
 from cxredge.diagnosis import (
     capacity,
     clocks,
@@ -608,6 +609,16 @@ def test_this_interpreter() -> None:
     assert not is_importable("no_such_package.inside")
     assert why_import_fails("json.decoder") == ""
     assert why_import_fails("no_such_package") == "No module named 'no_such_package'"
+
+
+def test_what_could_be_better_is_counted_at_the_end(machine) -> None:
+    fine = {**memory(4_000_000), "sys/fs/cgroup/cpu.max": "max 100000\n"}
+    assert _text(diagnose(machine(fine))).endswith("Ready to build and predict.")
+    slow = {**fine, TestClocks.GOVERNOR: "schedutil\n"}
+    text = _text(diagnose(machine(slow)))
+    assert text.endswith("Ready to build and predict. To mend first: 1 marked warn.")
+    text = _text(diagnose(machine(slow, python=(3, 8, 10))))
+    assert text.endswith("Not ready: 1 marked fail.")
 
 
 def test_command(cxredge) -> None:
