@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from cxredge.backends.base import Session
+from cxredge.backends.tensorrt.session import SessionOptions
 from cxredge.bench import builtin, gpu, loadgen
 from cxredge.bench.accuracy import Labelled, measure_accuracy
 from cxredge.bench.result import Circumstances, describe
@@ -43,7 +44,7 @@ class BenchConfig:
         seconds: Least time that is measured.
         queries: Least number of queries, in offline of batches; None for what the scenario asks.
         warm_up: Untimed queries before; LoadGen has at least three, to know what to expect.
-        threads: Threads of one inference; 0 for all cores.
+        threads: Threads of one inference; 0 for what was found best on this machine.
         harness: Who sends the queries.
         memory: How images reach a GPU; None for the backend's own way.
         cuda_graphs: Whether a GPU's work is recorded; None for the backend's own way.
@@ -96,7 +97,7 @@ def bench(
         gpu.check_has_engine(bundle)
     on_gpu = gpu.options_of(config.memory, config.cuda_graphs)
     began = time.perf_counter()
-    with bundle.open(threads=config.threads, gpu=on_gpu) as session:
+    with _open(bundle, config, on_gpu) as session:
         load_ms = (time.perf_counter() - began) * 1000
         samples = _samples(bundle, images, session.spec.size)
         first_ms = _first_inference(session, samples[0])
@@ -138,6 +139,13 @@ def _on_gpu(bundle: Bundle, config: BenchConfig) -> dict[str, Any]:
         "memory_ms": gpu.compare_memory(bundle, pixels, config.cuda_graphs) if both else None,
         "layers_ms": gpu.time_layers(bundle, pixels) if config.layers else None,
     }
+
+
+def _open(bundle: Bundle, config: BenchConfig, on_gpu: SessionOptions | None) -> Session:
+    """Load the engine as it is best for the scenario, unless something else is asked for."""
+    if config.scenario is Scenario.OFFLINE and not config.threads and on_gpu is None:
+        return bundle.open_for_many()
+    return bundle.open(threads=config.threads, gpu=on_gpu)
 
 
 def _samples(bundle: Bundle, images: Sequence[Path], size: int) -> list[Sample]:

@@ -11,11 +11,12 @@ from types import TracebackType
 
 import numpy as np
 
-from cxredge.backends.base import Session
+from cxredge.backends.base import Session, available_cores
 from cxredge.data import images
 from cxredge.data.images import GreyImage, load_grey
 from cxredge.data.sources import ImageSource
 from cxredge.metrics import softmax
+from cxredge.pipeline import map_in_order
 
 Sample = ImageSource | GreyImage
 _BATCHES_AHEAD = 2
@@ -34,7 +35,8 @@ class Workload:
     """A session and the images that queries are made of.
 
     Args:
-        session: Answers; used only by the thread that calls.
+        session: Answers. One that several threads may call streams from as many as there are
+            cores for, each taking a batch all the way; any other from the thread that calls.
         samples: All files, or all uint8 (S, S) pixels.
 
     Attributes:
@@ -47,7 +49,9 @@ class Workload:
         self.from_files = not isinstance(samples[0], np.ndarray)
         loading = images.STAGES if self.from_files else ()
         self.stages: dict[str, list[float]] = {n: [] for n in (*loading, "compute", "post")}
-        self._pool = ThreadPoolExecutor(session.spec.threads, thread_name_prefix="decode")
+        cores = available_cores()
+        self._pool = ThreadPoolExecutor(cores, thread_name_prefix="decode")
+        self._lanes = cores // session.spec.threads if session.spec.concurrent else 1
 
     def __len__(self) -> int:
         """Return how many different images there are."""
@@ -63,7 +67,12 @@ class Workload:
         self._classify(loaded)
 
     def stream(self, batches: Iterable[Sequence[int]]) -> Iterator[None]:
-        """Answer batch after batch, the next ones decoding meanwhile; yield as each is done."""
+        """Answer batch after batch, the next ones under way meanwhile; yield as each is done."""
+        if self._lanes > 1:
+            yield from map_in_order(
+                self._answer_alone, iter(batches), self._lanes, self._lanes + _BATCHES_AHEAD
+            )
+            return
         if not self.from_files:
             for batch in batches:
                 self.answer(batch)
@@ -100,6 +109,9 @@ class Workload:
     ) -> None:
         """End the threads that decode."""
         self._pool.shutdown(cancel_futures=True)
+
+    def _answer_alone(self, indices: Sequence[int]) -> None:
+        self._classify([self._load(index) for index in indices])
 
     def _load(self, index: int) -> _Loaded:
         sample = self._samples[index]

@@ -17,7 +17,10 @@ OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Same seed, same result.", min=0)]
 SplitOption = Annotated[Split, typer.Option("--split", help="Which images of the manifest.")]
 ThreadsOption = Annotated[
-    int, typer.Option("--threads", help="Threads of one inference; 0 for all cores.", min=0)
+    int,
+    typer.Option(
+        "--threads", help="Threads of one inference; 0 for what build found best here.", min=0
+    ),
 ]
 SignWithOption = Annotated[
     Path | None,

@@ -21,8 +21,13 @@ def images_of(milliseconds: Sequence[int]) -> list[GreyImage]:
 class FakeSession:
     """Sleeps as long as the slowest image of a batch asks for; notes who called and with what."""
 
-    def __init__(self, fails_at: int | None = None, error: BaseException | None = None) -> None:
-        self.spec = SessionSpec(SIZE, 4, "fake", threads=2)
+    def __init__(
+        self,
+        fails_at: int | None = None,
+        error: BaseException | None = None,
+        concurrent: bool = False,
+    ) -> None:
+        self.spec = SessionSpec(SIZE, 4, "fake", threads=2, concurrent=concurrent)
         self.batches: list[int] = []
         self.threads: set[int] = set()
         self._fails_at, self._error = fails_at, error

@@ -77,6 +77,21 @@ def test_stream_answers_every_batch_in_this_thread(from_files: bool, files: list
     assert session.threads == {threading.get_ident()}
 
 
+@pytest.mark.parametrize("from_files", [True, False])
+def test_stream_uses_all_cores_where_threads_may_share_the_session(
+    from_files: bool, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "available_cores", lambda: 4)
+    session = FakeSession(concurrent=True)
+    samples = files if from_files else images_of([20] * 5)
+    with Workload(session, samples) as workload:
+        done = sum(1 for _ in workload.stream([[0, 1], [2], [3], [4]]))
+        assert done == 4
+        assert {len(times) for times in workload.stages.values()} == {4}
+    assert len(session.threads) == 2
+    assert threading.get_ident() not in session.threads
+
+
 def test_stream_that_is_left_early_decodes_no_further(files: list[Path]) -> None:
     asked = 0
 
