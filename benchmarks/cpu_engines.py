@@ -3,11 +3,13 @@
     python benchmarks/cpu_engines.py engines --case NAME=MODEL,CALIBRATION \
         --nncf PYTHON --work WORK --out benchmarks/results/cpu_engines
     python benchmarks/cpu_engines.py shares --case NAME=MODEL,CALIBRATION --work WORK --out ...
+    python benchmarks/cpu_engines.py one-by-one --case NAME=MODEL,CALIBRATION --work WORK --out ...
 
 ``engines`` times every runtime and precision of a bundle built here, OpenVINO's own
 ``benchmark_app`` on NNCF's INT8 models (both presets, full bias correction, the same calibration
 images; PYTHON has nncf and openvino), and ``benchmark_app`` on the bundle's INT8. ``shares`` times
-INT8 with more and less of the network left in float. MODEL is a folder that ``export`` made.
+INT8 with more and less of the network left in float. ``one-by-one`` shows what runtimes that
+alternate call by call do to each other. MODEL is a folder that ``export`` made.
 Bundles and models are made before the clock starts and kept in WORK. Then the alternatives take
 turns, in an order of each round's own. Results of earlier calls stay in OUT.json; OUT.md is written
 anew from all of them.
@@ -16,6 +18,7 @@ anew from all of them.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import re
 import subprocess
@@ -34,7 +37,7 @@ import numpy as np
 from cpu_engines_page import write_page
 
 from cxredge.artifacts import Kind, read_card, read_json, tool_versions, write_json
-from cxredge.backends import open_session
+from cxredge.backends import CPU_BACKENDS, open_session
 from cxredge.backends.base import Session
 from cxredge.bundle_files import engine_source
 from cxredge.data.labelled import load_labelled
@@ -45,11 +48,18 @@ from cxredge.quantization import quantize as quantization
 from cxredge.quantization.calibration_set import read_calibration
 from cxredge.quantization.stem import stem
 from cxredge.telemetry.linux import read_machine
+from cxredge.timing import interleave, take_turns
 from cxredge.vocabulary import Dialect, Precision, Split
 
 HERE = Path(__file__).parent
 PRESETS = ("mixed", "performance")
 SHARES = (0.0, 0.02, 0.06)
+RESTS = {
+    "onnxruntime": ("onnxruntime", Precision.FP32),
+    "openvino": ("openvino", Precision.FP32),
+    "openvino, float parts in BF16": ("openvino", Precision.BF16),
+}
+"""Runtimes, and what each computes the float parts of an INT8 model in."""
 WARM_UP_S = 0.3
 BENCHMARK_APP = (
     # The package that reports its use is left out.
@@ -86,8 +96,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Alternative:
-    """Something that is timed: each returns its figure of a stretch of ``seconds``."""
+    """Something that is timed: each returns its figure of a stretch of ``seconds``.
 
+    Attributes:
+        processor_ms: Time of the processor for an image, batch 1, on one thread.
+        latency_ms: Median wall time of an image, batch 1.
+        images_per_second: Of many images; None where that is not looked at.
+    """
+
+    processor_ms: Callable[[float], float]
     latency_ms: Callable[[float], float]
     images_per_second: Callable[[float], float] | None = None
 
@@ -96,8 +113,8 @@ def main() -> None:
     arguments = _arguments()
     arguments.work.mkdir(parents=True, exist_ok=True)
     out = arguments.out.with_suffix(".json")
-    found = read_json(out) if out.is_file() else {"engines": {}, "shares": {}}
-    measure = {"engines": _engines, "shares": _shares}[arguments.part]
+    found = {part: {} for part in PARTS} | (read_json(out) if out.is_file() else {})
+    measure = PARTS[arguments.part]
     with ExitStack() as opened:
         for case in map(Case.parse, arguments.case):
             facts, alternatives = measure(case, arguments, opened)
@@ -156,7 +173,9 @@ def _engines(
         many = candidate["throughput"]
         one = open_session(file, backend, candidate["threads"], precision)
         all_cores = open_session(file, backend, many["threads"], precision, many["batch"])
+        single = open_session(file, backend, 1, precision)
         alternatives[name] = Alternative(
+            partial(_processor_ms, opened.enter_context(single), images),
             partial(_latency_ms, opened.enter_context(one), images),
             partial(_rate, opened.enter_context(all_cores), images, many["lanes"]),
         )
@@ -186,21 +205,50 @@ def _shares(
     alternatives, kept = {}, {}
     for share in SHARES:
         folder = arguments.work / f"{case.name}-share-{share:g}"
-        quantization.stem = partial(stem, share=share)
-        config = quantization.QuantizeConfig(Dialect.CPU, float_stem=True)
-        card = quantization.quantize(
-            case.model, case.calibration, manifest, config, folder, Silent()
-        )
-        for backend in ("onnxruntime", "openvino"):
-            session = opened.enter_context(open_session(folder / "model.onnx", backend))
-            name = f"{share:g} in {backend}"
-            alternatives[name] = Alternative(partial(_latency_ms, session, images))
+        if not folder.is_dir():
+            quantization.stem = partial(stem, share=share)
+            config = quantization.QuantizeConfig(Dialect.CPU, float_stem=True)
+            quantization.quantize(case.model, case.calibration, manifest, config, folder, Silent())
+        card = read_card(folder, Kind.MODEL)
+        for runtime, (backend, rest) in RESTS.items():
+            session, single = (
+                opened.enter_context(open_session(folder / "model.onnx", backend, threads, rest))
+                for threads in (0, 1)
+            )
+            name = f"{share:g} in {runtime}"
+            alternatives[name] = Alternative(
+                partial(_processor_ms, single, images), partial(_latency_ms, session, images)
+            )
             kept[name] = {
                 "in_float": len(card.facts["in_float"]),
                 "step": card.facts["chosen"],
                 **_kept(reference, infer_all(session, images)),
             }
     return {"kept": kept}, alternatives
+
+
+def _one_by_one(
+    case: Case, arguments: argparse.Namespace, opened: ExitStack
+) -> tuple[dict[str, Any], dict[str, Alternative]]:
+    """Return medians of calls that alternate one by one, and of calls in stretches, by round."""
+    bundle = arguments.work / f"{case.name}-bundle"
+    image = case.pixels(read_manifest(case.model / "manifest.csv"), Split.TEST)[:1]
+    calls = {}
+    for backend in CPU_BACKENDS:
+        for precision in (Precision.FP32, Precision.INT8):
+            session = open_session(bundle / engine_source(precision), backend)
+            opened.enter_context(session)
+            calls[f"{precision.value} in {backend}"] = partial(session.infer, image)
+    ways = {
+        "one by one": partial(interleave, calls, 3, 60),
+        "in stretches": partial(take_turns, calls, 0.3),
+    }
+    medians: dict[str, dict[str, list[float]]] = {way: {} for way in ways}
+    for _ in range(0 if arguments.prepare else arguments.rounds):
+        for way, take in ways.items():
+            for name, milliseconds in take().items():
+                medians[way].setdefault(name, []).append(round(median(milliseconds), 4))
+    return {"medians_ms": medians}, {}
 
 
 def _kept(reference: np.ndarray, logits: np.ndarray) -> dict[str, float]:
@@ -219,6 +267,17 @@ def _latency_ms(session: Session, images: np.ndarray, seconds: float) -> float:
         if now - start > WARM_UP_S:
             taken.append((time.perf_counter() - now) * 1000)
     return median(taken)
+
+
+def _processor_ms(session: Session, images: np.ndarray, seconds: float) -> float:
+    """Return the median time of the processor for one image at a time."""
+    taken: list[float] = []
+    start = time.perf_counter()
+    while time.perf_counter() - start < WARM_UP_S + seconds:
+        began = time.process_time()
+        session.infer(images[len(taken) % len(images)][None])
+        taken.append((time.process_time() - began) * 1000)
+    return median(taken[len(taken) // 4 :])
 
 
 def _rate(session: Session, images: np.ndarray, lanes: int, seconds: float) -> float:
@@ -241,18 +300,31 @@ def _rate(session: Session, images: np.ndarray, lanes: int, seconds: float) -> f
 def _app(model: Path, size: int) -> Alternative:
     """Return ``benchmark_app`` with its own hints, which choose streams, threads and requests."""
 
-    def run(hint: str, seconds: float) -> str:
+    def run(*settings: object) -> str:
         shape = f"[1,1,{size},{size}]"
-        return _run(sys.executable, "-c", BENCHMARK_APP, "-m", model, "-d", "CPU", "-hint", hint,
-                    "-shape", shape, "-t", max(1, round(seconds)))  # fmt: skip
+        return _run(sys.executable, "-c", BENCHMARK_APP, "-m", model, "-d", "CPU",
+                    "-shape", shape, *settings)  # fmt: skip
+
+    def hinted(hint: str, seconds: float) -> str:
+        return run("-hint", hint, "-t", max(1, round(seconds)))
+
+    def processor_s(inferences: int) -> float:
+        before = os.times()
+        run("-hint", "none", "-nthreads", 1, "-nstreams", 1, "-api", "sync", "-niter", inferences)
+        after = os.times()
+        return sum(after[2:4]) - sum(before[2:4])
+
+    def processor_ms(seconds: float) -> float:
+        few, many = 100, 100 + round(400 * seconds)
+        return (processor_s(many) - processor_s(few)) / (many - few) * 1000
 
     def latency_ms(seconds: float) -> float:
-        return float(re.search(r"Median:\s+([\d.]+) ms", run("latency", seconds))[1])
+        return float(re.search(r"Median:\s+([\d.]+) ms", hinted("latency", seconds))[1])
 
     def images_per_second(seconds: float) -> float:
-        return float(re.search(r"Throughput:\s+([\d.]+) FPS", run("throughput", seconds))[1])
+        return float(re.search(r"Throughput:\s+([\d.]+) FPS", hinted("throughput", seconds))[1])
 
-    return Alternative(latency_ms, images_per_second)
+    return Alternative(processor_ms, latency_ms, images_per_second)
 
 
 def _nncf(case: Case, preset: str, arguments: argparse.Namespace) -> Path:
@@ -272,9 +344,12 @@ def _run(*command: object) -> str:
     return done.stdout
 
 
+PARTS = {"engines": _engines, "shares": _shares, "one-by-one": _one_by_one}
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("engines", "shares"))
+    parser.add_argument("part", choices=tuple(PARTS))
     parser.add_argument("--case", action="append", required=True, help="NAME=MODEL,CALIBRATION")
     parser.add_argument("--nncf", help="Python interpreter with nncf and openvino")
     parser.add_argument("--rounds", type=int, default=5)

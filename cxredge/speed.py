@@ -16,14 +16,29 @@ import numpy as np
 from cxredge.backends import CPU_BACKENDS, open_session
 from cxredge.backends.base import Session, available_cores
 from cxredge.data.images import GreyImage
-from cxredge.timing import Latency, interleave, summarise
+from cxredge.timing import Latency, summarise, take_turns
 from cxredge.vocabulary import Precision
 
 BATCHES = (1, 4, 16)
-MOST_ROUNDS, TURN_S = 200, 0.06
-# Together with these they keep the search for a small network under 20 seconds.
-_LATENCIES_S, _MOST_S_A_BATCH = 3.0, 4.0
-_WARM_UP, _LEAST_ROUNDS, _TURNS = 10, 20, 3
+# Together with these they keep the search for a small network at about 20 seconds.
+TRIAL_S, LATENCY_S, RATE_S = 0.3, 1.0, 0.08
+_MOST_S_A_BATCH = 1.0
+_TURNS, _SETTLE_S = 3, 0.03
+
+
+@dataclass(frozen=True)
+class Way:
+    """Settings of a runtime.
+
+    Attributes:
+        threads: Threads of one inference; 0 where the runtime has no use for them.
+        lanes: Inferences at a time.
+        batch: Images an inference.
+    """
+
+    threads: int
+    lanes: int = 1
+    batch: int = 1
 
 
 @dataclass(frozen=True)
@@ -40,9 +55,9 @@ class Variant:
     precision: Precision
     model: Path
 
-    def open(self, threads: int = 0, batch: int = 1) -> Session:
+    def open(self, way: Way) -> Session:
         """Open a session of it."""
-        return open_session(self.model, self.backend, threads, self.precision, batch)
+        return open_session(self.model, self.backend, way.threads, self.precision, way.batch)
 
 
 @dataclass(frozen=True)
@@ -51,19 +66,15 @@ class Throughput:
 
     Attributes:
         images_per_second: Median of several measurements, the pixels in memory.
-        threads: Threads of one inference.
-        lanes: Inferences at a time.
-        batch: Images an inference.
+        way: How.
     """
 
     images_per_second: float
-    threads: int
-    lanes: int
-    batch: int
+    way: Way
 
     def to_json(self) -> dict[str, Any]:
-        """Return the values, the rate rounded."""
-        return {**asdict(self), "images_per_second": round(self.images_per_second, 2)}
+        """Return rate and settings as one, the rate rounded."""
+        return {"images_per_second": round(self.images_per_second, 2), **asdict(self.way)}
 
 
 @dataclass(frozen=True)
@@ -81,83 +92,85 @@ class Speed:
     throughput: Throughput | None = None
 
 
+Setup = tuple[Variant, Way]
+
+
 def measure_speeds(variants: Sequence[Variant], image: GreyImage) -> dict[Variant, Speed]:
-    """Time variants side by side, in turn, and find the best settings of each on a CPU.
+    """Find the best settings of each variant on a CPU, then time the variants side by side.
 
     For one image at a time, all cores, half of them and one are tried as its threads. For many, an
     inference of one thread on each core and one inference on all cores, with each size of batch.
+    What is compared takes turns: first the settings of a variant, then the variants at their best.
 
     Args:
         variants: What to time.
         image: uint8 (1, S, S).
     """
     if any(variant.backend not in CPU_BACKENDS for variant in variants):
-        return {v: Speed(latency) for v, latency in _latencies(variants, image, 0).items()}
-    cores = available_cores()
+        latencies = _latencies([(v, Way(0)) for v in variants], image, LATENCY_S)
+        return {variant: Speed(latency) for (variant, _), latency in latencies.items()}
+    best = [_best_setups(variant, image, available_cores()) for variant in variants]
+    latencies = _latencies([one for one, _ in best], image, LATENCY_S)
+    rates = _rates([many for _, many in best], image)
+    return {
+        one[0]: Speed(latencies[one], one[1].threads, Throughput(rates[many], many[1]))
+        for one, many in best
+    }
+
+
+def _best_setups(variant: Variant, image: GreyImage, cores: int) -> tuple[Setup, Setup]:
+    """Return a variant's best setups for one image and for many."""
     counts = sorted({1, max(1, cores // 2), cores}, reverse=True)
-    latencies = {count: _latencies(variants, image, count) for count in counts}
-    found = {}
-    an_image_s = sum(latency.p50 for latency in latencies[cores].values()) / 1000
-    for variant, throughput in _throughputs(variants, image, cores, an_image_s).items():
-        best = min(counts, key=lambda count: latencies[count][variant].p50)
-        found[variant] = Speed(latencies[best][variant], best, throughput)
-    return found
+    latencies = _latencies([(variant, Way(count)) for count in counts], image, TRIAL_S)
+    one = min(latencies, key=lambda setup: latencies[setup].p50)
+    affordable = _MOST_S_A_BATCH * 1000 / latencies[one].p50
+    rates = _rates(
+        [
+            (variant, Way(threads, lanes, batch))
+            for threads, lanes in sorted({(1, cores), (cores, 1)})
+            for batch in BATCHES
+            if batch == 1 or batch <= affordable
+        ],
+        image,
+    )
+    return one, max(rates, key=lambda setup: rates[setup])
 
 
-def _latencies(
-    variants: Sequence[Variant], image: GreyImage, threads: int
-) -> dict[Variant, Latency]:
+def _latencies(setups: Sequence[Setup], image: GreyImage, seconds: float) -> dict[Setup, Latency]:
+    """Time one image at a time in each setup, in turn."""
     with ExitStack() as opened:
         # The newest is closed first: contexts of a GPU can lie on a stack.
-        sessions = {v: opened.enter_context(v.open(threads)) for v in variants}
-        calls = {str(i): (lambda s=s: s.infer(image)) for i, s in enumerate(sessions.values())}
-        start = time.perf_counter()
-        interleave(calls, 0, _WARM_UP)
-        affordable = _LATENCIES_S / (time.perf_counter() - start) * _WARM_UP
-        taken = interleave(calls, 0, int(min(MOST_ROUNDS, max(_LEAST_ROUNDS, affordable))))
-    return {v: summarise(taken[str(i)]) for i, v in enumerate(variants)}
+        sessions = [opened.enter_context(variant.open(way)) for variant, way in setups]
+        calls = {str(i): (lambda s=s: s.infer(image)) for i, s in enumerate(sessions)}
+        taken = take_turns(calls, seconds)
+    return {setup: summarise(taken[str(i)]) for i, setup in enumerate(setups)}
 
 
-def _throughputs(
-    variants: Sequence[Variant], image: GreyImage, cores: int, an_image_s: float
-) -> dict[Variant, Throughput]:
-    """Return the best way of each to infer many, where all take ``an_image_s`` for one in turn."""
-    rates: dict[Variant, list[Throughput]] = {variant: [] for variant in variants}
-    for threads, lanes in sorted({(1, cores), (cores, 1)}):
-        for batch in BATCHES:
-            if batch > 1 and batch * an_image_s * (1 + _TURNS) > _MOST_S_A_BATCH:
-                break
-            images = np.repeat(image, batch, axis=0)
-            for variant, rate in _rates(variants, images, threads, lanes).items():
-                rates[variant].append(Throughput(rate, threads, lanes, batch))
-    return {v: max(found, key=lambda one: one.images_per_second) for v, found in rates.items()}
-
-
-def _rates(
-    variants: Sequence[Variant], images: GreyImage, threads: int, lanes: int
-) -> dict[Variant, float]:
-    """Return images a second of each variant in one way to infer many, measured in turn."""
-    rates: dict[Variant, list[float]] = {variant: [] for variant in variants}
-    with ExitStack() as opened, ThreadPoolExecutor(lanes) as pool:
-        sessions = {v: opened.enter_context(v.open(threads, len(images))) for v in variants}
+def _rates(setups: Sequence[Setup], image: GreyImage) -> dict[Setup, float]:
+    """Return images a second of each setup, measured in turn."""
+    rates: dict[Setup, list[float]] = {setup: [] for setup in setups}
+    most_lanes = max(way.lanes for _, way in setups)
+    with ExitStack() as opened, ThreadPoolExecutor(most_lanes) as pool:
+        sessions = {s: opened.enter_context(s[0].open(s[1])) for s in setups}
         for turn in range(1 + _TURNS):
-            for variant, session in sessions.items():
-                rate = _rate(session, images, lanes, pool)
+            for setup, session in sessions.items():
+                images = np.repeat(image, setup[1].batch, axis=0)
+                rate = _rate(session, images, setup[1].lanes, pool)
                 if turn:  # the first one warms up
-                    rates[variant].append(rate)
-    return {variant: median(found) for variant, found in rates.items()}
+                    rates[setup].append(rate)
+    return {setup: median(found) for setup, found in rates.items()}
 
 
 def _rate(session: Session, images: GreyImage, lanes: int, pool: ThreadPoolExecutor) -> float:
     """Keep a session busy for a while, from ``lanes`` threads; return images a second."""
-    start = time.perf_counter()
+    counted_from = time.perf_counter() + _SETTLE_S
 
     def lane() -> int:
         done = 0
-        while time.perf_counter() - start < TURN_S:
+        while (began := time.perf_counter()) < counted_from + RATE_S:
             session.infer(images)
-            done += len(images)
+            done += len(images) if began >= counted_from else 0
         return done
 
     done = [pool.submit(lane) for _ in range(lanes)]
-    return sum(one.result() for one in done) / (time.perf_counter() - start)
+    return sum(one.result() for one in done) / (time.perf_counter() - counted_from)

@@ -12,6 +12,7 @@ import numpy as np
 
 Interval = tuple[float, float]
 _CONFIDENCE = 0.99
+_LEAST_CALLS = 10
 
 
 @dataclass(frozen=True)
@@ -164,4 +165,46 @@ def interleave(
             elapsed = (time.perf_counter_ns() - start) / 1e6
             if round_number >= warm_up:
                 taken[name].append(elapsed)
+    return taken
+
+
+def take_turns(
+    candidates: Mapping[str, Callable[[], object]],
+    seconds: float,
+    settle_s: float = 0.05,
+    stretch_s: float = 0.1,
+) -> dict[str, list[float]]:
+    """Time several runtimes of the processor in turn, each for a stretch at a time.
+
+    Threads of a runtime wait for more work by spinning before they sleep, and caches hold what ran
+    last. Where calls alternate one by one, each is slowed by the one before it: FP32 of MobileNet
+    V1 took twice as long (benchmarks/results/cpu_engines.md). So the first part of a turn is not
+    counted.
+
+    Args:
+        candidates: What to call, by name.
+        seconds: What each is timed for at least, in all; and ten calls at least.
+        settle_s: Untimed part of a turn; one call at least.
+        stretch_s: Timed part of a turn; one call at least.
+
+    Returns:
+        Milliseconds of each call that counts, by name, in order.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in candidates}
+    while any(sum(ms) < 1000 * seconds or len(ms) < _LEAST_CALLS for ms in taken.values()):
+        for name, call in candidates.items():
+            _keep_calling(call, settle_s)
+            taken[name] += _keep_calling(call, stretch_s)
+    return taken
+
+
+def _keep_calling(call: Callable[[], object], seconds: float) -> list[float]:
+    """Call for a while, once at least; return the milliseconds of each call."""
+    taken: list[float] = []
+    start = previous = time.perf_counter()
+    while not taken or previous - start < seconds:
+        call()
+        now = time.perf_counter()
+        taken.append((now - previous) * 1000)
+        previous = now
     return taken

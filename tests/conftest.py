@@ -71,9 +71,10 @@ def a_quick_search_in_onnx_runtime_alone() -> Iterator[None]:
     """What a build here considers does not depend on what is installed, and takes little time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cxredge.backends.openvino.is_installed", lambda: False)
-        patch.setattr("cxredge.speed.MOST_ROUNDS", 30)
+        patch.setattr("cxredge.speed.TRIAL_S", 0.01)
+        patch.setattr("cxredge.speed.LATENCY_S", 0.02)
         patch.setattr("cxredge.speed.BATCHES", (1, 4))
-        patch.setattr("cxredge.speed.TURN_S", 0.01)
+        patch.setattr("cxredge.speed.RATE_S", 0.01)
         yield
 
 

@@ -15,7 +15,7 @@ from cxredge.artifacts import read_card
 from cxredge.backends import reduced_precisions
 from cxredge.bundle import open_bundle
 from cxredge.inference import infer_file
-from cxredge.speed import Speed, Throughput, Variant
+from cxredge.speed import Speed, Throughput, Variant, Way
 from cxredge.timing import summarise
 from cxredge.vocabulary import Precision
 
@@ -33,7 +33,7 @@ def fastest(monkeypatch: pytest.MonkeyPatch) -> None:
             v: 1.0 if (v.backend, v.precision.value) == OPENVINO_INT8 else 5.0 for v in variants
         }
         return {
-            v: Speed(summarise([ms] * 50), 1, Throughput(1000 / ms, 1, 2, 4))
+            v: Speed(summarise([ms] * 50), 1, Throughput(1000 / ms, Way(1, 2, 4)))
             for v, ms in milliseconds.items()
         }
 

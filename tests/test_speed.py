@@ -11,7 +11,7 @@ import pytest
 
 from cxredge import speed
 from cxredge.backends.base import Logits, SessionSpec
-from cxredge.speed import Variant, measure_speeds
+from cxredge.speed import Variant, Way, measure_speeds
 from cxredge.vocabulary import Precision
 
 IMAGE = np.zeros((1, 8, 8), np.uint8)
@@ -50,7 +50,7 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(speed, "open_session", open_session)
     monkeypatch.setattr(speed, "available_cores", lambda: 4)
-    monkeypatch.setattr(speed, "TURN_S", 0.03)
+    monkeypatch.setattr(speed, "RATE_S", 0.03)
 
 
 def test_each_has_its_best_threads_for_one_image(four_cores: None) -> None:
@@ -66,8 +66,8 @@ def test_each_has_its_best_way_for_many_images(four_cores: None) -> None:
     assert few is not None
     assert many is not None
     # A batch takes no longer than an image here, so the largest one is the best.
-    assert (few.threads, few.lanes, few.batch) == (4, 1, 4)
-    assert (many.threads, many.lanes, many.batch) == (1, 4, 4)
+    assert few.way == Way(4, 1, 4)
+    assert many.way == Way(1, 4, 4)
     assert 2000 < many.images_per_second <= 4 * 4 / 0.003
 
 
@@ -77,12 +77,12 @@ def test_a_slow_network_is_not_timed_in_large_batches(
     monkeypatch.setattr(speed, "_MOST_S_A_BATCH", 0.001)
     found = measure_speeds((FEW,), IMAGE)[FEW].throughput
     assert found is not None
-    assert found.batch == 1
+    assert found.way.batch == 1
 
 
 def test_on_a_gpu_there_are_no_threads_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "open_session", lambda *_: Session(0.0, 1))
     engine = Variant("tensorrt", Precision.FP16, Path("model-fp16.plan"))
     found = measure_speeds((engine,), IMAGE)[engine]
-    assert found.latency.count == 30
+    assert found.latency.count >= 10
     assert (found.threads, found.throughput) == (0, None)

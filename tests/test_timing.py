@@ -1,5 +1,6 @@
 import math
 import time
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from cxredge.timing import (
     interleave,
     percentile_interval,
     summarise,
+    take_turns,
 )
 
 
@@ -169,3 +171,26 @@ def test_interval_of_blocks_is_the_same_every_time() -> None:
     values = list(np.random.default_rng(5).uniform(size=50))
     assert block_interval(values, p90) == block_interval(values, p90)
     assert block_interval([2.0], p90) == (2.0, 2.0)
+
+
+def test_a_turn_lasts_for_a_stretch_whose_first_part_is_not_counted() -> None:
+    calls: list[str] = []
+
+    def call(name: str) -> None:
+        calls.append(name)
+        time.sleep(0.005)
+
+    candidates = {name: (lambda name=name: call(name)) for name in "ab"}
+    taken = take_turns(candidates, seconds=0.06, settle_s=0.01, stretch_s=0.03)
+    runs = [len(list(group)) for _, group in groupby(calls)]
+    assert [name for name, _ in groupby(calls)] == ["a", "b"] * (len(runs) // 2)
+    assert len(runs) >= 4
+    assert len(calls) > len(taken["a"]) + len(taken["b"])
+    for values in taken.values():
+        assert sum(values) >= 60
+        assert min(values) >= 5
+
+
+def test_slow_calls_are_timed_ten_times() -> None:
+    taken = take_turns({"a": lambda: time.sleep(0.002)}, seconds=0, settle_s=0, stretch_s=0)
+    assert len(taken["a"]) == 10

@@ -17,12 +17,12 @@ import onnx
 from cxredge.backends import open_session
 from cxredge.data.images import GreyImage
 from cxredge.quantization.ladder import Rung
-from cxredge.timing import interleave
+from cxredge.timing import take_turns
 
 LATENCY_HERE = "latency_ms_here"
 """Key of a step's latency: one image in ONNX Runtime on the machine that quantized."""
 
-_WARM_UP, _ROUNDS = 3, 20
+_SECONDS = 0.1
 
 
 def time_rungs(fp32: Path, rungs: Sequence[Rung], image: GreyImage) -> list[float]:
@@ -40,5 +40,5 @@ def time_rungs(fp32: Path, rungs: Sequence[Rung], image: GreyImage) -> list[floa
             onnx.save(rung.graph, files[-1])
         sessions = [opened.enter_context(open_session(path)) for path in files]
         calls = {str(i): (lambda s=s: s.infer(image)) for i, s in enumerate(sessions)}
-        taken = interleave(calls, _WARM_UP, _ROUNDS)
+        taken = take_turns(calls, _SECONDS)
     return [float(np.median(taken[str(i)])) for i in range(len(files))]
