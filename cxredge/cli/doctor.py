@@ -32,9 +32,9 @@ def _text(found: dict[str, Any]) -> str:
         f"{f['status']}: {f['name']}, {f['found']}\n  {f['fix']}" for f in findings if f["fix"]
     ]
     failed, warned = (sum(f["status"] == s for f in findings) for s in ("fail", "warn"))
-    ready = "Ready to build and predict." + (
-        f" To mend first: {warned} marked warn." * (warned > 0)
-    )
+    ready = "Ready to build and predict."
+    if warned:
+        ready += f" To mend first: {warned} marked warn."
     lines = [
         f"{machine['cpu'] or 'unknown processor'}, {machine['cores']} cores, "
         f"{machine['architecture']}, {machine['system']}",

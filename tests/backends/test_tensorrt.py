@@ -37,6 +37,7 @@ from tests.backends.fake_cuda import FakeGpu
 FLAGS = ("8.5.2", "8.6.1", "10.0.1", "10.3.0", "10.7.0", "10.13.3.9", "10.16.1.11")
 STRONG = ("11.0.0.114", "11.4.0.106", "rtx")
 VERSIONS = (*FLAGS, *STRONG)
+PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8)
 
 
 class Listener:
@@ -65,7 +66,7 @@ def images() -> np.ndarray:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("precision", list(Precision))
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_version_builds_and_runs(
     version: str, precision: Precision, fake: Fake, fp32: Path, fp16: Path, int8: Path, images,
     tmp_path: Path,
@@ -179,6 +180,11 @@ def test_tensorrt_for_rtx_is_told_the_gpu(fake: Fake, fp32: Path, tmp_path: Path
     assert world.seen["compute capability"] == "SM89"
     assert world.seen["IBuilderConfig.num_compute_capabilities"] == 1
     assert (facts.compute_capability, facts.gpu, facts.layers) == ("8.9", None, [])
+
+
+def test_bf16_is_refused() -> None:
+    with pytest.raises(CxredgeError, match="computes in fp32, fp16 or int8, not in bf16"):
+        EngineConfig(Precision.BF16)
 
 
 @pytest.mark.parametrize("batches", [(), (0,), (4, 1), (2, 2)])

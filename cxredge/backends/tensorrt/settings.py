@@ -70,6 +70,11 @@ class EngineConfig(EngineRequest):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.precision is Precision.BF16:
+            raise CxredgeError(
+                "An engine of cxredge computes in fp32, fp16 or int8, not in bf16.",
+                "Ask for one of these: --precision fp16",
+            )
         if self.calibration and self.precision is not Precision.INT8:
             raise CxredgeError(f"Calibration is for int8, not for {self.precision.value}.")
 
