@@ -1,12 +1,13 @@
 """The same work, a folder of images to classes, by cxredge and by what people would use instead.
 
-    python benchmarks/peers.py BUNDLE --run RUN --calibration LIST --nncf PYTHON \
+    python benchmarks/peers.py BUNDLE... --run RUN --calibration LIST --nncf PYTHON \
         --cohen DIR --kermany DIR --work WORK --out benchmarks/results/peers
 
 Beside ``cxredge predict``: a plain loop over ONNX Runtime on FP32 and on the INT8 of its own
 quantizer, OpenVINO on NNCF's INT8, and torch, eager and compiled. Each is a process of its own,
 all of them come once a round in random order, and all decide on the same images; how many of their
-decisions are those of FP32 is said. PYTHON is an interpreter that has nncf; without it, and where
+decisions are those of FP32 is said. Ratios are to the first bundle; others may be the same bundle
+finished with another runtime. PYTHON is an interpreter that has nncf; without it, and where
 OpenVINO or torch are not installed, these are left out.
 """
 
@@ -19,6 +20,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -27,6 +29,7 @@ from typing import Any
 import numpy as np
 from commands import cxredge
 from image_sets import IMAGES, SETS, add_arguments, linked, make_set
+from other_work import OtherWork
 
 from cxredge.artifacts import tool_versions, write_json, write_text
 from cxredge.bundle import Bundle, open_bundle
@@ -38,7 +41,7 @@ from cxredge.vocabulary import Split
 
 HERE = Path(__file__).parent
 COUNT = 500
-OURS, REFERENCE = "cxredge predict", "onnxruntime, plain loop, FP32"
+REFERENCE = "onnxruntime, plain loop, FP32"
 Told = dict[str, float]
 Peer = Callable[[Path, Path], Told]
 """Decides on the images of a folder and writes their classes to a file; returns its times."""
@@ -46,23 +49,30 @@ Peer = Callable[[Path, Path], Told]
 
 def main() -> None:
     arguments = _arguments()
-    bundle, record = open_bundle(arguments.bundle), arguments.out.with_suffix(".json")
+    bundles = [open_bundle(path) for path in arguments.bundles]
+    record = arguments.out.with_suffix(".json")
     arguments.work.mkdir(parents=True, exist_ok=True)
-    peers = _peers(bundle, arguments)
-    found: dict[str, Any] = json.loads(record.read_text()) if record.is_file() else {"sets": {}}
+    ours = {_name(bundle): partial(_ours, bundle) for bundle in bundles}
+    peers: dict[str, Peer] = {**ours, **_peers(bundles[0], arguments)}
+    found: dict[str, Any] = json.loads(record.read_text()) if record.is_file() else {}
+    found = {"sets": {}, "others": {}, **found}
     found |= {
         "machine": read_machine().to_json(),
         "tools": tool_versions("onnxruntime", "openvino", "torch", "pillow"),
-        "network": bundle.card.classifier.network,
-        "ours": f"{bundle.precision.value.upper()} in {bundle.backend}",
+        "network": bundles[0].card.classifier.network,
+        "ours": list(ours),
     }
     for name in arguments.sets:
         paths = sorted(make_set(name, arguments).iterdir())
         folder = linked(arguments.work / f"{name}-{COUNT}", paths[:: IMAGES // COUNT], COUNT)
-        found["sets"][name] = _measure(peers, folder, arguments)
-        print(*_rows(found["sets"][name]), sep="\n", flush=True)
+        found["sets"][name], found["others"][name] = _measure(peers, folder, arguments)
+        print(*_rows(found["sets"][name], found["ours"]), sep="\n", flush=True)
         write_json(record, found)
     write_text(arguments.out.with_suffix(".md"), _page(found))
+
+
+def _name(bundle: Bundle) -> str:
+    return f"cxredge predict, {bundle.precision.value.upper()} in {bundle.backend}"
 
 
 def _peers(bundle: Bundle, arguments: argparse.Namespace) -> dict[str, Peer]:
@@ -74,7 +84,6 @@ def _peers(bundle: Bundle, arguments: argparse.Namespace) -> dict[str, Peer]:
     ort_int8, nncf_int8 = work / "ort-int8.onnx", work / "nncf-int8.xml"
     _make(ort_int8, sys.executable, "ort_model.py", fp32, pixels, ort_int8, "cpu", "minmax")
     peers: dict[str, Peer] = {
-        OURS: lambda folder, out: _ours(bundle, folder, out),
         REFERENCE: _script("plain_loop.py", fp32),
         "onnxruntime, plain loop, its own INT8": _script("plain_loop.py", ort_int8),
     }
@@ -114,17 +123,21 @@ def _ours(bundle: Bundle, folder: Path, out: Path) -> Told:
 
 def _measure(
     peers: dict[str, Peer], folder: Path, arguments: argparse.Namespace
-) -> dict[str, dict[str, Any]]:
+) -> tuple[dict[str, dict[str, Any]], list[float]]:
+    """Return what each way took and decided, and others' share of the machine by round."""
     order, out = random.Random(0), arguments.work / "classes.csv"
     told: dict[str, list[Told]] = {name: [] for name in peers}
     decided: dict[str, list[str]] = {}
+    shares: list[float] = []
     for _ in range(arguments.rounds + 1):
+        others = OtherWork()
         for name in order.sample(list(peers), len(peers)):
             told[name].append(peers[name](folder, out))
             with out.open(newline="") as stream:
                 decided[name] = [row[1] for row in csv.reader(stream)]
+        shares.append(round(others.share(), 3))
     # The first round fills the caches of files and of compilers.
-    return {
+    found = {
         name: {
             "whole": [one["images"] / one["seconds"] for one in told[name][1:]],
             "after_first": [
@@ -137,14 +150,16 @@ def _measure(
         }
         for name in peers
     }
+    return found, shares[1:]
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
     return f"{median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
-def _rows(measured: dict[str, dict[str, Any]]) -> list[str]:
-    rows, ours = [], measured[OURS]["whole"]
+def _rows(measured: dict[str, dict[str, Any]], names: Sequence[str]) -> list[str]:
+    """Return a row for each way; ``names`` are ours, the first of which the others are held to."""
+    rows, ours = [], measured[names[0]]["whole"]
     for name, one in measured.items():
         ratios = {
             kind: [a / b for a, b in zip(ours, one[kind], strict=True)]
@@ -154,9 +169,9 @@ def _rows(measured: dict[str, dict[str, Any]]) -> list[str]:
             name,
             _spread(one["whole"], 0),
             _spread(ratios["whole"], 2),
-            "-" if name == OURS else _spread(one["after_first"], 0),
-            "-" if name == OURS else _spread(ratios["after_first"], 2),
-            "-" if name == OURS else _spread(one["first_s"], 1),
+            "-" if name in names else _spread(one["after_first"], 0),
+            "-" if name in names else _spread(ratios["after_first"], 2),
+            "-" if name in names else _spread(one["first_s"], 1),
             f"{one['as_fp32']} of {one['images']}",
         ]
         rows.append(f"| {' | '.join(cells)} |")
@@ -169,32 +184,34 @@ def _page(found: dict[str, Any]) -> str:
         "# cxredge predict beside what people would use instead",
         "",
         f"{machine['cpu']}, {machine['cores']} cores ({', '.join(machine['cpu_flags'])}), "
-        f"{machine['system']}. {found['network']}; cxredge serves {found['ours']}. Versions: "
+        f"{machine['system']}. {found['network']}. Versions: "
         f"{', '.join(f'{name} {version}' for name, version in found['tools'].items())}.",
         "",
         f"{COUNT} images in files to classes in a file, each way a process of its own, all ways "
         "once a round in random order after a round that is not counted; medians and ranges, "
-        "ratios within a round. Imports are not counted for anyone; opening the model is. *After "
-        "the first* leaves out what comes until the first image or batch, compilation included, "
-        "for the others, and nothing for cxredge. torch decodes in as many processes as there are "
-        "cores.",
+        f"ratios within a round, of {found['ours'][0]} to the way. Imports are not counted for "
+        "anyone; opening the model is. *After the first* leaves out what comes until the first "
+        "image or batch, compilation included. torch decodes in as many processes as there are "
+        "cores. What other work on the machine took of its cores in each round is said.",
     ]
     for name, measured in found["sets"].items():
         lines += [
             "",
             f"## {SETS[name]}",
             "",
-            "| way | images/s | cxredge is faster by | images/s after the first | cxredge is "
-            "faster by | seconds to the first | decides as FP32 |",
+            f"Others: {', '.join(f'{100 * share:.0f}%' for share in found['others'][name])}.",
+            "",
+            "| way | images/s | ratio | images/s after the first | ratio | seconds to the first "
+            "| decides as FP32 |",
             "|---|---|---|---|---|---|---|",
-            *_rows(measured),
+            *_rows(measured, found["ours"]),
         ]
     return "\n".join(lines) + "\n"
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
     parser.add_argument("--run", type=Path, help="the run that the bundle was built from")
     parser.add_argument("--calibration", type=Path, required=True, help="for the others' INT8")
     parser.add_argument("--nncf", help="Python interpreter with nncf and openvino")

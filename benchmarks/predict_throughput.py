@@ -37,9 +37,9 @@ from cxredge.pipeline import Stopwatch, infer_images
 from cxredge.telemetry.linux import read_machine
 
 HERE = Path(__file__).parent
-PLAIN_IMAGES, BOUND_IMAGES, FEW_IMAGES, BATCH_IMAGES = 500, 200, 200, 400
+PLAIN_IMAGES, BOUND_IMAGES, FEW_IMAGES, BATCH_IMAGES = 500, 200, 200, 200
 BATCHES = (1, 4, 16)
-STARTS = 15
+STARTS = 9
 MOST_OTHERS = 0.05
 
 
@@ -91,10 +91,10 @@ def _in_random_order(ways: dict[str, Any], rounds: int) -> list[dict[str, Any]]:
     """Call each way once a round, after one round that fills caches; return what they gave.
 
     A round in which others took more than a little of the machine does not count, and another one
-    follows, until there are so many or three times as many were tried; ``others`` is their share.
+    follows, until there are so many or twice as many were tried; ``others`` is their share.
     """
     order, given = random.Random(0), []
-    for attempt in range(3 * rounds + 1):
+    for attempt in range(2 * rounds + 1):
         others = OtherWork()
         one = {name: ways[name]() for name in order.sample(list(ways), len(ways))}
         given += [{**one, "others": round(others.share(), 3)}] if attempt else []
