@@ -12,7 +12,6 @@ from typing import Any
 
 import onnx
 
-from cxredge import bundle as bundles
 from cxredge.ahead_of_time import build_ahead
 from cxredge.artifacts import (
     Card,
@@ -42,7 +41,8 @@ from cxredge.disk_space import writing
 from cxredge.engine_request import EngineRequest
 from cxredge.errors import CxredgeError
 from cxredge.flipped import write_flipped
-from cxredge.held_out import answer, judge, pick_goldens, reproduces_goldens
+from cxredge.golden import write_golden
+from cxredge.held_out import answer, judge, pick_goldens
 from cxredge.onnx_graph import FP32_NAME, read_model, with_float_input
 from cxredge.passport import write_passport
 from cxredge.progress import Progress
@@ -179,7 +179,6 @@ def build(
     variants = _variants(models, config, here)
     held_out = answer(manifest.of(config.split), variants, source.classifier, progress)
     validation = answer(manifest.of(Split.VAL), variants, source.classifier, progress)
-    golden = pick_goldens(held_out)
     speeds: dict[Variant, Speed] = {}
     if here:
         progress.note("Timing the candidates side by side on this machine.")
@@ -189,7 +188,6 @@ def build(
             variant,
             judge(variant, held_out, validation, config.limits, classes, config.specificity),
             speeds.get(variant),
-            reproduces_goldens(variant, held_out, golden),
         )
         for variant in variants
     ]
@@ -226,7 +224,7 @@ def build(
             if config.target.needs_float_input:
                 twin = with_float_input(read_model(model))
                 onnx.save(twin, folder / float_input_name(precision))
-        bundles.write_golden(folder / GOLDEN_NAME, golden)
+        write_golden(folder / GOLDEN_NAME, pick_goldens(held_out))
         indices = {flip.index for c in candidates for flip in c.gate.flipped}
         write_flipped(folder, held_out.images.pixels, indices)
         if Precision.INT8 in folders:

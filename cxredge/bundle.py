@@ -7,7 +7,6 @@ that were built on a device (``model-<precision>.plan``) are no part of what the
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +21,10 @@ from cxredge.backends.base import Logits, Session
 from cxredge.backends.tensorrt.facts import read_facts
 from cxredge.backends.tensorrt.timing_cache import SUFFIX as TIMINGS_SUFFIX
 from cxredge.bundle_files import GOLDEN_NAME, engine_name, model_name, plan_name
-from cxredge.data.images import PREPROCESSING, GreyImage
+from cxredge.data.images import PREPROCESSING
 from cxredge.errors import ArtifactError
+from cxredge.golden import Golden
+from cxredge.golden import read_golden as read_golden_file
 from cxredge.metrics import softmax
 from cxredge.passport import (
     PASSPORT_NAME,
@@ -38,7 +39,6 @@ from cxredge.vocabulary import Precision
 if TYPE_CHECKING:
     from cxredge.backends.tensorrt.session import SessionOptions
 
-_MOST_GOLDEN_BYTES = 100_000_000
 MAX_PROBABILITY_DIFFERENCE = {
     Precision.FP32: 1e-3,
     Precision.BF16: 2e-2,
@@ -46,21 +46,6 @@ MAX_PROBABILITY_DIFFERENCE = {
     Precision.INT8: 2e-2,
 }
 """How far a probability may move on another machine, by precision; the class must not change."""
-
-
-@dataclass(frozen=True)
-class Golden:
-    """Images with the outputs they gave where the bundle was built.
-
-    Attributes:
-        pixels: uint8 (N, S, S).
-        labels: int (N,), true classes.
-        logits: float32 (N, classes) by precision.
-    """
-
-    pixels: GreyImage
-    labels: np.ndarray
-    logits: Mapping[Precision, Logits]
 
 
 @dataclass(frozen=True)
@@ -239,31 +224,13 @@ def open_unfinished(path: Path) -> Bundle:
     return Bundle(path, card, None, Precision(card.facts["precision"]))
 
 
-def write_golden(path: Path, golden: Golden) -> None:
-    """Write goldens as a compressed NumPy archive without pickled objects."""
-    arrays: dict[str, Any] = {f"logits_{p.value}": v for p, v in golden.logits.items()}
-    np.savez_compressed(path, pixels=golden.pixels, labels=golden.labels.astype(np.int64), **arrays)
-
-
 def read_golden(bundle: Bundle) -> Golden:
     """Read a bundle's goldens.
 
     Raises:
         ArtifactError: The file is not what a bundle holds.
     """
-    path = bundle.path / GOLDEN_NAME
-    try:
-        with zipfile.ZipFile(path) as members:
-            if sum(member.file_size for member in members.infolist()) > _MOST_GOLDEN_BYTES:
-                raise ValueError("it holds more than a dozen images")
-        with np.load(path, allow_pickle=False) as arrays:
-            return Golden(
-                pixels=arrays["pixels"],
-                labels=arrays["labels"],
-                logits={p: arrays[f"logits_{p.value}"] for p in bundle.precisions},
-            )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}.", "Build the bundle again.") from None
+    return read_golden_file(bundle.path / GOLDEN_NAME, bundle.precisions)
 
 
 def replay(bundle: Bundle, precision: Precision, golden: Golden) -> Replay:
@@ -280,7 +247,8 @@ def compare_with_golden(
     if bundle.was_calibrated_by_tensorrt(precision):
         fp32 = Precision.FP32
         return compare_logits(precision, logits, golden.logits[fp32], fp32), logits
-    return compare_logits(precision, logits, golden.logits[precision]), logits
+    expected = golden.expected(precision, session.spec.backend)
+    return compare_logits(precision, logits, expected), logits
 
 
 def compare_logits(

@@ -9,9 +9,9 @@ import numpy as np
 
 from cxredge.artifacts import Classifier
 from cxredge.backends.base import Logits
-from cxredge.bundle import Golden, compare_logits
 from cxredge.data.labelled import LabelledImages, load_labelled
 from cxredge.data.manifest import Entry
+from cxredge.golden import Golden
 from cxredge.inference import infer_file
 from cxredge.progress import Progress
 from cxredge.quantization.gate import GateLimits, GateResult, Validation, compare
@@ -27,8 +27,7 @@ class Answers:
 
     Attributes:
         images: The images.
-        logits: float32 (N, classes) by variant. The first FP32 among them is the reference; of
-            the variants of a precision, the first is the one that others are held against.
+        logits: float32 (N, classes) by variant. The first FP32 among them is the reference.
     """
 
     images: LabelledImages
@@ -85,22 +84,15 @@ def judge(
 
 def pick_goldens(held_out: Answers) -> Golden:
     """Pick images of every class in turn, in the manifest's order, with the outputs they gave."""
-    chosen = _golden_indices(held_out.images.labels)
-    return Golden(
-        pixels=held_out.images.pixels[chosen],
-        labels=held_out.images.labels[chosen],
-        # The first variant of a precision comes last and stays.
-        logits={v.precision: held_out.logits[v][chosen] for v in reversed(held_out.logits)},
-    )
-
-
-def reproduces_goldens(variant: Variant, held_out: Answers, golden: Golden) -> bool:
-    """Tell whether a variant's answers pass for those that a bundle will be verified against."""
-    logits = held_out.logits[variant][_golden_indices(held_out.images.labels)]
-    return compare_logits(variant.precision, logits, golden.logits[variant.precision]).passed
-
-
-def _golden_indices(labels: np.ndarray) -> np.ndarray:
+    labels = held_out.images.labels
     by_class = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     in_turn = [group[turn] for turn in range(_GOLDENS) for group in by_class if turn < len(group)]
-    return np.sort(np.array(in_turn[:_GOLDENS]))
+    chosen = np.sort(np.array(in_turn[:_GOLDENS]))
+    first = {v.precision: v for v in reversed(held_out.logits)}
+    others = [v for v in held_out.logits if v is not first[v.precision]]
+    return Golden(
+        pixels=held_out.images.pixels[chosen],
+        labels=labels[chosen],
+        logits={p: held_out.logits[v][chosen] for p, v in first.items()},
+        of_runtimes={(v.backend, v.precision): held_out.logits[v][chosen] for v in others},
+    )

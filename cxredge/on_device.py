@@ -9,10 +9,11 @@ from cxredge import bundle as bundles
 from cxredge.artifacts import Card
 from cxredge.backends import CPU_BACKENDS, installed_on_cpu
 from cxredge.backends.tensorrt.facts import record_golden
-from cxredge.bundle import Bundle, Golden, open_bundle, open_unfinished
+from cxredge.bundle import Bundle, open_bundle, open_unfinished
 from cxredge.candidates import Built, Candidate, choose, serving
 from cxredge.engines import NO_WISHES, Engines, Wishes, are_built, build_engines, check_wishes
 from cxredge.errors import CxredgeError
+from cxredge.golden import Golden
 from cxredge.passport import write_passport
 from cxredge.progress import Progress
 from cxredge.quantization.gate import GateResult
@@ -130,7 +131,7 @@ def _judge(bundle: Bundle, target: Target, progress: Progress) -> list[Candidate
 def _gate(card: Card, variant: Variant) -> GateResult:
     """Return how a variant did where the bundle was built, or another runtime's of its precision.
 
-    A runtime that was not there is held to the golden images, which it has to reproduce.
+    A runtime that was not there has to give what another one gave for the golden images.
     """
     precision = variant.precision.value
     of_runtime = card.facts.get("gate_by_runtime", {}).get(variant.backend, {})

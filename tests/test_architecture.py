@@ -27,10 +27,10 @@ GPU_LIBRARIES = {
 # import core alone. `cli` may import anything and nobody imports it.
 CORE = {
     "archive", "artifacts", "atomic", "backends", "bundle_files", "csv_text", "data", "disk_space",
-    "engine_request", "errors", "flipped", "half_precision", "inference", "inputs", "interruption",
-    "metrics", "onnx_graph", "onnx_lean", "onnx_nodes", "passport", "pipeline", "plots", "progress",
-    "resampling", "rows", "signature", "speed", "targets", "telemetry", "timing", "verdict",
-    "vocabulary",
+    "engine_request", "errors", "flipped", "golden", "half_precision", "inference", "inputs",
+    "interruption", "metrics", "onnx_graph", "onnx_lean", "onnx_nodes", "passport", "pipeline",
+    "plots", "progress", "resampling", "rows", "signature", "speed", "targets", "telemetry",
+    "timing", "verdict", "vocabulary",
 }  # fmt: skip
 MAY_IMPORT = {
     "models": {"models"},
@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "ahead_of_time": {"bundle"},
     "engines": {"bundle"},
     "on_device": {"bundle", "candidates", "engines", "quantization"},
-    "held_out": {"bundle", "quantization"},
+    "held_out": {"quantization"},
     "build": {"ahead_of_time", "bundle", "candidates", "held_out", "quantization"},
     "predict": {"bundle"},
     "evaluate": {"bundle"},
