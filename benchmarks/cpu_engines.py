@@ -5,10 +5,10 @@
     python benchmarks/cpu_engines.py shares --case NAME=MODEL,CALIBRATION --work WORK --out ...
     python benchmarks/cpu_engines.py one-by-one --case NAME=MODEL,CALIBRATION --work WORK --out ...
 
-``engines`` times every runtime and precision of a bundle built here, OpenVINO's own
-``benchmark_app`` on NNCF's INT8 models (both presets, full bias correction, the same calibration
-images; PYTHON has nncf and openvino), and ``benchmark_app`` on the bundle's INT8. ``shares`` times
-INT8 with more and less of the network left in float. ``one-by-one`` shows what runtimes that
+``engines`` and ``processor`` time all runtimes and precisions of a bundle that is built here, and
+OpenVINO's ``benchmark_app`` on NNCF's INT8 models (both presets, full bias correction, the same
+calibration images; PYTHON has nncf and openvino) and on the bundle's INT8. ``shares`` times INT8
+with more and less of the network left in float. ``one-by-one`` shows what runtimes that
 alternate call by call do to each other. MODEL is a folder that ``export`` made.
 Bundles and models are made before the clock starts and kept in WORK. Then the alternatives take
 turns, in an order of each round's own. Results of earlier calls stay in OUT.json; OUT.md is written
@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -39,7 +39,7 @@ from cpu_engines_page import write_page
 from cxredge.artifacts import Kind, read_card, read_json, tool_versions, write_json
 from cxredge.backends import CPU_BACKENDS, open_session
 from cxredge.backends.base import Session
-from cxredge.bundle_files import engine_source
+from cxredge.bundle_files import engine_name
 from cxredge.data.labelled import load_labelled
 from cxredge.data.manifest import Manifest, read_manifest
 from cxredge.inference import infer_all
@@ -101,11 +101,11 @@ class Alternative:
     Attributes:
         processor_ms: Time of the processor for an image, batch 1, on one thread.
         latency_ms: Median wall time of an image, batch 1.
-        images_per_second: Of many images; None where that is not looked at.
+        images_per_second: Of many images. Each is None where it is not looked at.
     """
 
-    processor_ms: Callable[[float], float]
-    latency_ms: Callable[[float], float]
+    processor_ms: Callable[[float], float] | None
+    latency_ms: Callable[[float], float] | None
     images_per_second: Callable[[float], float] | None = None
 
 
@@ -120,6 +120,8 @@ def main() -> None:
             facts, alternatives = measure(case, arguments, opened)
             if arguments.prepare:
                 continue
+            if arguments.part == "engines":
+                alternatives = {n: replace(a, processor_ms=None) for n, a in alternatives.items()}
             taken = _take_turns(alternatives, arguments.rounds, arguments.seconds)
             found[arguments.part][case.name] = {
                 "network": read_card(case.model, Kind.MODEL).classifier.network,
@@ -169,7 +171,7 @@ def _engines(
     for candidate in passport["candidates"]:
         precision, backend = Precision(candidate["precision"]), candidate["backend"]
         name = f"{precision.value} in {backend}"
-        file = bundle / engine_source(precision, typed=False)
+        file = bundle / engine_name(precision, backend)
         many = candidate["throughput"]
         one = open_session(file, backend, candidate["threads"], precision)
         all_cores = open_session(file, backend, many["threads"], precision, many["batch"])
@@ -236,7 +238,7 @@ def _one_by_one(
     calls = {}
     for backend in CPU_BACKENDS:
         for precision in (Precision.FP32, Precision.INT8):
-            session = open_session(bundle / engine_source(precision), backend)
+            session = open_session(bundle / engine_name(precision, backend), backend)
             opened.enter_context(session)
             calls[f"{precision.value} in {backend}"] = partial(session.infer, image)
     ways = {
@@ -344,7 +346,22 @@ def _run(*command: object) -> str:
     return done.stdout
 
 
-PARTS = {"engines": _engines, "shares": _shares, "one-by-one": _one_by_one}
+def _processor(
+    case: Case, arguments: argparse.Namespace, opened: ExitStack
+) -> tuple[dict[str, Any], dict[str, Alternative]]:
+    """Return the same alternatives, for the time of the processor alone."""
+    _, alternatives = _engines(case, arguments, opened)
+    return {}, {
+        n: replace(a, latency_ms=None, images_per_second=None) for n, a in alternatives.items()
+    }
+
+
+PARTS = {
+    "engines": _engines,
+    "processor": _processor,
+    "shares": _shares,
+    "one-by-one": _one_by_one,
+}
 
 
 def _arguments() -> argparse.Namespace:
