@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from cxredge.quantization.gate import GateResult
 
 
+_FLOAT_WEIGHTS = " (weights are float32 in the file, INT8 in an engine)"
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
     command(app, "quantize")(quantize)
@@ -174,14 +177,15 @@ def _text(data: Mapping[str, Any], gate: GateResult, out: Path) -> str:
         for s in data["steps"]
     ]
     header = [
-        "step, on validation images", "agreement", "accuracy", "logit error", "MB", "ms here", "s",
+        f"step, on {data['judged_on']} images", "agreement", "accuracy", "logit error", "MB",
+        "ms here", "s",
     ]  # fmt: skip
     worst = min(
         (one for one in data["layers"] if one["snr_db"] is not None),
         key=lambda one: one["snr_db"],
         default=None,
     )
-    ratio = data["size_bytes_fp32"] / data["size_bytes"]
+    mb, mb_fp32 = data["size_bytes"] / 1e6, data["size_bytes_fp32"] / 1e6
     verdict = "passes the gate" if gate.passed else f"would be refused: {gate.refusal}"
     return "\n".join(
         [
@@ -202,8 +206,8 @@ def _text(data: Mapping[str, Any], gate: GateResult, out: Path) -> str:
             f"INT8 {verdict}."
             + ("" if gate.passed else f" Ship {data['recommended'].upper()} instead."),
             f"Accuracy FP32 {share(data['accuracy_fp32'])}, INT8 {share(data['accuracy_int8'])} "
-            f"on {data['comparison']['images']} images; {ratio:.1f} times smaller; "
-            f"{data['seconds']:.0f} s.",
+            f"on {data['comparison']['images']} images; {mb_fp32:.1f} MB, {mb:.1f} MB"
+            f"{_FLOAT_WEIGHTS if mb > mb_fp32 / 2 else ''}; {data['seconds']:.0f} s.",
             f"Wrote {out}",
         ]
     )

@@ -144,13 +144,14 @@ def _against_fp32(precision: Precision, gate: Mapping[str, Any]) -> str:
 
 
 def _quantization(quantization: Mapping[str, Any]) -> Facts:
-    ratio = quantization["size_bytes_fp32"] / quantization["size_bytes"]
+    size, of_fp32 = quantization["size_bytes"], quantization["size_bytes_fp32"]
+    kept = "; weights are float32 in the file, INT8 in an engine" if size > of_fp32 / 2 else ""
     return Facts(
         "Quantization",
         (
             ("Dialect", numbers.plain(quantization["dialect"])),
             ("Calibration images", numbers.plain(quantization["calibration_images"])),
-            ("Smaller than FP32", f"{ratio:.1f} times"),
+            ("Size", f"{size / 1e6:.1f} MB, FP32 {of_fp32 / 1e6:.1f} MB{kept}"),
         ),
     )
 
