@@ -27,6 +27,7 @@ def write_page(found: Mapping[str, Any], path: Path) -> None:
         "rounds: ratios are those of each one's quickest round, which that touches least, with the "
         "range of the ratios within rounds. Images are in memory.",
     ]
+    lines += [line for note in found.get("notes", ()) for line in ("", note)]
     for name, case in found["engines"].items():
         lines += ["", f"## {name}", "", *_engines(case, found["processor"].get(name))]
     for name, case in found["one-by-one"].items():
