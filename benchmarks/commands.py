@@ -7,6 +7,9 @@ import subprocess
 import sys
 from typing import Any
 
+COMMAND = [sys.executable, "-m", "cxredge"]
+"""What starts cxredge."""
+
 
 def cxredge(*arguments: object) -> dict[str, Any]:
     """Run a command of cxredge and return what it prints with ``--json``.
@@ -14,7 +17,7 @@ def cxredge(*arguments: object) -> dict[str, Any]:
     Raises:
         SystemExit: The command failed; with the command and what it said.
     """
-    command = [sys.executable, "-m", "cxredge", *map(str, arguments), "--json", "-q"]
+    command = [*COMMAND, *map(str, arguments), "--json", "-q"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stderr}")

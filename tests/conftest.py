@@ -29,6 +29,7 @@ from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Manifest, load_pixels, read_manifest, write_manifest
 from cxredge.quantization.statistics import Ranges
 from cxredge.vocabulary import Split
+from tests.quick_search import shorten
 
 SIZE = 64
 PATIENTS = 14
@@ -69,12 +70,9 @@ def cxredge() -> Run:
 @pytest.fixture(scope="session", autouse=True)
 def a_quick_search_in_onnx_runtime_alone() -> Iterator[None]:
     """What a build here considers does not depend on what is installed, and takes little time."""
+    shorten()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cxredge.backends.openvino.is_installed", lambda: False)
-        patch.setattr("cxredge.speed.TRIAL_S", 0.01)
-        patch.setattr("cxredge.speed.LATENCY_S", 0.02)
-        patch.setattr("cxredge.speed.BATCHES", (1, 4))
-        patch.setattr("cxredge.speed.RATE_S", 0.01)
         yield
 
 

@@ -134,9 +134,14 @@ def test_only_the_command_line_prints() -> None:
             assert "print" not in calls, path
 
 
+# A process of its own does not share what the tests' configuration shortens.
+QUICK_SEARCH = "from tests.quick_search import shorten\nshorten()\n"
+
+
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code],
+        cwd=ROOT.parent,
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
@@ -183,6 +188,7 @@ def test_device_commands_run_without_torch(
         "import sys\n"
         "sys.modules['torch'] = None\n"
         "from cxredge.cli import app\n"
+        f"{QUICK_SEARCH}"
         f"for arguments in {[[str(a) for a in c] for c in commands]!r}:\n"
         "    try:\n"
         "        app(arguments, standalone_mode=True)\n"
@@ -227,6 +233,7 @@ def test_device_commands_run_on_what_is_listed_for_small_disks(
         "assert sys.modules['onnx'] is None\n"
         "import cxredge.backends.tensorrt, cxredge.engines\n"
         "from cxredge.cli import app\n"
+        f"{QUICK_SEARCH}"
         f"making = {[str(a) for a in making]!r}\n"
         f"for arguments in [*{[[str(a) for a in c] for c in commands]!r}, making]:\n"
         "    try:\n"

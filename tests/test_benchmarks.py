@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 def run(*arguments: object) -> str:
     command = [sys.executable, "-m", "pytest", "benchmarks", "-q", "-p", "no:cacheprovider"]
+    command += ["-p", "tests.quick_search"]
     done = subprocess.run(
         [*command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False
     )
