@@ -12,7 +12,7 @@ from cxredge.cli.output import Outcome, Output
 from cxredge.vocabulary import Augmentation, PrecisionChoice, Scenario, Split
 
 _PATIENTS = 70
-_INPUT_SIZE = 128
+_INPUT_SIZE = 96
 _EPOCHS = 12
 
 
