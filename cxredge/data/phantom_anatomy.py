@@ -71,11 +71,6 @@ def edge(distance: Plane, softness: float) -> Plane:
     return np.asarray(0.5 + 0.5 * np.tanh(distance / (2.0 * softness)), np.float32)
 
 
-def fourth_power(values: Plane) -> Plane:
-    """``values ** 4``, for which numpy would take the logarithm of every pixel."""
-    return np.square(np.square(values))
-
-
 def ellipse(x: float, y: float, width: float, height: float, softness: float = 0.03) -> Plane:
     """Mask of an upright ellipse given by its half-axes, 0 to 1."""
     radius = np.sqrt(((X - x) / width) ** 2 + ((Y - y) / height) ** 2)
@@ -99,7 +94,7 @@ def _body(rng: np.random.Generator, outer: float, dome: Plane) -> Plane:
     """Soft tissue: chest wall, shoulders, neck, abdomen and the stomach's bubble."""
     wall = outer + rng.uniform(0.12, 0.20) + 0.45 * edge(-0.42 - Y, 0.05)
     shoulder = -1.02 + 0.40 * np.clip((U - 0.22) / 0.75, 0.0, 1.0) ** 1.4
-    chest = np.sqrt(np.clip(1.0 - fourth_power(U / wall), 0.0, 1.0))
+    chest = np.sqrt(np.clip(1.0 - (U / wall) ** 4, 0.0, 1.0))
     tissue = (0.18 + 0.42 * chest) * edge(wall - U, 0.02) * edge(Y - shoulder, 0.03)
     abdomen = 0.12 * edge(Y - dome, 0.03) * chest
     bubble = ellipse(rng.uniform(0.32, 0.42), rng.uniform(0.76, 0.84), 0.13, 0.07)
@@ -118,9 +113,9 @@ def _heart(rng: np.random.Generator, base: float) -> Plane:
 def _mediastinum(rng: np.random.Generator) -> Plane:
     """Great vessels, wider towards the heart, and the dark windpipe with its fork."""
     width = rng.uniform(0.15, 0.19) + 0.03 * np.sin(2.5 * Y)
-    trunk = np.exp(-fourth_power(U / width)) * edge(Y + 0.75, 0.12)
+    trunk = np.exp(-((U / width) ** 4)) * edge(Y + 0.75, 0.12)
     fork = np.maximum(Y + 0.22, 0.0)  # Below here the windpipe parts into the two main bronchi.
-    windpipe = np.exp(-fourth_power((np.abs(X + 0.01) - fork) / 0.04)) * edge(-0.10 - Y, 0.03)
+    windpipe = np.exp(-(((np.abs(X + 0.01) - fork) / 0.04) ** 4)) * edge(-0.10 - Y, 0.03)
     return np.asarray(0.07 * trunk - 0.08 * windpipe, np.float32)
 
 
@@ -136,10 +131,10 @@ def _ribs(rng: np.random.Generator, lungs: Plane, outer: float) -> Plane:
     arch = rng.uniform(0.8, 1.2) * (U - 0.22) ** 2 * (1.0 - 0.4 * Y)
     phase = (Y - arch + start) / gap
     offset = phase - np.round(phase)
-    back = np.exp(-fourth_power(offset / 0.23)) * (0.75 + 6.0 * offset**2)  # Cortex: brighter rims.
+    back = np.exp(-((offset / 0.23) ** 4)) * (0.75 + 6.0 * offset**2)  # Cortex: brighter rims.
     slope = rng.uniform(0.45, 0.65)
     phase = (Y + slope * (U - 0.2) - 0.3 * (U - 0.2) ** 2 + start) / (1.15 * gap)
-    front = np.exp(-fourth_power((phase - np.round(phase)) / 0.22)) * edge(U - 0.34, 0.05)
+    front = np.exp(-(((phase - np.round(phase)) / 0.22) ** 4)) * edge(U - 0.34, 0.05)
     cage = edge(outer + 0.05 - U, 0.02) * edge(Y + 0.78, 0.04) * edge(0.75 - Y, 0.1)
     strength = rng.uniform(0.07, 0.11)
     return np.asarray(strength * cage * (back + 0.45 * front) * (0.35 + 0.65 * lungs), np.float32)
