@@ -12,6 +12,11 @@ from cxredge.backends.base import INPUT_NAME, OUTPUT_NAME, Logits, SessionSpec, 
 from cxredge.data.images import GreyImage
 from cxredge.errors import ArtifactError
 
+LEFT_OUT = ("WeightBiasQuantization",)
+"""Optimisations that a session must do without. This one, since ONNX Runtime 1.21, quantizes float
+weights between integer layers, with one scale for all channels: layers that were left in float for
+their accuracy would be worse than as INT8 (microsoft/onnxruntime, pull request 22969)."""
+
 
 class OnnxRuntimeSession:
     """A model in ONNX Runtime's CPU provider.
@@ -31,7 +36,10 @@ class OnnxRuntimeSession:
         options.log_severity_level = 3
         try:
             self._session = ort.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                str(path),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=list(LEFT_OUT),
             )
         except Exception as error:
             # ONNX Runtime's exceptions share no base class below Exception.

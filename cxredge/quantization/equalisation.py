@@ -1,11 +1,12 @@
 """Cross-layer equalisation: channels of a tensor made to use one range alike.
 
-A tensor has one scale in INT8, and channels that stay far below it lose precision. Where two
-convolutions follow each other, a channel of the first can be made larger and the second's weights
-for it smaller by as much (Nagel et al. 2019, "Data-Free Quantization through Weight Equalization
-and Bias Correction", section 4.1). ReLU passes any positive factor on; ReLU6 and other clips only
-as long as nothing reaches the limit, so a channel is never raised beyond it, and one that reached
-it on a calibration image is left alone.
+A tensor has one scale in INT8, and channels that stay far below it lose precision. Between
+convolutions, a channel can be made larger by those that make it and smaller by the weights of
+those that read it (Nagel et al. 2019, "Data-Free Quantization through Weight Equalization and Bias
+Correction", section 4.1). The sums of a residual branch tie all their convolutions together: a
+channel has one factor in all of them. ReLU passes any positive factor on; ReLU6 and other clips
+only as long as nothing reaches the limit, so a channel is never raised beyond it, and one that
+reached it on a calibration image is left alone.
 
 In front of a depthwise convolution this is free, as its weights have a scale for each channel. In
 front of another one it costs precision of its weights, and the factor is the square root.
@@ -24,31 +25,31 @@ from onnx import numpy_helper
 
 from cxredge.data.images import GreyImage
 from cxredge.onnx_graph import INPUT_NAME
-from cxredge.onnx_nodes import constants_of, copy_of, number_of
+from cxredge.onnx_nodes import Array, constants_of, copy_of, number_of, observed
 from cxredge.progress import Advance
-from cxredge.quantization.ranges import BATCH, session_with_outputs
+from cxredge.quantization.ranges import BATCH, quantizable_activations, session_with_outputs
 
 Peaks = npt.NDArray[np.float32]
 
 _MOST = 32.0
-_PASSING = ("Relu", "Clip")
+_PASSING = frozenset({"Add", "AveragePool", "Clip", "MaxPool", "Relu"})
+"""What a positive factor of a channel passes through; Clip up to its limit, if it starts at 0."""
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two convolutions in a row.
+class Span:
+    """Convolutions between which channels can be scaled, all by the same factors.
 
     Attributes:
-        first: Makes the channels.
-        second: Alone reads them.
-        tensor: What it reads.
-        limit: What the channels are clipped at; infinite where they are not.
+        makers: Make the channels.
+        readers: Read them, and nobody else does.
+        limits: The activations between them that are quantized, with what each is clipped at;
+            infinite where it is not.
     """
 
-    first: onnx.NodeProto
-    second: onnx.NodeProto
-    tensor: str
-    limit: float
+    makers: tuple[onnx.NodeProto, ...]
+    readers: tuple[onnx.NodeProto, ...]
+    limits: dict[str, float]
 
 
 def equalise(model: onnx.ModelProto, pixels: GreyImage, advance: Advance) -> onnx.ModelProto:
@@ -60,18 +61,24 @@ def equalise(model: onnx.ModelProto, pixels: GreyImage, advance: Advance) -> onn
         advance: Hears of images done.
     """
     result = copy_of(model)
-    pairs = find_pairs(result)
-    peaks = _peaks(model, [pair.tensor for pair in pairs], pixels, advance)
+    spans = find_spans(result)
+    if not spans:
+        advance(len(pixels))
+        return result
+    peaks = _peaks(model, [name for span in spans for name in span.limits], pixels, advance)
     constants = _weights(result)
-    for pair in pairs:
-        depthwise = number_of(pair.second, "group", 1) > 1
-        factors = raise_by(peaks[pair.tensor], pair.limit, 1.0 if depthwise else 0.5)
-        for name in pair.first.input[1:]:
+    for span in spans:
+        depthwise = all(number_of(reader, "group", 1) > 1 for reader in span.readers)
+        power = 1.0 if depthwise else 0.5
+        factors = np.minimum.reduce(
+            [raise_by(peaks[name], limit, power) for name, limit in span.limits.items()]
+        )
+        for name in {name for maker in span.makers for name in maker.input[1:]}:
             shape = (-1, *(1,) * (constants[name].ndim - 1))
             constants[name] = constants[name] * factors.reshape(shape)
-        name = pair.second.input[1]
-        shape = (-1, 1, 1, 1) if depthwise else (1, -1, 1, 1)
-        constants[name] = constants[name] / factors.reshape(shape)
+        for reader in span.readers:
+            shape = (-1, 1, 1, 1) if number_of(reader, "group", 1) > 1 else (1, -1, 1, 1)
+            constants[reader.input[1]] = constants[reader.input[1]] / factors.reshape(shape)
     for initializer in result.graph.initializer:
         if initializer.name in constants:
             values = constants[initializer.name]
@@ -93,31 +100,78 @@ def raise_by(peaks: Peaks, limit: float, power: float) -> Peaks:
     return factors
 
 
-def find_pairs(model: onnx.ModelProto) -> list[Pair]:
-    """Return the convolutions that read what one other makes, and that alone."""
+def find_spans(model: onnx.ModelProto) -> list[Span]:
+    """Return where channels can be scaled, in graph order."""
     constants = constants_of(model.graph)
-    uses = Counter(name for node in model.graph.node for name in node.input)
-    uses.update(output.name for output in model.graph.output)
-    producers = {name: node for node in model.graph.node for name in node.output}
-    pairs = []
-    for node in _convolutions(model.graph.node):
-        source = producers.get(node.input[0])
-        limit = np.inf
-        if source is not None and source.op_type in _PASSING and uses[node.input[0]] == 1:
-            if source.op_type == "Clip":
-                low, high = (float(constants[name].item()) for name in source.input[1:3])
-                if low != 0.0:
-                    continue
-                limit = high
-            before = producers.get(source.input[0])
-            alone = uses[source.input[0]] == 1
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    tied, barred = _ties(model.graph, constants)
+    measured = quantizable_activations(model)
+    limits = {
+        node.output[0]: float(constants[node.input[2]].item())
+        for node in model.graph.node
+        if node.op_type == "Clip" and _passes(node, constants)
+    }
+    spans = []
+    closed = {tied.root(name) for name in barred}
+    for root in dict.fromkeys(tied.root(node.output[0]) for node in convolutions):
+        if root in closed:
+            continue
+        readers = tuple(n for n in convolutions if tied.root(n.input[0]) == root)
+        between = [name for name in measured if tied.root(name) == root]
+        if readers and between:
+            makers = tuple(n for n in convolutions if tied.root(n.output[0]) == root)
+            ends = {name: limits.get(name, np.inf) for name in between}
+            spans.append(Span(makers, readers, ends))
+    return spans
+
+
+class _Ties:
+    """Tensors whose channels have one factor, each group known by one of them, its root."""
+
+    def __init__(self) -> None:
+        self._parents: dict[str, str] = {}
+
+    def root(self, name: str) -> str:
+        """Return the root of a tensor's group; alone, that is itself."""
+        while (parent := self._parents.get(name, name)) != name:
+            name = parent
+        return name
+
+    def tie(self, names: Iterable[str]) -> None:
+        """Make the groups of all these tensors one."""
+        first, *others = names
+        for other in others:
+            self._parents[self.root(other)] = self.root(first)
+
+
+def _ties(graph: onnx.GraphProto, constants: dict[str, Array]) -> tuple[_Ties, set[str]]:
+    """Return which tensors are tied, and those whose channels somebody reads as they are."""
+    tied = _Ties()
+    shared = Counter(name for node in graph.node for name in node.input if name in constants)
+    barred = {*observed(graph), *(value.name for value in graph.input)}
+    for node in graph.node:
+        names = [*(name for name in node.input if name and name not in constants), node.output[0]]
+        if node.op_type == "Conv":
+            own = all(shared[name] == 1 for name in node.input[1:] if name)
+            if not own or any(name and name not in constants for name in node.input[1:]):
+                barred.update(names)
+            elif number_of(node, "group", 1) not in (1, constants[node.input[1]].shape[0]):
+                barred.add(node.input[0])
+        elif _passes(node, constants):
+            tied.tie(names)
         else:
-            before, alone = source, uses[node.input[0]] == 1
-        groups = number_of(node, "group", 1)
-        channels = constants[node.input[1]].shape[0]
-        if before is not None and before.op_type == "Conv" and alone and groups in (1, channels):
-            pairs.append(Pair(before, node, node.input[0], limit))
-    return pairs
+            barred.update([*names, *node.output])
+    return tied, barred
+
+
+def _passes(node: onnx.NodeProto, constants: dict[str, Array]) -> bool:
+    """Whether a node gives a channel multiplied by a factor, multiplied by that factor."""
+    if node.op_type == "Clip":
+        low, high = [*node.input[1:3], "", ""][:2]
+        return low in constants and high in constants and float(constants[low].item()) == 0.0
+    if node.op_type == "Add" and any(name in constants for name in node.input):
+        return False
+    return node.op_type in _PASSING and len(node.output) == 1
 
 
 def _weights(model: onnx.ModelProto) -> dict[str, Peaks]:
@@ -126,10 +180,6 @@ def _weights(model: onnx.ModelProto) -> dict[str, Peaks]:
         for name, values in constants_of(model.graph).items()
         if values.dtype == np.float32
     }
-
-
-def _convolutions(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    return [node for node in nodes if node.op_type == "Conv"]
 
 
 def _peaks(

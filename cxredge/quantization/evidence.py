@@ -77,7 +77,7 @@ def measure_layers(
         statistics: Of the calibration images on ``reference``.
         ranges: What activations are quantized over.
         pixels: uint8 (N, S, S) validation images; the first 16 are used.
-        in_float: Names of convolutions left in floating point.
+        in_float: Names of nodes left in floating point.
 
     Returns:
         The layers in graph order.

@@ -27,7 +27,7 @@ from cxredge.quantization.reconstruction import (
     count_convolutions,
     reconstruct,
 )
-from cxredge.quantization.sensitivity import groups_of, measure_sensitivities
+from cxredge.quantization.sensitivity import groups_of, measure_sensitivities, share_left
 from cxredge.quantization.statistics import Ranges, Statistics
 from cxredge.vocabulary import Correction, Dialect, Effort, RangeMethod
 
@@ -44,7 +44,7 @@ _CORRECTION_IMAGES = {
     Effort.DEFAULT: 64,
     Effort.EXTENSIVE: CORRECTION_IMAGES,
 }
-_SENSITIVITY_IMAGES = 16
+_SENSITIVITY_IMAGES = 32
 _FLOAT_GROUPS = {Effort.QUICK: (), Effort.DEFAULT: (1, 2, 4), Effort.EXTENSIVE: (1, 2, 4, 8)}
 
 
@@ -90,7 +90,7 @@ class Rung:
         stand: What it was made from.
         graph: The quantized graph.
         found: What it came to on validation images.
-        in_float: Convolutions that stay in float.
+        in_float: Convolutions and additions that stay in float.
         seconds: What it cost to make and to judge.
     """
 
@@ -243,7 +243,8 @@ class Climb:
                     weights=correction is Correction.WEIGHTS,
                 )
         step = f"corrected {correction.value}"
-        if more := len(keep - self._plan.keep):
+        convolutions = {n.name for n in stand.model.graph.node if n.op_type == "Conv"}
+        if more := len(convolutions & (keep - self._plan.keep)):
             step = f"{more} sensitive layer{'s' if more > 1 else ''} in float"
         graph = emit(made.model, stand.ranges, self._plan.dialect, False, keep, made.scales)
         self._add(step, stand, graph, keep)
@@ -253,14 +254,23 @@ class Climb:
         counts = _FLOAT_GROUPS[self._plan.effort]
         if not counts or self._plan.goal.met(self._best_so_far.found):
             return
-        groups = [g for g in groups_of(stand.model) if not self._plan.keep.issuperset(g)]
+        groups = groups_of(stand.model, self._plan.keep)
         few = self._pixels[:_SENSITIVITY_IMAGES]
         with self._progress.task("Measuring sensitivity", len(groups)) as advance:
             order = measure_sensitivities(
-                stand.model, stand.ranges, self._plan.dialect, groups, few, advance
+                stand.model,
+                stand.ranges,
+                self._plan.dialect,
+                groups,
+                few,
+                advance,
+                self._plan.keep,
             )
+        error, aim = self._best_so_far.found.logit_error, self._plan.goal.max_logit_error
         for count in counts:
-            yield frozenset(name for one in order[:count] for name in one.nodes)
+            # A rung that cannot be enough is not worth the time it takes.
+            if error * share_left(order, count) <= aim or count == counts[-1]:
+                yield frozenset(name for one in order[:count] for name in one.nodes)
 
     def _emitted(self, step: str, stand: Stand) -> Rung:
         keep = self._plan.keep

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
+from cxredge.backends.onnxruntime import LEFT_OUT
 from cxredge.data.images import GreyImage
 from cxredge.errors import CxredgeError
 from cxredge.onnx_graph import INPUT_NAME
@@ -236,7 +237,10 @@ def _measuring_session(
 def _session(model: onnx.ModelProto, options: ort.SessionOptions) -> ort.InferenceSession:
     options.log_severity_level = 3
     return ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        model.SerializeToString(),
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=list(LEFT_OUT),
     )
 
 

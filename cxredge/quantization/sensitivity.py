@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
 
 from cxredge.data.images import GreyImage
 from cxredge.progress import Advance
-from cxredge.quantization.judge import infer_graph, logit_error
+from cxredge.quantization.judge import infer_graph
 from cxredge.quantization.qdq import emit
 from cxredge.quantization.statistics import Ranges
 from cxredge.vocabulary import Dialect
@@ -22,19 +23,38 @@ class Sensitivity:
     """What quantizing a few neighbouring layers costs.
 
     Attributes:
-        nodes: Names of the convolutions.
-        logit_error: Error of the logits when these alone are quantized, as a share of FP32's.
+        nodes: Names of the convolutions, and of the additions that follow them.
+        noise: How far quantizing these alone scatters the logits, beyond the shift that all images
+            have in common: corrected biases take that out again. Root mean square.
     """
 
     nodes: tuple[str, ...]
-    logit_error: float
+    noise: float
 
 
-def groups_of(model: onnx.ModelProto, most: int = _GROUPS) -> list[tuple[str, ...]]:
-    """Return the convolutions in graph order, neighbours together, in at most ``most`` groups."""
-    names = [node.name for node in model.graph.node if node.op_type == "Conv"]
-    size = -(-len(names) // most)
-    return [tuple(names[start : start + size]) for start in range(0, len(names), size)]
+def groups_of(
+    model: onnx.ModelProto, keep: Collection[str] = (), most: int = _GROUPS
+) -> list[tuple[str, ...]]:
+    """Return the layers in graph order, neighbours together, in at most ``most`` groups.
+
+    A layer is a convolution with the additions that follow it: in float together, what they hand
+    to each other is not rounded.
+
+    Args:
+        model: The FP32 model.
+        keep: Names of nodes that are left out.
+        most: Groups at most.
+    """
+    layers: list[list[str]] = []
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            layers.append([node.name])
+        elif node.op_type == "Add" and layers:
+            layers[-1].append(node.name)
+    left = [layer for layer in layers if layer[0] not in keep]
+    size = -(-len(left) // most)
+    parts = (left[start : start + size] for start in range(0, len(left), size))
+    return [tuple(name for layer in part for name in layer) for part in parts]
 
 
 def measure_sensitivities(
@@ -44,6 +64,7 @@ def measure_sensitivities(
     groups: Sequence[tuple[str, ...]],
     pixels: GreyImage,
     advance: Advance,
+    keep: Collection[str] = (),
 ) -> list[Sensitivity]:
     """Measure each group, and return them with the most sensitive first.
 
@@ -51,16 +72,30 @@ def measure_sensitivities(
         model: The FP32 model.
         ranges: Ranges of its activations.
         dialect: The dialect to quantize in.
-        groups: Names of convolutions that are quantized together.
+        groups: Names of nodes that are quantized together.
         pixels: uint8 (N, S, S) images; a few are enough for an order.
         advance: Hears of groups done.
+        keep: Names of nodes that stay in float whatever is measured.
     """
     reference = infer_graph(model, pixels)
-    every = {name for group in groups for name in group}
+    every = {name for group in groups for name in group}.union(keep)
     found = []
     for group in groups:
         graph = emit(model, ranges, dialect, keep=every - set(group))
-        error = logit_error(reference, infer_graph(graph, pixels))
-        found.append(Sensitivity(group, error))
+        moved = infer_graph(graph, pixels) - reference
+        found.append(Sensitivity(group, float(np.sqrt(moved.var(axis=0).mean()))))
         advance(1)
-    return sorted(found, key=lambda one: -one.logit_error)
+    return sorted(found, key=lambda one: -one.noise)
+
+
+def share_left(order: Sequence[Sensitivity], count: int) -> float:
+    """Return which share of the logits' error is left when the first groups stay in float.
+
+    Rounding errors of different layers have nothing to do with each other, so their squares add up.
+
+    Args:
+        order: All groups, the most sensitive first.
+        count: How many of them stay in float.
+    """
+    squares = np.array([one.noise**2 for one in order])
+    return float(np.sqrt(squares[count:].sum() / max(squares.sum(), 1e-30)))

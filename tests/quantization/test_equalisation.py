@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cxredge.quantization.equalisation import equalise, find_pairs, raise_by
+from cxredge.quantization.equalisation import equalise, find_spans, raise_by
 from cxredge.quantization.judge import infer_graph
 from cxredge.quantization.ranges import session_with_outputs
 
@@ -88,10 +88,71 @@ def test_a_channel_that_reached_the_limit_is_left_alone() -> None:
 
 
 def test_only_what_one_convolution_alone_reads_is_changed() -> None:
-    pairs = find_pairs(chain("Clip"))
-    assert [(p.first.name, p.second.name, p.limit) for p in pairs] == [
-        ("first", "depthwise", 6.0),
-        ("depthwise", "last", 6.0),
+    assert shown(chain("Clip")) == [
+        (["first"], ["depthwise"], {"a1": 6.0}),
+        (["depthwise"], ["last"], {"a2": 6.0}),
     ]
-    others = find_pairs(chain("Clip", linear_user=True))
-    assert [(p.first.name, p.second.name) for p in others] == [("depthwise", "last")]
+    assert shown(chain("Clip", linear_user=True)) == [(["depthwise"], ["last"], {"a2": 6.0})]
+
+
+def shown(model: onnx.ModelProto) -> list[tuple[list[str], list[str], dict[str, float]]]:
+    return [
+        ([n.name for n in span.makers], [n.name for n in span.readers], span.limits)
+        for span in find_spans(model)
+    ]
+
+
+def residual(**changed: np.ndarray) -> onnx.ModelProto:
+    """Return image -> conv (bottleneck) -> [+ relu branch] -> conv -> logits."""
+    rng = np.random.default_rng(1)
+    arrays = {
+        "w1": rng.normal(size=(4, 1, 3, 3)).astype(np.float32) * SPREAD[:, None, None, None],
+        "w2": rng.normal(size=(8, 4, 1, 1)).astype(np.float32),
+        "w3": rng.normal(size=(4, 8, 1, 1)).astype(np.float32) * SPREAD[:, None, None, None],
+        "w4": rng.normal(size=(3, 4, 1, 1)).astype(np.float32),
+        "scale": np.float32(1 / 255),
+        **changed,
+    }
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["float", "scale"], ["x"]),
+        helper.make_node("Conv", ["x", "w1"], ["narrow"], name="first"),
+        helper.make_node("Conv", ["narrow", "w2"], ["wide"], name="expand"),
+        helper.make_node("Relu", ["wide"], ["active"]),
+        helper.make_node("Conv", ["active", "w3"], ["branch"], name="project"),
+        helper.make_node("Add", ["branch", "narrow"], ["sum"], name="add"),
+        helper.make_node("Conv", ["sum", "w4"], ["last"], name="last"),
+        helper.make_node("ReduceMean", ["last"], ["logits"], axes=[2, 3], keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes, "residual",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", 1, 12, 12])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in arrays.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_a_residual_branch_has_one_factor_for_each_channel(pixels: np.ndarray) -> None:
+    model = residual()
+    spans = {tuple(makers): readers for makers, readers, _ in shown(model)}
+    assert spans == {("first", "project"): ["expand", "last"], ("expand",): ["project"]}
+    equal = equalise(model, pixels, lambda _: None)
+    assert infer_graph(equal, pixels) == pytest.approx(infer_graph(model, pixels), rel=1e-4)
+    for name in ("narrow", "sum"):
+        was, now = peaks(model, name, pixels), peaks(equal, name, pixels)
+        assert now.min() / now.max() > 3 * was.min() / was.max()
+
+
+def test_weights_of_two_convolutions_are_left_as_they_are(pixels: np.ndarray) -> None:
+    shared = np.random.default_rng(3).normal(size=(8, 4, 1, 1)).astype(np.float32)
+    model = residual(w2=shared)
+    model.graph.node[7].input[1] = "w2"
+    model.graph.node[8].input[0] = "last"
+    del model.graph.output[:]
+    model.graph.output.append(
+        helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 8])
+    )
+    assert all("expand" not in (*makers, *readers) for makers, readers, _ in shown(model))
+    equal = equalise(model, pixels, lambda _: None)
+    assert infer_graph(equal, pixels) == pytest.approx(infer_graph(model, pixels), rel=1e-4)
