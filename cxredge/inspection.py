@@ -27,6 +27,7 @@ from cxredge.passport import read_passport
 from cxredge.signature import is_signed
 from cxredge.targets.record import Target
 from cxredge.targets.registry import all_targets
+from cxredge.targets.trtexec import engine_by
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def _archive(path: Path) -> dict[str, Any]:
         "sha256": sha256_of_file(path),
         "size_bytes": path.stat().st_size,
         "signed": is_signed(path),
-        "next": f"on the device: cxredge build {path}",
+        "next": f"on the device: {engine_by(_target_of(card), path)}",
         "tried": _tried_on(card),
         "bundle": {**card.to_json(), "intact": True},
     }
@@ -141,8 +142,13 @@ def _targets_of(plan: Plan) -> list[Target]:
 
 def _tried_on(card: Card) -> list[dict[str, str]]:
     """Return what was tried on the device that a bundle is for."""
-    named = all_targets().get(str(card.config.get("target")))
-    return _tried([named] if named else [])
+    target = _target_of(card)
+    return _tried([target] if target else [])
+
+
+def _target_of(card: Card) -> Target | None:
+    """Return the device that a bundle is for, or None where this version does not know it."""
+    return all_targets().get(str(card.config.get("target")))
 
 
 def _tried(targets: list[Target]) -> list[dict[str, str]]:

@@ -25,6 +25,7 @@ from cxredge.targets.registry import (
     is_here,
     words_for_this_machine,
 )
+from cxredge.targets.trtexec import engine_by
 from cxredge.vocabulary import Precision, PrecisionChoice
 
 
@@ -43,7 +44,8 @@ def require_here(card: Card, path: Path) -> Target:
         raise CxredgeError(
             f"{path} is for {target.name} ({target.machine}); this machine is "
             f"{words_for_this_machine()}.",
-            "Run this on the device, or build another one here with --target here.",
+            f"On the device: {engine_by(target, path)}. For this machine: cxredge build "
+            "RUN_OR_MODEL --target here --out BUNDLE",
         )
     check_software(target)
     return target

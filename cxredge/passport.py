@@ -11,6 +11,8 @@ from cxredge.artifacts import CARD_NAME, read_json, sha256_of_file, tool_version
 from cxredge.backends import CPU_BACKENDS
 from cxredge.errors import ArtifactError
 from cxredge.speed import Speed
+from cxredge.targets.registry import all_targets
+from cxredge.targets.trtexec import engine_by
 from cxredge.telemetry.linux import read_machine
 from cxredge.timing import Latency
 from cxredge.vocabulary import Precision
@@ -131,7 +133,7 @@ def strange_here(bundle: Path, target: str, passport: Mapping[str, Any] | None) 
     if passport is None:
         return (
             f"{bundle} is for {target} and was not finished there; ONNX Runtime runs it on this "
-            f"machine's processor. On the device: {again}"
+            f"machine's processor. On the device: {engine_by(all_targets().get(target), bundle)}"
         )
     here, there = read_machine().to_json(), passport.get("machine", {})
     if all(there.get(fact) == here[fact] for fact in ("architecture", "cpu")):

@@ -21,7 +21,7 @@ from cxredge.data.manifest import Manifest, load_pixels
 from cxredge.errors import CxredgeError, GateRefused
 from cxredge.inference import infer_file
 from cxredge.metrics import softmax
-from cxredge.passport import PASSPORT_NAME
+from cxredge.passport import PASSPORT_NAME, strange_here
 from cxredge.quantization.gate import GateLimits, compare
 from cxredge.speed import Speed, Variant
 from cxredge.targets import registry
@@ -304,10 +304,12 @@ def test_a_board_without_int8_gets_fp16_and_int8_is_explained(
     cxredge, model: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "bundle"
-    ran = cxredge("build", model, "--target", "jetson-nano", "--out", out)
+    ran = cxredge("build", model, "--target", "jetson-nano", "--out", out, "--archive")
     assert ran.code == 0, ran.err
+    archive = tmp_path / "bundle.tar"
     assert "cxredge does not run on jetson-nano" in ran.out
-    assert "--onnx=model-fp16-float-input.onnx" in ran.out
+    line = "trtexec --onnx=model-fp16-float-input.onnx"
+    assert f"On it, in an empty folder: tar -xf {archive} && {line}" in ran.out
     assert not (out / "model-int8.onnx").exists()
     bundle = open_bundle(out)
     assert bundle.precision is Precision.FP16
@@ -317,6 +319,14 @@ def test_a_board_without_int8_gets_fp16_and_int8_is_explained(
     assert np.allclose(
         session.run(None, {"image": pixels})[0], golden.logits[Precision.FP16], atol=1e-3
     )
+    # Nothing sends anyone to commands that cannot run there.
+    shown = cxredge("inspect", out)
+    assert "on its device: trtexec, as recipe.txt says, in its folder" in shown.out
+    assert f"after tar -xf {archive.name}; cxredge does" in cxredge("inspect", archive).out
+    elsewhere = cxredge("build", out)
+    assert "On the device: trtexec, as recipe.txt says" in elsewhere.err
+    assert "cxredge build RUN_OR_MODEL --target here --out BUNDLE" in elsewhere.err
+    assert "On the device: trtexec" in strange_here(out, "jetson-nano", None)
     refused = cxredge(
         "build", model, "--target", "jetson-nano", "--precision", "int8", "--out", out
     )

@@ -53,13 +53,18 @@ def _title(candidate: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]
     return f"{name} in {CPU_BACKENDS[backend]}"
 
 
-def _finish_there(bundle: Bundle, carried: Path) -> str:
-    """Return what is left to do on the device."""
+def _finish_there(bundle: Bundle, archive: Path | None) -> str:
+    """Return what is left to do on the device, to which the archive is carried if there is one."""
     target = find_target(bundle.card.config["target"])
     if target.runs_cxredge:
+        carried = archive or bundle.path
         return f"Nothing was timed: this is not the target. On it: cxredge build {carried}"
     line = bundle.card.facts["trtexec"][bundle.precision.value]
-    return f"cxredge does not run on {target.name}. On it, in {bundle.path}: {line}"
+    if archive:
+        where, line = "an empty folder", f"tar -xf {archive} && {line}"
+    else:
+        where = str(bundle.path)
+    return f"cxredge does not run on {target.name}. On it, in {where}: {line}"
 
 
 def outcome_of(built: Built, entries: Sequence[Entry] = (), archive: Path | None = None) -> Outcome:
@@ -115,5 +120,5 @@ def outcome_of(built: Built, entries: Sequence[Entry] = (), archive: Path | None
     if archive:
         lines.append(f"Packed {archive}, {archive.stat().st_size / 1e6:.1f} MB")
     if bundle.passport is None:
-        lines.append(_finish_there(bundle, archive or bundle.path))
+        lines.append(_finish_there(bundle, archive))
     return Outcome(data, "\n".join(lines), next_step)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
+
+from cxredge.targets.registry import all_targets
+from cxredge.targets.trtexec import engine_by
 
 Found = Mapping[str, Any]
 
@@ -52,7 +56,7 @@ def _serves(found: Found) -> str:
     if passport is None:
         return (
             f"{found['facts']['precision']} in ONNX Runtime until it is finished on its device: "
-            f"cxredge build {found['path']}"
+            f"{engine_by(all_targets().get(found['config']['target']), Path(found['path']))}"
         )
     machine = passport["machine"]["cpu"] or passport["machine"]["architecture"]
     return f"{passport['precision']} from {passport['engine']}, finished on {machine}"

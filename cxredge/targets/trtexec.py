@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
+from cxredge.bundle_files import RECIPE_NAME
 from cxredge.engine_request import EngineRequest, workspace_for
 from cxredge.targets.record import TENSORRT_FLOOR, JetPack, Target, version_of
 from cxredge.vocabulary import Precision
@@ -111,6 +113,19 @@ def recipe(
             for precision, name in files.items()
         ]
     return "".join(parts)
+
+
+def engine_by(target: Target | None, bundle: Path) -> str:
+    """Return how a bundle is finished on its device, as a command where cxredge runs there.
+
+    Args:
+        target: The device; None for one that this version does not know.
+        bundle: The bundle's folder or its archive, as it is carried there.
+    """
+    if target is None or target.runs_cxredge:
+        return f"cxredge build {bundle}"
+    where = "its folder" if bundle.is_dir() else f"an empty folder after tar -xf {bundle.name}"
+    return f"trtexec, as {RECIPE_NAME} says, in {where}; cxredge does not run there"
 
 
 def by_hand(target: Target, line: JetPack) -> str:
