@@ -30,6 +30,7 @@ from cxredge.artifacts import (
 from cxredge.atomic import atomic_file, atomic_folder
 from cxredge.disk_space import writing
 from cxredge.errors import ArtifactError
+from cxredge.shell import quoted
 
 SUFFIX = ".tar"
 SIGNATURE_NAME = "card.sig"
@@ -55,7 +56,7 @@ def refuse_archive(path: Path) -> None:
     """Raise ArtifactError if a path is an archive, for what reads folders and results."""
     if is_archive(path):
         raise ArtifactError(
-            f"{path} is a bundle's archive.", f"Unpack and finish it: cxredge build {path}"
+            f"{path} is a bundle's archive.", f"Unpack and finish it: cxredge build {quoted(path)}"
         )
 
 

@@ -22,6 +22,7 @@ from cxredge import __version__
 from cxredge.atomic import atomic_file
 from cxredge.disk_space import writing
 from cxredge.errors import ArtifactError
+from cxredge.shell import quoted
 
 CARD_NAME = "card.json"
 SCHEMAS = {"run": "cxredge.run/1", "model": "cxredge.model/1", "bundle": "cxredge.bundle/2"}
@@ -192,12 +193,12 @@ def read_card(folder: Path, *kinds: Kind) -> Card:
     if folder.is_file():
         raise ArtifactError(
             f"{folder} is a file; a cxredge {wanted} is a folder, or a bundle's archive.",
-            f"See what it is: cxredge inspect {folder}",
+            f"See what it is: cxredge inspect {quoted(folder)}",
         )
     if not path.is_file():
         raise ArtifactError(
             f"{folder} is not a cxredge {wanted}: it has no {CARD_NAME}.",
-            "See what it is: cxredge inspect " + str(folder),
+            f"See what it is: cxredge inspect {quoted(folder)}",
         )
     return parse_card(read_json(path), path, *kinds)
 

@@ -15,6 +15,7 @@ from cxredge.atomic import atomic_folder
 from cxredge.disk_space import writing
 from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.progress import Progress
+from cxredge.shell import quoted
 
 
 def read_delivered(source: Path) -> Card:
@@ -63,7 +64,7 @@ def _writable(folder: Path) -> Path:
     if not os.access(folder, os.W_OK):
         raise CxredgeError(
             f"{folder} cannot be written to, so that no engine or passport can be kept in it.",
-            f"Finish a copy of it: cxredge build {folder} --out BUNDLE",
+            f"Finish a copy of it: cxredge build {quoted(folder)} --out BUNDLE",
         )
     return folder
 

@@ -17,6 +17,7 @@ from cxredge.golden import Golden
 from cxredge.passport import write_passport
 from cxredge.progress import Progress
 from cxredge.quantization.gate import GateResult
+from cxredge.shell import quoted
 from cxredge.speed import Speed, Variant, measure_speeds
 from cxredge.targets.record import Target
 from cxredge.targets.registry import (
@@ -79,7 +80,7 @@ def finish(
             progress.note(
                 "INT8 is calibrated by TensorRT: it is held to FP32's classes on the golden "
                 "images, and the gate's figures are those of cxredge's own INT8. Measure this "
-                f"one: cxredge evaluate {path} MANIFEST"
+                f"one: cxredge evaluate {quoted(path)} MANIFEST"
             )
         engines = build_engines(bundle, target.backend, precision, wishes, progress)
         bundle = replace(bundle, backend=target.backend)

@@ -10,6 +10,7 @@ from typing import Any
 from cxredge.artifacts import CARD_NAME, read_json, sha256_of_file, tool_versions, write_json
 from cxredge.backends import CPU_BACKENDS
 from cxredge.errors import ArtifactError
+from cxredge.shell import quoted
 from cxredge.speed import Speed
 from cxredge.targets.registry import all_targets
 from cxredge.targets.trtexec import engine_by
@@ -93,7 +94,7 @@ def read_passport(bundle: Path) -> Mapping[str, Any] | None:
     if bound_to != sha256_of_file(bundle / CARD_NAME):
         raise ArtifactError(
             f"{path} belongs to another bundle.",
-            f"Make it anew on this device: cxredge build {bundle}",
+            f"Make it anew on this device: cxredge build {quoted(bundle)}",
         )
     found: Mapping[str, Any] = passport
     return found
@@ -116,7 +117,7 @@ def backend_of(bundle: Path, passport: Mapping[str, Any], of_target: str) -> str
         raise ArtifactError(
             f"{bundle / PASSPORT_NAME} names the runtime '{backend}'; the bundle's target is "
             f"served by {' or '.join(known)}.",
-            f"Finish the bundle on this device again: cxredge build {bundle}",
+            f"Finish the bundle on this device again: cxredge build {quoted(bundle)}",
         )
     return str(backend)
 
@@ -129,7 +130,7 @@ def strange_here(bundle: Path, target: str, passport: Mapping[str, Any] | None) 
         target: The machine that it was built for.
         passport: Its passport, or None where it has none.
     """
-    again = f"cxredge build {bundle}"
+    again = f"cxredge build {quoted(bundle)}"
     if passport is None:
         return (
             f"{bundle} is for {target} and was not finished there; ONNX Runtime runs it on this "
@@ -163,7 +164,7 @@ def check_engine(
         ArtifactError: The passport says too little, or the engine is missing, is another one than
             the device was finished with, or is of a kind that its runtime does not load.
     """
-    mend = f"Finish the bundle on this device again: cxredge build {bundle}"
+    mend = f"Finish the bundle on this device again: cxredge build {quoted(bundle)}"
     try:
         precision = Precision(passport["precision"])
         engine, expected = passport["engine"], passport["engine_sha256"]

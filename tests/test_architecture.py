@@ -29,8 +29,8 @@ CORE = {
     "archive", "artifacts", "atomic", "backends", "bundle_files", "csv_text", "data", "disk_space",
     "engine_request", "errors", "flipped", "golden", "half_precision", "inference", "inputs",
     "interruption", "metrics", "onnx_graph", "onnx_lean", "onnx_nodes", "passport", "pipeline",
-    "plots", "progress", "resampling", "rows", "signature", "speed", "targets", "telemetry",
-    "timing", "verdict", "vocabulary",
+    "plots", "progress", "resampling", "rows", "shell", "signature", "speed", "targets",
+    "telemetry", "timing", "verdict", "vocabulary",
 }  # fmt: skip
 MAY_IMPORT = {
     "models": {"models"},

@@ -13,6 +13,7 @@ from cxredge.backends.tensorrt.session import SessionOptions, Transfer
 from cxredge.bundle import Bundle
 from cxredge.data.images import GreyImage
 from cxredge.errors import WrongUsage
+from cxredge.shell import quoted
 from cxredge.timing import interleave, summarise
 from cxredge.vocabulary import MemoryChoice
 
@@ -70,5 +71,6 @@ def check_has_engine(bundle: Bundle) -> None:
     if bundle.backend in CPU_BACKENDS:
         raise WrongUsage(
             f"--layers is for TensorRT engines; {bundle.path} is served by {bundle.backend}.",
-            f"Leave it out, or finish the bundle on its device first: cxredge build {bundle.path}",
+            "Leave it out, or finish the bundle on its device first: cxredge build "
+            f"{quoted(bundle.path)}",
         )

@@ -7,6 +7,7 @@ from typing import Any
 from cxredge.cli.options import ManifestArgument
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import counts_table, share, table
+from cxredge.shell import quoted
 
 
 def audit(output: Output, manifest: ManifestArgument) -> Outcome:
@@ -26,7 +27,7 @@ def audit(output: Output, manifest: ManifestArgument) -> Outcome:
     return Outcome(
         {"audit": str(path), **found},
         "\n".join([*_text(found), f"Wrote {path}"]),
-        f"cxredge train {manifest} --out RUN",
+        f"cxredge train {quoted(manifest)} --out RUN",
     )
 
 

@@ -11,6 +11,7 @@ from cxredge.cli.command import command
 from cxredge.cli.options import BundleArgument, ThreadsOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import table
+from cxredge.shell import quoted
 from cxredge.vocabulary import HarnessChoice, MemoryChoice, Scenario, Split
 
 _LAYERS_SHOWN = 10
@@ -116,7 +117,7 @@ def bench(
     return Outcome(
         {"result": str(path), **found},
         _text(found, path),
-        f"cxredge report {bundle} --out report.html",
+        f"cxredge report {quoted(bundle)} --out report.html",
     )
 
 

@@ -10,6 +10,7 @@ from cxredge.backends import CPU_BACKENDS
 from cxredge.cli.gate import gate_text, with_paths
 from cxredge.cli.output import Outcome
 from cxredge.cli.text import share, table
+from cxredge.shell import quoted
 from cxredge.signature import is_signed
 from cxredge.targets.registry import find_target
 from cxredge.vocabulary import Precision
@@ -58,10 +59,10 @@ def _finish_there(bundle: Bundle, archive: Path | None) -> str:
     target = find_target(bundle.card.config["target"])
     if target.runs_cxredge:
         carried = archive or bundle.path
-        return f"Nothing was timed: this is not the target. On it: cxredge build {carried}"
+        return f"Nothing was timed: this is not the target. On it: cxredge build {quoted(carried)}"
     line = bundle.card.facts["trtexec"][bundle.precision.value]
     if archive:
-        where, line = "an empty folder", f"tar -xf {archive} && {line}"
+        where, line = "an empty folder", f"tar -xf {quoted(archive)} && {line}"
     else:
         where = str(bundle.path)
     return f"cxredge does not run on {target.name}. On it, in {where}: {line}"
@@ -116,7 +117,7 @@ def outcome_of(built: Built, entries: Sequence[Entry] = (), archive: Path | None
         built.reason,
         f"Wrote {bundle.path}",
     ]
-    next_step = f"cxredge predict {bundle.path} FOLDER --out predictions.csv"
+    next_step = f"cxredge predict {quoted(bundle.path)} FOLDER --out predictions.csv"
     if archive:
         lines.append(f"Packed {archive}, {archive.stat().st_size / 1e6:.1f} MB")
     if bundle.passport is None:

@@ -13,6 +13,7 @@ from cxredge.cli.command import command
 from cxredge.cli.options import OutFolder, SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import counts_table
+from cxredge.shell import quoted
 from cxredge.vocabulary import ProtocolChoice, ProtocolName, SplitBy
 
 if TYPE_CHECKING:
@@ -215,4 +216,4 @@ def _written(
     ]
     if joined:
         lines.insert(3, f"Patients joined, as they share an X-ray: {joined}.")
-    return Outcome(data, "\n".join(lines), f"cxredge data audit {manifest.path}")
+    return Outcome(data, "\n".join(lines), f"cxredge data audit {quoted(manifest.path)}")

@@ -11,6 +11,7 @@ from cxredge.cli.command import command
 from cxredge.cli.options import BundleArgument, ManifestArgument, SplitOption
 from cxredge.cli.output import Outcome, Output, finite
 from cxredge.cli.text import share, table
+from cxredge.shell import quoted
 from cxredge.vocabulary import Split
 
 
@@ -44,7 +45,7 @@ def evaluate(
     return Outcome(
         {"result": str(path), **found},
         _text(found, path),
-        f"cxredge bench {bundle} --images FOLDER",
+        f"cxredge bench {quoted(bundle)} --images FOLDER",
     )
 
 

@@ -12,6 +12,7 @@ from cxredge.cli.command import command
 from cxredge.cli.options import BundleArgument
 from cxredge.cli.output import Outcome, Output
 from cxredge.errors import Interrupted
+from cxredge.shell import quoted
 
 
 def register(app: typer.Typer) -> None:
@@ -71,4 +72,4 @@ def predict(
     if data["skipped"]:
         kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(data["skipped"].items()))
         lines.insert(-1, f"Not images by name, left out: {kinds}.")
-    return Outcome(data, "\n".join(lines), f"cxredge evaluate {bundle} MANIFEST")
+    return Outcome(data, "\n".join(lines), f"cxredge evaluate {quoted(bundle)} MANIFEST")

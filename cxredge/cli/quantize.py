@@ -25,6 +25,7 @@ from cxredge.cli.options import EffortOption, OutFolder
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import share, table
 from cxredge.cli.tuning import tuning_of
+from cxredge.shell import quoted
 from cxredge.vocabulary import Correction, Dialect, Effort, RangeMethod, Split
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def quantize(
                 {**data, "gate": gate.to_json(), "precision": "int8"},
             )
     data["comparison"] = with_paths(gate.to_json(), manifest.of(split))
-    return Outcome(data, _text(data, gate, out), f"cxredge inspect {out}")
+    return Outcome(data, _text(data, gate, out), f"cxredge inspect {quoted(out)}")
 
 
 def _text(data: Mapping[str, Any], gate: GateResult, out: Path) -> str:

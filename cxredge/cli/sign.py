@@ -10,6 +10,7 @@ import typer
 from cxredge.cli.command import command
 from cxredge.cli.options import BundleArgument
 from cxredge.cli.output import Outcome, Output
+from cxredge.shell import quoted
 
 
 def register(app: typer.Typer) -> None:
@@ -58,5 +59,5 @@ def sign(
     return Outcome(
         data,
         f"Signed {bundle}: {where}{more}",
-        f"cxredge verify {packed or bundle} --public-key public.pem",
+        f"cxredge verify {quoted(packed or bundle)} --public-key public.pem",
     )

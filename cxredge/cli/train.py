@@ -11,6 +11,7 @@ from cxredge.cli.command import command
 from cxredge.cli.options import ManifestArgument, SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import share, table
+from cxredge.shell import quoted
 from cxredge.vocabulary import Augmentation, FeatureCache, TrainingPrecision
 
 
@@ -172,7 +173,7 @@ def train(
         "classes": list(card.classifier.classes),
         **card.facts,
     }
-    return Outcome(data, _text(out, data), f"cxredge export {out} --out MODEL")
+    return Outcome(data, _text(out, data), f"cxredge export {quoted(out)} --out MODEL")
 
 
 def _text(out: Path, data: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from cxredge.cli.options import PublicKeyOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import table
 from cxredge.errors import GateRefused
+from cxredge.shell import quoted
 
 if TYPE_CHECKING:
     from cxredge.bundle import Replay
@@ -82,6 +83,6 @@ def _refuse_others(bundle: Path, replays: Sequence[Replay], data: Mapping[str, A
         f"golden images {worst.classes_changed} change class, probabilities move by up to "
         f"{worst.max_probability_difference:.3f}.",
         "Compare versions with: cxredge doctor; choose another precision with: "
-        f"cxredge build {bundle}",
+        f"cxredge build {quoted(bundle)}",
         data,
     )

@@ -12,6 +12,7 @@ from cxredge.archive import refuse_archive
 from cxredge.artifacts import CARD_NAME, read_json
 from cxredge.errors import ArtifactError
 from cxredge.passport import PASSPORT_NAME, read_passport
+from cxredge.shell import quoted
 
 Result = Mapping[str, Any]
 
@@ -65,7 +66,7 @@ def read_side(path: Path) -> Side:
     if not results:
         raise ArtifactError(
             f"{path} has no results yet.",
-            f"Run cxredge evaluate {path} MANIFEST or cxredge bench {path}",
+            f"Run cxredge evaluate {quoted(path)} MANIFEST or cxredge bench {quoted(path)}",
         )
     return Side(str(path), results)
 
@@ -85,7 +86,7 @@ def _read_result(path: Path) -> Result:
         raise ArtifactError(
             f"{path} is no result that can be compared (schema '{schema}'; expected "
             f"{', '.join(KINDS)}).",
-            f"See what it is: cxredge inspect {path}",
+            f"See what it is: cxredge inspect {quoted(path)}",
         )
     return _whole(path, result)
 

@@ -10,6 +10,7 @@ from cxredge.bundle import Bundle
 from cxredge.report import numbers
 from cxredge.report.page import Block, Commands, Facts, Missing, Section, Sentences, Table
 from cxredge.report.sources import Result, Source
+from cxredge.shell import quoted
 from cxredge.targets.registry import all_targets
 
 _TRAIN_OPTIONS = (
@@ -143,7 +144,7 @@ def _reason(bundle: Bundle) -> str:
         return str(bundle.passport["reason"])
     return (
         f"Chosen where the bundle was built, not on its target; on {bundle.card.config['target']} "
-        f"run: cxredge build {bundle.path.name}"
+        f"run: cxredge build {quoted(bundle.path.name)}"
     )
 
 

@@ -10,6 +10,7 @@ from cxredge import plots
 from cxredge.report import numbers
 from cxredge.report.page import Block, Facts, Figure, Missing, Section, Table
 from cxredge.report.sources import Result, Source
+from cxredge.shell import quoted
 
 _MOST_FLIPPED = 100
 _UNIT = (0.0, 1.0)
@@ -20,7 +21,9 @@ def accuracy_section(source: Source) -> Section:
     result = source.evaluation
     title = "Accuracy"
     if result is None:
-        missing = Missing("Accuracy", f"cxredge evaluate {source.name} MANIFEST --split test")
+        missing = Missing(
+            "Accuracy", f"cxredge evaluate {quoted(source.name)} MANIFEST --split test"
+        )
         return Section(title, (missing, *_all_evaluations(source)))
     blocks: list[Block] = [
         _overall(result),

@@ -11,6 +11,7 @@ from cxredge.report.benches import bench_names, machine_name
 from cxredge.report.headlines import gate_of
 from cxredge.report.page import Answer, Check
 from cxredge.report.sources import Source
+from cxredge.shell import quoted
 from cxredge.vocabulary import Precision, Split
 
 
@@ -41,7 +42,7 @@ def _device(source: Source) -> Check:
     passport = source.bundle.passport
     if passport is None:
         target = source.bundle.card.config["target"]
-        return Check(question, Answer.NO, f"On {target}, run cxredge build {source.name}")
+        return Check(question, Answer.NO, f"On {target}, run cxredge build {quoted(source.name)}")
     machine = machine_name({"machine": passport["machine"]})
     return Check(question, Answer.YES, f"Checked and timed on {machine}.")
 
@@ -67,7 +68,7 @@ def _images(source: Source) -> Check:
     question = "Was it evaluated on images it never saw?"
     result = source.evaluation
     if result is None:
-        command = f"cxredge evaluate {source.name} MANIFEST --split test"
+        command = f"cxredge evaluate {quoted(source.name)} MANIFEST --split test"
         return Check(question, Answer.UNKNOWN, f"Run {command}")
     evidence = (
         f"{numbers.count(result['images'])} images of {numbers.count(result['patients'])} "
@@ -101,7 +102,9 @@ def _latency(source: Source) -> Check:
     question = "Can the latency be compared with others?"
     result: Mapping[str, Any] | None = source.bench
     if result is None:
-        return Check(question, Answer.UNKNOWN, f"Run cxredge bench {source.name} --images FOLDER")
+        return Check(
+            question, Answer.UNKNOWN, f"Run cxredge bench {quoted(source.name)} --images FOLDER"
+        )
     name = bench_names(source.benches)[source.benches.index(result)]
     reasons = result["verdict"]["reasons"]
     if not reasons:

@@ -11,6 +11,7 @@ from cxredge.report.benches import bench_names, joules_per_image, machine_name
 from cxredge.report.circumstances import circumstances, machines
 from cxredge.report.page import Block, Figure, Missing, Part, Section, Sentences, Table
 from cxredge.report.sources import Result, Source
+from cxredge.shell import quoted
 
 _PERCENTILES = ("p50", "p90", "p99")
 _BEYOND = 1.25
@@ -29,7 +30,9 @@ def latency_section(source: Source) -> Section:
     """Show every benchmark of a bundle: all side by side, then each, then the circumstances."""
     title = "Latency and energy"
     if not source.benches:
-        missing = Missing("Latency and energy", f"cxredge bench {source.name} --images FOLDER")
+        missing = Missing(
+            "Latency and energy", f"cxredge bench {quoted(source.name)} --images FOLDER"
+        )
         return Section(title, (missing,))
     names = bench_names(source.benches)
     blocks: list[Block] = [_overview(names, source.benches), chart(names, source.benches)]

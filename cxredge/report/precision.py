@@ -15,6 +15,7 @@ from cxredge.report.gate import gate_blocks
 from cxredge.report.int8_layers import layer_blocks
 from cxredge.report.page import Block, Facts, Missing, Section, Sentences, Table
 from cxredge.report.sources import Source
+from cxredge.shell import quoted
 from cxredge.vocabulary import Precision
 
 
@@ -30,7 +31,7 @@ def precision_section(source: Source, pictures: bool) -> Section:
         blocks += _of_bundle(source.bundle, pictures)
     result = source.evaluation
     if result is None:
-        command = f"cxredge evaluate {source.name} MANIFEST --split test"
+        command = f"cxredge evaluate {quoted(source.name)} MANIFEST --split test"
         blocks.append(Missing("Decisions that differ from FP32", command))
     elif result["precision"] == Precision.FP32.value:
         blocks.append(Sentences("", ("FP32 itself serves, so no decision differs from it.",)))
@@ -49,7 +50,9 @@ def _of_bundle(bundle: Bundle, pictures: bool) -> list[Block]:
         blocks += [_quantization(quantization), _steps(quantization)]
         blocks += layer_blocks(quantization["layers"], quantization["judged_on"])
     if bundle.passport is None:
-        blocks.append(Missing("Latency of each precision", f"cxredge build {bundle.path.name}"))
+        blocks.append(
+            Missing("Latency of each precision", f"cxredge build {quoted(bundle.path.name)}")
+        )
     else:
         if bundle.passport.get("throughput"):
             blocks.append(_runtimes(bundle.passport))

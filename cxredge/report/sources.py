@@ -11,6 +11,7 @@ from cxredge.archive import refuse_archive
 from cxredge.artifacts import CARD_NAME, read_json, sha256_of_file
 from cxredge.bundle import Bundle, open_bundle
 from cxredge.errors import ArtifactError
+from cxredge.shell import quoted
 
 Result = Mapping[str, Any]
 
@@ -108,7 +109,7 @@ def read_result(path: Path) -> Result:
         raise ArtifactError(
             f"{path} is no result of cxredge evaluate or bench (schema '{schema}'; expected "
             f"{' or '.join(_REQUIRED)}).",
-            f"See what it is: cxredge inspect {path}",
+            f"See what it is: cxredge inspect {quoted(path)}",
         )
     missing = [key for key in _REQUIRED[schema] if key not in result]
     if missing:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cxredge.bundle_files import RECIPE_NAME
 from cxredge.engine_request import EngineRequest, workspace_for
+from cxredge.shell import quoted
 from cxredge.targets.record import TENSORRT_FLOOR, JetPack, Target, version_of
 from cxredge.vocabulary import Precision
 
@@ -123,8 +124,10 @@ def engine_by(target: Target | None, bundle: Path) -> str:
         bundle: The bundle's folder or its archive, as it is carried there.
     """
     if target is None or target.runs_cxredge:
-        return f"cxredge build {bundle}"
-    where = "its folder" if bundle.is_dir() else f"an empty folder after tar -xf {bundle.name}"
+        return f"cxredge build {quoted(bundle)}"
+    where = "its folder"
+    if not bundle.is_dir():
+        where = f"an empty folder after tar -xf {quoted(bundle.name)}"
     return f"trtexec, as {RECIPE_NAME} says, in {where}; cxredge does not run there"
 
 

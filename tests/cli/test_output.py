@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from cxredge.cli.command import command
 from cxredge.cli.output import Outcome, Output, finite
 from cxredge.errors import CxredgeError, GateRefused
+from tests.conftest import Run
 
 
 def app_of(function) -> typer.Typer:
@@ -92,3 +94,20 @@ def test_python_m_is_the_same_command(cxredge) -> None:
 def test_version() -> None:
     done = subprocess.run([sys.executable, "-m", "cxredge", "--version"], capture_output=True)
     assert done.stdout.startswith(b"cxredge 0.")
+
+
+def test_commands_to_go_on_with_can_be_copied_whatever_a_folder_is_called(
+    bundle: Path, phantoms: Path, cxredge: Run
+) -> None:
+    """A space, another script, quotes or a line break in a path, and it is still one word."""
+    strange = bundle.rename(bundle.with_name("mein Ordner\n肺 'x'"))
+    image = next(phantoms.rglob("*.png"))
+    done = cxredge("predict", strange, image, "--out", strange.with_name("p.csv"))
+    assert done.code == 0, done.err
+    step = done.err[done.err.index("Next: ") :]
+    assert shlex.split(step) == ["Next:", "cxredge", "evaluate", str(strange), "MANIFEST"]
+    (strange / "card.json").unlink()
+    refused = cxredge("verify", strange)
+    assert refused.code == 1
+    command = refused.err[refused.err.index("cxredge inspect") :]
+    assert shlex.split(command) == ["cxredge", "inspect", str(strange)]

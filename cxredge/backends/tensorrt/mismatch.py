@@ -11,6 +11,7 @@ from cxredge.backends.tensorrt.api import Flavour, installed_versions, numbers
 from cxredge.backends.tensorrt.facts import EngineFacts, read_facts
 from cxredge.backends.tensorrt.plan import PlanHeader, read_header
 from cxredge.errors import ArtifactError, CxredgeError, DependencyError
+from cxredge.shell import quoted
 from cxredge.targets import registry
 from cxredge.targets.detect import read_board
 
@@ -73,7 +74,7 @@ def look_here() -> Here:
 def explain_mismatch(plan: Plan, here: Here) -> CxredgeError | None:
     """Return why an engine cannot run on a machine, or None where nothing speaks against it."""
     flavour, facts, name = plan.header.flavour, plan.facts, plan.path.name
-    rebuild = f"Build it here: cxredge build {plan.path.parent}"
+    rebuild = f"Build it here: cxredge build {quoted(plan.path.parent)}"
     if flavour not in here.versions:
         install = "pip install 'cxredge[rtx]'" if flavour is Flavour.RTX else "cxredge doctor"
         return DependencyError(
