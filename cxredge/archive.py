@@ -167,7 +167,7 @@ def _files(path: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
         for name, size in _headers(stream, path):
             if name not in expected:
                 raise ArtifactError(
-                    f"{path} holds '{name}', which its card does not list or which came before.",
+                    f"{path} holds {name!r}, which its card does not list or which came before.",
                     _AGAIN,
                 )
             yield name, _checked(_content(stream, size, path), expected.pop(name), f"{path}:{name}")
@@ -195,7 +195,7 @@ def _headers(stream: IO[bytes], path: Path) -> Iterator[tuple[str, int]]:
             raise ArtifactError(f"{path} is cut off or damaged.", _AGAIN) from None
         if header.type != tarfile.REGTYPE or header.size < 0:
             raise ArtifactError(
-                f"{path} holds '{header.name}', which is no plain file; an archive of cxredge has "
+                f"{path} holds {header.name!r}, which is no plain file; an archive of cxredge has "
                 "no links, folders or devices.",
                 _AGAIN,
             )

@@ -29,6 +29,11 @@ from cxredge.targets.record import Target
 from cxredge.targets.registry import all_targets
 from cxredge.targets.trtexec import engine_by
 
+_KNOWN = (
+    "It describes runs, models, bundles and their archives, .onnx, .plan, manifest and "
+    "predictions .csv, result .json."
+)
+
 
 def inspect(path: Path) -> dict[str, Any]:
     """Describe a run, model, bundle, manifest, ONNX file, engine, predictions file or result.
@@ -53,11 +58,9 @@ def inspect(path: Path) -> dict[str, Any]:
         return _csv(path)
     if path.suffix == ".json":
         return _json(path)
-    raise ArtifactError(
-        f"{path} is nothing that cxredge knows.",
-        "It describes runs, models, bundles and their archives, .onnx, .plan, manifest and "
-        "predictions .csv, result .json.",
-    )
+    if not path.stat().st_size:
+        raise ArtifactError(f"{path} is empty: 0 bytes.", "Copy it again.")
+    raise ArtifactError(f"{path} is nothing that cxredge knows.", _KNOWN)
 
 
 def _archive(path: Path) -> dict[str, Any]:
@@ -78,6 +81,8 @@ def _archive(path: Path) -> dict[str, Any]:
 def _folder(path: Path) -> dict[str, Any]:
     if not (path / CARD_NAME).is_file() and (path / "checkpoint.pt").is_file():
         return {"kind": "unfinished run", "path": str(path), "next": "train again with this --out"}
+    if not (path / CARD_NAME).is_file():
+        raise ArtifactError(f"{path} is not a cxredge artifact: it has no {CARD_NAME}.", _KNOWN)
     card = read_card(path)
     check_files(path, card)
     found = {"path": str(path), **card.to_json(), "intact": True}

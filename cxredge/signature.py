@@ -47,6 +47,11 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
             f"Sign with a copy in memory: openssl pkey -in {path} -out /dev/shm/private.pem",
         ) from None
     except (ValueError, UnsupportedAlgorithm):
+        if b"PUBLIC KEY-----" in _pem(path, _MAKE_KEY):
+            raise WrongUsage(
+                f"{path} holds a public key; expected the private key that it was made of.",
+                "Sign with that one: cxredge sign BUNDLE --key private.pem",
+            ) from None
         raise WrongUsage(f"{path} holds no private key in PEM.", _MAKE_KEY) from None
     if not isinstance(key, Ed25519PrivateKey):
         raise WrongUsage(f"{path} holds a key of another kind than Ed25519.", _MAKE_KEY)

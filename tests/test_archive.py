@@ -109,6 +109,7 @@ def test_what_was_packed_is_unpacked(packed: Path, built: Path, tmp_path: Path) 
         header("passport.json"),
         header("model-fp32.onnx"),
         header("card.json"),
+        header("a\nb\x1b[31m"),  # and it is no word to the terminal
     ],
     ids=lambda member: member.name,
 )
@@ -116,7 +117,7 @@ def test_names_that_the_card_does_not_list_are_refused(
     hostile: tarfile.TarInfo, packed: Path, tmp_path: Path
 ) -> None:
     path = repacked(packed, tmp_path / "hostile.tar", (hostile, b""))
-    assert f"holds '{hostile.name}', which its card does not list or which came before" in refused(
+    assert f"holds {hostile.name!r}, which its card does not list or which came before" in refused(
         path, tmp_path
     )
 

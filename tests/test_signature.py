@@ -131,7 +131,6 @@ def test_build_signs(cxredge: Run, model: Path, keys: Path, tmp_path: Path) -> N
     [
         ("missing.pem", "cannot be read: No such file"),
         ("text.pem", "holds no private key in PEM"),
-        ("public.pem", "holds no private key in PEM"),
         ("exchange.pem", "of another kind than Ed25519"),
         ("encrypted.pem", "is encrypted"),
     ],
@@ -144,6 +143,15 @@ def test_keys_of_no_use_for_signing(
     assert message in ran.err
     assert "openssl" in ran.err
     assert not (bundle / "card.sig").exists()
+
+
+def test_the_public_half_is_known_and_no_key_is_written_over(
+    keys: Path, bundle: Path, cxredge: Run
+) -> None:
+    ran = cxredge("sign", bundle, "--key", keys / "public.pem")
+    assert ran.code == 2
+    assert "holds a public key; expected the private key that it was made of" in ran.err
+    assert "openssl" not in ran.err
 
 
 @pytest.mark.parametrize("name", ["missing.pem", "text.pem", "private.pem", "exchange-public.pem"])

@@ -151,6 +151,15 @@ def test_a_folder_that_is_no_bundle(phantoms: Path, tmp_path: Path, cxredge) -> 
     one_line(ran, "is not a cxredge bundle")
 
 
+def test_inspect_sends_nobody_to_itself(tmp_path: Path, cxredge) -> None:
+    ran = cxredge("inspect", tmp_path)
+    one_line(ran, "is not a cxredge artifact: it has no card.json")
+    assert "It describes runs, models, bundles" in ran.err
+    cut = tmp_path / "bundle.tar"
+    cut.touch()
+    one_line(cxredge("inspect", cut), "bundle.tar is empty: 0 bytes")
+
+
 def test_a_model_is_no_bundle(model: Path, phantoms: Path, tmp_path: Path, cxredge) -> None:
     ran = cxredge("predict", model, phantoms / "images", "--out", tmp_path / "p.csv")
     one_line(ran, "is a cxredge model; expected a bundle")
