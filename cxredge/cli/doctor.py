@@ -21,8 +21,16 @@ def doctor(output: Output) -> Outcome:
     from cxredge.diagnosis import diagnose
 
     found = diagnose()
-    step = f"cxredge build RUN --target {found['target']}" if found["target"] else ""
-    return Outcome(found, _text(found), step)
+    return Outcome(found, _text(found), _step(found))
+
+
+def _step(found: dict[str, Any]) -> str:
+    """Return the command to go on with; where bundles cannot be made, one is brought here."""
+    if not found["target"]:
+        return ""
+    if any(f["name"] == "onnx" and f["status"] == "ok" for f in found["findings"]):
+        return f"cxredge build RUN --target {found['target']} --out BUNDLE"
+    return "cxredge build BUNDLE"
 
 
 def _text(found: dict[str, Any]) -> str:

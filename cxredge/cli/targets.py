@@ -52,7 +52,9 @@ def show(
     from cxredge.targets.registry import find_target
 
     target = find_target(name)
-    return Outcome(target.to_json(), _text(target), f"cxredge build RUN --target {target.name}")
+    return Outcome(
+        target.to_json(), _text(target), f"cxredge build RUN --target {target.name} --out BUNDLE"
+    )
 
 
 def _text(target: Target) -> str:

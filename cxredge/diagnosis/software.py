@@ -20,6 +20,7 @@ _EXTRAS = {
     "openvino": ("openvino",),
     "dicom": ("pydicom",),
     "rtx": ("tensorrt-rtx",),
+    "signing": ("cryptography",),
     "mlperf": ("mlcommons-loadgen",),
 }
 _REINSTALL = "pip install --force-reinstall onnxruntime"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from cxredge.backends import openvino as openvino_backend
-from cxredge.cli.doctor import _text
+from cxredge.cli.doctor import _step, _text
 from cxredge.diagnosis import (
     capacity,
     clocks,
@@ -619,6 +620,24 @@ def test_what_could_be_better_is_counted_at_the_end(machine) -> None:
     assert text.endswith("Ready to build and predict. To mend first: 1 marked warn.")
     text = _text(diagnose(machine(slow, python=(3, 8, 10))))
     assert text.endswith("Not ready: 1 marked fail.")
+
+
+def test_the_next_step_is_one_that_this_machine_can_take(machine) -> None:
+    """Without onnx no bundle is made, but one that was brought is finished."""
+    found = diagnose(machine(packages={**CORE, "onnx": "1.23.2"}))
+    if target := found["target"]:
+        assert _step(found) == f"cxredge build RUN --target {target} --out BUNDLE"
+    found = diagnose(machine(packages=CORE, importable=lambda _: False))
+    assert _step({**found, "target": "jetson-orin-nano"}) == "cxredge build BUNDLE"
+    assert _step({**found, "target": None}) == ""
+
+
+def test_every_extra_is_looked_for() -> None:
+    """All that pip offers; that of TensorRT is looked for as memory of the GPU."""
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    offered = text.split("[project.optional-dependencies]\n")[1].split("\n[")[0]
+    names = set(re.findall(r"^(\w+) = ", offered, re.MULTILINE))
+    assert names - {"dev", "tensorrt"} == set(software._EXTRAS)
 
 
 def test_command(cxredge) -> None:
