@@ -45,7 +45,11 @@ _CORRECTION_IMAGES = {
     Effort.EXTENSIVE: CORRECTION_IMAGES,
 }
 _SENSITIVITY_IMAGES = 32
-_FLOAT_GROUPS = {Effort.QUICK: (), Effort.DEFAULT: (1, 2, 4), Effort.EXTENSIVE: (1, 2, 4, 8)}
+_FLOAT_GROUPS = {
+    Effort.QUICK: (),
+    Effort.DEFAULT: (1, 2, 4, 8, 16),
+    Effort.EXTENSIVE: (1, 2, 4, 8, 16, 32),
+}
 
 
 @dataclass(frozen=True)
@@ -267,10 +271,11 @@ class Climb:
                 self._plan.keep,
             )
         error, aim = self._best_so_far.found.logit_error, self._plan.goal.max_logit_error
-        for count in counts:
+        sizes = sorted({min(count, len(order)) for count in counts})
+        for size in sizes:
             # A rung that cannot be enough is not worth the time it takes.
-            if error * share_left(order, count) <= aim or count == counts[-1]:
-                yield frozenset(name for one in order[:count] for name in one.nodes)
+            if error * share_left(order, size) <= aim or size == sizes[-1]:
+                yield frozenset(name for one in order[:size] for name in one.nodes)
 
     def _emitted(self, step: str, stand: Stand) -> Rung:
         keep = self._plan.keep

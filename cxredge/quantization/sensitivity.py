@@ -15,7 +15,7 @@ from cxredge.quantization.qdq import emit
 from cxredge.quantization.statistics import Ranges
 from cxredge.vocabulary import Dialect
 
-_GROUPS = 32
+_GROUPS = 64
 
 
 @dataclass(frozen=True)
