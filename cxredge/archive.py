@@ -56,7 +56,9 @@ def refuse_archive(path: Path) -> None:
     """Raise ArtifactError if a path is an archive, for what reads folders and results."""
     if is_archive(path):
         raise ArtifactError(
-            f"{path} is a bundle's archive.", f"Unpack and finish it: cxredge build {quoted(path)}"
+            f"{path} is a bundle's archive.",
+            f"Unpack and finish it on its device: cxredge build {quoted(path)}. Elsewhere: mkdir "
+            f"BUNDLE && tar -xf {quoted(path)} -C BUNDLE",
         )
 
 
@@ -137,7 +139,10 @@ def unpack(path: Path, out: Path) -> None:
         CxredgeError: There is no room for it.
     """
     size_bytes = path.stat().st_size
-    with writing(out.parent, size_bytes, f"the bundle {out.name}"), atomic_folder(out) as folder:
+    with (
+        writing(out.parent, size_bytes, f"the bundle {out.name}"),
+        atomic_folder(out, Kind.BUNDLE.value) as folder,
+    ):
         for name, chunks in _files(path):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             with (folder / name).open("xb") as stream:

@@ -33,15 +33,15 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, kind: str = "") -> Iterator[Path]:
     """Yield a temporary folder that becomes ``path`` only when the block succeeds.
 
-    A folder that is already there is replaced only if it is empty or one of ours.
+    A folder that is already there is replaced only if it is empty or an artifact of this kind.
 
     Raises:
-        ArtifactError: ``path`` holds something that cxredge did not write.
+        ArtifactError: ``path`` holds something else.
     """
-    check_replaceable(path)
+    check_replaceable(path, kind)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
     try:
@@ -58,8 +58,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def check_replaceable(path: Path) -> None:
-    """Raise ArtifactError unless ``path`` is free, an empty folder or one of our artifacts."""
+def check_replaceable(path: Path, kind: str = "") -> None:
+    """Raise ArtifactError unless ``path`` is free, an empty folder or an artifact of this kind.
+
+    A run takes hours to make; it is no place for the model or the bundle that is made of it.
+    Without a kind, any of our artifacts may be replaced.
+    """
     if not path.exists():
         return
     if not path.is_dir():
@@ -68,20 +72,27 @@ def check_replaceable(path: Path) -> None:
         )
     if path.is_symlink():
         raise ArtifactError(f"{path} is a link.", "Give the folder that it points to.")
-    if any(path.iterdir()) and not _is_ours(path / _CARD_NAME):
+    if not any(path.iterdir()):
+        return
+    held = _kind_of(path / _CARD_NAME)
+    if held is None:
         raise ArtifactError(
             f"{path} holds files that cxredge did not write (no {_CARD_NAME} of cxredge).",
             "Choose another --out, or empty that folder.",
         )
+    if kind and held != kind:
+        raise ArtifactError(f"{path} holds a {held}, no {kind}.", "Choose another --out.")
 
 
-def _is_ours(card: Path) -> bool:
-    """Tell whether a file is a card of cxredge, be it edited or of another version."""
+def _kind_of(card: Path) -> str | None:
+    """Return what a card of cxredge is of, be it edited or of another version; None for others."""
     try:
         body = json.loads(card.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(body, dict) and str(body.get("schema", "")).startswith("cxredge.")
+        return None
+    if not isinstance(body, dict) or not str(body.get("schema", "")).startswith("cxredge."):
+        return None
+    return str(body.get("kind"))
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -218,7 +218,7 @@ def build(
     chosen, reason = choose(candidates, config.precision, config.target)
     size_bytes = sum(model.stat().st_size for model in models.values())
     room = writing(out.parent, size_bytes, f"the bundle {out.name}")
-    with room, atomic_folder(out) as folder:
+    with room, atomic_folder(out, Kind.BUNDLE.value) as folder:
         for precision, model in models.items():
             shutil.copyfile(model, folder / model_name(precision))
             if config.target.needs_float_input:

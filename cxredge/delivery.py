@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cxredge.archive import SIGNATURE_NAME, SUFFIX, is_archive, read_head, unpack
 from cxredge.artifacts import CARD_NAME, Card, Kind, check_files, read_card
-from cxredge.atomic import atomic_folder
+from cxredge.atomic import atomic_folder, check_replaceable
 from cxredge.disk_space import writing
 from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.progress import Progress
@@ -50,7 +50,7 @@ def deliver(source: Path, out: Path | None, progress: Progress) -> Path:
     if _is_there(source, folder):
         progress.note(f"{folder} holds the same bundle already.")
         return folder
-    _check_replaceable_by_a_bundle(folder)
+    check_replaceable(folder, Kind.BUNDLE.value)
     if is_archive(source):
         unpack(source, folder)
         progress.note(f"Unpacked {source} to {folder}.")
@@ -88,18 +88,6 @@ def _is_there(source: Path, folder: Path) -> bool:
     return True
 
 
-def _check_replaceable_by_a_bundle(folder: Path) -> None:
-    """Refuse to replace a run or a model, which took hours to make."""
-    if not (folder / CARD_NAME).is_file():
-        return
-    try:
-        kind = read_card(folder).kind
-    except ArtifactError:
-        return
-    if kind is not Kind.BUNDLE:
-        raise ArtifactError(f"{folder} holds a {kind.value}, no bundle.", "Choose another --out.")
-
-
 def _copy(source: Path, folder: Path) -> None:
     """Copy what was packed, and nothing that another device has added."""
     card = read_card(source, Kind.BUNDLE)
@@ -109,7 +97,7 @@ def _copy(source: Path, folder: Path) -> None:
     size_bytes = sum((source / name).stat().st_size for name in names)
     with (
         writing(folder.parent, size_bytes, f"the bundle {folder.name}"),
-        atomic_folder(folder) as temporary,
+        atomic_folder(folder, Kind.BUNDLE.value) as temporary,
     ):
         for name in names:
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)

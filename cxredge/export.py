@@ -105,7 +105,7 @@ def export(run: Path, out: Path, progress: Progress) -> Card:
     onnx_graph.describe(graph, source.classifier, "fp32")
     onnx.checker.check_model(graph, full_check=True)
     room = writing(out.parent, graph.ByteSize(), f"the model {out.name}")
-    with room, atomic_folder(out) as folder:
+    with room, atomic_folder(out, Kind.MODEL.value) as folder:
         path = folder / FP32_NAME
         onnx.save(graph, path)
         error = _parity(path, probes, expected)

@@ -49,7 +49,7 @@ def write_fp16(model: Path, out: Path) -> Card:
     graph = to_fp16(onnx_graph.read_model(path))
     onnx_graph.describe(graph, source.classifier, "fp16")
     room = writing(out.parent, graph.ByteSize(), f"the model {out.name}")
-    with room, atomic_folder(out) as folder:
+    with room, atomic_folder(out, Kind.MODEL.value) as folder:
         onnx.save(graph, folder / onnx_graph.FP32_NAME)
         card = Card(
             kind=Kind.MODEL,

@@ -174,6 +174,12 @@ def test_folder_with_a_card_that_is_not_ours_is_refused(tmp_path: Path, content:
         check_replaceable(foreign)
 
 
+def test_an_artifact_of_another_kind_is_kept(model: Path) -> None:
+    check_replaceable(model, "model")
+    with pytest.raises(ArtifactError, match="holds a model, no bundle"):
+        check_replaceable(model, "bundle")
+
+
 def test_artifact_of_ours_can_be_made_again_after_its_card_was_edited(model: Path) -> None:
     edit_card(model, lambda body: body["facts"].clear())
     check_replaceable(model)

@@ -107,6 +107,18 @@ def test_a_run_or_a_model_is_never_replaced_by_a_bundle(
     assert refused.code == 1
     assert "holds a model, no bundle" in refused.err
     assert (kept / "model.onnx").is_file()
+    # Nor by one that is made here, of itself least of all, and not by its INT8.
+    refused = cxredge("build", kept, "--target", "jetson-orin-nano", "--out", kept)
+    assert refused.code == 1
+    assert "holds a model, no bundle" in refused.err
+    manifest = kept / "manifest.csv"
+    refused = cxredge(
+        "quantize", kept, "--dialect", "cpu", "--out", kept, "--calibration", manifest,
+        "--evaluate", manifest,
+    )  # fmt: skip
+    assert refused.code == 2
+    assert "is the model that is quantized" in refused.err
+    assert (kept / "model.onnx").read_bytes() == (model / "model.onnx").read_bytes()
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.txt").write_text("years of work")

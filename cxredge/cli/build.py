@@ -160,7 +160,7 @@ def build(
         }
     )
     config = BuildConfig(found, precision, limits, split, specificity, seed, effort, request, ahead)
-    check_replaceable(out)
+    check_replaceable(out, Kind.BUNDLE.value)
     manifest = read_manifest(evaluate or source / "manifest.csv")
     entries = manifest.of(split)
     with explained(output, entries):

@@ -122,12 +122,14 @@ def quantize(
     loses more; the model is written all the same, to look into.
     """
     from cxredge.data.manifest import read_manifest
-    from cxredge.errors import GateRefused
+    from cxredge.errors import GateRefused, WrongUsage
     from cxredge.quantization.gate import GateResult
     from cxredge.quantization.ladder import Goal
     from cxredge.quantization.quantize import QuantizeConfig
     from cxredge.quantization.quantize import quantize as stage
 
+    if out.resolve() == model.resolve():
+        raise WrongUsage(f"{out} is the model that is quantized.", "Choose another --out.")
     keep = dialect is Dialect.CPU if float_stem is None else float_stem
     named = {
         "max_accuracy_drop": max_accuracy_drop,

@@ -191,7 +191,7 @@ def quantize(
     )
     onnx_graph.describe(rung.graph, source.classifier, f"int8-{config.dialect.value}")
     room = writing(out.parent, rung.graph.ByteSize(), f"the model {out.name}")
-    with room, atomic_folder(out) as folder:
+    with room, atomic_folder(out, Kind.MODEL.value) as folder:
         path = folder / onnx_graph.FP32_NAME
         onnx.save(rung.graph, path)
         classes = source.classifier.classes
