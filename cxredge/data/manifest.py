@@ -107,8 +107,9 @@ def read_manifest(path: Path) -> Manifest:
         DataError: The file is missing, has other columns, no rows, or an unknown split.
     """
     if not path.is_file():
+        wrong = "is a folder; a manifest is a file" if path.is_dir() else "does not exist"
         raise DataError(
-            f"{path} is not a manifest file.",
+            f"{path} {wrong}.",
             "Make one: cxredge data folder DIR --out D, then give D/manifest.csv.",
         )
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:

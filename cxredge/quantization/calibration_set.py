@@ -11,6 +11,7 @@ from cxredge.data.manifest import Entry, Manifest, read_manifest, write_manifest
 from cxredge.errors import DataError
 from cxredge.vocabulary import Split
 
+_MAKE = "Make one: cxredge calibrate MANIFEST --count 256 --out FILE"
 FEWEST_IMAGES = 100
 """Calibration images below which ranges are not to be trusted without a look."""
 
@@ -55,13 +56,15 @@ def read_calibration(path: Path) -> Manifest:
     Raises:
         DataError: It is no manifest, or holds images that are not for training.
     """
+    if not path.is_file():
+        raise DataError(f"{path} is no calibration list: there is no such file.", _MAKE)
     calibration = read_manifest(path)
     others = Counter(e.split.value for e in calibration.entries if e.split is not Split.TRAIN)
     if others:
         raise DataError(
             f"{path} holds {sum(others.values())} images that are not for training "
             f"({', '.join(sorted(others))}); accuracy measured on them would be optimistic.",
-            "Make one: cxredge calibrate MANIFEST --count 256 --out FILE",
+            _MAKE,
         )
     return calibration
 

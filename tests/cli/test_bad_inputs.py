@@ -151,6 +151,15 @@ def test_a_folder_that_is_no_bundle(phantoms: Path, tmp_path: Path, cxredge) -> 
     one_line(ran, "is not a cxredge bundle")
 
 
+def test_a_manifest_or_a_list_that_is_not_there(model: Path, tmp_path: Path, cxredge) -> None:
+    gone, out = tmp_path / "gone.csv", tmp_path / "out"
+    one_line(cxredge("data", "audit", gone), "gone.csv does not exist")
+    one_line(cxredge("data", "audit", tmp_path), "is a folder; a manifest is a file")
+    ran = cxredge("build", model, "--target", "cpu-arm", "--calibration", gone, "--out", out)
+    one_line(ran, "is no calibration list: there is no such file")
+    assert "cxredge calibrate MANIFEST" in ran.err
+
+
 def test_inspect_sends_nobody_to_itself(tmp_path: Path, cxredge) -> None:
     ran = cxredge("inspect", tmp_path)
     one_line(ran, "is not a cxredge artifact: it has no card.json")
