@@ -12,6 +12,7 @@ from cxredge.cli.command import command
 from cxredge.cli.options import ManifestArgument, SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import table
+from cxredge.shell import quoted
 
 
 def register(app: typer.Typer) -> None:
@@ -31,8 +32,11 @@ def calibrate(
     The list holds the hash of every image; images that changed are refused later.
     """
     from cxredge.data.manifest import read_manifest
+    from cxredge.errors import WrongUsage
     from cxredge.quantization.calibration_set import too_few_images, write_calibration
 
+    if out.resolve() == manifest.resolve():
+        raise WrongUsage(f"{out} is the manifest that is chosen from.", "Choose another --out.")
     calibration = write_calibration(read_manifest(manifest), count, seed, out)
     if warning := too_few_images(calibration):
         output.note(warning)
@@ -49,5 +53,8 @@ def calibrate(
         f"\n\n{data['images']} images of {data['patients']} patients.\nWrote {out}"
     )
     return Outcome(
-        data, text, f"cxredge quantize MODEL --calibration {out} --evaluate {manifest} --out INT8"
+        data,
+        text,
+        f"cxredge quantize MODEL --calibration {quoted(out)} --evaluate {quoted(manifest)} --out "
+        "INT8",
     )

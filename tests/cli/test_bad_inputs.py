@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -158,6 +159,16 @@ def test_a_manifest_or_a_list_that_is_not_there(model: Path, tmp_path: Path, cxr
     ran = cxredge("build", model, "--target", "cpu-arm", "--calibration", gone, "--out", out)
     one_line(ran, "is no calibration list: there is no such file")
     assert "cxredge calibrate MANIFEST" in ran.err
+
+
+def test_a_manifest_is_not_replaced_by_a_list_of_its_images(
+    phantoms: Path, tmp_path: Path, cxredge
+) -> None:
+    manifest = Path(shutil.copy(phantoms / "manifest.csv", tmp_path))
+    ran = cxredge("calibrate", manifest, "--count", 4, "--out", manifest)
+    assert ran.code == 2
+    assert "is the manifest that is chosen from" in ran.err
+    assert manifest.read_bytes() == (phantoms / "manifest.csv").read_bytes()
 
 
 def test_inspect_sends_nobody_to_itself(tmp_path: Path, cxredge) -> None:
