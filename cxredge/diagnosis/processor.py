@@ -11,7 +11,7 @@ _FAST_INT8 = {
     "x86_64": ("avx512_vnni", "avx_vnni", "amx_int8"),
     "aarch64": ("asimddp", "i8mm"),
 }
-_BF16 = ("avx512_bf16", "bf16", "amx_bf16")
+_BF16 = {"x86_64": ("avx512_bf16", "amx_bf16"), "aarch64": ("bf16",)}
 
 
 def int8(here: Surroundings) -> Finding:
@@ -44,7 +44,8 @@ def int8(here: Surroundings) -> Finding:
 
 def bfloat16(here: Surroundings) -> Finding:
     """The processor has BF16, which training and OpenVINO can use."""
-    found = [flag for flag in _BF16 if flag in here.machine.cpu_flags]
+    known = _BF16.get(here.machine.architecture, ())
+    found = [flag for flag in known if flag in here.machine.cpu_flags]
     if found:
         return ok("BF16 instructions", ", ".join(found))
     return skip("BF16 instructions", "none; --precision bf16-mixed would be slow in training")

@@ -255,9 +255,14 @@ class TestProcessor:
         assert found.status is status
         assert words in found.found
 
-    def test_bfloat16(self, machine) -> None:
+    def test_bfloat16(self, machine, monkeypatch) -> None:
+        monkeypatch.setattr("platform.machine", lambda: "x86_64")
         assert processor.bfloat16(machine({"proc/cpuinfo": "flags : amx_bf16"})).found == "amx_bf16"
         assert processor.bfloat16(machine({"proc/cpuinfo": "flags : avx2"})).status is Status.SKIP
+        monkeypatch.setattr("platform.machine", lambda: "aarch64")
+        assert processor.bfloat16(machine({"proc/cpuinfo": "Features : bf16"})).found == "bf16"
+        of_the_host = machine({"proc/cpuinfo": "flags : avx512_bf16"})
+        assert processor.bfloat16(of_the_host).status is Status.SKIP
 
     @pytest.mark.parametrize(
         "files",
