@@ -160,8 +160,11 @@ def require_precision(target: Target, precision: Precision | PrecisionChoice) ->
 
 def words_for_this_machine(root: Path | None = None) -> str:
     """Return what this machine is, for messages: the board's name, or the architecture."""
-    board = read_board(root or ROOT)
-    return f"{board.model} ({this_machine()})" if board.model else this_machine()
+    model, machine = read_board(root or ROOT).model, this_machine()
+    if model:
+        return f"{model} ({machine})"
+    # A board's bundle has the same architecture: that alone would explain nothing.
+    return f"{machine}, and names no board in its device tree" if machine == "aarch64" else machine
 
 
 def this_machine() -> str:

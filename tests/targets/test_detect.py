@@ -141,6 +141,8 @@ def test_here_is_the_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.usefixtures("arm")
 def test_here_without_a_board_is_the_processor(tmp_path: Path) -> None:
     assert target_of_this_machine(tmp_path).name == "cpu-arm"
+    words = "aarch64, and names no board in its device tree"
+    assert registry.words_for_this_machine(tmp_path) == words
 
 
 @pytest.mark.usefixtures("arm")
