@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,7 +34,7 @@ from cxredge.backends import open_session
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Manifest, load_pixels, read_manifest, write_manifest
 from cxredge.quantization.statistics import Ranges
-from cxredge.vocabulary import Split
+from cxredge.vocabulary import Dialect, Split
 from tests.quick_search import shorten
 
 SIZE = 64
@@ -138,14 +138,21 @@ def built(
 
 @pytest.fixture
 def careless_int8(monkeypatch: pytest.MonkeyPatch) -> None:
-    """INT8 that clips most of what it sees, so that decisions flip."""
+    """INT8 that clips most of what it sees, in every layer, so that decisions flip."""
     from cxredge.quantization import ladder
 
     emit = ladder.emit
 
-    def clip(model: onnx.ModelProto, ranges: Ranges, *rest: Any, **named: Any) -> onnx.ModelProto:
+    def clip(
+        model: onnx.ModelProto,
+        ranges: Ranges,
+        dialect: Dialect,
+        float_bias: bool = False,
+        keep: Collection[str] = (),
+        scales: Mapping[str, Any] | None = None,
+    ) -> onnx.ModelProto:
         narrow = {name: (low / 3, high / 3) for name, (low, high) in ranges.items()}
-        return emit(model, narrow, *rest, **named)
+        return emit(model, narrow, dialect, float_bias, (), scales)
 
     monkeypatch.setattr(ladder, "emit", clip)
 
