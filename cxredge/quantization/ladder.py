@@ -271,7 +271,9 @@ class Climb:
                 self._plan.keep,
             )
         error, aim = self._best_so_far.found.logit_error, self._plan.goal.max_logit_error
-        sizes = sorted({min(count, len(order)) for count in counts})
+        # With more than half in float, FP16 or FP32 is the plainer answer.
+        most = max(1, len(order) // 2)
+        sizes = sorted({min(count, most) for count in counts})
         for size in sizes:
             # A rung that cannot be enough is not worth the time it takes.
             if error * share_left(order, size) <= aim or size == sizes[-1]:

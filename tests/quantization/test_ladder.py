@@ -70,12 +70,11 @@ def test_a_goal_out_of_reach_climbs_to_the_end(climb: Callable) -> None:
         "mse ranges",
         "equalised channels",
         "corrected weights",
-        "3 sensitive layers in float",
+        "1 sensitive layer in float",
     ]
     assert best.found.logit_error == min(rung.found.logit_error for rung in rungs)
-    assert len(rungs[-1].in_float) == 4
-    # With every convolution and the residual addition in float, nothing is left to round.
-    assert rungs[-1].found.logit_error < rungs[0].found.logit_error / 50
+    assert len(rungs[-1].in_float) == 1
+    assert rungs[-1].found.logit_error < rungs[0].found.logit_error / 2
 
 
 def test_a_goal_that_is_met_ends_the_climb(climb: Callable) -> None:
@@ -184,7 +183,7 @@ def test_errors_of_layers_add_up_as_squares() -> None:
     assert share_left(order, 2) == 0.0
 
 
-@pytest.mark.parametrize(("aim", "tried"), [(0.0, [4]), (1.0, [])])
+@pytest.mark.parametrize(("aim", "tried"), [(0.0, [1]), (1.0, [])])
 def test_only_rungs_that_may_be_enough_are_climbed(
     climb: Callable, aim: float, tried: list[int]
 ) -> None:
