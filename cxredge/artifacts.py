@@ -218,13 +218,13 @@ def parse_card(body: Any, path: Path, *kinds: Kind) -> Card:
         stated = body.pop("card_sha256")
         schema = body.pop("schema")
         intact = stated == sha256_of_json({"schema": schema, **body})
-        card = _card_from_json(body)
+        card = _card_from_json(body) if intact else None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(
             f"{path} is not a cxredge card ({type(error).__name__}: {error}).",
             "Make the artifact again.",
         ) from None
-    if not intact:
+    if card is None:
         raise ArtifactError(
             f"{path} was changed after it was written: it does not match its own hash.",
             "Make the artifact again with cxredge instead of editing its card.",

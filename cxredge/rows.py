@@ -20,6 +20,7 @@ from cxredge.errors import ArtifactError, CxredgeError
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 _PARQUET_ROWS = 4096
+_FIRST_COLUMNS = ("path", "status", "label", "probability")
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class RowWriter:
             )
         if path.is_dir():
             raise CxredgeError(f"{path} is a folder.", "Use --out predictions.csv")
+        _check_replaceable(path)
         if path.suffix.lower() == ".parquet":
             import pyarrow  # noqa: F401 - fail before the work, not after it
         self.path = path
@@ -182,8 +184,7 @@ class RowWriter:
                 }
 
     def _write_text(self, target: Path) -> None:
-        names = ["path", "status", "label", "probability"]
-        names += [f"p_{name}" for name in self._classes] + ["error"]
+        names = [*_FIRST_COLUMNS, *(f"p_{name}" for name in self._classes), "error"]
         with target.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
             if self.path.suffix.lower() == ".jsonl":
                 stream.writelines(json.dumps(row) + "\n" for row in self._read())
@@ -207,6 +208,20 @@ class RowWriter:
                     writer.write_table(pa.Table.from_pylist(group, schema))
                     group = []
             writer.write_table(pa.Table.from_pylist(group, schema))
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse to write over a table that is not of predictions, such as a manifest."""
+    if path.suffix.lower() != ".csv" or not path.is_file() or not path.stat().st_size:
+        return
+    with path.open("rb") as stream:
+        columns = stream.readline(4096)
+    if not columns.startswith(",".join(_FIRST_COLUMNS).encode()):
+        raise ArtifactError(
+            f"{path} is there and holds no predictions, whose first columns are "
+            f"{', '.join(_FIRST_COLUMNS)}.",
+            "Choose another --out.",
+        )
 
 
 def _to_line(row: Row) -> bytes:

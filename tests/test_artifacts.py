@@ -240,6 +240,7 @@ def test_files_that_are_no_part_of_the_artifact_are_not_listed(model: Path) -> N
         lambda body: body["files"].popitem(),
         lambda body: body["files"].update({"model.onnx": "0" * 64}),
         lambda body: body.update(kind="run"),
+        lambda body: body.update(kind="modem"),
         lambda body: body.update(schema="cxredge.model/2"),
         lambda body: body.update(card_sha256="0" * 64),
     ],

@@ -64,7 +64,7 @@ def test_resumed_is_as_undisturbed(
 def test_other_inputs_than_before_are_not_resumed(
     change: str, bundle: Path, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Of larger batches, the rows of one that was not whole would be cut off before the comparison.
+    # The rows of a batch that is not whole are cut off before the comparison; of one, none are.
     monkeypatch.setattr(Bundle, "open_for_many", lambda self: self.open(threads=1))
     opened, folder, out = open_bundle(bundle), tmp_path / "in", tmp_path / "p.csv"
     shutil.copytree(phantoms / "images", folder)
@@ -139,7 +139,8 @@ def test_ctrl_c_says_how_to_go_on(bundle: Path, phantoms: Path, tmp_path: Path) 
 
 def test_a_full_disk_says_how_much_is_needed(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
     folder, out = many_images(tmp_path / "in", phantoms, 200), tmp_path / "p.csv"
-    out.write_text("of yesterday")
+    yesterday = "path,status,label,probability,p_normal,error\n"
+    out.write_text(yesterday)
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
@@ -154,7 +155,7 @@ def test_a_full_disk_says_how_much_is_needed(bundle: Path, phantoms: Path, tmp_p
     assert f"File too large. {kept} of 200 rows are kept; about " in said["error"]
     assert re.search(r"about \d+\.\d kB are needed .*, \d+\.\d MB are free", said["error"])
     assert "--resume" in said["hint"]
-    assert out.read_text() == "of yesterday"
+    assert out.read_text() == yesterday
     assert sorted(path.name for path in tmp_path.glob("*p.csv*")) == [".p.csv.partial", "p.csv"]
     tally = predict(open_bundle(bundle), [folder], out, True, Silent())
     assert tally.to_json()["resumed"] == kept > 0

@@ -351,3 +351,18 @@ def test_every_csv_record_has_all_columns_whatever_the_names(tmp_path: Path) -> 
     rows = [Row(name, "missing", error=f"{name}\nis gone") for name in ODD_NAMES]
     with write(tmp_path / "p.csv", rows).open(newline="", encoding="utf-8") as stream:
         assert [len(record) for record in csv.reader(stream)] == [7] * (len(rows) + 1)
+
+
+def test_a_table_of_something_else_is_not_written_over(tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("path,label,split,patient\n")
+    with pytest.raises(ArtifactError, match="holds no predictions"):
+        write(manifest, [])
+    assert manifest.read_text() == "path,label,split,patient\n"
+    assert not partial_of(manifest).exists()
+
+
+def test_predictions_are_written_over(tmp_path: Path) -> None:
+    row = Row("a.png", "ok", "normal", 0.75, (0.75, 0.25))
+    path = write(tmp_path / "p.csv", [])
+    assert read_csv(write(path, [row])) == as_dictionaries([row])

@@ -14,8 +14,8 @@ from cxredge.errors import ArtifactError
 
 LEFT_OUT = ("WeightBiasQuantization",)
 """Optimisations that a session must do without. This one, since ONNX Runtime 1.21, quantizes float
-weights between integer layers, with one scale for all channels: layers that were left in float for
-their accuracy would be worse than as INT8 (microsoft/onnxruntime, pull request 22969)."""
+weights between integer layers, with one scale for all channels: layers that are left in float for
+their accuracy come out worse than as INT8 (microsoft/onnxruntime, pull request 22969)."""
 
 
 class OnnxRuntimeSession:
