@@ -256,9 +256,9 @@ class Climb:
     def _layers_to_keep(self, stand: Stand) -> Iterator[frozenset[str]]:
         """Yield more and more of the most sensitive layers, measured when first asked for."""
         counts = _FLOAT_GROUPS[self._plan.effort]
-        if not counts or self._plan.goal.met(self._best_so_far.found):
-            return
         groups = groups_of(stand.model, self._plan.keep)
+        if not counts or not groups or self._plan.goal.met(self._best_so_far.found):
+            return
         few = self._pixels[:_SENSITIVITY_IMAGES]
         with self._progress.task("Measuring sensitivity", len(groups)) as advance:
             order = measure_sensitivities(

@@ -52,7 +52,7 @@ def groups_of(
         elif node.op_type == "Add" and layers:
             layers[-1].append(node.name)
     left = [layer for layer in layers if layer[0] not in keep]
-    size = -(-len(left) // most)
+    size = max(1, -(-len(left) // most))
     parts = (left[start : start + size] for start in range(0, len(left), size))
     return [tuple(name for layer in part for name in layer) for part in parts]
 

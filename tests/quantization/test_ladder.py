@@ -183,6 +183,12 @@ def test_errors_of_layers_add_up_as_squares() -> None:
     assert share_left(order, 2) == 0.0
 
 
+def test_where_all_is_in_float_already_no_layer_is_left_to_try(climb: Callable) -> None:
+    every = frozenset({"conv1", "depthwise", "pointwise"})
+    _, rungs = climb(Plan(Dialect.CPU, equalise=False, keep=every, goal=OUT_OF_REACH))
+    assert rungs[-1].step == "corrected weights"
+
+
 @pytest.mark.parametrize(("aim", "tried"), [(0.0, [1]), (1.0, [])])
 def test_only_rungs_that_may_be_enough_are_climbed(
     climb: Callable, aim: float, tried: list[int]
