@@ -10,9 +10,9 @@ demo: $(READY)
 	rm -rf demo
 	$(BIN)/cxredge demo --out demo
 
-# Lint, types and all tests, the slow ones included.
+# Lint, types and all tests, the slow ones included; a file's tests share what they build.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 # The tests that take less than ten seconds each.
 quick: $(READY)
