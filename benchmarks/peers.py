@@ -112,8 +112,9 @@ def _script(script: str, *parts: object) -> Peer:
 
 
 def _ours(bundle: Bundle, folder: Path, out: Path) -> Told:
-    told = cxredge("predict", bundle.path, folder, "--out", out)
-    with out.open(newline="") as stream:
+    table = out.with_name("predictions.csv")
+    told = cxredge("predict", bundle.path, folder, "--out", table)
+    with table.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     classes = bundle.card.classifier.classes
     with out.open("w", newline="") as stream:

@@ -70,13 +70,13 @@ def _measure_set(bundle: Bundle, folder: Path, arguments: argparse.Namespace) ->
         linked(folder.with_name(f"{folder.name}-{count}"), paths[:: IMAGES // count], count)
         for count in (PLAIN_IMAGES, FEW_IMAGES)
     )
-    out = arguments.work / "predictions.csv"
+    out, classes = arguments.work / "predictions.csv", arguments.work / "classes.csv"
     ways = {
         "predict": lambda: _predict(bundle.path, folder, out),
         "predict_few": lambda: _predict(bundle.path, few, out),
         "bound": lambda: _bound(bundle, paths[:: IMAGES // BOUND_IMAGES]),
-        "plain": lambda: _plain(bundle.engine, plain, out),
-        "plain_fp32": lambda: _plain(bundle.path / "model-fp32.onnx", plain, out),
+        "plain": lambda: _plain(bundle.engine, plain, classes),
+        "plain_fp32": lambda: _plain(bundle.path / "model-fp32.onnx", plain, classes),
     }
     rounds = _in_random_order(ways, arguments.rounds)
     starts = [_first_row_seconds(bundle.path, folder, out) for _ in range(STARTS)]
