@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from cxredge.atomic import atomic_file
 from cxredge.csv_text import csv_line
@@ -60,7 +60,8 @@ class RowWriter:
         rows: Rows that are written.
 
     Raises:
-        CxredgeError: Unknown format, its library is missing, or the partial file is another job's.
+        CxredgeError: Unknown format, its library is missing, the partial file is another job's, or
+            another process is writing it.
     """
 
     def __init__(
@@ -86,9 +87,14 @@ class RowWriter:
         self._partial = path.with_name(f".{path.name}.partial")
         self._head = json.dumps({"job": dict(job), "classes": list(classes)}, sort_keys=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.rows = self._take_up(batch) if resume and self._partial.exists() else self._begin()
         # Without a buffer, so that what a full disk did not take is not tried again on closing.
         self._stream = self._partial.open("ab", buffering=0)
+        try:
+            _claim(self._stream, self._partial)
+            self.rows = self._take_up(batch) if resume and self.size_bytes else self._begin()
+        except BaseException:
+            self._stream.close()
+            raise
 
     @property
     def size_bytes(self) -> int:
@@ -122,14 +128,15 @@ class RowWriter:
                 self._write_parquet(temporary)
             else:
                 self._write_text(temporary)
-        self._stream.close()
+        # In this order, nobody can take the file up in between.
         self._partial.unlink()
+        self._stream.close()
 
     def close(self) -> None:
         """Leave rows as they are, to be gone on with later; without any, nothing is left."""
-        self._stream.close()
         if not self.rows:
             self._partial.unlink(missing_ok=True)
+        self._stream.close()
 
     def __enter__(self) -> RowWriter:
         """Return the writer."""
@@ -149,7 +156,6 @@ class RowWriter:
             head = stream.readline()
             if head != (self._head + "\n").encode():
                 if (self._head + "\n").encode().startswith(head):
-                    stream.close()
                     return self._begin()
                 raise ArtifactError(
                     f"{self._partial} was begun with another bundle or other inputs.",
@@ -208,6 +214,25 @@ class RowWriter:
                     writer.write_table(pa.Table.from_pylist(group, schema))
                     group = []
             writer.write_table(pa.Table.from_pylist(group, schema))
+
+
+def _claim(stream: BinaryIO, path: Path) -> None:
+    """Lock a file until it is closed, so that two predictions do not write into each other's."""
+    try:
+        import fcntl
+    except ImportError:  # not a Unix
+        return
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        taken = not path.exists() or not os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except BlockingIOError:
+        taken = True
+    except OSError:  # a file system without locks
+        return
+    if taken:
+        raise CxredgeError(
+            f"Another prediction is writing {path}.", "Wait for it, or use another --out."
+        )
 
 
 def _check_replaceable(path: Path) -> None:

@@ -190,6 +190,20 @@ def test_rows_are_on_disk_as_soon_as_they_are_appended(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_writers_do_not_share_a_file(tmp_path: Path, resume: bool) -> None:
+    path = tmp_path / "p.csv"
+    with RowWriter(path, CLASSES, JOB, resume=False) as writer:
+        writer.append(ROWS[:1])
+        before = partial_of(path).read_bytes()
+        with pytest.raises(CxredgeError, match="Another prediction is writing"):
+            RowWriter(path, CLASSES, JOB, resume=resume)
+        assert partial_of(path).read_bytes() == before
+        writer.append(ROWS[1:])
+        writer.finish()
+    assert read_csv(path) == as_dictionaries(ROWS)
+
+
 def test_a_file_without_a_row_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     with RowWriter(path, CLASSES, JOB, resume=False):
