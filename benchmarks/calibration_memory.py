@@ -31,7 +31,7 @@ from cxredge.data.manifest import Entry
 from cxredge.data.phantoms import write_phantoms
 from cxredge.inputs import walk_images
 from cxredge.telemetry.linux import read_machine
-from cxredge.vocabulary import RangeMethod
+from cxredge.vocabulary import Dialect, RangeMethod
 
 OURS, ENTROPY = "cxredge", "onnxruntime"
 _OPERATORS = [
@@ -123,7 +123,7 @@ def _ours(_: argparse.Namespace, model: onnx.ModelProto, paths: list[Path], size
     from cxredge.quantization.calibration import measure_entries
 
     entries = [Entry(path, label="", patient="", source="") for path in paths]
-    measured = measure_entries(model, entries, size, lambda _: None)
+    measured = measure_entries(model, entries, size, lambda _: None, dialect=Dialect.TENSORRT)
     return len(measured.ranges(RangeMethod.ENTROPY, symmetric=True))
 
 

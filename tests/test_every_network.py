@@ -22,8 +22,11 @@ from cxredge.models.zoo import ZOO  # noqa: E402
 from cxredge.quantization import ladder  # noqa: E402
 from cxredge.quantization.fp16 import to_fp16  # noqa: E402
 from cxredge.quantization.legality import check_legality  # noqa: E402
+from cxredge.quantization.placement import activations_to_measure, place  # noqa: E402
 from cxredge.quantization.qdq import emit  # noqa: E402
 from cxredge.quantization.ranges import measure_ranges  # noqa: E402
+from cxredge.quantization.sensitivity import groups_of  # noqa: E402
+from cxredge.quantization.wiring import Wiring  # noqa: E402
 from cxredge.vocabulary import Dialect, Effort, Precision, Split  # noqa: E402
 from tests.tensorrt_builder import built_bytes  # noqa: E402
 
@@ -76,7 +79,7 @@ def test_a_network_goes_all_the_way(
     network = read_card(exported).classifier.network
     if network in HEAVY:
         # Layers in float change nothing for ResNet50V2, and each trial corrects all layers anew.
-        monkeypatch.setitem(ladder._FLOAT_GROUPS, Effort.DEFAULT, ())
+        monkeypatch.setitem(ladder._FLOAT_RUNGS, Effort.DEFAULT, 0)
     # Untrained, ResNet50V2 loses too much by corrected biases alone; the others need no more.
     heavy = set(HEAVY) - {"resnet50_v2"}
     effort = "quick" if network in heavy else "default"
@@ -107,6 +110,19 @@ def emitted(exported: Path, few: Manifest) -> dict[Dialect, onnx.ModelProto]:
     pixels = load_pixels(few.of(Split.TRAIN)[:4], size)
     ranges = measure_ranges(graph, pixels, lambda _: None)
     return {dialect: emit(graph, ranges, dialect) for dialect in Dialect}
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+def test_layers_in_float_need_no_range_that_was_not_measured(
+    exported: Path, dialect: Dialect
+) -> None:
+    graph = onnx.load(exported / "model.onnx")
+    measured, wiring = set(activations_to_measure(graph, dialect)), Wiring(graph.graph)
+    groups = groups_of(graph)
+    for kept in (*groups[:: len(groups) // 6], *(sum(groups[i::3], ()) for i in range(3))):
+        placement = place(graph, dialect, kept)
+        needed = {wiring.name_at(edge) for edge in placement.edges}.union(*placement.shared)
+        assert needed <= measured, kept
 
 
 def count(model: onnx.ModelProto, kind: str) -> int:

@@ -19,8 +19,10 @@ from cxredge.data.manifest import Entry
 from cxredge.data.streaming import stream_pixels
 from cxredge.errors import ArtifactError
 from cxredge.progress import Advance
+from cxredge.quantization.placement import activations_to_measure
 from cxredge.quantization.ranges import measure, quantizable_activations
 from cxredge.quantization.statistics import SCHEMA, Statistics, load_statistics
+from cxredge.vocabulary import Dialect
 
 # Images that a process measures at a time: what it takes to load the network is soon forgotten.
 _PART = 128
@@ -32,6 +34,7 @@ def measure_entries(
     size: int,
     advance: Advance,
     processes: int = 1,
+    dialect: Dialect | None = None,
 ) -> Statistics:
     """Measure a calibration set from its files; memory does not depend on how many there are.
 
@@ -41,19 +44,21 @@ def measure_entries(
         size: Height and width in pixels that the model takes.
         advance: Hears of images done.
         processes: How many share the work. Each holds a network; the statistics are the same.
+        dialect: Measure what this one quantizes; None for all that any of them may.
 
     Raises:
         CxredgeError: An image or an activation is unusable; see :func:`ranges.measure`.
     """
+    wanted = _wanted(model, dialect)
     if processes == 1 or len(entries) <= 1:
-        return _measure(model, size, 0, entries, advance)
+        return _measure(model, size, 0, wanted, entries, advance)
     length = min(_PART, -(-len(entries) // processes))
     parts = [entries[start : start + length] for start in range(0, len(entries), length)]
     threads = max(1, (os.cpu_count() or 1) // processes)
     # Forking a process that already runs threads, as this one does, may lock up the child.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(processes, len(parts)), context) as pool:
-        work = partial(_measure_part, model.SerializeToString(), size, threads)
+        work = partial(_measure_part, model.SerializeToString(), size, threads, wanted)
         return reduce(Statistics.merge, _counted(pool.map(work, parts), advance))
 
 
@@ -64,6 +69,7 @@ def measure_cached(
     advance: Advance,
     folder: Path | None,
     processes: int = 1,
+    dialect: Dialect | None = None,
 ) -> Statistics:
     """Return the statistics in ``folder``, or measure them and leave them there.
 
@@ -77,24 +83,27 @@ def measure_cached(
         advance: Hears of images done.
         folder: Where statistics are kept, one file for each graph and set; None for nowhere.
         processes: How many share the work if there is any.
+        dialect: Measure what this one quantizes; None for all that any of them may.
 
     Raises:
         CxredgeError: An image or an activation is unusable; see :func:`ranges.measure`.
     """
     if folder is None:
-        return measure_entries(model, entries, size, advance, processes)
-    key = cache_key(model, entries, size)
+        return measure_entries(model, entries, size, advance, processes, dialect)
+    key = cache_key(model, entries, size, dialect)
     path = folder / f"statistics-{key[:16]}.npz"
     with contextlib.suppress(ArtifactError):
         found = load_statistics(path, key)
         advance(len(entries))
         return found
-    statistics = measure_entries(model, entries, size, advance, processes)
+    statistics = measure_entries(model, entries, size, advance, processes, dialect)
     statistics.save(path, key)
     return statistics
 
 
-def cache_key(model: onnx.ModelProto, entries: Sequence[Entry], size: int) -> str:
+def cache_key(
+    model: onnx.ModelProto, entries: Sequence[Entry], size: int, dialect: Dialect | None = None
+) -> str:
     """Return the SHA-256 of all that decides the statistics."""
     graph = onnx.ModelProto()
     graph.CopyFrom(model)
@@ -104,7 +113,7 @@ def cache_key(model: onnx.ModelProto, entries: Sequence[Entry], size: int) -> st
         {
             "schema": SCHEMA,
             "graph": hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest(),
-            "activations": quantizable_activations(model),
+            "activations": _wanted(model, dialect),
             "images": sorted(entry.sha256 or sha256_of_file(entry.path) for entry in entries),
             "size": size,
             "preprocessing": PREPROCESSING,
@@ -113,17 +122,31 @@ def cache_key(model: onnx.ModelProto, entries: Sequence[Entry], size: int) -> st
     )
 
 
+def _wanted(model: onnx.ModelProto, dialect: Dialect | None) -> list[str]:
+    if dialect is None:
+        return quantizable_activations(model)
+    return activations_to_measure(model, dialect)
+
+
 def _measure(
-    model: onnx.ModelProto, size: int, threads: int, entries: Sequence[Entry], advance: Advance
+    model: onnx.ModelProto,
+    size: int,
+    threads: int,
+    wanted: Sequence[str],
+    entries: Sequence[Entry],
+    advance: Advance,
 ) -> Statistics:
     batches = stream_pixels(entries, size, threads=threads or None)
+    paths = [entry.path for entry in entries]
     with contextlib.closing(batches):
-        return measure(model, batches, advance, [entry.path for entry in entries], threads)
+        return measure(model, batches, advance, paths, threads, wanted)
 
 
-def _measure_part(model: bytes, size: int, threads: int, entries: Sequence[Entry]) -> Statistics:
+def _measure_part(
+    model: bytes, size: int, threads: int, wanted: Sequence[str], entries: Sequence[Entry]
+) -> Statistics:
     graph = onnx.ModelProto.FromString(model)
-    return _measure(graph, size, threads, entries, lambda _: None)
+    return _measure(graph, size, threads, wanted, entries, lambda _: None)
 
 
 def _counted(parts: Iterator[Statistics], advance: Advance) -> Iterator[Statistics]:

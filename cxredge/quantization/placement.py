@@ -88,6 +88,24 @@ def place(model: onnx.ModelProto, dialect: Dialect, keep: Collection[str] = ()) 
     )
 
 
+def activations_to_measure(model: onnx.ModelProto, dialect: Dialect) -> list[str]:
+    """Return the activations that a dialect quantizes where nothing is kept in float.
+
+    In graph order; the network's outputs are among them, where all shows that is not finite.
+
+    Args:
+        model: An FP32 model, its nodes in topological order.
+        dialect: Whose rules.
+
+    Raises:
+        CxredgeError: As :func:`place`.
+    """
+    placement, wiring = place(model, dialect), Wiring(model.graph)
+    needed = {wiring.name_at(edge) for edge in placement.edges}.union(*placement.shared)
+    needed |= {output.name for output in model.graph.output}
+    return [name for name in float_activations(model) if name in needed]
+
+
 def _check(wiring: Wiring, keep: Collection[str]) -> None:
     convolutions = [node for node in wiring.graph.node if node.op_type in WEIGHT_AXES]
     if not convolutions:

@@ -46,6 +46,7 @@ def measure(
     advance: Advance,
     paths: Sequence[Path] = (),
     threads: int = 0,
+    wanted: Sequence[str] | None = None,
 ) -> Statistics:
     """Measure every activation that a quantizer may ask for, in one pass.
 
@@ -60,11 +61,13 @@ def measure(
         advance: Hears of images done.
         paths: Files of the images in the same order, as far as known, for messages.
         threads: That run the network; 0 for all cores but the one that counts.
+        wanted: Which activations; None for all that any dialect may quantize.
 
     Raises:
         CxredgeError: There is no image, nothing to measure, or an activation is NaN or infinite.
     """
-    wanted = quantizable_activations(model)
+    if wanted is None:
+        wanted = quantizable_activations(model)
     if not wanted:
         raise CxredgeError(
             "The graph has no float activation that could be quantized.",
@@ -172,7 +175,7 @@ def _inside_kernels(graph: onnx.GraphProto) -> set[str]:
     }
 
 
-def _concatenations(model: onnx.ModelProto, names: list[str]) -> dict[str, list[str]]:
+def _concatenations(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, list[str]]:
     """Return the parts of concatenations of the named tensors, in graph order.
 
     Their histograms follow from those of the parts. In densely connected networks that is most of

@@ -14,10 +14,11 @@ from cxredge.errors import CxredgeError, DataError
 from cxredge.quantization import calibration, ranges
 from cxredge.quantization.calibration import cache_key, measure_cached, measure_entries
 from cxredge.quantization.histogram import EMPTY
-from cxredge.quantization.placement import place
+from cxredge.quantization.placement import activations_to_measure, place
+from cxredge.quantization.qdq import emit
 from cxredge.quantization.ranges import measure, quantizable_activations, session_with_outputs
 from cxredge.quantization.wiring import Wiring
-from cxredge.vocabulary import Dialect, Split
+from cxredge.vocabulary import Dialect, RangeMethod, Split
 from tests.quantization.test_statistics import same
 
 SIZE = 64
@@ -63,6 +64,23 @@ def test_what_an_activation_alone_reads_is_not_measured(graph: onnx.ModelProto) 
         placement, wiring = place(graph, dialect), Wiring(graph.graph)
         needed = {wiring.name_at(edge) for edge in placement.edges}.union(*placement.shared)
         assert needed <= set(names)
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+def test_what_a_dialect_quantizes_is_enough(
+    graph: onnx.ModelProto, entries: tuple[Entry, ...], dialect: Dialect
+) -> None:
+    names = activations_to_measure(graph, dialect)
+    assert set(names) <= set(quantizable_activations(graph))
+    assert "logits" in names
+    found = measure_entries(graph, entries[:4], SIZE, silent, dialect=dialect)
+    assert list(found.histograms) == names
+    every = measure_entries(graph, entries[:4], SIZE, silent)
+    assert all(found.histograms[name].total == every.histograms[name].total for name in names)
+    convolutions = [node.name for node in graph.graph.node if node.op_type == "Conv"]
+    ranges = found.ranges(RangeMethod.MINMAX, symmetric=dialect is Dialect.TENSORRT)
+    for keep in ([], *([name] for name in convolutions), convolutions[1:]):
+        emit(graph, ranges, dialect, keep=keep)
 
 
 def test_histograms_hold_every_value(graph: onnx.ModelProto, entries: tuple[Entry, ...]) -> None:
