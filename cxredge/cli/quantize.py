@@ -106,9 +106,14 @@ def quantize(
         ),
     ] = 0.99,
     aim_logit_error: Annotated[
-        float,
-        typer.Option("--aim-logit-error", min=0, help="And until logits move no further."),
-    ] = 0.03,
+        float | None,
+        typer.Option(
+            "--aim-logit-error",
+            min=0,
+            help="And until logits move no further.",
+            show_default="0.02 for TensorRT, 0.03 for the CPU",
+        ),
+    ] = None,
     max_accuracy_drop: MaxAccuracyDrop = None,
     min_agreement: MinAgreement = None,
     max_auroc_drop: MaxAurocDrop = None,
@@ -124,7 +129,7 @@ def quantize(
     from cxredge.data.manifest import read_manifest
     from cxredge.errors import GateRefused, WrongUsage
     from cxredge.quantization.gate import GateResult
-    from cxredge.quantization.ladder import Goal
+    from cxredge.quantization.ladder import MAX_LOGIT_ERROR, Goal
     from cxredge.quantization.quantize import QuantizeConfig
     from cxredge.quantization.quantize import quantize as stage
 
@@ -144,7 +149,10 @@ def quantize(
         range_method,
         equalise,
         correction,
-        Goal(aim_agreement, aim_logit_error),
+        Goal(
+            aim_agreement,
+            MAX_LOGIT_ERROR[dialect] if aim_logit_error is None else aim_logit_error,
+        ),
         keep,
         split,
         limits_of(named),

@@ -10,7 +10,7 @@ chooses nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -27,7 +27,12 @@ from cxredge.quantization.reconstruction import (
     count_convolutions,
     reconstruct,
 )
-from cxredge.quantization.sensitivity import groups_of, measure_sensitivities, share_left
+from cxredge.quantization.sensitivity import (
+    Sensitivity,
+    groups_needed,
+    groups_of,
+    measure_sensitivities,
+)
 from cxredge.quantization.statistics import Ranges, Statistics
 from cxredge.vocabulary import Correction, Dialect, Effort, RangeMethod
 
@@ -44,12 +49,13 @@ _CORRECTION_IMAGES = {
     Effort.DEFAULT: 64,
     Effort.EXTENSIVE: CORRECTION_IMAGES,
 }
-_SENSITIVITY_IMAGES = 32
-_FLOAT_GROUPS = {
-    Effort.QUICK: (),
-    Effort.DEFAULT: (1, 2, 4, 8, 16),
-    Effort.EXTENSIVE: (1, 2, 4, 8, 16, 32),
-}
+_SENSITIVITY_IMAGES = 16
+_FLOAT_RUNGS = {Effort.QUICK: 0, Effort.DEFAULT: 4, Effort.EXTENSIVE: 8}
+"""Rungs with layers in float, at most."""
+
+MAX_LOGIT_ERROR = {Dialect.TENSORRT: 0.02, Dialect.CPU: 0.03}
+"""What a climb aims at. Layers in float cost a GPU less, where they run in FP16, than a CPU, where
+they run in FP32."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class Goal:
     """
 
     min_agreement: float = 0.99
-    max_logit_error: float = 0.03
+    max_logit_error: float = MAX_LOGIT_ERROR[Dialect.CPU]
 
     def met(self, found: Judgement) -> bool:
         """Whether a rung is good enough."""
@@ -255,29 +261,29 @@ class Climb:
 
     def _layers_to_keep(self, stand: Stand) -> Iterator[frozenset[str]]:
         """Yield more and more of the most sensitive layers, measured when first asked for."""
-        counts = _FLOAT_GROUPS[self._plan.effort]
+        rungs, goal = _FLOAT_RUNGS[self._plan.effort], self._plan.goal
         groups = groups_of(stand.model, self._plan.keep)
-        if not counts or not groups or self._plan.goal.met(self._best_so_far.found):
+        if not rungs or not groups or goal.met(self._best_so_far.found):
             return
-        few = self._pixels[:_SENSITIVITY_IMAGES]
-        with self._progress.task("Measuring sensitivity", len(groups)) as advance:
-            order = measure_sensitivities(
-                stand.model,
-                stand.ranges,
-                self._plan.dialect,
-                groups,
-                few,
-                advance,
-                self._plan.keep,
-            )
-        error, aim = self._best_so_far.found.logit_error, self._plan.goal.max_logit_error
+        order = self._sensitivities(stand, groups)
         # With more than half in float, FP16 or FP32 is the plainer answer.
-        most = max(1, len(order) // 2)
-        sizes = sorted({min(count, most) for count in counts})
-        for size in sizes:
-            # A rung that cannot be enough is not worth the time it takes.
-            if error * share_left(order, size) <= aim or size == sizes[-1]:
-                yield frozenset(name for one in order[:size] for name in one.nodes)
+        most, count = max(1, len(order) // 2), 0
+        error = self._best_so_far.found.logit_error
+        for _ in range(rungs):
+            least = count + max(1, count // 4)
+            count = min(most, max(least, groups_needed(order, count, error, goal.max_logit_error)))
+            yield frozenset(name for one in order[:count] for name in one.nodes)
+            if count == most:
+                return
+            error = self.rungs[-1].found.logit_error
+
+    def _sensitivities(self, stand: Stand, groups: Sequence[tuple[str, ...]]) -> list[Sensitivity]:
+        few = self._pixels[:_SENSITIVITY_IMAGES]
+        dialect, keep = self._plan.dialect, self._plan.keep
+        with self._progress.task("Measuring sensitivity", len(groups)) as advance:
+            return measure_sensitivities(
+                stand.model, stand.ranges, dialect, groups, few, advance, keep
+            )
 
     def _emitted(self, step: str, stand: Stand) -> Rung:
         keep = self._plan.keep

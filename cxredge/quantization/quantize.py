@@ -35,7 +35,14 @@ from cxredge.quantization.calibration_set import check_apart, read_calibration, 
 from cxredge.quantization.evidence import measure_layers
 from cxredge.quantization.gate import GateLimits, GateResult
 from cxredge.quantization.judge import Judge
-from cxredge.quantization.ladder import CORRECTION_IMAGES, Climb, FineTune, Goal, Plan
+from cxredge.quantization.ladder import (
+    CORRECTION_IMAGES,
+    MAX_LOGIT_ERROR,
+    Climb,
+    FineTune,
+    Goal,
+    Plan,
+)
 from cxredge.quantization.placement import place
 from cxredge.quantization.rung_latency import LATENCY_HERE, time_rungs
 from cxredge.quantization.seen import Seen, compare_with_fp32, see
@@ -67,7 +74,7 @@ class QuantizeConfig:
         method: How ranges are chosen; None for the best that the effort tries.
         equalise: Whether channels are equalised; None leaves it to the effort.
         correction: What is corrected in each layer; None leaves it to the effort.
-        goal: When to stop trying, on validation images.
+        goal: When to stop trying, on validation images; None for the dialect's.
         float_stem: Whether the first, cheap layers stay in float. Off for TensorRT, where layers
             between two number formats cost more than they do on a CPU.
         split: The split that INT8 is compared with FP32 on.
@@ -80,7 +87,7 @@ class QuantizeConfig:
     method: RangeMethod | None = None
     equalise: bool | None = None
     correction: Correction | None = None
-    goal: Goal = field(default_factory=Goal)
+    goal: Goal | None = None
     float_stem: bool = False
     split: Split = Split.TEST
     limits: GateLimits = field(default_factory=GateLimits)
@@ -96,8 +103,12 @@ class QuantizeConfig:
             (not quick) if self.equalise is None else self.equalise,
             self.correction or (Correction.BIASES if quick else Correction.WEIGHTS),
             keep,
-            self.goal,
+            self._goal,
         )
+
+    @property
+    def _goal(self) -> Goal:
+        return self.goal or Goal(max_logit_error=MAX_LOGIT_ERROR[self.dialect])
 
     def to_json(self) -> dict[str, Any]:
         """Return what decides the model, as JSON values."""
@@ -108,7 +119,7 @@ class QuantizeConfig:
             "range_method": self.method.value if self.method else "best",
             "equalise": self.equalise,
             "correction": self.correction.value if self.correction else None,
-            "goal": asdict(self.goal),
+            "goal": asdict(self._goal),
             "float_stem": self.float_stem,
             "split": self.split.value,
             "gate": asdict(self.limits),
@@ -291,7 +302,7 @@ def _climb(
     def measure(graph: onnx.ModelProto, title: str) -> Statistics:
         entries = calibration.entries
         with progress.task(title, len(entries)) as advance:
-            return measure_cached(graph, entries, size, advance, statistics)
+            return measure_cached(graph, entries, size, advance, statistics, dialect=config.dialect)
 
     judge = _judge(fp32, seen, few, progress)
     keep = stem(model) if config.float_stem else frozenset()

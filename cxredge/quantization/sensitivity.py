@@ -88,14 +88,17 @@ def measure_sensitivities(
     return sorted(found, key=lambda one: -one.noise)
 
 
-def share_left(order: Sequence[Sensitivity], count: int) -> float:
-    """Return which share of the logits' error is left when the first groups stay in float.
+def groups_needed(order: Sequence[Sensitivity], kept: int, error: float, aim: float) -> int:
+    """Return how many groups have to stay in float for the logits' error to come down to an aim.
 
     Rounding errors of different layers have nothing to do with each other, so their squares add up.
 
     Args:
         order: All groups, the most sensitive first.
-        count: How many of them stay in float.
+        kept: How many of them stay in float already.
+        error: Of the logits, with these in float.
+        aim: What it has to come down to.
     """
     squares = np.array([one.noise**2 for one in order])
-    return float(np.sqrt(squares[count:].sum() / max(squares.sum(), 1e-30)))
+    left = np.append(squares[::-1].cumsum()[::-1], 0.0)
+    return int(np.argmax(error**2 * left <= aim**2 * left[kept]))

@@ -22,9 +22,9 @@ from cxredge.quantization.ranges import measure
 from cxredge.quantization.rung_latency import time_rungs
 from cxredge.quantization.sensitivity import (
     Sensitivity,
+    groups_needed,
     groups_of,
     measure_sensitivities,
-    share_left,
 )
 from cxredge.quantization.statistics import Statistics
 from cxredge.vocabulary import Correction, Dialect, Effort, JudgedOn, RangeMethod, Split
@@ -177,10 +177,18 @@ def test_sensitivity_orders_groups_by_what_they_cost(
 
 
 def test_errors_of_layers_add_up_as_squares() -> None:
-    order = [Sensitivity(("a",), 4.0), Sensitivity(("b",), 3.0)]
-    assert share_left(order, 0) == 1.0
-    assert share_left(order, 1) == pytest.approx(0.6)
-    assert share_left(order, 2) == 0.0
+    order = [Sensitivity((name,), noise) for name, noise in (("a", 12.0), ("b", 4.0), ("c", 3.0))]
+    assert groups_needed(order, 0, 13.0, 13.0) == 0
+    assert groups_needed(order, 0, 13.0, 5.0) == 1
+    assert groups_needed(order, 0, 13.0, 4.9) == 2
+    assert groups_needed(order, 0, 13.0, 0.0) == 3
+
+
+def test_what_a_rung_came_to_tells_how_much_the_next_one_needs() -> None:
+    order = [Sensitivity((name,), noise) for name, noise in (("a", 12.0), ("b", 4.0), ("c", 3.0))]
+    assert groups_needed(order, 1, 6.0, 5.0) == 2
+    assert groups_needed(order, 1, 6.0, 3.0) == 3
+    assert groups_needed(order, 3, 6.0, 3.0) == 3
 
 
 def test_where_all_is_in_float_already_no_layer_is_left_to_try(climb: Callable) -> None:
