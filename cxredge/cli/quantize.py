@@ -201,8 +201,7 @@ def _text(data: Mapping[str, Any], gate: GateResult, out: Path) -> str:
     return "\n".join(
         [
             table(header, steps),
-            f"Taken: {data['chosen']}. One image takes FP32 {data['latency_ms_here_fp32']:.1f} ms "
-            "in ONNX Runtime on this machine; a device is timed on the device.",
+            _taken(data),
             *(
                 [
                     f"Noisiest layer: {worst['name']}, {worst['snr_db']:.1f} dB; all are in "
@@ -222,3 +221,18 @@ def _text(data: Mapping[str, Any], gate: GateResult, out: Path) -> str:
             f"Wrote {out}",
         ]
     )
+
+
+def _taken(data: Mapping[str, Any]) -> str:
+    fp32 = data["latency_ms_here_fp32"]
+    text = (
+        f"Taken: {data['chosen']}. One image takes FP32 {fp32:.1f} ms in ONNX Runtime on this "
+        "machine; a device is timed on the device."
+    )
+    step = next(one for one in data["steps"] if one["step"] == data["chosen"])
+    if data["dialect"] == Dialect.CPU.value and step["latency_ms_here"] >= fp32:
+        text += (
+            "\nINT8 is no faster than FP32 here. Where decisions that move a little more will do, "
+            "fewer layers stay in float: --aim-logit-error 0.05"
+        )
+    return text

@@ -111,3 +111,20 @@ def test_commands_to_go_on_with_can_be_copied_whatever_a_folder_is_called(
     assert refused.code == 1
     command = refused.err[refused.err.index("cxredge inspect") :]
     assert shlex.split(command) == ["cxredge", "inspect", str(strange)]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "latency_ms", "said"),
+    [("cpu", 4.0, False), ("cpu", 5.0, True), ("tensorrt", 5.0, False)],
+)
+def test_int8_that_is_no_faster_than_fp32_is_said_to_be(
+    dialect: str, latency_ms: float, said: bool
+) -> None:
+    from cxredge.cli.quantize import _taken
+
+    steps = [
+        {"step": "first", "latency_ms_here": 9.0},
+        {"step": "last", "latency_ms_here": latency_ms},
+    ]
+    facts = {"dialect": dialect, "chosen": "last", "latency_ms_here_fp32": 4.5, "steps": steps}
+    assert ("no faster than FP32" in _taken(facts)) is said
