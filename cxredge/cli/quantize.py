@@ -129,7 +129,7 @@ def quantize(
     from cxredge.data.manifest import read_manifest
     from cxredge.errors import GateRefused, WrongUsage
     from cxredge.quantization.gate import GateResult
-    from cxredge.quantization.ladder import MAX_LOGIT_ERROR, Goal
+    from cxredge.quantization.ladder import Goal
     from cxredge.quantization.quantize import QuantizeConfig
     from cxredge.quantization.quantize import quantize as stage
 
@@ -149,10 +149,7 @@ def quantize(
         range_method,
         equalise,
         correction,
-        Goal(
-            aim_agreement,
-            MAX_LOGIT_ERROR[dialect] if aim_logit_error is None else aim_logit_error,
-        ),
+        Goal.of(dialect, aim_agreement, aim_logit_error),
         keep,
         split,
         limits_of(named),
@@ -231,8 +228,10 @@ def _taken(data: Mapping[str, Any]) -> str:
     )
     step = next(one for one in data["steps"] if one["step"] == data["chosen"])
     if data["dialect"] == Dialect.CPU.value and step["latency_ms_here"] >= fp32:
-        text += (
-            "\nINT8 is no faster than FP32 here. Where decisions that move a little more will do, "
-            "fewer layers stay in float: --aim-logit-error 0.05"
-        )
+        text += "\nINT8 is no faster than FP32 here."
+        if len(step["in_float"]) > len(data["steps"][0]["in_float"]):
+            text += (
+                " Where decisions that move a little more will do, fewer layers stay in float: "
+                "--aim-logit-error 0.05"
+            )
     return text

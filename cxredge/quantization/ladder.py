@@ -53,7 +53,7 @@ _SENSITIVITY_IMAGES = 16
 _FLOAT_RUNGS = {Effort.QUICK: 0, Effort.DEFAULT: 4, Effort.EXTENSIVE: 8}
 """Rungs with layers in float, at most."""
 
-MAX_LOGIT_ERROR = {Dialect.TENSORRT: 0.02, Dialect.CPU: 0.03}
+_MAX_LOGIT_ERROR = {Dialect.TENSORRT: 0.02, Dialect.CPU: 0.03}
 """What a climb aims at. Layers in float cost a GPU less, where they run in FP16, than a CPU, where
 they run in FP32."""
 
@@ -69,7 +69,15 @@ class Goal:
     """
 
     min_agreement: float = 0.99
-    max_logit_error: float = MAX_LOGIT_ERROR[Dialect.CPU]
+    max_logit_error: float = _MAX_LOGIT_ERROR[Dialect.CPU]
+
+    @classmethod
+    def of(
+        cls, dialect: Dialect, min_agreement: float = 0.99, max_logit_error: float | None = None
+    ) -> Goal:
+        """Return a goal; None for the dialect's own largest error."""
+        own = _MAX_LOGIT_ERROR[dialect]
+        return cls(min_agreement, own if max_logit_error is None else max_logit_error)
 
     def met(self, found: Judgement) -> bool:
         """Whether a rung is good enough."""

@@ -37,7 +37,6 @@ from cxredge.quantization.gate import GateLimits, GateResult
 from cxredge.quantization.judge import Judge
 from cxredge.quantization.ladder import (
     CORRECTION_IMAGES,
-    MAX_LOGIT_ERROR,
     Climb,
     FineTune,
     Goal,
@@ -108,7 +107,7 @@ class QuantizeConfig:
 
     @property
     def _goal(self) -> Goal:
-        return self.goal or Goal(max_logit_error=MAX_LOGIT_ERROR[self.dialect])
+        return self.goal or Goal.of(self.dialect)
 
     def to_json(self) -> dict[str, Any]:
         """Return what decides the model, as JSON values."""

@@ -114,17 +114,25 @@ def test_commands_to_go_on_with_can_be_copied_whatever_a_folder_is_called(
 
 
 @pytest.mark.parametrize(
-    ("dialect", "latency_ms", "said"),
-    [("cpu", 4.0, False), ("cpu", 5.0, True), ("tensorrt", 5.0, False)],
+    ("dialect", "latency_ms", "kept", "said", "advised"),
+    [
+        ("cpu", 4.0, ["a", "b"], False, False),
+        ("cpu", 5.0, ["a", "b"], True, True),
+        ("cpu", 5.0, ["a"], True, False),
+        ("tensorrt", 5.0, ["a", "b"], False, False),
+    ],
 )
 def test_int8_that_is_no_faster_than_fp32_is_said_to_be(
-    dialect: str, latency_ms: float, said: bool
+    dialect: str, latency_ms: float, kept: list[str], said: bool, advised: bool
 ) -> None:
     from cxredge.cli.quantize import _taken
 
     steps = [
-        {"step": "first", "latency_ms_here": 9.0},
-        {"step": "last", "latency_ms_here": latency_ms},
+        {"step": "first", "latency_ms_here": 9.0, "in_float": ["a"]},
+        {"step": "last", "latency_ms_here": latency_ms, "in_float": kept},
     ]
-    facts = {"dialect": dialect, "chosen": "last", "latency_ms_here_fp32": 4.5, "steps": steps}
-    assert ("no faster than FP32" in _taken(facts)) is said
+    text = _taken(
+        {"dialect": dialect, "chosen": "last", "latency_ms_here_fp32": 4.5, "steps": steps}
+    )
+    assert ("no faster than FP32" in text) is said
+    assert ("--aim-logit-error" in text) is advised
