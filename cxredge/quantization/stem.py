@@ -6,7 +6,7 @@ import math
 
 import onnx
 
-STEM_SHARE = 0.06
+STEM_SHARE = 0.025
 """Most of the network's multiplications that may stay in float.
 
 On MobileNet V1 these are the first three convolutions. Left in float they halve the error of the

@@ -15,8 +15,10 @@ from cxredge.data.images import GreyImage
 from cxredge.data.manifest import Manifest, load_pixels
 from cxredge.onnx_nodes import copy_of
 from cxredge.progress import Silent
+from cxredge.quantization import ladder
 from cxredge.quantization.judge import Judge, infer_graph, logit_error
-from cxredge.quantization.ladder import Climb, Goal, Plan, Rung
+from cxredge.quantization.ladder import Climb, Rung
+from cxredge.quantization.plan import Goal, Plan
 from cxredge.quantization.qdq import emit
 from cxredge.quantization.ranges import measure
 from cxredge.quantization.rung_latency import time_rungs
@@ -81,6 +83,33 @@ def test_a_goal_that_is_met_ends_the_climb(climb: Callable) -> None:
     best, rungs = climb(Plan(Dialect.CPU, goal=Goal(0.0, 1.0)))
     assert rungs[-1].step == "corrected weights"
     assert best.in_float == ()
+
+
+def harmful(model: onnx.ModelProto, *_: object) -> onnx.ModelProto:
+    """Stand in for an equalisation that does harm: the depthwise weights are half as large."""
+    result = copy_of(model)
+    (weight,) = (w for w in result.graph.initializer if w.name == weight_of(model, "depthwise"))
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) / 2, weight.name))
+    return result
+
+
+@pytest.mark.parametrize(("aim", "steps"), [(0.0, ["", ", not equalised"]), (1.0, [""])])
+def test_channels_better_as_they_were_are_corrected_too(
+    climb: Callable, monkeypatch: pytest.MonkeyPatch, aim: float, steps: list[str]
+) -> None:
+    monkeypatch.setattr(ladder, "equalise", harmful)
+    best, rungs = climb(Plan(Dialect.CPU, goal=Goal(0.0, aim)))
+    found = {rung.step: rung.found.logit_error for rung in rungs}
+    assert found["equalised channels"] > min(found["minmax ranges"], found["mse ranges"])
+    assert [step for step in found if "corrected" in step] == [
+        f"corrected weights{s}" for s in steps
+    ]
+    if aim == 0.0:
+        assert found["corrected weights, not equalised"] < found["corrected weights"] / 2
+        # What is kept in float next starts from there.
+        assert rungs[-1].in_float
+        assert rungs[-1].stand is rungs[-2].stand is not rungs[-3].stand
+        assert best.found.logit_error == min(found.values())
 
 
 def test_each_pass_can_be_switched_off(climb: Callable) -> None:
