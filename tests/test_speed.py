@@ -74,6 +74,12 @@ def test_each_has_its_best_way_for_many_images(four_cores: None) -> None:
     assert 2000 < many.images_per_second <= 4 * 4 / 0.003
 
 
+def test_all_cores_for_one_inference_have_to_be_clearly_faster() -> None:
+    rates = {(MANY, Way(1, 4, 4)): 100.0, (MANY, Way(4, 1, 16)): 119.0}
+    assert speed._best_for_files(rates, 4)[1] == Way(1, 4, 4)
+    assert speed._best_for_files({**rates, (MANY, Way(4, 1, 1)): 121.0}, 4)[1] == Way(4, 1, 1)
+
+
 def test_settings_for_many_are_found_on_files_and_their_rate_in_memory(
     four_cores: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
