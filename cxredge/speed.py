@@ -23,7 +23,7 @@ from cxredge.data.images import GreyImage, load_grey
 from cxredge.timing import Latency, summarise, take_turns
 from cxredge.vocabulary import Precision
 
-BATCHES = (1, 4, 16)
+BATCHES = (1, 8, 16)
 # Together with these they keep the search for a small network at about half a minute.
 TRIAL_S, LATENCY_S, RATE_S, _FILE_RATE_S = 0.3, 1.0, 0.08, 0.15
 _FILE_SIDE = 1024
@@ -33,7 +33,7 @@ _CLEARLY = 1.2
 its last ones have all cores to themselves: it came out alike and was a fifth slower on a folder."""
 _NEARLY = 0.95
 """When a smaller batch stands for a larger one: its first rows come sooner, and it takes less
-memory. With MobileNet V1 in OpenVINO, 0.8 s and 187 MB in batches of 4, 1.0 s and 254 MB of 16."""
+memory. With MobileNet V1 in OpenVINO, 1.0 s and 254 MB in batches of 16, 0.9 s and 174 MB of 4."""
 _TURNS, _SETTLE_S = 3, 0.03
 
 Feed = Callable[[int], GreyImage]
@@ -115,8 +115,8 @@ def measure_speeds(variants: Sequence[Variant], image: GreyImage) -> dict[Varian
     For one image at a time, all cores, half of them and one are tried as its threads. For many, an
     inference of one thread on each core and one inference on all cores, with each size of batch,
     of images from a JPEG file: between inferences ``predict`` decodes, which sweeps the caches and
-    takes the cores. In memory, MobileNet V1 in OpenVINO is as fast in batches of 1 as of 4; on
-    folders, batches of 4 were a tenth to a fifth faster. The rate that is told is one in memory.
+    takes the cores. In memory, MobileNet V1 in OpenVINO is as fast in batches of 1 as of 8; on
+    folders, batches of 8 were a tenth to a fifth faster. The rate that is told is one in memory.
     What is compared takes turns: first the settings of a variant, then the variants at their best.
 
     Args:

@@ -81,8 +81,8 @@ def test_all_cores_for_one_inference_have_to_be_clearly_faster() -> None:
 
 
 def test_a_smaller_batch_that_is_nearly_as_fast_is_taken() -> None:
-    rates = {(MANY, Way(1, 4, 1)): 94.0, (MANY, Way(1, 4, 4)): 96.0, (MANY, Way(1, 4, 16)): 100.0}
-    assert speed._best_for_files(rates, 4)[1].batch == 4
+    rates = {(MANY, Way(1, 4, 1)): 94.0, (MANY, Way(1, 4, 8)): 96.0, (MANY, Way(1, 4, 16)): 100.0}
+    assert speed._best_for_files(rates, 4)[1].batch == 8
     assert speed._best_for_files({**rates, (MANY, Way(1, 4, 1)): 95.0}, 4)[1].batch == 1
 
 
