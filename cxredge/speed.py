@@ -116,7 +116,7 @@ def measure_speeds(variants: Sequence[Variant], image: GreyImage) -> dict[Varian
     inference of one thread on each core and one inference on all cores, with each size of batch,
     of images from a JPEG file: between inferences ``predict`` decodes, which sweeps the caches and
     takes the cores. In memory, MobileNet V1 in OpenVINO is as fast in batches of 1 as of 8; on
-    folders, batches of 8 were a tenth to a fifth faster. The rate that is told is one in memory.
+    folders, batches of 8 were 7% to 28% faster. The rate that is told is one in memory.
     What is compared takes turns: first the settings of a variant, then the variants at their best.
 
     Args:
