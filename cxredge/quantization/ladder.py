@@ -138,11 +138,13 @@ class Climb:
             model: The FP32 model.
         """
         keep = self._plan.keep
-        stand, method = self._with_best_ranges(model)
-        if self._plan.equalise:
-            stand = self._equalised(stand, method)
+        plain, method = self._with_best_ranges(model)
+        stand = self._equalised(plain, method) if self._plan.equalise else plain
         if self._plan.correction is not Correction.NONE:
+            worse = self.rungs[-1] is not self._best_so_far
             self._corrected(stand, keep)
+            if stand is not plain and worse and not self._done:
+                self._corrected(plain, keep)
         stand = self._best_so_far.stand
         for more in self._layers_to_keep(stand):
             if self._done:
