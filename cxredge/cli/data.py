@@ -85,10 +85,7 @@ def folder(
     output: Output,
     directory: Annotated[
         Path,
-        typer.Argument(
-            metavar="DIR",
-            help="DIR/CLASS/ or DIR/train/CLASS/ with PNG, JPEG, DICOM, folders and zips of them.",
-        ),
+        typer.Argument(metavar="DIR", help="DIR/CLASS/*.png (or JPEG, DICOM), DIR/train/CLASS/*."),
     ],
     out: OutFolder,
     patient: Annotated[
