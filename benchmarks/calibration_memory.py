@@ -27,9 +27,9 @@ import onnx
 
 from cxredge.artifacts import tool_versions, write_json, write_text
 from cxredge.data.images import load_grey
+from cxredge.data.inputs import walk_images
 from cxredge.data.manifest import Entry
 from cxredge.data.phantoms import write_phantoms
-from cxredge.inputs import walk_images
 from cxredge.telemetry.linux import read_machine
 from cxredge.vocabulary import Dialect, RangeMethod
 

@@ -53,7 +53,7 @@ from cxredge.vocabulary import Dialect, Precision, Split
 
 HERE = Path(__file__).parent
 PRESETS = ("mixed", "performance")
-SHARES = (0.0, 0.02, 0.06)
+SHARES = (0.0, 0.025, 0.06)
 RESTS = {
     "onnxruntime": ("onnxruntime", Precision.FP32),
     "openvino": ("openvino", Precision.FP32),

@@ -16,7 +16,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from cxredge.artifacts import tool_versions, write_json
-from cxredge.inputs import walk_images
+from cxredge.data.inputs import walk_images
 from cxredge.telemetry.linux import read_machine
 
 _CHILD = """

@@ -18,10 +18,10 @@ from cxredge.artifacts import CARD_NAME, sha256_of_file, sha256_of_json
 from cxredge.backends.base import available_cores
 from cxredge.bundle import Bundle, note_if_strange
 from cxredge.data.images import LoadedImage
+from cxredge.data.inputs import check_inputs, walk_images
 from cxredge.data.sources import ImageSource
 from cxredge.disk_space import FULL, amount
 from cxredge.errors import CxredgeError, ImageError
-from cxredge.inputs import check_inputs, walk_images
 from cxredge.interruption import Interruption
 from cxredge.metrics import Floats, softmax
 from cxredge.pipeline import Group, infer_images

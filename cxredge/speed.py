@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
+from threading import Barrier
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from cxredge.backends import CPU_BACKENDS, open_session
 from cxredge.backends.base import Session, available_cores
-from cxredge.data.images import GreyImage
+from cxredge.data.images import GreyImage, load_grey
 from cxredge.timing import Latency, summarise, take_turns
 from cxredge.vocabulary import Precision
 
-BATCHES = (1, 4, 16)
-# Together with these they keep the search for a small network at about 20 seconds.
-TRIAL_S, LATENCY_S, RATE_S = 0.3, 1.0, 0.08
+BATCHES = (1, 8, 16)
+# Together with these they keep the search for a small network at about half a minute.
+TRIAL_S, LATENCY_S, RATE_S, _FILE_RATE_S = 0.3, 1.0, 0.08, 0.15
+_FILE_SIDE = 1024
 _MOST_S_A_BATCH = 1.0
-_CLEARLY, _NEARLY = 1.2, 0.95
-"""When an inference on all cores beats one on each, and a larger batch stands for a smaller one.
-``predict`` decodes between inferences: on a core of its own each goes on without waiting, and the
-larger the batch, the fewer times work is handed to a runtime's own threads. With MobileNet V1 in
-OpenVINO on two cores, batches of 4, 2 to 5% slower in memory, were a tenth faster on files."""
+_CLEARLY = 1.2
+"""What an inference on all cores has to gain over one on each. A short measurement flatters it, as
+its last ones have all cores to themselves: it came out alike and was a fifth slower on a folder."""
+_NEARLY = 0.95
+"""When a smaller batch stands for a larger one: its first rows come sooner, and it takes less
+memory. With MobileNet V1 in OpenVINO, 1.0 s and 254 MB in batches of 16, 0.9 s and 174 MB of 4."""
 _TURNS, _SETTLE_S = 3, 0.03
+
+Feed = Callable[[int], GreyImage]
+"""Gives so many images, uint8 (N, S, S)."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +113,10 @@ def measure_speeds(variants: Sequence[Variant], image: GreyImage) -> dict[Varian
     """Find the best settings of each variant on a CPU, then time the variants side by side.
 
     For one image at a time, all cores, half of them and one are tried as its threads. For many, an
-    inference of one thread on each core and one inference on all cores, with each size of batch.
+    inference of one thread on each core and one inference on all cores, with each size of batch,
+    of images from a JPEG file: between inferences ``predict`` decodes, which sweeps the caches and
+    takes the cores. In memory, MobileNet V1 in OpenVINO is as fast in batches of 1 as of 8; on
+    folders, batches of 8 were 7% to 28% faster. The rate that is told is one in memory.
     What is compared takes turns: first the settings of a variant, then the variants at their best.
 
     Args:
@@ -114,38 +126,44 @@ def measure_speeds(variants: Sequence[Variant], image: GreyImage) -> dict[Varian
     if any(variant.backend not in CPU_BACKENDS for variant in variants):
         latencies = _latencies([(v, Way(0)) for v in variants], image, LATENCY_S)
         return {variant: Speed(latency) for (variant, _), latency in latencies.items()}
-    best = [_best_setups(variant, image, available_cores()) for variant in variants]
+    with TemporaryDirectory() as folder:
+        feed = _file_feed(Path(folder) / "image.jpg", image)
+        best = [_best_setups(variant, image, feed, available_cores()) for variant in variants]
     latencies = _latencies([one for one, _ in best], image, LATENCY_S)
-    rates = _rates([many for _, many in best], image)
+    rates = _rates([many for _, many in best], partial(np.repeat, image, axis=0), RATE_S)
     return {
         one[0]: Speed(latencies[one], one[1].threads, Throughput(rates[many], many[1]))
         for one, many in best
     }
 
 
-def _best_setups(variant: Variant, image: GreyImage, cores: int) -> tuple[Setup, Setup]:
+def _file_feed(path: Path, image: GreyImage) -> Feed:
+    """Return a feed that decodes a JPEG file of the size that X-rays have, again and again."""
+    large = Image.fromarray(image[0]).resize((_FILE_SIDE, _FILE_SIDE))
+    large.save(path, "JPEG", quality=90)
+    return lambda count: np.stack([load_grey(path, image.shape[1]) for _ in range(count)])
+
+
+def _best_setups(variant: Variant, image: GreyImage, feed: Feed, cores: int) -> tuple[Setup, Setup]:
     """Return a variant's best setups for one image and for many."""
     counts = sorted({1, max(1, cores // 2), cores}, reverse=True)
     latencies = _latencies([(variant, Way(count)) for count in counts], image, TRIAL_S)
     one = min(latencies, key=lambda setup: latencies[setup].p50)
     affordable = _MOST_S_A_BATCH * 1000 / latencies[one].p50
-    rates = _rates(
-        [
-            (variant, Way(threads, lanes, batch))
-            for threads, lanes in sorted({(1, cores), (cores, 1)})
-            for batch in BATCHES
-            if batch == 1 or batch <= affordable
-        ],
-        image,
-    )
-    return one, _best_for_files(rates, cores)
+    setups = [
+        (variant, Way(threads, lanes, batch))
+        for threads, lanes in sorted({(1, cores), (cores, 1)})
+        for batch in BATCHES
+        if batch == 1 or batch <= affordable
+    ]
+    return one, _best_for_files(_rates(setups, feed, _FILE_RATE_S), cores)
 
 
 def _best_for_files(rates: dict[Setup, float], cores: int) -> Setup:
     worth = {s: rates[s] / (_CLEARLY if s[1].lanes < cores else 1) for s in rates}
     best = max(worth, key=lambda setup: worth[setup])
     nearly = [s for s in worth if s[1].lanes == best[1].lanes and worth[s] >= _NEARLY * worth[best]]
-    return max(nearly, key=lambda setup: setup[1].batch)
+    return min(nearly, key=lambda setup: setup[1].batch)
 
 
 def _latencies(setups: Sequence[Setup], image: GreyImage, seconds: float) -> dict[Setup, Latency]:
@@ -158,31 +176,53 @@ def _latencies(setups: Sequence[Setup], image: GreyImage, seconds: float) -> dic
     return {setup: summarise(taken[str(i)]) for i, setup in enumerate(setups)}
 
 
-def _rates(setups: Sequence[Setup], image: GreyImage) -> dict[Setup, float]:
-    """Return images a second of each setup, measured in turn."""
+def _rates(
+    setups: Sequence[Setup], feed: Feed, seconds: float, callers: int = 0
+) -> dict[Setup, float]:
+    """Return images a second of each setup, measured in turn.
+
+    Args:
+        setups: What to measure.
+        feed: Gives the images of a batch.
+        seconds: How long each is measured in each turn.
+        callers: Threads that feed and infer; 0 for as many as the setup infers at a time.
+    """
     rates: dict[Setup, list[float]] = {setup: [] for setup in setups}
-    most_lanes = max(way.lanes for _, way in setups)
-    with ExitStack() as opened, ThreadPoolExecutor(most_lanes) as pool:
+    counts = {setup: callers or setup[1].lanes for setup in setups}
+    with ExitStack() as opened, ThreadPoolExecutor(max(counts.values())) as pool:
         sessions = {s: opened.enter_context(s[0].open(s[1])) for s in setups}
         for turn in range(1 + _TURNS):
             for setup, session in sessions.items():
-                images = np.repeat(image, setup[1].batch, axis=0)
-                rate = _rate(session, images, setup[1].lanes, pool)
+                step = partial(_fed, session, feed, setup[1].batch)
+                rate = _rate(step, counts[setup], seconds, pool)
                 if turn:  # the first one warms up
                     rates[setup].append(rate)
     return {setup: median(found) for setup, found in rates.items()}
 
 
-def _rate(session: Session, images: GreyImage, lanes: int, pool: ThreadPoolExecutor) -> float:
-    """Keep a session busy for a while, from ``lanes`` threads; return images a second."""
-    counted_from = time.perf_counter() + _SETTLE_S
+def _fed(session: Session, feed: Feed, batch: int) -> int:
+    """Infer one batch; return how many images that were."""
+    session.infer(feed(batch))
+    return batch
 
-    def lane() -> int:
-        done = 0
-        while (began := time.perf_counter()) < counted_from + RATE_S:
-            session.infer(images)
-            done += len(images) if began >= counted_from else 0
-        return done
 
-    done = [pool.submit(lane) for _ in range(lanes)]
-    return sum(one.result() for one in done) / (time.perf_counter() - counted_from)
+def _rate(step: Callable[[], int], callers: int, seconds: float, pool: ThreadPoolExecutor) -> float:
+    """Step for a while from several threads; return images a second."""
+    together = Barrier(callers)
+
+    def caller() -> float:
+        """Return images a second from the common start to the end of the last step."""
+        settled = time.perf_counter() + _SETTLE_S
+        try:
+            while time.perf_counter() < settled:
+                step()
+        except BaseException:
+            together.abort()
+            raise
+        together.wait()
+        began, done = time.perf_counter(), 0
+        while time.perf_counter() < began + seconds or not done:
+            done += step()
+        return done / (time.perf_counter() - began)
+
+    return sum(one.result() for one in [pool.submit(caller) for _ in range(callers)])

@@ -17,6 +17,7 @@ _SPEED = {
     "TRIAL_S": 0.01,
     "LATENCY_S": 0.02,
     "RATE_S": 0.01,
+    "_FILE_RATE_S": 0.01,
     "_SETTLE_S": 0.002,
     "BATCHES": (1, 4),
     "take_turns": _TAKE_TURNS,

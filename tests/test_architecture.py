@@ -27,7 +27,7 @@ GPU_LIBRARIES = {
 # import core alone. `cli` may import anything and nobody imports it.
 CORE = {
     "archive", "artifacts", "atomic", "backends", "bundle_files", "csv_text", "data", "disk_space",
-    "engine_request", "errors", "flipped", "golden", "half_precision", "inference", "inputs",
+    "engine_request", "errors", "flipped", "golden", "half_precision", "inference",
     "interruption", "metrics", "onnx_graph", "onnx_lean", "onnx_nodes", "passport", "pipeline",
     "plots", "progress", "resampling", "rows", "shell", "signature", "speed", "targets",
     "telemetry", "timing", "verdict", "vocabulary",

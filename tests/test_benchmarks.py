@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -44,3 +47,19 @@ def test_results_are_kept_with_the_machine(model: Path, tmp_path: Path) -> None:
     found = json.loads(saved.read_text())
     assert found["machine_info"] == read_machine().to_json()
     assert [one["name"] for one in found["benchmarks"]] == ["test_phantom[jpeg-224]"]
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.name)
+def test_what_scripts_import_is_there(script: Path) -> None:
+    """They take hours on real data and are not run here, so a renamed module would go unseen."""
+    nodes = [n for n in ast.walk(ast.parse(script.read_text())) if isinstance(n, ast.ImportFrom)]
+    for node in nodes:
+        if node.module and node.module.split(".")[0] == "cxredge":
+            module = importlib.import_module(node.module)
+            missing = [
+                alias.name
+                for alias in node.names
+                if not hasattr(module, alias.name)
+                and find_spec(f"{node.module}.{alias.name}") is None
+            ]
+            assert missing == [], f"line {node.lineno}"

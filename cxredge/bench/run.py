@@ -22,8 +22,8 @@ from cxredge.bench.split import split_stages
 from cxredge.bench.workload import Sample, Workload
 from cxredge.bundle import Bundle, note_if_strange, read_golden
 from cxredge.data.images import load_grey
+from cxredge.data.inputs import check_inputs, walk_images
 from cxredge.errors import DataError, ImageError
-from cxredge.inputs import check_inputs, walk_images
 from cxredge.progress import Progress
 from cxredge.targets.detect import read_board
 from cxredge.telemetry.jetson import JetsonState, read_jetson

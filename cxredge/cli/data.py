@@ -85,7 +85,10 @@ def folder(
     output: Output,
     directory: Annotated[
         Path,
-        typer.Argument(metavar="DIR", help="DIR/CLASS/*.png (or JPEG, DICOM), DIR/train/CLASS/*."),
+        typer.Argument(
+            metavar="DIR",
+            help="DIR/CLASS/ or DIR/train/CLASS/ with PNG, JPEG, DICOM, folders and zips of them.",
+        ),
     ],
     out: OutFolder,
     patient: Annotated[

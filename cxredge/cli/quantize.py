@@ -129,7 +129,7 @@ def quantize(
     from cxredge.data.manifest import read_manifest
     from cxredge.errors import GateRefused, WrongUsage
     from cxredge.quantization.gate import GateResult
-    from cxredge.quantization.ladder import Goal
+    from cxredge.quantization.plan import Goal
     from cxredge.quantization.quantize import QuantizeConfig
     from cxredge.quantization.quantize import quantize as stage
 

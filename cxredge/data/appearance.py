@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cxredge.artifacts import sha256_of_file
 from cxredge.data.images import GreyImage, load_grey
 from cxredge.data.manifest import Entry
 from cxredge.data.perceptual_hash import HASH_SIDE, Hashes, perceptual_hash
+from cxredge.data.sources import sha256_of_source
 from cxredge.errors import ImageError
 
 Features = npt.NDArray[np.float32]
@@ -53,7 +53,7 @@ def look_at(entries: Sequence[Entry], on_image: Callable[[], None] = lambda: Non
     def look(entry: Entry) -> tuple[Hashes, Features, Features] | str:
         try:
             pixels = load_grey(entry.path, HASH_SIDE)
-            if entry.sha256 and sha256_of_file(entry.path) != entry.sha256:
+            if entry.sha256 and sha256_of_source(entry.path) != entry.sha256:
                 return "changed"
             return perceptual_hash(pixels), border_of(pixels), statistics_of(pixels)
         except ImageError as error:

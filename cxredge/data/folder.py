@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxredge.data.images import list_images
+from cxredge.data.inputs import walk_images
 from cxredge.data.manifest import Entry, Sample
 from cxredge.data.pseudonyms import Pseudonyms
-from cxredge.data.sources import is_dicom_file
+from cxredge.data.sources import ImageSource, is_dicom_source
+from cxredge.data.zip_members import ZipMember, path_through
 from cxredge.errors import DataError, ImageError
 from cxredge.vocabulary import Split
 
@@ -41,6 +42,8 @@ def read_folder(
 ) -> tuple[list[Sample], Counter[str]]:
     """Return the images of ``directory/CLASS/`` (or ``directory/SPLIT/CLASS/``).
 
+    Folders and zip archives in them are walked too.
+
     Args:
         directory: One folder per class, or one per split with one per class in each.
         patient_pattern: Regular expression whose first group, searched in the file name without
@@ -52,7 +55,7 @@ def read_folder(
 
     Returns:
         Samples, and counts of what was left out: ``not_an_image``, ``no_patient``,
-        ``burned_in_text``.
+        ``burned_in_text``, ``unsafe_name`` (of an archive's member, which leads out of it).
 
     Raises:
         DataError: No class folder with images, or the pattern is not a regular expression with a
@@ -69,18 +72,20 @@ def read_folder(
     dropped: Counter[str] = Counter()
     for root in roots:
         for folder in _class_folders(root):
-            images = list_images(folder)
-            files = sum(path.is_file() for path in folder.iterdir())
-            dropped["not_an_image"] += files - len(images)
-            for path in images:
-                exposure = _exposure(path)
-                if exposure and exposure.burned_in_text and not keep_burned_in:
+            skipped: Counter[str] = Counter()
+            for source in walk_images([folder], skipped):
+                path = path_through(source) if isinstance(source, ZipMember) else source
+                exposure = _exposure(source)
+                if path is None:
+                    dropped["unsafe_name"] += 1
+                elif exposure and exposure.burned_in_text and not keep_burned_in:
                     dropped["burned_in_text"] += 1
                 elif patient := _patient(path, directory, pattern, exposure, pseudonyms):
                     view = exposure.view if exposure else ""
                     samples.append(Sample(path, folder.name, patient, directory.name, view))
                 else:
                     dropped["no_patient"] += 1
+            dropped["not_an_image"] += skipped.total()
     if len({sample.label for sample in samples}) < 2:
         raise DataError(
             f"{directory} holds {len(samples)} usable images in fewer than two class folders.",
@@ -116,14 +121,14 @@ def _compile(pattern: str | None) -> re.Pattern[str] | None:
     return compiled
 
 
-def _exposure(path: Path) -> Exposure | None:
+def _exposure(source: ImageSource) -> Exposure | None:
     """Read what a DICOM file tells of its patient; None for other files and damaged ones."""
-    if not is_dicom_file(path):
+    if not is_dicom_source(source):
         return None
     from cxredge.data.dicom.patient import read_exposure
 
     try:
-        return read_exposure(path)
+        return read_exposure(source)
     except ImageError:  # left out with its reason when images are checked
         return None
 

@@ -15,6 +15,7 @@ from cxredge.artifacts import sha256_of_file
 from cxredge.atomic import atomic_file
 from cxredge.csv_text import csv_line
 from cxredge.data.images import GreyImage, load_grey
+from cxredge.data.sources import sha256_of_source
 from cxredge.disk_space import writing
 from cxredge.errors import DataError, ImageError
 from cxredge.vocabulary import Split
@@ -157,11 +158,11 @@ def check_samples(
     def check(sample: Sample) -> Entry | str:
         try:
             load_grey(sample.path, 32)
+            return Entry(**sample.__dict__, sha256=sha256_of_source(sample.path))
         except ImageError as error:
             return error.problem.value
         finally:
             on_image()
-        return Entry(**sample.__dict__, sha256=sha256_of_file(sample.path))
 
     kept: dict[str, Entry] = {}
     dropped: Counter[str] = Counter()
@@ -195,9 +196,10 @@ def load_entry(entry: Entry, size: int) -> GreyImage:
     """
     try:
         pixels = load_grey(entry.path, size)
+        sha256 = sha256_of_source(entry.path) if entry.sha256 else ""
     except ImageError as error:
         raise DataError(error.message, "Make the manifest again.") from None
-    if entry.sha256 and sha256_of_file(entry.path) != entry.sha256:
+    if sha256 != entry.sha256:
         raise DataError(
             f"{entry.path} changed since the manifest was made.", "Make the manifest again."
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from pathlib import Path
 
 from cxredge.data.limits import check_bytes
-from cxredge.data.zip_members import MAX_MEMBER_BYTES, ZipMember, open_member
+from cxredge.data.zip_members import MAX_MEMBER_BYTES, ZipMember, head_of, member_at, open_member
 from cxredge.errors import ImageError, ImageProblem
 
 ImageSource = Path | ZipMember
@@ -34,10 +35,27 @@ def is_dicom_file(path: Path) -> bool:
         return False
 
 
+def is_dicom_source(source: ImageSource) -> bool:
+    """Tell whether an image is DICOM by its content; False when it cannot be read."""
+    if isinstance(source, ZipMember):
+        return is_dicom(head_of(source, HEAD_BYTES))
+    return is_dicom_file(source)
+
+
+def sha256_of_source(source: ImageSource) -> str:
+    """Return the SHA-256 of an image's bytes.
+
+    Raises:
+        ImageError: As :func:`read_source`.
+    """
+    return hashlib.sha256(read_source(source)).hexdigest()
+
+
 def read_source(source: ImageSource) -> bytes:
     """Return the bytes of an image, at least one.
 
-    Of a member of an archive that does not begin as an image does, only the beginning.
+    Of a member of an archive that does not begin as an image does, only the beginning. A path may
+    lead through an archive: ``set.zip/normal/1.png``.
 
     Raises:
         ImageError: It is missing, empty, too large, not a regular file, unreadable, or a member of
@@ -53,10 +71,12 @@ def read_source(source: ImageSource) -> bytes:
             raise _unreadable(source, "it is not a regular file")
         check_bytes(str(source), status.st_size)
         content = source.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise ImageError(
-            ImageProblem.MISSING, f"{source} does not exist.", "Check the path."
-        ) from None
+    except FileNotFoundError:
+        raise _missing(source) from None
+    except NotADirectoryError:
+        if member := member_at(source):
+            return _read_member(member)
+        raise _missing(source) from None
     except OSError as error:
         raise _unreadable(source, _reason(error)) from None
     except ValueError:
@@ -79,6 +99,10 @@ def _read_member(member: ZipMember) -> bytes:
             return head + stream.read(MAX_MEMBER_BYTES)
     except OSError as error:
         raise _unreadable(member, _reason(error)) from None
+
+
+def _missing(path: Path) -> ImageError:
+    return ImageError(ImageProblem.MISSING, f"{path} does not exist.", "Check the path.")
 
 
 def _folder(folder: Path) -> ImageError:

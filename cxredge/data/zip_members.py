@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from cxredge.errors import ImageError, ImageProblem
@@ -61,6 +61,41 @@ def list_members(archive: Path) -> list[ZipMember]:
         if not info.is_dir()
     ]
     return sorted(members, key=lambda member: (member.name.split("/"), member.index))
+
+
+def member_at(path: Path) -> ZipMember | None:
+    """Return the member that a path through an archive names, such as ``set.zip/normal/1.png``.
+
+    None where no file on the way is an archive.
+
+    Raises:
+        ImageError: The archive has no such member, several of that name, or is damaged.
+    """
+    archive = next((p for p in path.parents if is_archive_name(p.name) and p.is_file()), None)
+    if archive is None:
+        return None
+    name = path.relative_to(archive).as_posix()
+    try:
+        found = _indices(_contents(archive)).get(name, [])
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        raise ImageError(
+            ImageProblem.TRUNCATED, f"{archive} is cut off or damaged.", "Copy it again."
+        ) from None
+    if len(found) != 1:
+        several = f"is {len(found)} files in its archive" if found else "is not in its archive"
+        raise _refused(ZipMember(archive, name, 0), ImageProblem.MISSING, several)
+    return ZipMember(archive, _contents(archive).infolist()[found[0]].filename, found[0])
+
+
+def path_through(member: ZipMember) -> Path | None:
+    """Return the path that :func:`member_at` finds a member by.
+
+    None where its name leads out of the archive: such a path would mean something else.
+    """
+    inside = PurePosixPath(member.name)
+    if inside.is_absolute() or ".." in inside.parts:
+        return None
+    return member.archive / inside
 
 
 @contextmanager
@@ -127,6 +162,15 @@ def _refused(
 def _contents(archive: Path) -> zipfile.ZipFile:
     status = archive.stat()
     return _opened(archive, status.st_size, status.st_mtime_ns, os.getpid())
+
+
+@functools.lru_cache(_OPEN_ARCHIVES)
+def _indices(archive: zipfile.ZipFile) -> dict[str, list[int]]:
+    """Return which entries of an archive have each name, as a path spells it."""
+    found: dict[str, list[int]] = {}
+    for index, info in enumerate(archive.infolist()):
+        found.setdefault(PurePosixPath(info.filename).as_posix(), []).append(index)
+    return found
 
 
 @functools.lru_cache(_OPEN_ARCHIVES)

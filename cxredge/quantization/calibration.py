@@ -13,9 +13,10 @@ from pathlib import Path
 
 import onnx
 
-from cxredge.artifacts import sha256_of_file, sha256_of_json, tool_versions
+from cxredge.artifacts import sha256_of_json, tool_versions
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Entry
+from cxredge.data.sources import sha256_of_source
 from cxredge.data.streaming import stream_pixels
 from cxredge.errors import ArtifactError
 from cxredge.progress import Advance
@@ -114,7 +115,7 @@ def cache_key(
             "schema": SCHEMA,
             "graph": hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest(),
             "activations": _wanted(model, dialect),
-            "images": sorted(entry.sha256 or sha256_of_file(entry.path) for entry in entries),
+            "images": sorted(entry.sha256 or sha256_of_source(entry.path) for entry in entries),
             "size": size,
             "preprocessing": PREPROCESSING,
             "tools": tool_versions("onnxruntime"),

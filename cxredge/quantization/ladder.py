@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import onnx
@@ -21,6 +21,7 @@ from cxredge.progress import Progress
 from cxredge.quantization.equalisation import equalise
 from cxredge.quantization.judge import Judge, Judgement
 from cxredge.quantization.legality import require_legal
+from cxredge.quantization.plan import Plan
 from cxredge.quantization.qdq import emit
 from cxredge.quantization.reconstruction import (
     Reconstructed,
@@ -34,54 +35,20 @@ from cxredge.quantization.sensitivity import (
     measure_sensitivities,
 )
 from cxredge.quantization.statistics import Ranges, Statistics
-from cxredge.vocabulary import Correction, Dialect, Effort, RangeMethod
+from cxredge.vocabulary import Correction, Effort, RangeMethod
 
-_METHODS = {
-    Effort.QUICK: (RangeMethod.MINMAX,),
-    Effort.DEFAULT: (RangeMethod.MINMAX, RangeMethod.PERCENTILE, RangeMethod.MSE),
-    Effort.EXTENSIVE: tuple(RangeMethod),
-}
-CORRECTION_IMAGES = 128
-"""Most images that any rung corrects on."""
+FIRST_IMAGES = 256
+"""Calibration images that channels are equalised on, and the first of them corrected on. With 256
+instead of 128, MobileNet V1's logits were 3 to 5% closer on validation images."""
 
 _CORRECTION_IMAGES = {
     Effort.QUICK: 32,
     Effort.DEFAULT: 64,
-    Effort.EXTENSIVE: CORRECTION_IMAGES,
+    Effort.EXTENSIVE: 128,
 }
 _SENSITIVITY_IMAGES = 16
 _FLOAT_RUNGS = {Effort.QUICK: 0, Effort.DEFAULT: 4, Effort.EXTENSIVE: 8}
 """Rungs with layers in float, at most."""
-
-_MAX_LOGIT_ERROR = {Dialect.TENSORRT: 0.02, Dialect.CPU: 0.03}
-"""What a climb aims at. Layers in float cost a GPU less, where they run in FP16, than a CPU, where
-they run in FP32."""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """When to stop climbing, on validation images.
-
-    Attributes:
-        min_agreement: Least share of images decided as FP32 does.
-        max_logit_error: Largest error of the logits, as a share of FP32's. A few hundred images
-            say little about rare flips; how far logits move says it earlier.
-    """
-
-    min_agreement: float = 0.99
-    max_logit_error: float = _MAX_LOGIT_ERROR[Dialect.CPU]
-
-    @classmethod
-    def of(
-        cls, dialect: Dialect, min_agreement: float = 0.99, max_logit_error: float | None = None
-    ) -> Goal:
-        """Return a goal; None for the dialect's own largest error."""
-        own = _MAX_LOGIT_ERROR[dialect]
-        return cls(min_agreement, own if max_logit_error is None else max_logit_error)
-
-    def met(self, found: Judgement) -> bool:
-        """Whether a rung is good enough."""
-        return found.agreement >= self.min_agreement and found.logit_error <= self.max_logit_error
 
 
 @dataclass(frozen=True)
@@ -129,39 +96,6 @@ class Rung:
         }
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a climb may do.
-
-    Attributes:
-        dialect: How INT8 is written.
-        effort: How many rungs are tried.
-        method: How ranges are chosen; None for the best of those that the effort tries.
-        equalise: Whether channels are equalised.
-        correction: What is corrected in each layer.
-        keep: Convolutions that stay in float from the start.
-        goal: When to stop.
-    """
-
-    dialect: Dialect
-    effort: Effort = Effort.DEFAULT
-    method: RangeMethod | None = None
-    equalise: bool = True
-    correction: Correction = Correction.WEIGHTS
-    keep: frozenset[str] = frozenset()
-    goal: Goal = field(default_factory=Goal)
-
-    @property
-    def methods(self) -> tuple[RangeMethod, ...]:
-        """The range methods to try."""
-        return (self.method,) if self.method else _METHODS[self.effort]
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether activations have their zero in the middle."""
-        return self.dialect is Dialect.TENSORRT
-
-
 Measure = Callable[[onnx.ModelProto, str], Statistics]
 """Measures a graph on all calibration images; the text is for the progress bar."""
 
@@ -176,7 +110,7 @@ class Climb:
     Args:
         plan: What it may do.
         measure: Measures a graph on the calibration images.
-        pixels: uint8 (N, S, S), the first calibration images, for corrections.
+        pixels: uint8 (N, S, S), the first calibration images, to equalise and correct on.
         judge: Compares with FP32 on validation images.
         progress: Hears of images and layers done.
         fine_tune: The last resort; None where nothing can be trained.
@@ -203,21 +137,28 @@ class Climb:
         Args:
             model: The FP32 model.
         """
-        plan, keep = self._plan, self._plan.keep
-        stand, method = self._with_best_ranges(model)
-        if plan.equalise:
-            stand = self._equalised(stand, method)
-        if plan.correction is not Correction.NONE:
+        keep = self._plan.keep
+        plain, method = self._with_best_ranges(model)
+        stand = self._equalised(plain, method) if self._plan.equalise else plain
+        if self._plan.correction is not Correction.NONE:
+            worse = self.rungs[-1] is not self._best_so_far
             self._corrected(stand, keep)
+            if stand is not plain and worse and not self._done:
+                self._corrected(plain, keep)
+        stand = self._best_so_far.stand
         for more in self._layers_to_keep(stand):
-            if plan.goal.met(self._best_so_far.found):
+            if self._done:
                 break
             self._corrected(stand, keep | more)
-        if self._fine_tune is not None and not plan.goal.met(self._best_so_far.found):
+        if self._fine_tune is not None and not self._done:
             best = self._best_so_far
             graph = self._fine_tune(best.graph)
             self._add("fine-tuned weights", best.stand, graph, frozenset(best.in_float))
         return self._best_so_far
+
+    @property
+    def _done(self) -> bool:
+        return self._plan.goal.met(self._best_so_far.found)
 
     @property
     def _best_so_far(self) -> Rung:
@@ -235,14 +176,17 @@ class Climb:
         return stand, method
 
     def _equalised(self, stand: Stand, method: RangeMethod) -> Stand:
-        """Return the equalised model where that helps, else what there was."""
+        """Return the equalised network, whether it is better as it is or not.
+
+        It was the better start for corrections in all five cases compared (MobileNet V1 and V2, two
+        data sets and dialects), also in the four where it was the worse one before: MobileNet V1's
+        logits were off by 0.011 with it, by 0.014 without.
+        """
         with self._progress.task("Equalising channels", len(self._pixels)) as advance:
-            model = equalise(stand.model, self._pixels, advance)
-        statistics = self._measure(model, "Measuring equalised activations")
-        before = self._best_so_far.found.logit_error
-        equal = Stand(model, statistics, statistics.ranges(method, self._plan.symmetric))
-        rung = self._emitted("equalised channels", equal)
-        return equal if rung.found.logit_error < before else stand
+            equalised = equalise(stand.model, self._pixels, advance)
+        statistics = self._measure(equalised, "Measuring equalised activations")
+        ranges = statistics.ranges(method, self._plan.symmetric)
+        return self._emitted("equalised channels", Stand(equalised, statistics, ranges)).stand
 
     def _corrected(self, stand: Stand, keep: frozenset[str]) -> None:
         few = self._pixels[: _CORRECTION_IMAGES[self._plan.effort]]
@@ -271,7 +215,7 @@ class Climb:
         """Yield more and more of the most sensitive layers, measured when first asked for."""
         rungs, goal = _FLOAT_RUNGS[self._plan.effort], self._plan.goal
         groups = groups_of(stand.model, self._plan.keep)
-        if not rungs or not groups or goal.met(self._best_so_far.found):
+        if not rungs or not groups or self._done:
             return
         order = self._sensitivities(stand, groups)
         # With more than half in float, FP16 or FP32 is the plainer answer.

@@ -75,9 +75,20 @@ def place(model: onnx.ModelProto, dialect: Dialect, keep: Collection[str] = ()) 
         edges = frozenset(edge for node in integer.values() for edge in _int8_edges(node, wiring))
         absorbed: frozenset[str] = frozenset()
     else:
-        tensors = _uint8_tensors(integer, wiring)
-        edges = frozenset(edge for name in tensors for edge in wiring.edges(name))
-        absorbed = frozenset(n for n in tensors if wiring.producers[n].op_type in ACTIVATIONS)
+        read, made = _uint8_tensors(integer, wiring)
+        # What is made in float, those that compute in float read as it is.
+        edges = frozenset(
+            edge
+            for name in read | made
+            for edge in wiring.edges(name)
+            if name in made or edge.reader in integer
+        )
+        absorbed = frozenset(
+            name
+            for name in read | made
+            if wiring.producers[name].op_type in ACTIVATIONS
+            and edges.issuperset(wiring.edges(name))
+        )
     weighted = [node for node in integer.values() if node.op_type in WEIGHT_AXES]
     return Placement(
         edges=edges,
@@ -188,14 +199,14 @@ def _int8_edges(node: onnx.NodeProto, wiring: Wiring) -> list[Edge]:
     return [edge for edge in edges if edge != fused]
 
 
-def _uint8_tensors(integer: Mapping[str, onnx.NodeProto], wiring: Wiring) -> set[str]:
-    """Return what ONNX Runtime's integer kernels read and write."""
-    tensors: set[str] = set()
-    for node in integer.values():
-        if node.op_type not in ACTIVATIONS:
-            tensors |= _activations(node)
-            tensors.add(_result(node, wiring))
-    return tensors - {output.name for output in wiring.graph.output}
+def _uint8_tensors(
+    integer: Mapping[str, onnx.NodeProto], wiring: Wiring
+) -> tuple[set[str], set[str]]:
+    """Return what ONNX Runtime's integer kernels read, and what they write."""
+    kernels = [node for node in integer.values() if node.op_type not in ACTIVATIONS]
+    outputs = {output.name for output in wiring.graph.output}
+    read = {name for node in kernels for name in _activations(node)}
+    return read - outputs, {_result(node, wiring) for node in kernels} - outputs
 
 
 def _result(node: onnx.NodeProto, wiring: Wiring) -> str:

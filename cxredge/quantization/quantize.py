@@ -35,14 +35,9 @@ from cxredge.quantization.calibration_set import check_apart, read_calibration, 
 from cxredge.quantization.evidence import measure_layers
 from cxredge.quantization.gate import GateLimits, GateResult
 from cxredge.quantization.judge import Judge
-from cxredge.quantization.ladder import (
-    CORRECTION_IMAGES,
-    Climb,
-    FineTune,
-    Goal,
-    Plan,
-)
+from cxredge.quantization.ladder import FIRST_IMAGES, Climb, FineTune
 from cxredge.quantization.placement import place
+from cxredge.quantization.plan import Goal, Plan
 from cxredge.quantization.rung_latency import LATENCY_HERE, time_rungs
 from cxredge.quantization.seen import Seen, compare_with_fp32, see
 from cxredge.quantization.statistics import Statistics
@@ -295,7 +290,7 @@ def _climb(
     in_float = place(model, config.dialect).in_float
     progress.note(f"Stay in float: {', '.join(f'{n} {kind}' for kind, n in in_float.items())}.")
     few = load_labelled(
-        calibration.entries[:CORRECTION_IMAGES], source.classifier.classes, size, progress
+        calibration.entries[:FIRST_IMAGES], source.classifier.classes, size, progress
     )
 
     def measure(graph: onnx.ModelProto, title: str) -> Statistics:

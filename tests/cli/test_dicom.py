@@ -52,7 +52,10 @@ def test_mixed_folder_with_archive(bundle: Path, tmp_path: Path, cxredge) -> Non
 
 @pytest.fixture
 def collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two classes, ten patients with two films each; one burnt in, one lateral, one nameless."""
+    """Two classes, ten patients with two films each; one burnt in, one lateral, one nameless.
+
+    Films lie in folders of their patients, some of them archived.
+    """
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     folder = tmp_path / "set"
     odd = ({"BurnedInAnnotation": "YES"}, {"ViewPosition": "LL"}, {"PatientID": None})
@@ -64,7 +67,13 @@ def collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 header = {"PatientID": f"{IDENTIFIERS['PatientID']}-{label}-{patient}"}
                 header["ViewPosition"] = "PA"
                 content = dicom(np.asarray(pixels), **header)
-                (folder / label / f"{patient}-{film}").write_bytes(content)
+                place = folder / label / str(patient)
+                place.mkdir(exist_ok=True)
+                if film and patient % 2:
+                    with zipfile.ZipFile(place / "more.zip", "w") as archive:
+                        archive.writestr(f"IM{film}", content)
+                else:
+                    (place / f"IM{film}").write_bytes(content)
     for number, header in enumerate(odd):
         pixels = render_phantom("viral", 50 + number, 0, 64)
         (folder / "viral" / f"odd{number}.dcm").write_bytes(dicom(pixels, **header))
@@ -79,6 +88,8 @@ def test_patients_of_dicom_are_kept_apart_by_a_hash(
     assert ran.code == 0, ran.err
     assert ran.json["images"] == 40
     assert ran.json["patients_in_two_splits"] == 0
+    audited = cxredge("data", "audit", out / "manifest.csv", "--json")
+    assert audited.json["unusable"] == {}
     assert ran.json["dropped"] == {"burned_in_text": 1, "lateral": 1, "no_patient": 1}
     entries = rows(out / "manifest.csv")
     assert {row["view"] for row in entries} == {"PA"}

@@ -36,7 +36,10 @@ def test_what_is_no_image_is_counted(tmp_path: Path) -> None:
         tmp_path, "a/1.png", "b/1.png", "a/notes.txt", "b/.hidden.png", "b/scan.gif", "a/deep/2.png"
     )
     samples, dropped = read_folder(directory, None)
-    assert len(samples) == 2
+    assert [s.path for s in samples] == [
+        directory / n for n in ("a/1.png", "a/deep/2.png", "b/1.png")
+    ]
+    assert {s.label for s in samples} == {"a", "b"}
     assert dropped == {"not_an_image": 3}
 
 

@@ -15,8 +15,10 @@ from cxredge.data.images import GreyImage
 from cxredge.data.manifest import Manifest, load_pixels
 from cxredge.onnx_nodes import copy_of
 from cxredge.progress import Silent
+from cxredge.quantization import ladder
 from cxredge.quantization.judge import Judge, infer_graph, logit_error
-from cxredge.quantization.ladder import Climb, Goal, Plan, Rung
+from cxredge.quantization.ladder import Climb, Rung
+from cxredge.quantization.plan import Goal, Plan
 from cxredge.quantization.qdq import emit
 from cxredge.quantization.ranges import measure
 from cxredge.quantization.rung_latency import time_rungs
@@ -81,6 +83,28 @@ def test_a_goal_that_is_met_ends_the_climb(climb: Callable) -> None:
     best, rungs = climb(Plan(Dialect.CPU, goal=Goal(0.0, 1.0)))
     assert rungs[-1].step == "corrected weights"
     assert best.in_float == ()
+
+
+def harmful(model: onnx.ModelProto, *_: object) -> onnx.ModelProto:
+    """Stand in for an equalisation that does harm as long as nothing is corrected."""
+    result = copy_of(model)
+    (weight,) = (w for w in result.graph.initializer if w.name == weight_of(model, "pointwise"))
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * 1.1, weight.name))
+    return result
+
+
+@pytest.mark.parametrize("correction", [Correction.WEIGHTS, Correction.NONE])
+def test_equalised_channels_are_what_is_corrected(
+    climb: Callable, monkeypatch: pytest.MonkeyPatch, correction: Correction
+) -> None:
+    monkeypatch.setattr(ladder, "equalise", harmful)
+    best, rungs = climb(Plan(Dialect.CPU, correction=correction, goal=Goal(0.0, 1.0)))
+    *plain, equalised = (rung for rung in rungs if "corrected" not in rung.step)
+    assert equalised.found.logit_error > min(rung.found.logit_error for rung in plain)
+    if correction is Correction.NONE:
+        assert best in plain
+    else:
+        assert rungs[-1].stand is equalised.stand
 
 
 def test_each_pass_can_be_switched_off(climb: Callable) -> None:

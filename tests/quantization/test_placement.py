@@ -109,6 +109,21 @@ def test_cpu_quantizes_what_integer_kernels_read_and_write() -> None:
     assert placement.absorbed == {"r"}
 
 
+def test_cpu_hands_floats_from_one_float_node_to_another() -> None:
+    stream = ("c = Conv(x, w)", "a = Add(c, x)", "d = Conv(a, w)", "b = Add(d, a)")
+    nodes = (*stream, "y = Conv(b, w)")
+    kernels = {"x>c", "x>a", "c>a", "a>d", "d>b", "b>y"}
+    assert placed(CPU, *nodes, keep=("a", "b")) == kernels
+    assert placed(CPU, *nodes) == kernels | {"a>b"}
+
+
+def test_cpu_leaves_an_activation_to_those_who_read_it_in_float() -> None:
+    nodes = ("r = Relu(x)", "c = Conv(r, w)", "d = Conv(r, w)", "y = Add(c, d)")
+    placement = place(network(*nodes), CPU, keep=("x", "d", "y"))
+    assert reads(placement, *nodes) == {"r>c", "c>y"}
+    assert placement.absorbed == frozenset()
+
+
 def test_cpu_never_quantizes_an_output() -> None:
     assert placed(CPU, "y = Conv(x, w)") == {"x>y"}
 

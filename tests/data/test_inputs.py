@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from cxredge.data.images import load_grey
+from cxredge.data.inputs import check_inputs, walk_images
 from cxredge.data.sources import ImageSource
 from cxredge.data.zip_members import ZipMember
 from cxredge.errors import DataError, ImageError, ImageProblem
-from cxredge.inputs import check_inputs, walk_images
 
 DICOM = b"\0" * 128 + b"DICM"
 
