@@ -156,7 +156,7 @@ def _best_setups(variant: Variant, image: GreyImage, feed: Feed, cores: int) -> 
         for batch in BATCHES
         if batch == 1 or batch <= affordable
     ]
-    return one, _best_for_files(_rates(setups, feed, _FILE_RATE_S), cores)
+    return one, _best_for_files(_rates(setups, feed, _FILE_RATE_S, cores), cores)
 
 
 def _best_for_files(rates: dict[Setup, float], cores: int) -> Setup:

@@ -59,12 +59,18 @@ def exported(
     cxredge,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A network after one step of training, exported."""
+    """A network after one step of training, exported.
+
+    ResNet50V2 after eight: its logits are a thousandth of a unit before, less than what rounding
+    adds to them, and an error relative to them is chance (0.07 to 0.16); after eight it is 0.04.
+    """
     name: str = request.param
+    epochs = 8 if name == "resnet50_v2" else 1
     folder = tmp_path_factory.mktemp(name)
     ran = cxredge(
         "train", few.path, "--model", name, "--weights", "none", "--freeze", "none",
-        "--input-size", size_of(name), "--epochs", 1, "--batch-size", 16, "--out", folder / "run",
+        "--input-size", size_of(name), "--epochs", epochs, "--batch-size", 16,
+        "--out", folder / "run",
     )  # fmt: skip
     assert ran.code == 0, ran.err
     ran = cxredge("export", folder / "run", "--out", folder / "fp32", "--json")

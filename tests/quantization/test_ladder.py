@@ -107,6 +107,18 @@ def test_equalised_channels_are_what_is_corrected(
         assert rungs[-1].stand is equalised.stand
 
 
+def test_channels_better_as_they_were_are_corrected_too_where_the_goal_is_missed(
+    climb: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ladder, "equalise", harmful)
+    _, rungs = climb(Plan(Dialect.CPU, Effort.QUICK, goal=OUT_OF_REACH))
+    plain, _, one, other = rungs
+    assert one.step == "corrected weights"
+    assert other.step == "corrected weights, channels as they were"
+    assert other.stand is plain.stand
+    assert len({rung.step for rung in rungs}) == len(rungs), "readers find a rung by its step"
+
+
 def test_each_pass_can_be_switched_off(climb: Callable) -> None:
     plan = Plan(
         Dialect.CPU, method=RangeMethod.ENTROPY, equalise=False, correction=Correction.NONE,
