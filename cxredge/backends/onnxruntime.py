@@ -11,11 +11,17 @@ import onnxruntime as ort
 from cxredge.backends.base import INPUT_NAME, OUTPUT_NAME, Logits, SessionSpec, available_cores
 from cxredge.data.images import GreyImage
 from cxredge.errors import ArtifactError
+from cxredge.telemetry.instructions import may_saturate_here
 
 LEFT_OUT = ("WeightBiasQuantization",)
 """Optimisations that a session must do without. This one, since ONNX Runtime 1.21, quantizes float
 weights between integer layers, with one scale for all channels: layers that are left in float for
 their accuracy come out worse than as INT8 (microsoft/onnxruntime, pull request 22969)."""
+
+EXACT_SUMS = ("session.x64quantprecision", "1")
+"""Has an x86 processor without VNNI multiply INT8 in 16 and sum in 32 bits, where the quicker way
+cuts sums off (kOrtSessionOptionsAvx2PrecisionMode in ONNX Runtime). Nothing else makes such a
+processor decide as all others do."""
 
 
 class OnnxRuntimeSession:
@@ -34,6 +40,8 @@ class OnnxRuntimeSession:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or available_cores()
         options.log_severity_level = 3
+        if may_saturate_here():
+            options.add_session_config_entry(*EXACT_SUMS)
         try:
             self._session = ort.InferenceSession(
                 str(path),

@@ -6,11 +6,8 @@ import math
 
 from cxredge.diagnosis.finding import Finding, ok, skip, warn
 from cxredge.diagnosis.surroundings import Surroundings
+from cxredge.telemetry.instructions import FAST_INT8
 
-_FAST_INT8 = {
-    "x86_64": ("avx512_vnni", "avx_vnni", "amx_int8"),
-    "aarch64": ("asimddp", "i8mm"),
-}
 _BF16 = {"x86_64": ("avx512_bf16", "amx_bf16"), "aarch64": ("bf16",)}
 
 
@@ -18,7 +15,7 @@ def int8(here: Surroundings) -> Finding:
     """The processor multiplies INT8 faster than FP32."""
     flags, name = here.machine.cpu_flags, "INT8 instructions"
     # An emulator may show the flags of the machine that it runs on.
-    known = _FAST_INT8.get(here.machine.architecture, ())
+    known = FAST_INT8.get(here.machine.architecture, ())
     fast = [flag for flag in known if flag in flags]
     if fast:
         return ok(name, ", ".join(fast))
@@ -30,8 +27,8 @@ def int8(here: Surroundings) -> Finding:
         return warn(
             name,
             "AVX2 without VNNI",
-            "INT8 may be slower than FP32 here and sums of products may saturate; "
-            "build --precision auto times both and takes the faster that passes.",
+            "INT8 may be slower than FP32 here, as ONNX Runtime has to multiply in 16 bits for "
+            "exact sums; build --precision auto times both and takes the faster that passes.",
         )
     if "asimd" in flags:
         return warn(
