@@ -20,8 +20,17 @@ their accuracy come out worse than as INT8 (microsoft/onnxruntime, pull request 
 
 EXACT_SUMS = ("session.x64quantprecision", "1")
 """Has an x86 processor without VNNI multiply INT8 in 16 and sum in 32 bits, where the quicker way
-cuts sums off (kOrtSessionOptionsAvx2PrecisionMode in ONNX Runtime). Nothing else makes such a
-processor decide as all others do."""
+cuts sums off (kOrtSessionOptionsAvx2PrecisionMode in ONNX Runtime). With VNNI it would take the
+slower kernels for nothing."""
+
+
+def exact_options() -> ort.SessionOptions:
+    """Return quiet options with which INT8 comes out the same on every processor."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if may_saturate_here():
+        options.add_session_config_entry(*EXACT_SUMS)
+    return options
 
 
 class OnnxRuntimeSession:
@@ -37,11 +46,8 @@ class OnnxRuntimeSession:
     """
 
     def __init__(self, path: Path, threads: int = 0, batch: int = 1) -> None:
-        options = ort.SessionOptions()
+        options = exact_options()
         options.intra_op_num_threads = threads or available_cores()
-        options.log_severity_level = 3
-        if may_saturate_here():
-            options.add_session_config_entry(*EXACT_SUMS)
         try:
             self._session = ort.InferenceSession(
                 str(path),

@@ -22,7 +22,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto
 
-from cxredge.backends.onnxruntime import LEFT_OUT
+from cxredge.backends.onnxruntime import LEFT_OUT, exact_options
 from tests.backends.fake_cuda import FakeGpu
 from tests.backends.real_bindings import NAMES
 
@@ -254,7 +254,10 @@ def _deserialize(self: Any, plan: bytes) -> Any:
     world.profile_shapes = body["profiles"]
     model = base64.b64decode(body["onnx"])
     session = onnxruntime.InferenceSession(
-        model, providers=["CPUExecutionProvider"], disabled_optimizers=list(LEFT_OUT)
+        model,
+        exact_options(),
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=list(LEFT_OUT),
     )
     graph = onnx.load_from_string(model).graph
     ends = {v.name: _tensor(_make(world, "INetworkDefinition"), v)

@@ -7,6 +7,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from cxredge.backends.onnxruntime import exact_options
 from cxredge.errors import CxredgeError
 from cxredge.quantization.parameters import of_weight
 from cxredge.quantization.qdq import emit
@@ -25,7 +26,7 @@ RESIDUAL = ("c = Conv(x, w, b)", "r = Relu(c)", "a = Add(r, x)", "y = Conv(a, w2
 
 
 def run(model: onnx.ModelProto, optimise: bool = True) -> np.ndarray:
-    options = ort.SessionOptions()
+    options = exact_options()
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(

@@ -42,7 +42,9 @@ def test_ranges_are_those_of_all_images_at_once(
     names = list(ranges)
     values = session_with_outputs(graph, names).run(names, {"image": pixels[:, None]})
     for name, value in zip(names, values, strict=True):
-        assert ranges[name] == pytest.approx((value.min(), value.max()), rel=1e-5, abs=1e-6)
+        # Float sums of kernels that add in another order.
+        within = float(1e-5 * np.abs(value).max())
+        assert ranges[name] == pytest.approx((value.min(), value.max()), rel=1e-5, abs=within)
 
 
 def test_ranges_depend_on_neither_order_nor_batch(
