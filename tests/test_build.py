@@ -6,37 +6,22 @@ import json
 import shutil
 import zipfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 
 from cxredge.artifacts import read_card
 from cxredge.bundle import open_bundle, read_golden
-from cxredge.candidates import Candidate, choose
 from cxredge.data.manifest import Manifest, load_pixels
-from cxredge.errors import CxredgeError, GateRefused
 from cxredge.inference import infer_file
 from cxredge.metrics import softmax
-from cxredge.passport import PASSPORT_NAME, strange_here
-from cxredge.quantization.gate import GateLimits, compare
+from cxredge.passport import PASSPORT_NAME
 from cxredge.speed import Speed, Variant
 from cxredge.targets import registry
 from cxredge.timing import summarise
-from cxredge.vocabulary import Precision, PrecisionChoice, Split
-from tests.targets.boards import board, tree
-
-CPU = registry.find_target("cpu-x86")
-
-
-def build(cxredge, model: Path, calibration: Path, out: Path, *more: object):
-    return cxredge(
-        "build", model, "--calibration", calibration, "--out", out, "--min-agreement", 0.5,
-        "--max-accuracy-drop", 0.5, "--json", *more,
-    )  # fmt: skip
+from cxredge.vocabulary import Precision, Split
+from tests.builds import build
 
 
 def contents(bundle: Path) -> dict[str, bytes]:
@@ -177,172 +162,3 @@ def test_build_from_a_run_exports_it(
     assert ran.code == 0, ran.err
     training = read_card(tmp_path / "bundle").facts["training"]
     assert (training["network"], training["epochs"]) == ("mobilenet_v1", 2)
-
-
-def candidate(precision: Precision, milliseconds: float, agreement: float = 1.0) -> Candidate:
-    reference = np.tile([2.0, 0.0], (100, 1))
-    flipped = reference.copy()
-    flipped[: round(100 * (1 - agreement))] = [0.0, 2.0]
-    gate = compare(
-        reference, flipped, np.zeros(100, int), [str(n) for n in range(100)], GateLimits(1.0, 0.97)
-    )
-    variant = Variant("onnxruntime", precision, Path("model.onnx"))
-    return Candidate(variant, gate, Speed(summarise([milliseconds] * 50)))
-
-
-def test_auto_takes_the_fastest_that_passes() -> None:
-    fp32, int8 = candidate(Precision.FP32, 8.0), candidate(Precision.INT8, 2.0)
-    chosen, reason = choose([fp32, int8], PrecisionChoice.AUTO, CPU)
-    assert chosen is int8
-    assert "4.00 times as fast as fp32" in reason
-
-
-def test_auto_takes_the_slower_if_the_faster_fails() -> None:
-    fp32, int8 = candidate(Precision.FP32, 8.0), candidate(Precision.INT8, 2.0, agreement=0.9)
-    chosen, reason = choose([fp32, int8], PrecisionChoice.AUTO, CPU)
-    assert chosen is fp32
-    assert reason.endswith("int8 was refused: agreement 0.9000 (at least 0.97).")
-
-
-def test_slower_int8_does_not_ship_though_it_passes() -> None:
-    fp32, int8 = candidate(Precision.FP32, 2.0), candidate(Precision.INT8, 8.0)
-    assert choose([fp32, int8], PrecisionChoice.AUTO, CPU)[0] is fp32
-
-
-def test_overlapping_latencies_are_said_to_overlap() -> None:
-    noisy = summarise([1.0, 5.0] * 50)
-    fp32 = replace(candidate(Precision.FP32, 8.0), speed=Speed(noisy))
-    int8 = replace(candidate(Precision.INT8, 2.0), speed=Speed(noisy))
-    assert "within the noise" in choose([fp32, int8], PrecisionChoice.AUTO, CPU)[1]
-
-
-def test_untimed_candidates_are_taken_in_the_order_of_the_target() -> None:
-    given = [
-        replace(candidate(precision, 1.0, agreement), speed=None)
-        for precision, agreement in (
-            (Precision.FP32, 1.0), (Precision.FP16, 1.0), (Precision.INT8, 0.9),
-        )
-    ]  # fmt: skip
-    board = registry.find_target("jetson-orin-nano")
-    chosen, reason = choose(given, PrecisionChoice.AUTO, board)
-    assert chosen.precision is Precision.FP16
-    assert "fp16 passes the gate and is the first choice" in reason
-    assert "fp32 passes too, int8 was refused" in reason
-    good = replace(candidate(Precision.INT8, 1.0), speed=None)
-    assert choose([*given[:2], good], PrecisionChoice.AUTO, board)[0] is good
-
-
-def test_what_fails_cannot_be_forced() -> None:
-    int8 = candidate(Precision.INT8, 2.0, agreement=0.9)
-    with pytest.raises(GateRefused, match=r"int8 refused by the gate: agreement 0\.9000"):
-        choose([candidate(Precision.FP32, 8.0), int8], PrecisionChoice.INT8, CPU)
-    with pytest.raises(GateRefused, match="golden images come out differently"):
-        choose([replace(int8, golden_passed=False)], PrecisionChoice.INT8, CPU)
-    with pytest.raises(CxredgeError, match="There is no int8 candidate; there is fp32"):
-        choose([candidate(Precision.FP32, 8.0)], PrecisionChoice.INT8, CPU)
-
-
-@pytest.fixture(scope="module")
-def for_orin(
-    cxredge, model: Path, calibration: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, dict]:
-    out = tmp_path_factory.mktemp("orin") / "bundle"
-    ran = build(cxredge, model, calibration, out, "--target", "jetson-orin-nano")
-    assert ran.code == 0, ran.err
-    return out, ran.json
-
-
-def test_a_bundle_for_a_board_holds_three_precisions_and_no_times(for_orin) -> None:
-    out, found = for_orin
-    assert (found["target"], found["backend"]) == ("jetson-orin-nano", "tensorrt")
-    assert [c["precision"] for c in found["candidates"]] == ["fp32", "fp16", "int8"]
-    assert [c["latency_ms"] for c in found["candidates"]] == [None, None, None]
-    assert found["precision"] == "int8"
-    assert found["reason"].startswith("nothing was timed, because this machine is not jetson-orin")
-    assert found["finished_here"] is False
-    assert not (out / "passport.json").exists()
-    assert set(read_golden(open_bundle(out)).logits) == {
-        Precision.FP32, Precision.FP16, Precision.INT8,
-    }  # fmt: skip
-    assert "--onnx=model-int8.onnx" in found["trtexec"]["int8"]
-
-
-def test_a_bundle_for_a_board_has_the_dialect_of_tensorrt(for_orin) -> None:
-    graph = onnx.load(for_orin[0] / "model-int8.onnx").graph
-    zero_points = {node.input[2] for node in graph.node if node.op_type == "QuantizeLinear"}
-    kinds = {tensor.data_type for tensor in graph.initializer if tensor.name in zero_points}
-    assert kinds == {onnx.TensorProto.INT8}
-
-
-def test_a_bundle_for_a_board_runs_in_onnx_runtime_until_it_is_finished(
-    for_orin, cxredge, phantoms: Path, tmp_path: Path
-) -> None:
-    out = for_orin[0]
-    assert cxredge("verify", out).code == 0
-    predicted = cxredge("predict", out, phantoms / "images", "--out", tmp_path / "p.csv", "--json")
-    assert predicted.code == 0, predicted.err
-    evaluated = cxredge("evaluate", out, phantoms / "manifest.csv", "--json")
-    assert evaluated.code == 0, evaluated.err
-    assert evaluated.json["backend"] == "onnxruntime"
-    verdict = cxredge("bench", out, "--seconds", 0, "--queries", 5, "--json").json["verdict"]
-    assert verdict["reasons"][0] == "this machine is not the target, jetson-orin-nano"
-    refused = cxredge("build", out)
-    assert refused.code == 1
-    assert "is for jetson-orin-nano (aarch64); this machine is" in refused.err
-    reported = cxredge("report", out, "--out", tmp_path / "report.html")
-    assert reported.code == 0, reported.err
-
-
-def test_a_bundle_for_a_board_is_not_built_again(for_orin, cxredge, model, calibration) -> None:
-    ran = build(cxredge, model, calibration, for_orin[0], "--target", "jetson-orin-nano")
-    assert ran.code == 0, ran.err
-    assert "is up to date" in ran.err
-    assert ran.json["candidates"][0]["latency_ms"] is None
-
-
-def test_a_board_without_int8_gets_fp16_and_int8_is_explained(
-    cxredge, model: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "bundle"
-    ran = cxredge("build", model, "--target", "jetson-nano", "--out", out, "--archive")
-    assert ran.code == 0, ran.err
-    archive = tmp_path / "bundle.tar"
-    assert "cxredge does not run on jetson-nano" in ran.out
-    line = "trtexec --onnx=model-fp16-float-input.onnx"
-    assert f"On it, in an empty folder: tar -xf {archive} && {line}" in ran.out
-    assert not (out / "model-int8.onnx").exists()
-    bundle = open_bundle(out)
-    assert bundle.precision is Precision.FP16
-    session = onnxruntime.InferenceSession(out / "model-fp16-float-input.onnx")
-    golden = read_golden(bundle)
-    pixels = golden.pixels[:, None].astype(np.float32)
-    assert np.allclose(
-        session.run(None, {"image": pixels})[0], golden.logits[Precision.FP16], atol=1e-3
-    )
-    # Nothing sends anyone to commands that cannot run there.
-    shown = cxredge("inspect", out)
-    assert "on its device: trtexec, as recipe.txt says, in its folder" in shown.out
-    assert f"after tar -xf {archive.name}; cxredge does" in cxredge("inspect", archive).out
-    elsewhere = cxredge("build", out)
-    assert "On the device: trtexec, as recipe.txt says" in elsewhere.err
-    assert "cxredge build RUN_OR_MODEL --target here --out BUNDLE" in elsewhere.err
-    assert "On the device: trtexec" in strange_here(out, "jetson-nano", None)
-    refused = cxredge(
-        "build", model, "--target", "jetson-nano", "--precision", "int8", "--out", out
-    )
-    assert refused.code == 2
-    assert "has no INT8 hardware" in refused.err
-    assert "--precision fp16" in refused.err
-
-
-def test_a_bundle_is_not_finished_on_a_board_with_old_software(
-    for_orin, cxredge, tmp_path: Path, monkeypatch
-) -> None:
-    root = tree(tmp_path, board("tegra234", "p3767-0005", (35, "1.0")))
-    monkeypatch.setattr(registry, "ROOT", root)
-    monkeypatch.setattr(registry, "this_machine", lambda: "aarch64")
-    refused = cxredge("build", for_orin[0])
-    assert refused.code == 1
-    assert "its TensorRT is 8.4.1" in refused.err
-    assert "Install JetPack 7.2" in refused.err
-    assert not (for_orin[0] / "passport.json").exists()

@@ -1,4 +1,4 @@
-"""One test for each row of the table of commands that checks outside the project rely on."""
+"""The table of commands that checks outside the project rely on, a test for each row: bundles."""
 
 from __future__ import annotations
 
@@ -8,194 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from cxredge.artifacts import read_json, write_json
-from cxredge.data.manifest import COLUMNS, read_manifest, write_manifest
-
-
-def make_cohen(folder: Path, covid: int, sars: int) -> Path:
-    (folder / "images").mkdir(parents=True)
-    rows = [
-        *((f"c{n}", "COVID-19" if n % 9 else "COVID-19, ARDS", "PA") for n in range(covid)),
-        *((f"s{n}", "SARS", "AP Supine") for n in range(sars)),
-        ("l", "COVID-19", "L"),
-        ("gone", "COVID-19", "PA"),
-    ]
-    with (folder / "metadata.csv").open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["patientid", "finding", "view", "modality", "filename"])
-        for name, finding, view in rows:
-            writer.writerow([name, finding, view, "X-ray", f"{name}.png"])
-            if name not in ("l", "gone"):
-                noise_image(folder / "images" / f"{name}.png")
-    return folder
-
-
-def make_kermany(folder: Path, each: int) -> Path:
-    for kind in ("NORMAL", "PNEUMONIA"):
-        (folder / "train" / kind).mkdir(parents=True)
-    for n in range(each):
-        noise_image(folder / "train" / "NORMAL" / f"IM-{n:04d}-0001.jpeg")
-        noise_image(folder / "train" / "PNEUMONIA" / f"person{n}_bacteria_{n}.jpeg")
-        noise_image(folder / "train" / "PNEUMONIA" / f"person{n}_virus_{n}.jpeg")
-    return folder
-
-
-def noise_image(path: Path) -> None:
-    rng = np.random.default_rng(abs(hash(str(path))) % 2**32)
-    Image.fromarray(rng.integers(0, 255, (40, 40), dtype=np.uint8)).save(path)
-
-
-def test_data_prepare(tmp_path: Path, cxredge) -> None:
-    cohen = make_cohen(tmp_path / "cohen", 190, 16)
-    kermany = make_kermany(tmp_path / "kermany", 188)
-    ran = cxredge(
-        "data", "prepare", "--protocol", "cxr-b", "--cohen", cohen, "--kermany", kermany,
-        "--split", "patient", "--seed", 3, "--out", tmp_path / "out", "--json",
-    )  # fmt: skip
-    assert ran.code == 0, ran.err
-    four = ("bacterial", "covid19", "normal", "viral")
-    assert ran.json["counts"] == {
-        "train": dict.fromkeys(four, 118),
-        "val": dict.fromkeys(four, 30),
-        "test": dict.fromkeys(four, 38),
-    }
-    assert ran.json["dropped"] == {"lateral": 1, "missing_file": 1}
-    assert ran.json["patients_in_two_splits"] == 0
-    with Path(ran.json["manifest"]).open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    assert tuple(rows[0]) == COLUMNS
-    assert len(rows) == 4 * 186
-
-
-def test_data_folder(phantoms: Path, tmp_path: Path, cxredge) -> None:
-    ran = cxredge(
-        "data", "folder", phantoms / "images", "--patient", "^(.+)-[0-9]+$", "--out", tmp_path,
-        "--json",
-    )  # fmt: skip
-    assert ran.code == 0, ran.err
-    assert sum(sum(c.values()) for c in ran.json["counts"].values()) == ran.json["images"]
-    assert ran.json["patients_in_two_splits"] == 0
-
-
-def test_data_phantoms(tmp_path: Path, cxredge) -> None:
-    ran = cxredge(
-        "data", "phantoms", "--patients", 3, "--size", 48, "--out", tmp_path / "p", "--json"
-    )
-    assert ran.code == 0, ran.err
-    assert Path(ran.json["manifest"]).is_file()
-    assert set(ran.json["counts"]["train"]) == {"bacterial", "covid19", "normal", "viral"}
-
-
-def test_data_audit(phantoms: Path, tmp_path: Path, cxredge) -> None:
-    listed = tmp_path / "list.csv"
-    write_manifest(listed, read_manifest(phantoms / "manifest.csv").entries)
-    ran = cxredge("data", "audit", listed, "--json")
-    assert ran.code == 0, ran.err
-    found = ran.json
-    assert found["patients_in_two_splits"] == 0
-    assert {"counts", "views", "sources", "source_association", "warnings"} <= set(found)
-    assert found["near_duplicates_across_splits"] == {"count": 0, "images": 0, "examples": []}
-    for name in ("border", "statistics"):
-        result = found["shortcuts"][name]
-        assert result["ci95"][0] <= result["accuracy"] <= result["ci95"][1]
-        assert 0 < result["chance"] < 1
-    assert Path(found["audit"]) == tmp_path / "list.audit.json"
-    assert "border" in cxredge("data", "audit", listed).out
-
-
-def test_evaluate_repeats_the_audit(bundle: Path, phantoms: Path, tmp_path: Path, cxredge) -> None:
-    listed = tmp_path / "list.csv"
-    write_manifest(listed, read_manifest(phantoms / "manifest.csv").entries)
-    assert any(
-        "not audited" in w for w in cxredge("evaluate", bundle, listed, "--json").json["warnings"]
-    )
-    warnings = cxredge("data", "audit", listed, "--json").json["warnings"]
-    record = read_json(tmp_path / "list.audit.json")
-    write_json(tmp_path / "list.audit.json", {**record, "warnings": [*warnings, "A leak."]})
-    assert cxredge("evaluate", bundle, listed, "--json").json["warnings"] == [*warnings, "A leak."]
-    page = tmp_path / "report.md"
-    assert cxredge("report", bundle, "--out", page).code == 0
-    assert "A leak." in page.read_text()
-
-
-def test_models(cxredge) -> None:
-    ran = cxredge("models", "--json")
-    networks = {row["name"]: row for row in ran.json}
-    first = networks["mobilenet_v1"]
-    assert first["paper_name"] == "MobileNet"
-    assert first["input_size"] == 224
-    assert first["parameters"] == 3_228_864
-    assert first["features"] == 1024
-    assert first["paper_freeze"]["trainable"] == 1_593_856
-    assert first["paper_freeze"]["percent"] == pytest.approx(49.4)
-    assert networks["mobilenet_v2"]["parameters"] == 2_257_984
-
-
-@pytest.mark.train
-def test_train(run_folder: Path, phantoms: Path, cxredge) -> None:
-    ran = cxredge(
-        "train", phantoms / "manifest.csv", "--model", "mobilenet_v1", "--weights", "none",
-        "--freeze", "none", "--input-size", 64, "--epochs", 2, "--batch-size", 16,
-        "--learning-rate", 0.003, "--out", run_folder, "--json",
-    )  # fmt: skip
-    assert ran.code == 0, ran.err
-    assert "up to date" in ran.err
-    found = ran.json
-    assert found["run"] == str(run_folder)
-    assert found["epochs"] == 2
-    assert found["seconds_per_epoch"] > 0
-    assert 0 <= found["validation"]["accuracy"] <= 1
-    test = found["test"]
-    assert test["ci95"][0] <= test["accuracy"] <= test["ci95"][1]
-    assert 0 <= test["macro_f1"] <= 1
-    assert np.sum(test["confusion"]) == found["images"]["test"]
-    for name in ("model.safetensors", "card.json", "history.csv", "curves.svg"):
-        assert (run_folder / name).stat().st_size > 0
-    assert len((run_folder / "history.csv").read_text().splitlines()) == 3
-
-
-@pytest.mark.train
-def test_export(run_folder: Path, tmp_path: Path, cxredge) -> None:
-    ran = cxredge("export", run_folder, "--out", tmp_path / "model", "--json")
-    assert ran.code == 0, ran.err
-    assert ran.json["model"] == str(tmp_path / "model")
-    assert ran.json["parity_max_abs"] <= 1e-4
-    assert (tmp_path / "model" / "model.onnx").is_file()
-    assert (tmp_path / "model" / "card.json").is_file()
-
-
-def test_calibrate(phantoms: Path, tmp_path: Path, cxredge) -> None:
-    out = tmp_path / "calibration.csv"
-    ran = cxredge("calibrate", phantoms / "manifest.csv", "--count", 20, "--out", out, "--json")
-    assert ran.code == 0, ran.err
-    assert ran.json["manifest"] == str(out)
-    assert ran.json["images"] == 20
-    assert ran.json["classes"] == {"bacterial": 5, "covid19": 5, "normal": 5, "viral": 5}
-
-
-@pytest.mark.parametrize("dialect", ["cpu", "tensorrt"])
-def test_quantize(
-    dialect: str, model: Path, calibration: Path, phantoms: Path, tmp_path: Path, cxredge
-) -> None:
-    ran = cxredge(
-        "quantize", model, "--calibration", calibration, "--dialect", dialect,
-        "--evaluate", phantoms / "manifest.csv", "--out", tmp_path / "int8", "--json",
-        "--statistics", tmp_path / "kept",
-    )  # fmt: skip
-    assert ran.code == 0, ran.err
-    found = ran.json
-    assert found["model"] == str(tmp_path / "int8")
-    assert "calibration images are few" in found["warnings"][0]
-    # Of the network as it came, and with its channels equalised.
-    assert len(list((tmp_path / "kept").glob("statistics-*.npz"))) == 2
-    assert 0.8 <= found["agreement"] <= 1
-    assert {"accuracy_fp32", "accuracy_int8", "seconds", "peak_rss_mb"} <= set(found)
-    steps = [step["step"] for step in found["steps"]]
-    assert steps[:4] == ["minmax ranges", "percentile ranges", "mse ranges", "equalised channels"]
-    assert found["chosen"] in steps
-    assert found["peak_rss_mb"] > 10
+from cxredge.data.manifest import read_manifest, write_manifest
 
 
 def test_targets(cxredge) -> None:
@@ -290,6 +105,21 @@ def test_evaluate(bundle: Path, phantoms: Path, cxredge) -> None:
     assert low <= difference + 1e-9
     assert difference <= high + 1e-9
     assert Path(found["result"]).is_file()
+
+
+def test_evaluate_repeats_the_audit(bundle: Path, phantoms: Path, tmp_path: Path, cxredge) -> None:
+    listed = tmp_path / "list.csv"
+    write_manifest(listed, read_manifest(phantoms / "manifest.csv").entries)
+    assert any(
+        "not audited" in w for w in cxredge("evaluate", bundle, listed, "--json").json["warnings"]
+    )
+    warnings = cxredge("data", "audit", listed, "--json").json["warnings"]
+    record = read_json(tmp_path / "list.audit.json")
+    write_json(tmp_path / "list.audit.json", {**record, "warnings": [*warnings, "A leak."]})
+    assert cxredge("evaluate", bundle, listed, "--json").json["warnings"] == [*warnings, "A leak."]
+    page = tmp_path / "report.md"
+    assert cxredge("report", bundle, "--out", page).code == 0
+    assert "A leak." in page.read_text()
 
 
 @pytest.mark.parametrize("scenario", ["single-stream", "multi-stream", "offline"])

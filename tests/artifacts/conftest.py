@@ -1,0 +1,43 @@
+"""A small artifact, and what is done to it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxredge.artifacts import CARD_NAME, Card, Classifier, Kind, sha256_of_json, write_card
+
+CLASSIFIER = Classifier("mobilenet_v1", ("normal", "viral"), 224, 0.5, 0.25, "grey-square/1")
+CARD = Card(
+    Kind.MODEL,
+    CLASSIFIER,
+    parents={"run": "ab" * 32},
+    config={"precision": "int8", "nested": {"list": [1, 2.5, None]}, "name": "röntgen"},
+    facts={"parity_max_abs": 1e-6},
+    tools={"cxredge": "1.0"},
+)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(bytes(range(256)))
+    (folder / "deep" / "notes.txt").write_text("notes")
+    write_card(folder, CARD)
+    return folder
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def edit_card(folder: Path, change: Callable[[dict[str, Any]], None], sign: bool = False) -> None:
+    body = json.loads((folder / CARD_NAME).read_text())
+    change(body)
+    if sign:
+        body.pop("card_sha256", None)
+        body["card_sha256"] = sha256_of_json(body)
+    (folder / CARD_NAME).write_text(json.dumps(body))

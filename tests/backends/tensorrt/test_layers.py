@@ -1,0 +1,39 @@
+"""Layers of an engine: their times, and their formats as the inspector names them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cxredge.backends.tensorrt.inspector import parse_layers
+from cxredge.backends.tensorrt.layer_profile import profile_layers
+from tests.backends.conftest import Fake
+
+
+def test_layers_are_timed(plan: Path, fake: Fake, images) -> None:
+    fake("10.3.0")
+    layers = profile_layers(plan, images[:1], runs=4, warm_up=2)
+    assert [(layer.name, layer.mean_ms) for layer in layers] == [("gemm", 0.5), ("conv1", 0.25)]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("Half NHWC8", "fp16"),
+        ("Row major linear FP32", "fp32"),
+        ("Two wide channel vectorized row major Int8 format", "int8"),
+        ("UInt8 linear", "uint8"),
+        ("BFloat16", "bf16"),
+        ("Something", "Something"),
+    ],
+)
+def test_formats_are_read_from_the_inspector(said: str, expected: str) -> None:
+    layer = {"Name": "a", "LayerType": "k", "Outputs": [{"Name": "x", "Datatype": said}]}
+    assert parse_layers(json.dumps({"Layers": [layer]}))[0]["format"] == expected
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"Layers": ["a", "b"]}'])
+def test_an_inspector_that_says_little_gives_no_layers(text: str) -> None:
+    assert parse_layers(text) == []

@@ -1,0 +1,158 @@
+"""Engines loaded and run, or refused in words."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxredge.backends import open_session
+from cxredge.backends.tensorrt import EngineFacts, SessionOptions, TensorRTSession, Transfer
+from cxredge.backends.tensorrt.facts import facts_path, read_facts, record_golden
+from cxredge.errors import ArtifactError, CxredgeError
+from tests.backends.conftest import Fake
+
+LOADING = [
+    ("The engine plan file is not compatible with this version of TensorRT, expecting library "
+     "version 10.3.0.26 got 10.7.0.23, please rebuild.", "built with TensorRT 10.7.0.23 and this"),
+    ("The engine plan file is not compatible with this version of TensorRT, expecting library "
+     "version 10.3.0.26 got , please rebuild.", "an unknown version and this is 10.3.0.26"),
+    ("Version tag does not match. Note: Current Version: 237, Serialized Engine Version: 239",
+     "format 239; this one reads 237"),
+    ("The engine plan file is generated on an incompatible device, expecting compute 8.7 got "
+     "compute 7.2, please rebuild.", "compute capability 7.2; this GPU has 8.7"),
+    ("Serialization assertion stdVersionRead == serializationVersion failed.",
+     "another TensorRT version."),
+    ("Platform specific tag mismatch detected. TensorRT plan files are only supported on the "
+     "target runtime platform they were created on.", "another platform"),
+    ("The current device only supports 4 multiprocessors but the engine file requires 8",
+     "8 multiprocessors; this one has 4"),
+    ("Serialization assertion header.magicTag == kEXPECTED_MAGIC_TAG failed.", "damaged"),
+    ("Error Code 1: Cuda Runtime (cudaError 35: CUDA driver version is insufficient)", "no NVIDIA"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "message"), LOADING)
+def test_an_engine_that_does_not_load_is_put_in_words(
+    text: str, message: str, plan: Path, fake: Fake
+) -> None:
+    world = fake("10.3.0")
+    world.load_fails, world.loader_says = True, [("ERROR", text)]
+    with pytest.raises(CxredgeError, match=re.escape(message)):
+        TensorRTSession(plan)
+    assert world.library.closed
+
+
+@pytest.mark.parametrize(
+    "warning",
+    [
+        "Using an engine plan file across different models of devices is not recommended and is "
+        "likely to affect performance or even cause errors.",
+        "Using an engine plan file across different models of devices is not supported and may "
+        "cause errors or deadlock.",
+    ],
+)
+def test_an_engine_of_another_gpu_is_refused_though_it_loads(
+    warning: str, plan: Path, fake: Fake
+) -> None:
+    """Without its facts, TensorRT's warning is all that tells."""
+    facts_path(plan).unlink()
+    world = fake("10.3.0")
+    world.loader_says = [("WARNING", warning)]
+    with pytest.raises(ArtifactError, match="another model of GPU") as why:
+        TensorRTSession(plan)
+    assert "cxredge build" in why.value.hint
+    assert world.library.closed
+
+
+def test_an_engine_that_does_not_run_is_put_in_words(plan: Path, fake: Fake, images) -> None:
+    world = fake("10.3.0")
+    with TensorRTSession(plan) as session:
+        world.run_fails = True
+        with pytest.raises(CxredgeError, match=r"TensorRT 10.3.0 cannot run m.plan"):
+            session.infer(images[:1])
+
+
+def test_a_profile_that_is_not_taken_is_not_run(plan: Path, fake: Fake) -> None:
+    world = fake("10.3.0")
+    world.profile_fails = True
+    with pytest.raises(CxredgeError, match=r"TensorRT 10\.3\.0 cannot run m\.plan"):
+        TensorRTSession(plan)
+    assert world.library.closed
+
+
+def test_work_is_recorded_once_a_size_comes_again(
+    plan: Path, fp32: Path, fake: Fake, images
+) -> None:
+    world = fake("10.3.0")
+    with TensorRTSession(plan) as session, open_session(fp32) as reference:
+        world.gpu.calls.clear()
+        for _ in range(3):
+            session.infer(images[:1])
+        assert world.gpu.calls == [
+            "copy", "execute", "copy", "synchronize",
+            "copy", "execute", "copy", "launch", "synchronize",
+            "launch", "synchronize",
+        ]  # fmt: skip
+        for turn, count in enumerate((1, 3, 3, 2, 4, 4, 4, 1)):
+            others = np.roll(images, turn, axis=0)[:count]
+            expected = reference.infer(others)
+            np.testing.assert_allclose(session.infer(others), expected, atol=1e-4)
+        assert session.circumstances()["cuda_graphs"] is True
+    assert world.gpu.recordings == {}
+    assert set(world.seen["profiles run"]) == {0, 1}
+
+
+@pytest.mark.parametrize("transfer", list(Transfer))
+@pytest.mark.parametrize("cuda_graphs", [True, False])
+def test_ways_to_run_give_the_same(
+    transfer: Transfer, cuda_graphs: bool, plan: Path, fp32: Path, fake: Fake, images
+) -> None:
+    world = fake("10.3.0")
+    options = SessionOptions(transfer, cuda_graphs)
+    with TensorRTSession(plan, options) as session, open_session(fp32) as reference:
+        for _ in range(3):
+            np.testing.assert_allclose(session.infer(images), reference.infer(images), atol=1e-4)
+        assert ("copy" in world.gpu.calls) is (transfer is Transfer.COPY)
+        assert ("launch" in world.gpu.calls) is cuda_graphs
+        assert session.circumstances() == {
+            "tensorrt": "10.3.0",
+            "memory_library": "fake",
+            "transfer": transfer.value,
+            "cuda_graphs": cuda_graphs,
+            "cuda_graphs_refused": [] if cuda_graphs else ["not asked for"],
+            "device_memory_bytes": 1000,
+        }
+
+
+def test_a_refused_recording_costs_speed_and_is_told(plan: Path, fake: Fake, images) -> None:
+    world = fake("10.3.0")
+    world.gpu.refuses_recording = True
+    with TensorRTSession(plan) as session:
+        results = [session.infer(images[:2]) for _ in range(3)]
+        assert "CUDA error 900" in session.circumstances()["cuda_graphs_refused"][0]
+    np.testing.assert_array_equal(results[0], results[2])
+    assert "launch" not in world.gpu.calls
+
+
+def test_results_are_the_callers(plan: Path, fake: Fake, images) -> None:
+    fake("10.3.0")
+    with TensorRTSession(plan) as session:
+        first = session.infer(images[:1])
+        kept = first.copy()
+        session.infer(images[1:2])
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_the_passport_is_bound_to_the_engine(plan: Path, fake: Fake) -> None:
+    fake("10.3.0")
+    facts = record_golden(plan, {"passed": True, "images": 12})
+    assert isinstance(facts, EngineFacts)
+    again = read_facts(plan)
+    assert again is not None
+    assert again.golden == {"passed": True, "images": 12}
+    plan.write_bytes(plan.read_bytes()[:-1] + b"?")
+    with pytest.raises(ArtifactError, match="SHA-256 differs"):
+        TensorRTSession(plan)

@@ -1,0 +1,102 @@
+"""The table of commands that checks outside the project rely on, a test for each row: data."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cxredge.data.manifest import COLUMNS, read_manifest, write_manifest
+
+
+def make_cohen(folder: Path, covid: int, sars: int) -> Path:
+    (folder / "images").mkdir(parents=True)
+    rows = [
+        *((f"c{n}", "COVID-19" if n % 9 else "COVID-19, ARDS", "PA") for n in range(covid)),
+        *((f"s{n}", "SARS", "AP Supine") for n in range(sars)),
+        ("l", "COVID-19", "L"),
+        ("gone", "COVID-19", "PA"),
+    ]
+    with (folder / "metadata.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["patientid", "finding", "view", "modality", "filename"])
+        for name, finding, view in rows:
+            writer.writerow([name, finding, view, "X-ray", f"{name}.png"])
+            if name not in ("l", "gone"):
+                noise_image(folder / "images" / f"{name}.png")
+    return folder
+
+
+def make_kermany(folder: Path, each: int) -> Path:
+    for kind in ("NORMAL", "PNEUMONIA"):
+        (folder / "train" / kind).mkdir(parents=True)
+    for n in range(each):
+        noise_image(folder / "train" / "NORMAL" / f"IM-{n:04d}-0001.jpeg")
+        noise_image(folder / "train" / "PNEUMONIA" / f"person{n}_bacteria_{n}.jpeg")
+        noise_image(folder / "train" / "PNEUMONIA" / f"person{n}_virus_{n}.jpeg")
+    return folder
+
+
+def noise_image(path: Path) -> None:
+    rng = np.random.default_rng(abs(hash(str(path))) % 2**32)
+    Image.fromarray(rng.integers(0, 255, (40, 40), dtype=np.uint8)).save(path)
+
+
+def test_data_prepare(tmp_path: Path, cxredge) -> None:
+    cohen = make_cohen(tmp_path / "cohen", 190, 16)
+    kermany = make_kermany(tmp_path / "kermany", 188)
+    ran = cxredge(
+        "data", "prepare", "--protocol", "cxr-b", "--cohen", cohen, "--kermany", kermany,
+        "--split", "patient", "--seed", 3, "--out", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    four = ("bacterial", "covid19", "normal", "viral")
+    assert ran.json["counts"] == {
+        "train": dict.fromkeys(four, 118),
+        "val": dict.fromkeys(four, 30),
+        "test": dict.fromkeys(four, 38),
+    }
+    assert ran.json["dropped"] == {"lateral": 1, "missing_file": 1}
+    assert ran.json["patients_in_two_splits"] == 0
+    with Path(ran.json["manifest"]).open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert tuple(rows[0]) == COLUMNS
+    assert len(rows) == 4 * 186
+
+
+def test_data_folder(phantoms: Path, tmp_path: Path, cxredge) -> None:
+    ran = cxredge(
+        "data", "folder", phantoms / "images", "--patient", "^(.+)-[0-9]+$", "--out", tmp_path,
+        "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert sum(sum(c.values()) for c in ran.json["counts"].values()) == ran.json["images"]
+    assert ran.json["patients_in_two_splits"] == 0
+
+
+def test_data_phantoms(tmp_path: Path, cxredge) -> None:
+    ran = cxredge(
+        "data", "phantoms", "--patients", 3, "--size", 48, "--out", tmp_path / "p", "--json"
+    )
+    assert ran.code == 0, ran.err
+    assert Path(ran.json["manifest"]).is_file()
+    assert set(ran.json["counts"]["train"]) == {"bacterial", "covid19", "normal", "viral"}
+
+
+def test_data_audit(phantoms: Path, tmp_path: Path, cxredge) -> None:
+    listed = tmp_path / "list.csv"
+    write_manifest(listed, read_manifest(phantoms / "manifest.csv").entries)
+    ran = cxredge("data", "audit", listed, "--json")
+    assert ran.code == 0, ran.err
+    found = ran.json
+    assert found["patients_in_two_splits"] == 0
+    assert {"counts", "views", "sources", "source_association", "warnings"} <= set(found)
+    assert found["near_duplicates_across_splits"] == {"count": 0, "images": 0, "examples": []}
+    for name in ("border", "statistics"):
+        result = found["shortcuts"][name]
+        assert result["ci95"][0] <= result["accuracy"] <= result["ci95"][1]
+        assert 0 < result["chance"] < 1
+    assert Path(found["audit"]) == tmp_path / "list.audit.json"
+    assert "border" in cxredge("data", "audit", listed).out

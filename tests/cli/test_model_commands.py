@@ -1,0 +1,86 @@
+"""The table of commands that checks outside the project rely on, a test for each row: models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+def test_models(cxredge) -> None:
+    ran = cxredge("models", "--json")
+    networks = {row["name"]: row for row in ran.json}
+    first = networks["mobilenet_v1"]
+    assert first["paper_name"] == "MobileNet"
+    assert first["input_size"] == 224
+    assert first["parameters"] == 3_228_864
+    assert first["features"] == 1024
+    assert first["paper_freeze"]["trainable"] == 1_593_856
+    assert first["paper_freeze"]["percent"] == pytest.approx(49.4)
+    assert networks["mobilenet_v2"]["parameters"] == 2_257_984
+
+
+@pytest.mark.train
+def test_train(run_folder: Path, phantoms: Path, cxredge) -> None:
+    ran = cxredge(
+        "train", phantoms / "manifest.csv", "--model", "mobilenet_v1", "--weights", "none",
+        "--freeze", "none", "--input-size", 64, "--epochs", 2, "--batch-size", 16,
+        "--learning-rate", 0.003, "--out", run_folder, "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert "up to date" in ran.err
+    found = ran.json
+    assert found["run"] == str(run_folder)
+    assert found["epochs"] == 2
+    assert found["seconds_per_epoch"] > 0
+    assert 0 <= found["validation"]["accuracy"] <= 1
+    test = found["test"]
+    assert test["ci95"][0] <= test["accuracy"] <= test["ci95"][1]
+    assert 0 <= test["macro_f1"] <= 1
+    assert np.sum(test["confusion"]) == found["images"]["test"]
+    for name in ("model.safetensors", "card.json", "history.csv", "curves.svg"):
+        assert (run_folder / name).stat().st_size > 0
+    assert len((run_folder / "history.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.train
+def test_export(run_folder: Path, tmp_path: Path, cxredge) -> None:
+    ran = cxredge("export", run_folder, "--out", tmp_path / "model", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["model"] == str(tmp_path / "model")
+    assert ran.json["parity_max_abs"] <= 1e-4
+    assert (tmp_path / "model" / "model.onnx").is_file()
+    assert (tmp_path / "model" / "card.json").is_file()
+
+
+def test_calibrate(phantoms: Path, tmp_path: Path, cxredge) -> None:
+    out = tmp_path / "calibration.csv"
+    ran = cxredge("calibrate", phantoms / "manifest.csv", "--count", 20, "--out", out, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["manifest"] == str(out)
+    assert ran.json["images"] == 20
+    assert ran.json["classes"] == {"bacterial": 5, "covid19": 5, "normal": 5, "viral": 5}
+
+
+@pytest.mark.parametrize("dialect", ["cpu", "tensorrt"])
+def test_quantize(
+    dialect: str, model: Path, calibration: Path, phantoms: Path, tmp_path: Path, cxredge
+) -> None:
+    ran = cxredge(
+        "quantize", model, "--calibration", calibration, "--dialect", dialect,
+        "--evaluate", phantoms / "manifest.csv", "--out", tmp_path / "int8", "--json",
+        "--statistics", tmp_path / "kept",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    found = ran.json
+    assert found["model"] == str(tmp_path / "int8")
+    assert "calibration images are few" in found["warnings"][0]
+    # Of the network as it came, and with its channels equalised.
+    assert len(list((tmp_path / "kept").glob("statistics-*.npz"))) == 2
+    assert 0.8 <= found["agreement"] <= 1
+    assert {"accuracy_fp32", "accuracy_int8", "seconds", "peak_rss_mb"} <= set(found)
+    steps = [step["step"] for step in found["steps"]]
+    assert steps[:4] == ["minmax ranges", "percentile ranges", "mse ranges", "equalised channels"]
+    assert found["chosen"] in steps
+    assert found["peak_rss_mb"] > 10

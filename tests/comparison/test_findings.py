@@ -1,0 +1,159 @@
+"""What a change of a figure is: noise, better, worse, or a regression."""
+
+import json
+from typing import Any
+
+import pytest
+
+from cxredge.comparison import Finding, Limits, compare
+from cxredge.comparison.figures import Figure, difference_ci95
+from cxredge.metrics import wilson
+from tests.comparison.results import bench, compared, evaluation, side
+
+
+def test_row_tells_what_changed() -> None:
+    (row,) = compared(
+        evaluation(0.8, (0.75, 0.84)), evaluation(0.9, (0.86, 0.93), precision="int8")
+    )
+    assert row.metric == "accuracy"
+    assert row.of == "B"
+    assert (row.before, row.after) == (0.8, 0.9)
+    assert row.difference == pytest.approx(0.1)
+    assert row.change == pytest.approx(0.125)
+    assert row.precisions == ("fp32", "int8")
+    assert row.exceeds_noise is True
+    assert row.regression is False
+    assert row.finding is Finding.BETTER
+    assert "test" in row.what
+
+
+def test_difference_of_shares_has_newcombes_interval() -> None:
+    """Newcombe 1998, Statistics in Medicine 17, table II, method 10: 56/70 against 48/80."""
+    first = Figure("a", 48 / 80, wilson(48, 80), True, "share")
+    second = Figure("a", 56 / 70, wilson(56, 70), True, "share")
+    assert difference_ci95(first, second) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+
+
+def test_interval_of_a_difference_turns_with_the_sides() -> None:
+    first, second = (
+        Figure("a", v, ci, True, "share") for v, ci in ((0.5, (0.3, 0.6)), (0.7, (0.6, 0.9)))
+    )
+    low, high = difference_ci95(first, second)
+    assert difference_ci95(second, first) == pytest.approx((-high, -low))
+
+
+def test_noise_is_exceeded_before_intervals_part() -> None:
+    """Two intervals may meet and their difference still be clear; wider ones hide it."""
+    assert compared(evaluation(0.7, (0.65, 0.75)), evaluation(0.79, (0.74, 0.84)))[0].exceeds_noise
+    (row,) = compared(evaluation(0.7, (0.6, 0.8)), evaluation(0.79, (0.69, 0.89)))
+    assert row.finding is Finding.SAME
+
+
+@pytest.mark.parametrize("missing", [None, [None, None], []])
+def test_without_an_interval_nothing_exceeds_the_noise(missing: Any) -> None:
+    before, after = evaluation(0.9, (0.88, 0.92)), evaluation(0.2, (0.1, 0.3))
+    after["accuracy_ci95"] = missing
+    (row,) = compared(before, after)
+    assert row.difference_ci95 is None
+    assert not row.exceeds_noise
+    assert not row.regression
+    assert row.finding is Finding.NO_INTERVAL
+
+
+HIGHER_IS_BETTER = {
+    "accuracy": True,
+    "macro_f1": True,
+    "auroc": True,
+    "calibration_error": False,
+    "p50_ms": False,
+    "p90_ms": False,
+    "p99_ms": False,
+}
+
+
+@pytest.mark.parametrize("name", HIGHER_IS_BETTER)
+@pytest.mark.parametrize("rises", [True, False])
+def test_only_a_change_for_the_worse_is_a_regression(name: str, rises: bool) -> None:
+    low, high = (0.2, [0.19, 0.21]), (0.4, [0.39, 0.41])
+    pair = (low, high) if rises else (high, low)
+    results = []
+    for value, interval in pair:
+        if name.endswith("_ms"):
+            key = name.removesuffix("_ms")
+            results.append(bench(0, (0, 0), latency_ms={key: value, f"{key}_ci95": interval}))
+        else:
+            figures = {name: value, f"{name}_ci95": interval}
+            results.append({**evaluation(0.5, (0.4, 0.6)), **figures})
+    (row,) = [r for r in compared(*results) if r.metric == name]
+    assert row.change == pytest.approx(1.0 if rises else -0.5)
+    assert row.exceeds_noise is True
+    assert row.regression is (rises != HIGHER_IS_BETTER[name])
+
+
+@pytest.mark.parametrize(
+    ("after", "limit", "finding"),
+    [
+        (10.4, 0.05, Finding.WORSE),
+        (10.6, 0.05, Finding.REGRESSION),
+        (10.4, 0.0, Finding.REGRESSION),
+        (20.0, 1.5, Finding.WORSE),
+        (9.0, 0.0, Finding.BETTER),
+    ],
+)
+def test_latency_is_held_to_a_relative_limit(after: float, limit: float, finding: Finding) -> None:
+    (row,) = compared(
+        bench(10, (9.9, 10.1)),
+        bench(after, (after - 0.1, after + 0.1)),
+        limits=Limits(latency_rise=limit),
+    )
+    assert row.exceeds_noise is True
+    assert row.finding is finding
+    assert row.regression is (finding is Finding.REGRESSION)
+
+
+@pytest.mark.parametrize(("limit", "regression"), [(0.02, True), (0.04, False)])
+def test_accuracy_is_held_to_an_absolute_limit(limit: float, regression: bool) -> None:
+    (row,) = compared(
+        evaluation(0.5, (0.495, 0.505)),
+        evaluation(0.47, (0.465, 0.475)),
+        limits=Limits(accuracy_drop=limit),
+    )
+    assert row.regression is regression
+
+
+def test_each_class_is_held_to_its_sensitivity() -> None:
+    def of(sensitivity: float, low: float, high: float) -> dict[str, Any]:
+        row = {"sensitivity": sensitivity, "sensitivity_ci95": [low, high]}
+        return evaluation(
+            0.9, (0.8, 0.95), by_class={"covid19": row, "viral": {"sensitivity": None}}
+        )
+
+    rows = compared(of(0.95, 0.9, 0.98), of(0.5, 0.4, 0.6))
+    assert {row.metric: row.finding for row in rows} == {
+        "accuracy": Finding.SAME,
+        "sensitivity of covid19": Finding.REGRESSION,
+    }
+
+
+def test_regression_needs_to_exceed_the_noise() -> None:
+    (row,) = compared(bench(10, (5, 15)), bench(14, (9, 19)))
+    assert row.change == pytest.approx(0.4)
+    assert row.regression is False
+
+
+def test_worsening_from_zero_is_a_regression() -> None:
+    limits = Limits()
+    before = evaluation(1, (0.9, 1), calibration_error=0.0, calibration_error_ci95=[0.0, 0.0])
+    after = evaluation(1, (0.9, 1), calibration_error=0.3, calibration_error_ci95=[0.2, 0.4])
+    found = compare(side(before, name="A"), [side(after)], limits)
+    (row,) = [row for row in found.rows if row.metric == "calibration_error"]
+    assert row.exceeds_noise is True
+    assert row.regression is True
+    assert found.regressions == 1
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["regressions"] == 1
+
+
+def test_unchanged_zero_is_no_change() -> None:
+    (row,) = compared(evaluation(0.0, (0, 0.1)), evaluation(0.0, (0, 0.1)))
+    assert row.change == 0
+    assert row.finding is Finding.SAME

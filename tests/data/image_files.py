@@ -1,0 +1,37 @@
+"""Image files as a camera, a tool or an accident writes them."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+NOISE = np.random.default_rng(7).integers(0, 256, (48, 48), dtype=np.uint8)
+GREY, GREY_ALPHA, RGB, PALETTE = 0, 4, 2, 3
+
+
+def encode(image: Image.Image, image_format: str = "PNG", **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, image_format, **options)
+    return stream.getvalue()
+
+
+def save(path: Path, image: Image.Image, image_format: str = "PNG", **options: object) -> Path:
+    path.write_bytes(encode(image, image_format, **options))
+    return path
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def handmade_png(
+    width: int, height: int, rows: bytes, depth: int = 8, colour: int = GREY, extra: bytes = b""
+) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    body = chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(rows))
+    return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")

@@ -1,0 +1,131 @@
+"""Bundles of classifiers by brightness, built by the library itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from cxredge import onnx_graph
+from cxredge.artifacts import Card, Classifier, Kind, read_card, write_card
+from cxredge.build import BuildConfig, build, plan
+from cxredge.data.images import PREPROCESSING
+from cxredge.data.manifest import Entry, Manifest, write_manifest
+from cxredge.progress import Silent
+from cxredge.quantization.gate import GateLimits
+from cxredge.report import write_report
+from cxredge.targets.registry import target_of_this_machine
+from cxredge.training.config import TrainConfig
+from cxredge.vocabulary import Augmentation, Precision, PrecisionChoice, Split
+
+HOSTILE = "<script>alert(1)</script>"
+CLASSES = (HOSTILE, "normal", "viral|*x*")
+SIZE = 32
+BRIGHTNESS = (60, 120, 180)
+SECRET_FOLDER = "mueller-hans-1953"
+
+
+def brightness_network(shift: float) -> onnx.ModelProto:
+    """A classifier by mean brightness, nearest of three levels; ``shift`` moves the levels."""
+    levels = np.array(BRIGHTNESS, np.float32) + shift
+    weights = (2 * levels / 900)[None, :].astype(np.float32)
+    biases = (-(levels**2) / 900).astype(np.float32)
+    nodes = [
+        helper.make_node("Cast", ["image"], ["grey"], to=TensorProto.FLOAT),
+        helper.make_node("GlobalAveragePool", ["grey"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w", "b"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "brightness",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", 1, SIZE, SIZE])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(CLASSES)])],
+        [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(biases, "b")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def write_model(folder: Path, shift: float, config: dict, facts: dict) -> Path:
+    folder.mkdir()
+    onnx.save(brightness_network(shift), folder / onnx_graph.FP32_NAME)
+    classifier = Classifier("mobilenet_v1", CLASSES, SIZE, 0.5, 0.5, PREPROCESSING)
+    write_card(folder, Card(Kind.MODEL, classifier, {}, config, facts))
+    return folder
+
+
+def write_images(folder: Path) -> Manifest:
+    rng = np.random.default_rng(0)
+    images = folder / SECRET_FOLDER
+    images.mkdir(parents=True)
+    entries = []
+    for split in Split:
+        for index in range(36):
+            label = index % len(CLASSES)
+            level = BRIGHTNESS[label] + rng.normal(0, 22)
+            pixels = np.clip(rng.normal(level, 10, (SIZE, SIZE)), 0, 255).astype(np.uint8)
+            path = images / f"{split.value}-{index}.png"
+            Image.fromarray(pixels).save(path)
+            patient = f"{split.value}-{index // 2}"
+            # Each class has a source of its own, which must come up as a warning.
+            entries.append(Entry(path, CLASSES[label], patient, f"source-{label}", "", split, ""))
+    return write_manifest(folder / "manifest.csv", entries)
+
+
+def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> Path:
+    fp32 = write_model(folder / f"{name}-fp32", 0, {"precision": "fp32"}, {})
+    steps = [{"step": "min-max ranges", "agreement": 0.9, "accuracy": 0.8, "logit_error": 0.05}]
+    config = {"dialect": "cpu", "calibration_images": 24}
+    config |= {"effort": "quick", "float_stem": False}
+    facts = {"steps": steps, "agreement": 0.9, "size_bytes": 100, "size_bytes_fp32": 370}
+    facts |= {"judged_on": "validation", "chosen": "min-max ranges", "in_float": []}
+    facts["layers"] = [
+        {
+            "name": "first", "reads": "image", "snr_db": 31.5, "in_float": False,
+            "clipped_to": [-2.0, 2.0], "measured": [-1.0, 3.0], "counts": [1, 20, 5, 1],
+        },
+        {
+            "name": "second", "reads": "a", "snr_db": None, "in_float": True,
+            "clipped_to": None, "measured": None, "counts": [],
+        },
+    ]  # fmt: skip
+    int8 = write_model(folder / f"{name}-int8", shift, config, facts)
+    write_manifest(int8 / "calibration.csv", manifest.of(Split.TRAIN))
+    (int8 / "ranges.json").write_text('{"a": [0.0, 6.0]}')
+    settings = BuildConfig(
+        target_of_this_machine(), PrecisionChoice.INT8, GateLimits(1, 0, 1, 1, 1), Split.TEST
+    )
+    config = TrainConfig(
+        network="mobilenet_v1", weights="none", freeze="none", epochs=9, patience=4, batch_size=8,
+        learning_rate=1e-3, backbone_rate=1.0, weight_decay=0.05, label_smoothing=0.1,
+        dropout=0.0,
+        average_decay=0.9, augmentation=Augmentation.NONE, balance=True, seed=0, input_size=SIZE,
+        mean=0.5, std=0.5,
+    )  # fmt: skip
+    training = {**asdict(config), "augmentation": "none", "best_epoch": 7, "trainable": 3_206_976}
+    training["validation_accuracy"] = 0.75
+    out = folder / name
+    planned = plan(read_card(fp32), {"source": "0" * 64}, settings)
+    folders = {Precision.FP32: fp32, Precision.INT8: int8}
+    build(folders, manifest, planned, settings, {"training": training}, out, Silent())
+    return out
+
+
+def result_of(bundle: Path, name: str) -> dict:
+    return json.loads((bundle / "results" / name).read_text())
+
+
+def words_of(page: str) -> str:
+    """Return a page's text without its markup."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page))
+
+
+def page_of(out: Path, *paths: Path, xrays: bool = True) -> str:
+    write_report(paths, out, xrays)
+    return out.read_text(encoding="utf-8")

@@ -1,0 +1,100 @@
+"""What a report of real bundles answers, and what it says was not measured."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cxredge.report import numbers, sources, write_report
+from cxredge.report.checks import checks
+from tests.report.sample_bundles import page_of
+
+
+class TestChecks:
+    def answers(self, bundles, name: str) -> list[tuple[str, str]]:
+        out = bundles / "r.json"
+        write_report([bundles / name], out)
+        (chapter,) = json.loads(out.read_text())["chapters"]
+        return [(check["question"], check["answer"]) for check in chapter["checks"]]
+
+    def test_of_a_bundle_with_results(self, bundles):
+        assert self.answers(bundles, "first") == [
+            ("Are these the files that were built?", "yes"),
+            ("Was it finished on the device?", "yes"),
+            ("Does INT8 decide as FP32?", "yes"),
+            ("Was it evaluated on images it never saw?", "yes"),
+            ("Are the data free of known shortcuts?", "no"),
+            ("Can the latency be compared with others?", "no"),
+        ]
+
+    @pytest.mark.parametrize(
+        ("verdicts", "passed", "answer"),
+        [
+            (["held", "held"], True, "yes"),
+            (["held", "too few"], True, "doubtful"),
+            (["held", "unclear"], True, "doubtful"),
+            (["held", "refused"], False, "no"),
+        ],
+    )
+    def test_of_the_gate(self, bundles, monkeypatch, verdicts, passed, answer):
+        rows = [{"verdict": verdict, "limit_text": "may drop by 0.01"} for verdict in verdicts]
+        rows.append({"verdict": "no limit", "limit_text": ""})
+        gate = {"checks": rows, "images": 9, "passed": passed, "cautions": []}
+        monkeypatch.setattr("cxredge.report.checks.gate_of", lambda source: gate)
+        (source,), _ = sources.read_sources([bundles / "first"])
+        check = checks(source)[2]
+        assert check.answer.value == answer
+        assert check.evidence.startswith(f"{verdicts.count('held')} of 2 measures held")
+
+    def test_of_a_bundle_without(self, bundles):
+        (bundles / "second" / "passport.json").unlink()
+        found = dict(self.answers(bundles, "second"))
+        assert found["Was it finished on the device?"] == "no"
+        assert found["Was it evaluated on images it never saw?"] == "not known"
+        assert found["Can the latency be compared with others?"] == "not known"
+
+    def test_validation_images_are_not_unseen(self, bundles):
+        path = bundles / "first" / "results" / "evaluate-test-int8.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "split": "val"}))
+        assert dict(self.answers(bundles, "first"))["Was it evaluated on images it never saw?"] == (
+            "no"
+        )
+
+    def test_comparable_latency(self, bundles):
+        for path in (bundles / "first" / "results").glob("bench-*.json"):
+            good = {"comparable": True, "reasons": []}
+            path.write_text(json.dumps({**json.loads(path.read_text()), "verdict": good}))
+        assert dict(self.answers(bundles, "first"))["Can the latency be compared with others?"] == (
+            "yes"
+        )
+        assert "not comparable" not in page_of(bundles / "r.html", bundles / "first")
+
+
+class TestMissing:
+    def test_says_which_command_measures_it(self, bundles):
+        page = page_of(bundles / "r.html", bundles / "second")
+        assert "cxredge evaluate second MANIFEST" in page
+        assert "cxredge bench second" in page
+        # Lowest sensitivity, two latencies, throughput, energy.
+        assert page.count('<div class="unmeasured">not measured</div>') == 5
+
+    def test_accuracy_falls_back_on_the_gate(self, bundles):
+        gate = json.loads((bundles / "second" / "card.json").read_text())["facts"]["gate"]["int8"]
+        page = page_of(bundles / "r.html", bundles / "second")
+        assert f'<div class="number">{numbers.share(gate["accuracy"])}</div>' in page
+        assert "at build: 36 images" in page
+
+    def test_bundle_that_was_not_finished_on_its_target(self, bundles):
+        (bundles / "second" / "passport.json").unlink()
+        page = page_of(bundles / "r.html", bundles / "second")
+        assert "Not finished on its target" in page
+        assert "run: cxredge build second" in page
+
+    def test_undefined_figures(self, bundles):
+        path = bundles / "first" / "results" / "evaluate-test-int8.json"
+        result = json.loads(path.read_text())
+        row = result["by_class"]["normal"]
+        row.update(auroc=None, auroc_ci95=[None, None], sensitivity=None, sensitivity_ci95=None)
+        path.write_text(json.dumps(result))
+        assert "not available" in page_of(bundles / "r.md", bundles / "first")

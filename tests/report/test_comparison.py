@@ -1,0 +1,76 @@
+"""Several bundles or several devices in one report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from cxredge.report import write_report
+from tests.report.sample_bundles import page_of, result_of
+
+
+class TestSeveralDevices:
+    @pytest.fixture
+    def board(self, bundles):
+        """The same bundle's result from a board with a power reading."""
+        result = result_of(bundles / "first", "bench-files.json")
+        result["machine"] = {**result["machine"], "cpu": None, "cores": 6}
+        result |= {"jetson": {"before": {}, "after": {}}, "target": "jetson-orin-nano"}
+        energy = {"source": "power rails", "mean_watts": 7.5, "joules_per_image": 0.0421}
+        result |= {"energy": energy, "precision": "fp16"}
+        result["verdict"] = {"comparable": True, "reasons": []}
+        path = bundles / "board.json"
+        path.write_text(json.dumps(result))
+        return path
+
+    def test_machines_are_told_apart_in_table_and_picture(self, bundles, board):
+        page = page_of(bundles / "r.html", bundles / "first", board)
+        table = page[page.index("All benchmarks of this bundle") :]
+        table = table[: table.index("</table>")]
+        assert "FP16, jetson-orin-nano" in table
+        assert "42.1 mJ" in table
+        assert "not available" in table
+        picture = page[page.index("<title>Latencies side by side") :]
+        assert "jetson-orin-nano" in picture[: picture.index("</svg>")]
+        assert page.count("<h3>Machine: ") == 2
+
+    def test_circumstances_stand_side_by_side(self, bundles, board):
+        text = page_of(bundles / "r.md", bundles / "first", board)
+        (line,) = (line for line in text.splitlines() if line.startswith("| Cold start: loading"))
+        assert line.count(" ms |") == 3
+        (line,) = (line for line in text.splitlines() if line.startswith("| Power"))
+        assert "7.50 W by power rails" in line
+        assert line.count("not available") == 2
+
+    def test_one_warning_for_all_doubtful_benchmarks(self, bundles, board):
+        written = write_report([bundles / "first", board], bundles / "r.html")
+        (warning,) = (w for w in written.warnings if "benchmarks cannot be compared" in w)
+        assert warning.startswith("2 of 3 benchmarks")
+        assert "a 99th percentile needs 1000" in warning
+
+
+class TestSeveralBundles:
+    def test_comparison_comes_first(self, bundles):
+        page = page_of(bundles / "r.html", bundles / "first", bundles / "second")
+        table = page[page.index("Side by side") : page.index("</table>")]
+        assert "first" in table
+        assert "second" in table
+        assert page.index("Side by side") < page.index('<article class="chapter">')
+        assert page.count('<article class="chapter">') == 2
+
+    def test_says_what_cannot_be_compared(self, bundles):
+        page = page_of(bundles / "r.html", bundles / "first", bundles / "second")
+        assert "Not all were evaluated" in page
+        copy = shutil.copytree(bundles / "first", bundles / "copy")
+        path = copy / "results" / "evaluate-test-int8.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "manifest_sha256": "0" * 64}))
+        page = page_of(bundles / "r.html", bundles / "first", copy)
+        assert "Evaluated on different images" in page
+
+    def test_bundles_of_one_name_are_told_apart(self, bundles):
+        other = shutil.copytree(bundles / "second", bundles / "deep" / "first")
+        page = page_of(bundles / "r.html", bundles / "first", other)
+        assert "first (1)" in page
+        assert "first (2)" in page

@@ -1,0 +1,134 @@
+"""What a report of real bundles takes, leaves out and refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pytest
+
+from cxredge import bench as bench_stage
+from cxredge import evaluate as evaluate_stage
+from cxredge.artifacts import sha256_of_file
+from cxredge.errors import ArtifactError, CxredgeError
+from cxredge.report import sources, write_report
+from tests.report.sample_bundles import page_of, result_of
+
+
+def test_result_schemas_are_those_of_the_stages():
+    assert evaluate_stage.SCHEMA == sources.EVALUATION
+    assert bench_stage.SCHEMA == sources.BENCH
+
+
+class TestWhatIsTaken:
+    def test_results_of_another_bundle_are_left_out_with_a_note(self, bundles):
+        shutil.copytree(bundles / "first" / "results", bundles / "second" / "results")
+        out = bundles / "r.html"
+        written = write_report([bundles / "second"], out)
+        assert written.results == 0
+        assert len(written.notes) == 3
+        assert "results/bench-files.json was measured on another bundle" in out.read_text()
+
+    def test_result_of_another_bundle_given_beside_it_is_set_apart_with_a_note(self, bundles):
+        stray = bundles / "first" / "results" / "bench-files.json"
+        written = write_report([bundles / "second", stray], bundles / "r.json")
+        (note,) = written.notes
+        assert "bench-files.json was measured on another bundle" in note
+        chapters = json.loads((bundles / "r.json").read_text())["chapters"]
+        assert chapters[0]["card"] == sha256_of_file(bundles / "second" / "card.json")
+        assert chapters[1]["card"] == sha256_of_file(bundles / "first" / "card.json")
+        (latency,) = (h for h in chapters[0]["headlines"] if h["label"] == "Latency, median")
+        assert latency["value"] is None
+
+    def test_files_that_are_no_results_are_left_out_with_a_note(self, bundles):
+        (bundles / "first" / "results" / "other.json").write_text("{}")
+        written = write_report([bundles / "first"], bundles / "r.html")
+        assert written.results == 3
+        assert "other.json" in written.notes[0]
+
+    def test_result_given_beside_its_bundle_joins_it(self, bundles):
+        moved = bundles / "elsewhere.json"
+        (bundles / "first" / "results" / "bench-files.json").rename(moved)
+        out = bundles / "r.json"
+        written = write_report([bundles / "first", moved], out)
+        assert (written.bundles, written.results) == (1, 3)
+        assert len(json.loads(out.read_text())["chapters"]) == 1
+
+    def test_paths_given_twice_count_once(self, bundles):
+        first = bundles / "first"
+        paths = [first, first, first / "results" / "bench-files.json"]
+        written = write_report(paths, bundles / "r.html")
+        assert (written.bundles, written.results) == (1, 3)
+
+    def test_result_without_its_bundle(self, bundles):
+        shutil.copy(bundles / "first" / "results" / "evaluate-test-int8.json", bundles / "e.json")
+        page = page_of(bundles / "r.html", bundles / "e.json")
+        assert "Only results were given" in page
+        assert "Confusion matrix" in page
+
+    def test_result_that_two_copies_could_own_goes_to_neither(self, bundles):
+        shutil.copytree(bundles / "first", bundles / "copy")
+        moved = bundles / "r1.json"
+        (bundles / "first" / "results" / "bench-files.json").rename(moved)
+        out = bundles / "r.json"
+        write_report([bundles / "first", bundles / "copy", moved], out)
+        names = [chapter["name"] for chapter in json.loads(out.read_text())["chapters"]]
+        assert names[:2] == ["first", "copy"]
+        assert names[2].startswith("card ")
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("name", ["r.pdf", "r", "html"])
+    def test_unknown_extension(self, bundles, name):
+        with pytest.raises(CxredgeError, match=r"\.html, \.md, \.csv, \.json"):
+            write_report([bundles / "first"], bundles / name)
+        assert not (bundles / name).exists()
+
+    def test_paths_that_are_neither_bundle_nor_result(self, bundles):
+        (bundles / "x.json").write_text('{"schema": "cxredge.card/1"}')
+        (bundles / "x.txt").write_text("text")
+        (bundles / "folder").mkdir()
+        for name in ("x.json", "x.txt", "folder", "nowhere"):
+            with pytest.raises(ArtifactError, match=name) as caught:
+                write_report([bundles / "first", bundles / name], bundles / "r.html")
+            assert caught.value.hint
+            assert not (bundles / "r.html").exists()
+
+    def test_result_that_is_cut_short(self, bundles):
+        result = result_of(bundles / "first", "bench-files.json")
+        (bundles / "b.json").write_text(json.dumps({k: result[k] for k in list(result)[:6]}))
+        with pytest.raises(ArtifactError, match="lacks"):
+            write_report([bundles / "b.json"], bundles / "r.html")
+        del result["state"]
+        (bundles / "b.json").write_text(json.dumps(result))
+        with pytest.raises(ArtifactError, match="state"):
+            write_report([bundles / "b.json"], bundles / "r.html")
+        not_finite = json.dumps({**result_of(bundles / "first", "bench-files.json")})
+        not_finite = re.sub(r'"throughput": [0-9.]+', '"throughput": NaN', not_finite)
+        (bundles / "b.json").write_text(not_finite)
+        with pytest.raises(ArtifactError, match="ValueError"):
+            write_report([bundles / "b.json"], bundles / "r.json")
+        assert not list(bundles.glob("r.*"))
+
+    def test_damaged_bundle(self, bundles):
+        with (bundles / "first" / "model-int8.onnx").open("ab") as stream:
+            stream.write(b"x")
+        with pytest.raises(ArtifactError, match="damaged"):
+            write_report([bundles / "first"], bundles / "r.html")
+
+    def test_never_replaces_a_measurement_or_a_card(self, bundles):
+        for path in (
+            bundles / "first" / "results" / "bench-files.json",
+            bundles / "first" / "card.json",
+            bundles / "first" / "calibration.csv",
+        ):
+            before = sha256_of_file(path)
+            with pytest.raises(CxredgeError, match="not replaced"):
+                write_report([bundles / "first"], path)
+            assert sha256_of_file(path) == before
+
+    def test_replaces_its_own_report(self, bundles):
+        for name in ("r.json", "r.csv"):
+            write_report([bundles / "second"], bundles / name)
+            assert "first" in page_of(bundles / name, bundles / "first")

@@ -1,0 +1,53 @@
+"""Rows of a small job, how to write them, and what is then in the file."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from cxredge.rows import Row, RowWriter
+
+CLASSES = ("normal", "viral")
+JOB = {"bundle": "ab" * 32, "inputs": "cd" * 32}
+ROWS = [
+    Row("a/1.png", "ok", "normal", 0.75, (0.75, 0.25)),
+    Row("a/2.png", "unreadable", error='a/2.png is no "image", sorry.'),
+    Row("a/3.png", "ok", "viral", 0.1 + 0.2, (1 - (0.1 + 0.2), 0.1 + 0.2)),
+    Row("ö.png", "ok", "viral", 1.0, (0.0, 1.0)),
+]
+
+
+def write(path: Path, rows: list[Row]) -> Path:
+    writer = RowWriter(path, CLASSES, JOB, resume=False)
+    writer.append(rows)
+    writer.finish()
+    return path
+
+
+def read_csv(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        rows: list[dict[str, Any]] = list(csv.DictReader(stream))
+    for row in rows:
+        for key in ("probability", "p_normal", "p_viral"):
+            row[key] = float(row[key]) if row[key] else None
+    return rows
+
+
+def as_dictionaries(rows: list[Row]) -> list[dict[str, Any]]:
+    return [
+        {
+            "path": row.path,
+            "status": row.status,
+            "label": row.label,
+            "probability": row.probability,
+            "p_normal": row.probabilities[0] if row.probabilities else None,
+            "p_viral": row.probabilities[1] if row.probabilities else None,
+            "error": row.error,
+        }
+        for row in rows
+    ]
+
+
+def partial_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
