@@ -86,7 +86,7 @@ def test_a_network_goes_all_the_way(
     if network in HEAVY:
         # Layers in float change nothing for ResNet50V2, and each trial corrects all layers anew.
         monkeypatch.setitem(ladder._FLOAT_RUNGS, Effort.DEFAULT, 0)
-    # Untrained, ResNet50V2 loses too much by corrected biases alone; the others need no more.
+    # ResNet50V2 comes close to the limit with corrected biases alone; the others need no more.
     heavy = set(HEAVY) - {"resnet50_v2"}
     effort = "quick" if network in heavy else "default"
     ran = cxredge("calibrate", few.path, "--count", 8, "--out", tmp_path / "calibration.csv")
