@@ -72,7 +72,7 @@ def _text(found: dict[str, Any], path: Path) -> str:
             f"{found['macro_f1']:.3f}, AUROC {found['auroc']:.3f}, calibration error "
             f"{found['calibration_error']:.3f}; {found['images']} images of "
             f"{found['patients']} patients, {found['precision']}.",
-            f"{len(found['flipped'])} decisions differ from FP32, whose accuracy is "
+            f"Decisions that differ from FP32's: {len(found['flipped'])}. FP32's accuracy is "
             f"{share(found['accuracy_fp32'])} (the difference is {100 * low:+.1f} to "
             f"{100 * high:+.1f} points with 95%).",
             *(f"Warning: {warning}" for warning in found["warnings"]),
