@@ -44,6 +44,7 @@ def purpose_section(source: Source) -> Section:
         return Section("What it is", (Facts("", tuple(pairs)), _without_bundle()))
     card, classifier = source.bundle.card, source.bundle.card.classifier
     size = classifier.input_size
+    runtime = source.bundle.backend if source.bundle.passport else card.config["backend"]
     facts = Facts(
         "",
         (
@@ -53,7 +54,7 @@ def purpose_section(source: Source) -> Section:
             ("Classes", ", ".join(classifier.classes)),
             ("Input", f"{size} by {size} grey pixels, 8 bits ({classifier.preprocessing})"),
             ("Network", classifier.network),
-            ("Target", f"{card.config['target']} through {card.config['backend']}"),
+            ("Target", f"{card.config['target']} through {runtime}"),
             ("Precision", source.precision.upper()),
             ("Why this precision", _reason(source.bundle)),
         ),

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from cxredge.report import numbers, sources, write_report
+from cxredge.report.about import purpose_section
 from cxredge.report.checks import checks
 from tests.report.sample_bundles import page_of
+
+
+def test_target_is_named_with_the_runtime_that_serves_there(bundles):
+    (source,), _ = sources.read_sources([bundles / "first"])
+    for bundle, runtime in (
+        (replace(source.bundle, backend="openvino"), "openvino"),
+        (replace(source.bundle, passport=None, backend="openvino"), "onnxruntime"),
+    ):
+        facts = purpose_section(replace(source, bundle=bundle)).blocks[0]
+        assert dict(facts.pairs)["Target"] == f"cpu-x86 through {runtime}"
 
 
 class TestChecks:
