@@ -35,11 +35,12 @@ def test_stages_of_a_query_add_up_to_it(files: list[Path]) -> None:
     with Workload(FakeSession(), files) as workload:
         measured = send_queries(workload, rules, 0, 20, unheard)
     assert {len(times) for times in workload.stages.values()} == {20}
-    for query, *stages in zip(measured.queries_ms, *workload.stages.values(), strict=True):
-        assert sum(stages) <= query
+    staged = np.sum(list(workload.stages.values()), axis=0)
+    shares = staged / np.array(measured.queries_ms)
+    assert shares.max() <= 1
+    # Other work on the machine comes between the stages of some.
+    assert shares.max() > 0.9
     assert np.median(workload.stages["compute"]) >= 1.0
-    typical = sum(np.median(times) for times in workload.stages.values())
-    assert typical == pytest.approx(np.median(measured.queries_ms), rel=0.25)
 
 
 def test_images_of_one_query_are_decoded_side_by_side_and_their_span_shared_out(
