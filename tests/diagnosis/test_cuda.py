@@ -54,8 +54,8 @@ class TestCuda:
 
     @pytest.mark.parametrize(("status", "fix"), [(803, "restart"), (34, "stubs")])
     def test_gpu_that_does_not_start(self, status: int, fix: str, machine) -> None:
-        load = lambda _: FakeDriver(FakeGpu(), start=status)  # noqa: E731
-        found = cuda.gpu(machine(PC_GPU, load_library=load))
+        driver = FakeDriver(FakeGpu(), start=status)
+        found = cuda.gpu(machine(PC_GPU, load_library=lambda _: driver))
         assert found.status is Status.WARN
         assert fix in found.fix
 

@@ -19,18 +19,6 @@ from tests.backends.fake_cuda import STREAM, FakeDriver, FakeGpu
 COPIED = ["host_to_device", "compute", "device_to_host"]
 
 
-@pytest.fixture
-def images() -> np.ndarray:
-    return np.random.default_rng(3).integers(0, 256, (6, 64, 64), dtype=np.uint8)
-
-
-@pytest.fixture
-def plan(fake: Fake, fp32: Path, tmp_path: Path) -> Path:
-    fake("10.3.0")
-    build_engine(fp32, tmp_path / "m.plan", EngineConfig(Precision.FP32, batches=(1, 4)))
-    return tmp_path / "m.plan"
-
-
 @pytest.mark.parametrize("graphs", [True, False])
 def test_stages_are_timed_and_the_logits_right(graphs: bool, plan: Path, fp32: Path, images):
     with open_session(fp32) as reference:
