@@ -46,7 +46,7 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
         path: Path, backend: str, threads: int, precision: Precision, batch: int
     ) -> Session:
         if backend == "onnxruntime":
-            return Session({1: 0.004, 2: 0.001, 4: 0.003}[threads], lanes=1)
+            return Session({1: 0.012, 2: 0.001, 4: 0.003}[threads], lanes=1)
         return Session({1: 0.003, 2: 0.003, 4: 0.001}[threads], lanes=4 // threads)
 
     monkeypatch.setattr(speed, "open_session", open_session)
