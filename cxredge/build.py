@@ -74,6 +74,7 @@ class BuildConfig:
         effort: How much the quantization tries.
         engine: What is asked of engines, where the target's runtime has such.
         compute_capabilities: What engines are built for ahead of time; TensorRT for RTX alone.
+        cascade: Whether FP32 decides the near ties of a reduced precision.
     """
 
     target: Target
@@ -85,6 +86,7 @@ class BuildConfig:
     effort: Effort = Effort.DEFAULT
     engine: EngineRequest = field(default_factory=EngineRequest)
     compute_capabilities: tuple[str, ...] = ()
+    cascade: bool = False
 
     @property
     def candidates(self) -> tuple[Precision, ...]:
@@ -120,6 +122,7 @@ class BuildConfig:
             "effort": self.effort.value,
             "engine": self.engine.to_json(),
             "compute_capabilities": list(self.compute_capabilities),
+            "cascade": self.cascade,
         }
 
 
@@ -183,14 +186,8 @@ def build(
     if here:
         progress.note("Timing the candidates side by side on this machine.")
         speeds = measure_speeds(variants, held_out.images.pixels[:1])
-    candidates = [
-        Candidate(
-            variant,
-            judge(variant, held_out, validation, config.limits, classes, config.specificity),
-            speeds.get(variant),
-        )
-        for variant in variants
-    ]
+    judged = (held_out, validation, config.limits, classes, config.specificity, config.cascade)
+    candidates = [Candidate(v, judge(v, *judged), speeds.get(v)) for v in variants]
     # ONNX Runtime's come last: what the card says of a precision is what the runtime that is
     # always there gave, where it has that precision.
     by_precision = {c.precision: c for c in reversed(candidates)}

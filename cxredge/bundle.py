@@ -7,7 +7,8 @@ that were built on a device (``model-<precision>.plan``) are no part of what the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from cxredge.archive import refuse_archive
 from cxredge.artifacts import Card, Kind, check_files, read_card
 from cxredge.backends import CPU_BACKENDS, open_session, reduced_precisions
 from cxredge.backends.base import Logits, Session
+from cxredge.backends.cascade import CascadeSession
 from cxredge.backends.tensorrt.facts import read_facts
 from cxredge.backends.tensorrt.timing_cache import SUFFIX as TIMINGS_SUFFIX
 from cxredge.bundle_files import GOLDEN_NAME, engine_name, model_name, plan_name
@@ -139,23 +141,38 @@ class Bundle:
         thresholds: Mapping[str, float] = self.card.facts["thresholds"][self.precision.value]
         return thresholds
 
+    @property
+    def cascade_margin(self) -> float | None:
+        """Up to which margin FP32 decides for the precision that serves; None where it does not."""
+        if not self.card.config.get("cascade") or self.precision is Precision.FP32:
+            return None
+        name, facts = self.precision.value, self.card.facts
+        of_runtime = facts["gate_by_runtime"].get(self.backend, {})
+        gate = of_runtime.get(name) or facts["gate"][name]
+        return float(gate["near_ties"]["margin"])
+
     def open(
         self,
         precision: Precision | None = None,
         threads: int = 0,
         gpu: SessionOptions | None = None,
     ) -> Session:
-        """Load the engine, or that of another precision in the bundle.
+        """Load what serves, or the engine of one precision in the bundle.
 
         Where the other one could not be built, ONNX Runtime runs its ONNX file: FP32 is what an
         evaluation compares with, whatever serves.
 
         Args:
-            precision: Another one than what serves.
+            precision: That one, by itself; None for what serves, with FP32 for its near ties where
+                the bundle was built so.
             threads: Threads of one inference; 0 for what was found best for one image at a time,
                 or for all cores where nothing was.
             gpu: How an engine is run on a GPU.
         """
+        margin = self.cascade_margin
+        if precision is None and margin is not None:
+            first = self.open(self.precision, threads, gpu)
+            return _cascade(first, margin, lambda: self.open(Precision.FP32, threads, gpu))
         wanted = precision or self.precision
         if wanted is not self.precision and wanted not in self.runnable:
             return open_session(self.path / model_name(wanted), threads=threads)
@@ -169,9 +186,22 @@ class Bundle:
         inference on each core is seldom far from the best.
         """
         best = (self.passport or {}).get("throughput") or {"threads": 1, "batch": 1}
-        return open_session(
-            self.engine, self.backend, best["threads"], self.precision, best["batch"]
-        )
+        threads, margin = best["threads"], self.cascade_margin
+        first = open_session(self.engine, self.backend, threads, self.precision, best["batch"])
+        if margin is None:
+            return first
+        # Near ties come one by one.
+        fp32 = self.engine_of(Precision.FP32)
+        return _cascade(first, margin, lambda: open_session(fp32, self.backend, threads))
+
+
+def _cascade(first: Session, margin: float, open_second: Callable[[], Session]) -> Session:
+    """Return a cascade; where its second session cannot be opened, the first is closed."""
+    with ExitStack() as closing:
+        closing.enter_context(first)
+        cascade = CascadeSession(first, open_second(), margin)
+        closing.pop_all()
+    return cascade
 
 
 def open_bundle(path: Path) -> Bundle:

@@ -58,6 +58,7 @@ def judge(
     limits: GateLimits,
     classes: Sequence[str],
     specificity: float,
+    cascade: bool = False,
 ) -> GateResult:
     """Compare a variant with FP32.
 
@@ -68,6 +69,7 @@ def judge(
         limits: What may be lost.
         classes: Names of the classes.
         specificity: What the operating thresholds are set to reach.
+        cascade: Compare a reduced precision with its near ties decided by FP32.
     """
     return compare(
         held_out.fp32,
@@ -79,6 +81,7 @@ def judge(
         Validation(
             validation.fp32, validation.logits[variant], validation.images.labels, specificity
         ),
+        cascade and variant.precision is not Precision.FP32,
     )
 
 

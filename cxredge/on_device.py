@@ -12,7 +12,7 @@ from cxredge.backends.tensorrt.facts import record_golden
 from cxredge.bundle import Bundle, open_bundle, open_unfinished
 from cxredge.candidates import Built, Candidate, choose, serving
 from cxredge.engines import NO_WISHES, Engines, Wishes, are_built, build_engines, check_wishes
-from cxredge.errors import CxredgeError
+from cxredge.errors import CxredgeError, WrongUsage
 from cxredge.golden import Golden
 from cxredge.passport import write_passport
 from cxredge.progress import Progress
@@ -74,6 +74,13 @@ def finish(
     bundle = open_unfinished(path)
     target = require_here(bundle.card, path)
     check_wishes(target, wishes)
+    cascade = bundle.card.config.get("cascade", False)
+    if cascade and wishes.calibration:
+        raise WrongUsage(
+            f"FP32 decides the near ties of {path}, and how near was measured with cxredge's own "
+            "INT8, not with TensorRT's calibrator.",
+            "Leave --legacy-calibration out, or build the bundle without --cascade.",
+        )
     engines = Engines()
     if are_built(target.backend):
         if wishes.calibration:
@@ -84,6 +91,12 @@ def finish(
             )
         engines = build_engines(bundle, target.backend, precision, wishes, progress)
         bundle = replace(bundle, backend=target.backend)
+        if cascade and Precision.FP32 not in bundle.runnable:
+            raise CxredgeError(
+                "FP32 is to decide near ties and has no engine here: "
+                f"{engines.left_out[Precision.FP32.value]}",
+                "Build the bundle without --cascade.",
+            )
     candidates = _judge(bundle, target, progress)
     chosen, reason = choose(candidates, precision, target)
     found = replace(

@@ -19,6 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from cxredge.backends.base import Logits, Session
+from cxredge.backends.cascade import infer_marked
 from cxredge.data.images import LoadedImage, load_image
 from cxredge.data.sources import ImageSource
 from cxredge.errors import ImageError
@@ -42,12 +43,14 @@ class Group:
         sources: The images, in input order.
         loaded: What each came to: the image, or why there is none.
         logits: float32 (classes,) of each image that could be loaded, in input order.
+        near_ties: Of each of these, whether it was a near tie that FP32 decided.
         seconds: Wall seconds by stage: ``read``, ``decode``, ``preprocess``, ``infer``.
     """
 
     sources: Sequence[ImageSource]
     loaded: list[LoadedImage | ImageError] = field(default_factory=list)
     logits: list[Logits] = field(default_factory=list)
+    near_ties: list[bool] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -139,6 +142,8 @@ def _infer(group: Group, session: Session) -> Group:
         batch = group.loaded[start : start + size]
         good = [image.pixels for image in batch if isinstance(image, LoadedImage)]
         if good:
-            group.logits.extend(session.infer(np.stack(good)))
+            logits, near = infer_marked(session, np.stack(good))
+            group.logits.extend(logits)
+            group.near_ties.extend(near.tolist())
     stopwatch("infer")
     return group

@@ -29,6 +29,7 @@ from cxredge.progress import Progress
 from cxredge.rows import Row, RowWriter
 
 STAGES = ("read", "decode", "preprocess", "infer", "write")
+NEAR_TIE = "Near tie: fp32 decided."
 _ROW_BYTES = 200  # of a row with a path of usual length, where none was written yet
 
 
@@ -41,6 +42,7 @@ class Tally:
         status: Rows written now, by status.
         skipped: Files in the folders that are no images by name, by extension.
         cautions: Images predicted although their header makes it doubtful, by caution.
+        near_ties: Images that FP32 decided; None where it decides none.
         stages: Wall seconds by stage, added up over the threads that work at the same time: all
             but ``write`` come to about cores times ``seconds`` when no core is idle.
         seconds: Wall time, the loading of the model included.
@@ -51,6 +53,7 @@ class Tally:
     skipped: Counter[str]
     status: Counter[str] = field(default_factory=Counter)
     cautions: Counter[str] = field(default_factory=Counter)
+    near_ties: int | None = None
     stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     seconds: float = 0.0
     first_error: str = ""
@@ -66,6 +69,7 @@ class Tally:
             "status": dict(self.status),
             "skipped": dict(self.skipped),
             "cautions": dict(self.cautions),
+            "near_ties": self.near_ties,
             "seconds": round(self.seconds, 3),
             "images_per_second": round(new / self.seconds, 2) if self.seconds else 0.0,
             "stages": {name: round(seconds, 3) for name, seconds in self.stages.items()},
@@ -103,11 +107,12 @@ def predict(
     job = _job(bundle, paths, any_view)
     classes = bundle.card.classifier.classes
     note_if_strange(bundle, progress)
+    margin = bundle.cascade_margin
     with (
         bundle.open_for_many() as session,
         RowWriter(out, classes, job, resume, session.spec.batch) as writer,
     ):
-        tally = Tally(writer.rows, Counter())
+        tally = Tally(writer.rows, Counter(), near_ties=None if margin is None else 0)
         sources = _after_rows(walk_images(paths, tally.skipped), writer)
         groups = infer_images(session, sources, available_cores(), any_view)
         try:
@@ -161,13 +166,14 @@ def _after_rows(sources: Iterator[ImageSource], writer: RowWriter) -> Iterator[I
 
 def _write(group: Group, classes: Sequence[str], writer: RowWriter, tally: Tally) -> None:
     rows, found = [], iter(softmax(np.stack(group.logits)) if group.logits else ())
+    near_ties = iter(group.near_ties)
     for source, loaded in zip(group.sources, group.loaded, strict=True):
         if isinstance(loaded, ImageError):
             tally.first_error = tally.first_error or loaded.message
             rows.append(Row(str(source), loaded.problem.value, error=loaded.message))
         else:
             tally.cautions.update(caution.value for caution in loaded.cautions)
-            rows.append(_row(source, loaded, next(found), classes))
+            rows.append(_row(source, loaded, next(found), next(near_ties), classes))
     began = time.perf_counter()
     writer.append(rows)
     tally.stages["write"] += time.perf_counter() - began
@@ -175,13 +181,23 @@ def _write(group: Group, classes: Sequence[str], writer: RowWriter, tally: Tally
         tally.stages[stage] += seconds
     tally.status.update(row.status for row in rows)
     tally.images += len(rows)
+    if tally.near_ties is not None:
+        tally.near_ties += sum(group.near_ties)
 
 
-def _row(source: ImageSource, image: LoadedImage, found: Floats, classes: Sequence[str]) -> Row:
+def _row(
+    source: ImageSource,
+    image: LoadedImage,
+    found: Floats,
+    near_tie: bool,
+    classes: Sequence[str],
+) -> Row:
     probabilities, best = [round(p, 6) for p in found.tolist()], int(found.argmax())
     cautions = ", ".join(caution.value for caution in image.cautions)
-    doubt = f"Predicted, but doubtful: {cautions}." if cautions else ""
-    return Row(str(source), "ok", classes[best], probabilities[best], probabilities, doubt)
+    remarks = [f"Predicted, but doubtful: {cautions}."] if cautions else []
+    remarks += [NEAR_TIE] if near_tie else []
+    remark = " ".join(remarks)
+    return Row(str(source), "ok", classes[best], probabilities[best], probabilities, remark)
 
 
 def _finish(writer: RowWriter, tally: Tally) -> None:

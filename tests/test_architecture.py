@@ -28,8 +28,8 @@ GPU_LIBRARIES = {
 CORE = {
     "archive", "artifacts", "atomic", "backends", "bundle_files", "csv_text", "data", "disk_space",
     "engine_request", "errors", "flipped", "golden", "half_precision", "inference",
-    "interruption", "metrics", "onnx_graph", "onnx_lean", "onnx_nodes", "passport", "pipeline",
-    "plots", "progress", "resampling", "rows", "shell", "signature", "speed", "targets",
+    "interruption", "metrics", "near_ties", "onnx_graph", "onnx_lean", "onnx_nodes", "passport",
+    "pipeline", "plots", "progress", "resampling", "rows", "shell", "signature", "speed", "targets",
     "telemetry", "timing", "verdict", "vocabulary",
 }  # fmt: skip
 MAY_IMPORT = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cxredge.backends.base import AcceleratorSession, Session
+from cxredge.backends.cascade import first_of
 from cxredge.data.images import GreyImage
 
 _WARM_UP, _RUNS = 10, 200
@@ -14,18 +15,20 @@ def split_stages(session: Session, pixels: GreyImage) -> Mapping[str, list[float
     """Time the stages of inference at batch 1, after the queries and apart from them.
 
     Args:
-        session: Any; a processor's has no stages to tell apart.
+        session: Any; a processor's has no stages to tell apart. Of a cascade, the one that sees
+            every image.
         pixels: uint8 (N, S, S), used in turn.
 
     Returns:
         Milliseconds by stage: ``host_to_device``, ``compute``, ``device_to_host``, by the device's
         own clock and without CUDA graphs, which hide the stages; empty for a processor.
     """
-    if not isinstance(session, AcceleratorSession):
+    first = first_of(session)
+    if not isinstance(first, AcceleratorSession):
         return {}
     taken: dict[str, list[float]] = {}
     for run in range(_WARM_UP + _RUNS):
-        _, stages_ms = session.infer_in_stages(pixels[run % len(pixels)][None])
+        _, stages_ms = first.infer_in_stages(pixels[run % len(pixels)][None])
         if run >= _WARM_UP:
             for stage, milliseconds in stages_ms.items():
                 taken.setdefault(stage, []).append(milliseconds)

@@ -44,7 +44,7 @@ _CALIBRATION_IMAGES = 256
 _MAKING = (
     "target", "calibration", "evaluate", "split", "max_accuracy_drop", "min_agreement",
     "max_auroc_drop", "max_sensitivity_drop", "max_calibration_error_rise", "specificity", "seed",
-    "effort", "archive", "sign_with", "compute_capability",
+    "effort", "cascade", "archive", "sign_with", "compute_capability",
 )  # fmt: skip
 _FINISHING = ("public_key", "legacy_calibration")
 
@@ -97,6 +97,14 @@ def build(
     specificity: SpecificityOption = 0.9,
     seed: SeedOption = 0,
     effort: EffortOption = Effort.DEFAULT,
+    cascade: Annotated[
+        bool,
+        typer.Option(
+            "--cascade",
+            help="Let FP32 decide where the first two classes lie nearer to each other than a "
+            "reduced precision moves them.",
+        ),
+    ] = False,
     archive: Annotated[
         bool, typer.Option("--archive", help="Pack the bundle as one file too, BUNDLE.tar.")
     ] = False,
@@ -139,7 +147,7 @@ def build(
     from cxredge.engine_request import read_request
     from cxredge.engines import check_wishes
     from cxredge.signature import read_private_key, sign
-    from cxredge.targets.registry import find_target, require_precision
+    from cxredge.targets.registry import find_target, require_cascade, require_precision
 
     if out is None:
         raise typer.BadParameter("a folder for the bundle is needed.", param_hint="--out")
@@ -149,6 +157,8 @@ def build(
     request = read_request(named)
     ahead = capabilities(compute_capability, found.hardware.compute_capabilities)
     check_capabilities(found, ahead, request)
+    if cascade:
+        require_cascade(found, precision)
     key = read_private_key(sign_with) if sign_with else None
     limits = limits_of(
         {
@@ -159,7 +169,9 @@ def build(
             "max_calibration_error_rise": max_calibration_error_rise,
         }
     )
-    config = BuildConfig(found, precision, limits, split, specificity, seed, effort, request, ahead)
+    config = BuildConfig(
+        found, precision, limits, split, specificity, seed, effort, request, ahead, cascade
+    )
     check_replaceable(out, Kind.BUNDLE.value)
     manifest = read_manifest(evaluate or source / "manifest.csv")
     entries = manifest.of(split)

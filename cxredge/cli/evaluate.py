@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,6 +73,7 @@ def _text(found: dict[str, Any], path: Path) -> str:
             f"{found['macro_f1']:.3f}, AUROC {found['auroc']:.3f}, calibration error "
             f"{found['calibration_error']:.3f}; {found['images']} images of "
             f"{found['patients']} patients, {found['precision']}.",
+            *([_near_ties(found["cascade"])] if found["cascade"] else []),
             f"Decisions that differ from FP32's: {len(found['flipped'])}. FP32's accuracy is "
             f"{share(found['accuracy_fp32'])} (the difference is {100 * low:+.1f} to "
             f"{100 * high:+.1f} points with 95%).",
@@ -79,3 +81,8 @@ def _text(found: dict[str, Any], path: Path) -> str:
             f"Wrote {path}",
         ]
     )
+
+
+def _near_ties(cascade: Mapping[str, Any]) -> str:
+    near, images = cascade["near"], cascade["images"]
+    return f"Near ties that FP32 decided: {near} of {images} ({share(near / images)})."

@@ -100,7 +100,10 @@ def gate_text(gate: Mapping[str, Any], now: str) -> str:
     ]
     if gate["thresholds"]:
         parts += ["", _thresholds(gate["thresholds"], now)]
-    return "\n".join([*parts, "", _flipped(gate["flipped"], now)])
+    parts += ["", _flipped(gate["flipped"], now)]
+    if gate["near_ties"]:
+        parts += ["", _near_ties(gate["near_ties"], now, gate["cascade"])]
+    return "\n".join(parts)
 
 
 def _measure(check: Mapping[str, Any]) -> list[str]:
@@ -151,6 +154,20 @@ def _flipped(flipped: Sequence[Mapping[str, Any]], now: str) -> str:
     more = len(flipped) - len(rows)
     rest = f"\n{more} more are in the output of --json." if more else ""
     return f"Decisions that differ from FP32's: {len(flipped)}\n{listed}{rest}"
+
+
+def _near_ties(found: Mapping[str, Any], now: str, cascade: bool) -> str:
+    which = (
+        f"Near ties: {found['near']} of {found['images']} images ({share(found['share'])}), the "
+        f"first two logits of which are within {found['margin']:.3f}, further than {now} moved any "
+        f"of {found['validation_images']} validation images."
+    )
+    if cascade:
+        return f"{which} FP32 decides them, in the figures above too."
+    return (
+        f"{which} If FP32 decides them (cxredge build --cascade), agreement is "
+        f"{share(found['agreement'])}, accuracy {share(found['accuracy'])}."
+    )
 
 
 def _number(value: float | None) -> str:

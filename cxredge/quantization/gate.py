@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cxredge import metrics
 from cxredge.errors import ArtifactError
+from cxredge.near_ties import NearTies, decided_again, measure_near_ties
 from cxredge.quantization.fidelity import Finding, Flip, Measure, Paired, measure_fidelity
 from cxredge.quantization.limits import (
     MIN_PATIENTS,
@@ -32,6 +33,9 @@ class GateResult:
         agreement_ci95: Wilson interval of the share of images with the same top class.
         thresholds: Operating thresholds of both precisions with the drift, by class.
         flipped: The images decided otherwise.
+        near_ties: What it brings that FP32 decides the candidate's near ties; None without
+            validation images.
+        cascade: Whether it does so in the figures above.
     """
 
     checks: tuple[Check, ...]
@@ -40,6 +44,8 @@ class GateResult:
     agreement_ci95: metrics.Interval
     thresholds: tuple[Drift, ...]
     flipped: tuple[Flip, ...]
+    near_ties: NearTies | None = None
+    cascade: bool = False
 
     @property
     def refused(self) -> tuple[Check, ...]:
@@ -110,6 +116,7 @@ class GateResult:
         """
         try:
             low, high = values["agreement_ci95"]
+            near_ties = values.get("near_ties")
             return cls(
                 checks=tuple(Check.from_json(row) for row in values["checks"]),
                 images=values["images"],
@@ -117,6 +124,8 @@ class GateResult:
                 agreement_ci95=(low, high),
                 thresholds=tuple(Drift(**drift) for drift in values["thresholds"]),
                 flipped=tuple(Flip(**flip) for flip in values["flipped"]),
+                near_ties=NearTies.from_json(near_ties) if near_ties else None,
+                cascade=values.get("cascade", False),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(
@@ -143,6 +152,8 @@ class GateResult:
             "checks": [one.to_json() for one in self.checks],
             "thresholds": [asdict(drift) for drift in self.thresholds],
             "flipped": [asdict(flip) for flip in self.flipped],
+            "near_ties": self.near_ties.to_json() if self.near_ties else None,
+            "cascade": self.cascade,
         }
 
     def _with(self, verdict: Verdict) -> tuple[Check, ...]:
@@ -160,6 +171,7 @@ def compare(
     limits: GateLimits,
     classes: Sequence[str] = (),
     validation: Validation | None = None,
+    cascade: bool = False,
 ) -> GateResult:
     """Compare a candidate's logits with FP32's on the same images.
 
@@ -171,7 +183,16 @@ def compare(
         limits: What may be lost.
         classes: Class names; their numbers when not given.
         validation: Where operating thresholds come from; without it sensitivity is not compared.
+        cascade: Compare the candidate with its near ties decided by FP32.
     """
+    near_ties = None
+    if validation is not None:
+        on_validation = (validation.reference, validation.candidate)
+        near_ties = measure_near_ties(on_validation, (reference, candidate), labels)
+        if cascade:
+            candidate = decided_again(reference, candidate, near_ties.margin)
+            decided = decided_again(*on_validation, near_ties.margin)
+            validation = replace(validation, candidate=decided)
     names = classes or [str(number) for number in range(reference.shape[1])]
     pair = Paired(reference, candidate, labels, patients, names)
     found = measure_fidelity(pair, validation)
@@ -182,4 +203,6 @@ def compare(
         agreement_ci95=found.agreement_ci95,
         thresholds=found.thresholds,
         flipped=found.flipped,
+        near_ties=near_ties,
+        cascade=cascade,
     )

@@ -36,6 +36,8 @@ def _of_precision(bundle: Bundle, precision: Precision, pictures: bool) -> list[
     if gate["cautions"]:
         blocks.append(Sentences("What the gate could not judge", tuple(gate["cautions"])))
     blocks.append(_flips(bundle, gate, name, pictures))
+    if gate.get("near_ties"):
+        blocks.append(_near_ties(gate["near_ties"], name, gate["cascade"]))
     return blocks
 
 
@@ -114,3 +116,23 @@ def _flips(bundle: Bundle, gate: Mapping[str, Any], name: str, pictures: bool) -
         note += f" {len(flipped) - len(flips)} more are on the bundle's card."
     title = f"Decisions that differ from FP32 at build: {len(flipped)} of {gate['images']}"
     return Flips(title, name, flips, note)
+
+
+def _near_ties(found: Mapping[str, Any], name: str, cascade: bool) -> Sentences:
+    which = (
+        f"{found['near']} of the {numbers.count(found['images'])} images compared "
+        f"({numbers.share(found['share'])}) have their first two logits within "
+        f"{numbers.fraction(found['margin'])} of each other."
+    )
+    why = (
+        f"{name} moved none of {numbers.count(found['validation_images'])} validation images' "
+        "logits further against each other. Where it moves them less than the first two lie "
+        "apart, it decides as FP32; one more image like these moves further than all of them with "
+        f"a probability of at most {numbers.fraction(found['risk'])}."
+    )
+    then = (
+        f"When FP32 decides the near ties, the agreement is {numbers.share(found['agreement'])} "
+        f"and the accuracy {numbers.share(found['accuracy'])}"
+    )
+    built = ", as in the figures above." if cascade else "; here it does not (build --cascade)."
+    return Sentences(f"Near ties of {name}", (which, why, then + built))

@@ -158,6 +158,26 @@ def require_precision(target: Target, precision: Precision | PrecisionChoice) ->
     )
 
 
+def require_cascade(target: Target, precision: PrecisionChoice) -> None:
+    """Refuse a cascade that nothing would come of.
+
+    Raises:
+        WrongUsage: FP32 was asked for alone, or cxredge does not run on the target.
+    """
+    if precision is PrecisionChoice.FP32:
+        raise WrongUsage(
+            "--cascade lets FP32 decide the near ties of a reduced precision; with --precision "
+            "fp32 there is none.",
+            "Leave one of them out.",
+        )
+    if not target.runs_cxredge:
+        raise WrongUsage(
+            f"cxredge does not run on {target.name}, and it takes cxredge there to let FP32 decide "
+            "near ties.",
+            "Leave --cascade out.",
+        )
+
+
 def words_for_this_machine(root: Path | None = None) -> str:
     """Return what this machine is, for messages: the board's name, or the architecture."""
     model, machine = read_board(root or ROOT).model, this_machine()

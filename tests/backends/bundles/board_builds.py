@@ -10,11 +10,11 @@ from tests.conftest import Ran, Run
 ALL = {"model-fp32.plan", "model-fp16.plan", "model-int8.plan"}
 
 
-def build_from(cxredge: Run, model: Path, calibration: Path, out: Path) -> Ran:
+def build_from(cxredge: Run, model: Path, calibration: Path, out: Path, *more: object) -> Ran:
     return cxredge(
         "build", model, "--calibration", calibration, "--out", out, "--target",
         "jetson-orin-nano", "--effort", "quick", "--min-agreement", 0.5,
-        "--max-accuracy-drop", 0.5, "--json",
+        "--max-accuracy-drop", 0.5, "--json", *more,
     )  # fmt: skip
 
 

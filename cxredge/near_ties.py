@@ -1,0 +1,122 @@
+"""Near ties: images whose first two classes lie nearer to each other than a precision moves logits.
+
+Say a reduced precision adds d to an image's logits, and call max(d) - min(d) its movement. Where it
+decides otherwise than FP32, it puts a class above another that FP32 puts no lower, and it does so
+by its margin, first logit minus second, at least. So the movement is at least the margin: an image
+that moves less than its margin is decided as FP32 decides it.
+
+How far images move, validation images tell. One more like n of them moves further than all of these
+with a probability of at most 1 / (n + 1), whatever the distribution (conformal prediction: Vovk,
+Gammerman and Shafer 2005, "Algorithmic Learning in a Random World", chapter 2). So FP32 need only
+decide the images whose margin is within the largest movement seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cxredge.metrics import Floats, Ints
+
+
+@dataclass(frozen=True)
+class NearTies:
+    """Which images are near ties in a precision, and what it brings that FP32 decides them.
+
+    Attributes:
+        margin: First logit minus second up to which an image is one: the largest movement of a
+            validation image.
+        validation_images: That this was seen on.
+        images: Held-out images.
+        near: Of these, the near ties.
+        flipped: Of the others, those decided otherwise than in FP32.
+        accuracy: Of all of these when FP32 decides the near ties.
+    """
+
+    margin: float
+    validation_images: int
+    images: int
+    near: int
+    flipped: int
+    accuracy: float
+
+    @property
+    def share(self) -> float:
+        """Share of held-out images that are near ties."""
+        return self.near / self.images
+
+    @property
+    def agreement(self) -> float:
+        """Share of held-out images decided as in FP32 when FP32 decides the near ties."""
+        return 1 - self.flipped / self.images
+
+    @property
+    def risk(self) -> float:
+        """Largest probability that an image like the validation images moves beyond the margin."""
+        return 1 / (self.validation_images + 1)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> NearTies:
+        """Return what :meth:`to_json` wrote down; TypeError or KeyError if it did not."""
+        return cls(**{name: values[name] for name in cls.__dataclass_fields__})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return them as JSON values."""
+        derived = {"share": self.share, "agreement": self.agreement, "risk": self.risk}
+        return asdict(self) | derived
+
+
+def margins(logits: Floats) -> Floats:
+    """Return the first logit minus the second of each image: float (N,) of float (N, classes)."""
+    ordered = np.sort(logits, axis=1)
+    found: Floats = ordered[:, -1] - ordered[:, -2]
+    return found
+
+
+def movements(reference: Floats, candidate: Floats) -> Floats:
+    """Return how far a precision moves each image's logits against each other, float (N,)."""
+    found: Floats = np.ptp(candidate - reference, axis=1)
+    return found
+
+
+def are_near(logits: Floats, margin: float) -> npt.NDArray[np.bool_]:
+    """Tell of each image whether its first two classes lie within a margin, bool (N,)."""
+    return margins(logits) <= margin
+
+
+def decided_again(reference: Floats, candidate: Floats, margin: float) -> Floats:
+    """Return a precision's logits, those of its near ties replaced by FP32's.
+
+    Args:
+        reference: float (N, classes), logits of FP32.
+        candidate: float (N, classes), logits of the precision.
+        margin: Up to which an image is a near tie.
+    """
+    return np.where(are_near(candidate, margin)[:, None], reference, candidate)
+
+
+def measure_near_ties(
+    validation: tuple[Floats, Floats], held_out: tuple[Floats, Floats], labels: Ints
+) -> NearTies:
+    """Find the margin on validation images and see on held-out ones what it does.
+
+    Args:
+        validation: Logits of FP32 and of the precision, float (V, classes) each.
+        held_out: The same of held-out images, float (N, classes) each.
+        labels: int (N,), classes of the held-out images.
+    """
+    margin = float(movements(*validation).max())
+    reference, candidate = held_out
+    decisions = decided_again(reference, candidate, margin).argmax(axis=1)
+    return NearTies(
+        margin=margin,
+        validation_images=len(validation[0]),
+        images=len(labels),
+        near=int(are_near(candidate, margin).sum()),
+        flipped=int((decisions != reference.argmax(axis=1)).sum()),
+        accuracy=float((decisions == labels).mean()),
+    )

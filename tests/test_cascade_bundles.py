@@ -1,0 +1,205 @@
+"""Bundles whose near ties FP32 decides: built, predicted, evaluated, timed and told."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxredge.artifacts import read_card, write_card
+from cxredge.backends.cascade import CascadeSession
+from cxredge.bundle import Bundle, open_bundle
+from cxredge.predict import NEAR_TIE
+from cxredge.vocabulary import Precision
+from tests.builds import build
+from tests.predictions import read_rows
+
+
+@pytest.fixture(scope="session")
+def cascade_built(tmp_path_factory, model: Path, calibration: Path, cxredge) -> Path:
+    """A bundle that FP32 takes part in. Shared: copy it before changing it."""
+    out = tmp_path_factory.mktemp("cascade") / "bundle"
+    ran = build(
+        cxredge, model, calibration, out, "--cascade", "--precision", "int8", "--effort", "quick"
+    )
+    assert ran.code == 0, ran.err
+    return out
+
+
+WithMargin = Callable[[float], Path]
+
+
+@pytest.fixture
+def with_margin(cascade_built: Path, tmp_path: Path) -> WithMargin:
+    """Give a copy of the bundle another margin: the phantoms have few near ties."""
+
+    def changed(margin: float) -> Path:
+        out = Path(shutil.copytree(cascade_built, tmp_path / f"within-{margin}"))
+        card = read_card(out)
+        facts = copy.deepcopy(dict(card.facts))
+        for gates in (facts["gate"], *facts["gate_by_runtime"].values()):
+            gates["int8"]["near_ties"]["margin"] = margin
+        (out / "passport.json").unlink()
+        write_card(out, replace(card, facts=facts))
+        return out
+
+    return changed
+
+
+def golden(bundle: Bundle) -> np.ndarray:
+    with np.load(bundle.path / "golden.npz") as stored:
+        return np.array(stored["pixels"])
+
+
+def logits(bundle: Bundle, precision: Precision | None = None) -> np.ndarray:
+    with bundle.open(precision) as session:
+        return session.infer(golden(bundle))
+
+
+def test_the_margin_on_the_card_is_how_far_int8_moves_validation_images(
+    cascade_built: Path,
+) -> None:
+    bundle = open_bundle(cascade_built)
+    gate = bundle.card.facts["gate"]["int8"]
+    assert bundle.precision is Precision.INT8
+    assert gate["cascade"] is True
+    assert bundle.card.facts["gate"]["fp32"]["cascade"] is False
+    assert bundle.cascade_margin == gate["near_ties"]["margin"] > 0
+    images = sum(bundle.card.facts["data"]["val"].values())
+    assert gate["near_ties"]["validation_images"] == images
+
+
+def test_with_a_wide_margin_fp32_decides_all_and_with_none_int8_does(
+    with_margin: WithMargin,
+) -> None:
+    wide, none = open_bundle(with_margin(1e3)), open_bundle(with_margin(-1.0))
+    assert np.array_equal(logits(wide), logits(wide, Precision.FP32))
+    assert np.array_equal(logits(none), logits(wide, Precision.INT8))
+    assert not np.array_equal(logits(wide), logits(none))
+
+
+def test_settings_for_many_images_hold_for_both(with_margin: WithMargin) -> None:
+    with open_bundle(with_margin(0.1)).open_for_many() as session:
+        assert isinstance(session, CascadeSession)
+        assert session.spec.concurrent
+        assert session.spec.threads == 1
+
+
+def test_rows_say_what_fp32_decided(
+    with_margin: WithMargin, phantoms: Path, tmp_path: Path, cxredge
+) -> None:
+    out = tmp_path / "p.csv"
+    every = cxredge("predict", with_margin(1e3), phantoms / "images", "--out", out, "--json").json
+    assert every["near_ties"] == every["images"] > 0
+    assert {row["error"] for row in read_rows(out)} == {NEAR_TIE}
+    assert {row["status"] for row in read_rows(out)} == {"ok"}
+    bundle = with_margin(-1.0)
+    none = cxredge("predict", bundle, phantoms / "images", "--out", out, "--json").json
+    assert none["near_ties"] == 0
+    assert {row["error"] for row in read_rows(out)} == {""}
+
+
+def test_rows_are_fp32s_where_fp32_decides(
+    with_margin: WithMargin, built: Path, phantoms: Path, tmp_path: Path, cxredge
+) -> None:
+    wide, alone = tmp_path / "wide.csv", tmp_path / "fp32.csv"
+    cxredge("predict", with_margin(1e3), phantoms / "images", "--out", wide)
+    fp32 = Path(shutil.copytree(built, tmp_path / "fp32"))
+    assert cxredge("build", fp32, "--precision", "fp32").code == 0
+    cxredge("predict", fp32, phantoms / "images", "--out", alone)
+    for one, other in zip(read_rows(wide), read_rows(alone), strict=True):
+        assert one["label"] == other["label"]
+        assert float(one["probability"]) == pytest.approx(float(other["probability"]), abs=1e-5)
+
+
+def test_a_bundle_without_says_nothing_of_near_ties(
+    built: Path, phantoms: Path, tmp_path: Path, cxredge
+) -> None:
+    ran = cxredge("predict", built, phantoms / "images", "--out", tmp_path / "p.csv", "--json")
+    assert ran.json["near_ties"] is None
+    assert open_bundle(built).cascade_margin is None
+
+
+def test_evaluation_and_benchmark_are_of_what_serves(
+    with_margin: WithMargin, phantoms: Path, tmp_path: Path, cxredge
+) -> None:
+    wide = with_margin(1e3)
+    found = cxredge("evaluate", wide, phantoms / "manifest.csv", "--json").json
+    assert found["cascade"] == {"margin": 1e3, "images": found["images"], "near": found["images"]}
+    assert found["flipped"] == []
+    assert found["accuracy"] == found["accuracy_fp32"]
+    said = cxredge("evaluate", wide, phantoms / "manifest.csv").out
+    assert f"Near ties that FP32 decided: {found['images']} of {found['images']} (100.0%)." in said
+    timed = cxredge(
+        "bench", wide, "--images", phantoms / "images", "--seconds", 0, "--queries", 20, "--json"
+    ).json
+    assert timed["cascade"]["near"] == timed["cascade"]["images"] > 20
+    assert timed["accuracy"]["golden"]["passed"], "the golden outputs are INT8's alone"
+
+
+def test_the_gate_judges_what_serves(
+    careless_int8: None, model: Path, calibration: Path, tmp_path: Path, cxredge
+) -> None:
+    arguments = ["--precision", "int8", "--effort", "quick"]
+    strict = ["--min-agreement", "0.99", "--max-accuracy-drop", "0.01"]
+    base = ["build", model, "--calibration", calibration, "--json", *arguments, *strict]
+    refused = cxredge(*base, "--out", tmp_path / "alone")
+    assert refused.code == 3
+    gate = json.loads(refused.out)["gate"]
+    assert gate["near_ties"]["agreement"] == 1.0
+    passed = cxredge(*base, "--out", tmp_path / "cascade", "--cascade")
+    assert passed.code == 0, passed.err
+    with_fp32 = passed.json["gate"]
+    assert with_fp32["agreement"] == 1.0
+    assert with_fp32["accuracy"] == with_fp32["accuracy_fp32"]
+    assert with_fp32["near_ties"] == gate["near_ties"]
+
+
+def test_bundles_with_and_without_are_not_taken_for_each_other(
+    cascade_built: Path, model: Path, calibration: Path, tmp_path: Path, cxredge
+) -> None:
+    out = Path(shutil.copytree(cascade_built, tmp_path / "bundle"))
+    again = build(
+        cxredge, model, calibration, out, "--cascade", "--precision", "int8", "--effort", "quick"
+    )
+    assert "up to date" in again.err
+    assert open_bundle(out).cascade_margin is not None
+    without = build(cxredge, model, calibration, out, "--precision", "int8", "--effort", "quick")
+    assert "up to date" not in without.err
+    assert open_bundle(out).cascade_margin is None
+
+
+def test_words_say_what_a_cascade_would_bring_and_what_it_brought(
+    cascade_built: Path, model: Path, calibration: Path, phantoms: Path, tmp_path: Path, cxredge
+) -> None:
+    quantized = cxredge(
+        "quantize", model, "--calibration", calibration, "--evaluate", phantoms / "manifest.csv",
+        "--effort", "quick", "--out", tmp_path / "int8",
+    )  # fmt: skip
+    assert "If FP32 decides them (cxredge build --cascade), agreement is 100.0%" in quantized.out
+    report = tmp_path / "r.md"
+    assert cxredge("report", cascade_built, "--out", report).code == 0
+    assert "Near ties of INT8" in report.read_text()
+    assert "as in the figures above" in report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--precision", "fp32"], "with --precision fp32 there is none"),
+        (["--target", "jetson-xavier-nx"], "cxredge does not run on jetson-xavier-nx"),
+    ],
+)
+def test_a_cascade_that_nothing_would_come_of_is_refused(
+    arguments: list[str], words: str, model: Path, calibration: Path, tmp_path: Path, cxredge
+) -> None:
+    ran = build(cxredge, model, calibration, tmp_path / "b", "--cascade", *arguments)
+    assert ran.code == 2
+    assert words in ran.err
+    assert not (tmp_path / "b").exists()
