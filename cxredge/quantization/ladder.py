@@ -49,6 +49,10 @@ _CORRECTION_IMAGES = {
 _SENSITIVITY_IMAGES = 16
 _FLOAT_RUNGS = {Effort.QUICK: 0, Effort.DEFAULT: 4, Effort.EXTENSIVE: 8}
 """Rungs with layers in float, at most."""
+_RESERVE = 0.75
+"""What is asked of the layers left in INT8, as a share of the goal: the few images that layers are
+measured on promise more than validation images keep, and a rung costs more than a layer. Where
+0.0195, 0.0160 and 0.0144 were promised of MobileNet V1, it came to 0.0235, 0.0206 and 0.0188."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Rung:
     Attributes:
         step: What it is.
         stand: What it was made from.
+        made: The weights it was written with, corrected or not.
         graph: The quantized graph.
         found: What it came to on validation images.
         in_float: Convolutions and additions that stay in float.
@@ -81,6 +86,7 @@ class Rung:
 
     step: str
     stand: Stand
+    made: Reconstructed
     graph: onnx.ModelProto
     found: Judgement
     in_float: tuple[str, ...]
@@ -146,14 +152,14 @@ class Climb:
             if stand is not plain and worse and not self._done:
                 self._corrected(plain, keep, ", channels as they were")
         stand = self._best_so_far.stand
-        for more in self._layers_to_keep(stand):
+        for more in self._layers_to_keep():
             if self._done:
                 break
             self._corrected(stand, keep | more)
         if self._fine_tune is not None and not self._done:
             best = self._best_so_far
             graph = self._fine_tune(best.graph)
-            self._add("fine-tuned weights", best.stand, graph, frozenset(best.in_float))
+            self._add("fine-tuned weights", best.stand, best.made, graph, frozenset(best.in_float))
         return self._best_so_far
 
     @property
@@ -209,44 +215,58 @@ class Climb:
         if more := len(convolutions & (keep - self._plan.keep)):
             step = f"{more} sensitive layer{'s' if more > 1 else ''} in float"
         graph = emit(made.model, stand.ranges, self._plan.dialect, False, keep, made.scales)
-        self._add(step, stand, graph, keep)
+        self._add(step, stand, made, graph, keep)
 
-    def _layers_to_keep(self, stand: Stand) -> Iterator[frozenset[str]]:
-        """Yield more and more of the most sensitive layers, measured when first asked for."""
+    def _layers_to_keep(self) -> Iterator[frozenset[str]]:
+        """Yield more and more of the most sensitive layers, measured when first asked for.
+
+        They are measured with the weights that are corrected, so that what is left of each layer
+        counts: the rounding of what it takes. By what layers lose before, MobileNet V1 came to a
+        logit error of FILL with X of its layers in float, by what they lose after to FILL with Y.
+        """
         rungs, goal = _FLOAT_RUNGS[self._plan.effort], self._plan.goal
-        groups = groups_of(stand.model, self._plan.keep)
+        best = self._best_so_far
+        groups = groups_of(best.stand.model, self._plan.keep)
         if not rungs or not groups or self._done:
             return
-        order = self._sensitivities(stand, groups)
+        order = self._sensitivities(best, groups)
         # With more than half in float, FP16 or FP32 is the plainer answer.
         most, count = max(1, len(order) // 2), 0
-        error = self._best_so_far.found.logit_error
+        error = best.found.logit_error
         for _ in range(rungs):
             least = count + max(1, count // 4)
-            count = min(most, max(least, groups_needed(order, count, error, goal.max_logit_error)))
+            needed = groups_needed(order, count, error, _RESERVE * goal.max_logit_error)
+            count = min(most, max(least, needed))
             yield frozenset(name for one in order[:count] for name in one.nodes)
             if count == most:
                 return
             error = self.rungs[-1].found.logit_error
 
-    def _sensitivities(self, stand: Stand, groups: Sequence[tuple[str, ...]]) -> list[Sensitivity]:
+    def _sensitivities(self, rung: Rung, groups: Sequence[tuple[str, ...]]) -> list[Sensitivity]:
         few = self._pixels[:_SENSITIVITY_IMAGES]
         dialect, keep = self._plan.dialect, self._plan.keep
         with self._progress.task("Measuring sensitivity", len(groups)) as advance:
             return measure_sensitivities(
-                stand.model, stand.ranges, dialect, groups, few, advance, keep
+                rung.made, rung.stand.ranges, dialect, groups, few, advance, keep
             )
 
     def _emitted(self, step: str, stand: Stand) -> Rung:
         keep = self._plan.keep
         graph = emit(stand.model, stand.ranges, self._plan.dialect, keep=keep)
-        return self._add(step, stand, graph, keep)
+        return self._add(step, stand, Reconstructed(stand.model, {}), graph, keep)
 
-    def _add(self, step: str, stand: Stand, graph: onnx.ModelProto, keep: frozenset[str]) -> Rung:
+    def _add(
+        self,
+        step: str,
+        stand: Stand,
+        made: Reconstructed,
+        graph: onnx.ModelProto,
+        keep: frozenset[str],
+    ) -> Rung:
         require_legal(graph, self._plan.dialect)
         found = self.judge.judge(graph)
         now = time.perf_counter()
-        rung = Rung(step, stand, graph, found, tuple(sorted(keep)), now - self._since)
+        rung = Rung(step, stand, made, graph, found, tuple(sorted(keep)), now - self._since)
         self._since = now
         self.rungs.append(rung)
         return rung

@@ -12,6 +12,7 @@ from cxredge.data.images import GreyImage
 from cxredge.progress import Advance
 from cxredge.quantization.judge import infer_graph
 from cxredge.quantization.qdq import emit
+from cxredge.quantization.reconstruction import Reconstructed
 from cxredge.quantization.statistics import Ranges
 from cxredge.vocabulary import Dialect
 
@@ -58,7 +59,7 @@ def groups_of(
 
 
 def measure_sensitivities(
-    model: onnx.ModelProto,
+    made: Reconstructed,
     ranges: Ranges,
     dialect: Dialect,
     groups: Sequence[tuple[str, ...]],
@@ -69,7 +70,7 @@ def measure_sensitivities(
     """Measure each group, and return them with the most sensitive first.
 
     Args:
-        model: The FP32 model.
+        made: The model, with the weights that it is quantized with.
         ranges: Ranges of its activations.
         dialect: The dialect to quantize in.
         groups: Names of nodes that are quantized together.
@@ -77,11 +78,11 @@ def measure_sensitivities(
         advance: Hears of groups done.
         keep: Names of nodes that stay in float whatever is measured.
     """
-    reference = infer_graph(model, pixels)
+    reference = infer_graph(made.model, pixels)
     every = {name for group in groups for name in group}.union(keep)
     found = []
     for group in groups:
-        graph = emit(model, ranges, dialect, keep=every - set(group))
+        graph = emit(made.model, ranges, dialect, False, every - set(group), made.scales)
         moved = infer_graph(graph, pixels) - reference
         found.append(Sensitivity(group, float(np.sqrt(moved.var(axis=0).mean()))))
         advance(1)

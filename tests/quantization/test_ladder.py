@@ -21,6 +21,7 @@ from cxredge.quantization.ladder import Climb, Rung
 from cxredge.quantization.plan import Goal, Plan
 from cxredge.quantization.qdq import emit
 from cxredge.quantization.ranges import measure
+from cxredge.quantization.reconstruction import Reconstructed
 from cxredge.quantization.rung_latency import time_rungs
 from cxredge.quantization.sensitivity import (
     Sensitivity,
@@ -198,7 +199,7 @@ def test_sensitivity_orders_groups_by_what_they_cost(
 
     def measured(groups: list[tuple[str, ...]], keep: tuple[str, ...] = ()) -> dict[str, float]:
         found = measure_sensitivities(
-            graph, ranges, Dialect.TENSORRT, groups, pixels, done.append, keep
+            Reconstructed(graph, {}), ranges, Dialect.TENSORRT, groups, pixels, done.append, keep
         )
         noises = [one.noise for one in found]
         assert noises == sorted(noises, reverse=True)
