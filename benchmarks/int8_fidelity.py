@@ -6,7 +6,8 @@
 A case is an FP32 model folder, a calibration list, the manifest whose test split is compared, and
 if there is a fourth part, the run that weights may be fine-tuned from.
 Every model is made by a process of its own (its time and peak memory are stated) from the same
-calibration images, and judged by ONNX Runtime on the same test images. PYTHON is an interpreter
+calibration images, and judged by ONNX Runtime on the same test images; ours once more with its near
+ties decided by FP32, as a bundle of ``build --cascade`` does. PYTHON is an interpreter
 that has nncf, which need not share an environment with cxredge; without it NNCF is left out. Goes
 on where it stopped: what is in WORK is not made again.
 """
@@ -52,6 +53,7 @@ METHODS = {
     "NNCF, full bias correction": (CPU, "nncf:full"),
 }
 """Each method's dialect and how it is made. NNCF's activations are uint8: no TensorRT model."""
+CASCADE = ", FP32 for near ties"
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,11 @@ def _measure_case(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
         if "gate" not in made:
             made |= _judge(Path(made["model"]), see(Split.TEST), see(Split.VAL), classes)
             write_json(_folder(case, method, arguments).with_suffix(".json"), made)
-        rows[method] = {key: value for key, value in made.items() if key != "model"}
-        print(case.name, method, _cells(rows[method]), flush=True)
+        row = {key: value for key, value in made.items() if key not in ("model", "with_fp32")}
+        rows[method] = row
+        if METHODS[method][1] == "cxredge":
+            rows[method + CASCADE] = {**row, "gate": made["with_fp32"]}
+        print(case.name, method, _cells(row), flush=True)
     calibration_images = len(listed.entries)
     return {"network": card.classifier.network, "calibration": calibration_images, "rows": rows}
 
@@ -130,21 +135,22 @@ def _judge(model: Path, held_out: Seen, validation: Seen, classes: Sequence[str]
         infer(model, held_out.images.pixels[:1])
     except Exception as error:  # ONNX Runtime's own, which share no base
         infer, note = _infer_unfused, str(error).strip().splitlines()[0]
-    gate = compare(
-        held_out.fp32,
-        infer(model, held_out.images.pixels),
-        held_out.images.labels,
-        held_out.images.patients,
-        GateLimits(),
-        classes,
-        Validation(
-            validation.fp32,
-            infer(model, validation.images.pixels),
-            validation.images.labels,
-            0.9,
-        ),
+    logits = infer(model, held_out.images.pixels)
+    seen = infer(model, validation.images.pixels)
+    gate, with_fp32 = (
+        compare(
+            held_out.fp32,
+            logits,
+            held_out.images.labels,
+            held_out.images.patients,
+            GateLimits(),
+            classes,
+            Validation(validation.fp32, seen, validation.images.labels, 0.9),
+            cascade,
+        ).to_json()
+        for cascade in (False, True)
     )
-    return {"gate": gate.to_json(), "runs_unfused_only": note}
+    return {"gate": gate, "with_fp32": with_fp32, "runs_unfused_only": note}
 
 
 def _infer_unfused(model: Path, pixels: GreyImage) -> np.ndarray:
@@ -220,6 +226,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     worst = max((value for value in auroc if value is not None), key=abs)
     return [
         f"{gate['agreement']:.3f} ({least:.3f}-{most:.3f})",
+        f"{100 * gate['near_ties']['share']:.1f}" if gate["cascade"] else "0",
         str(len(gate["flipped"])),
         f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})",
         f"{worst:+.4f}",
@@ -235,9 +242,9 @@ def _cells(row: dict[str, Any]) -> list[str]:
 def _page(found: dict[str, Any]) -> str:
     machine = found["machine"]
     header = [
-        "method", "agreement with FP32 (95%)", "flipped", "accuracy, points (95%, paired)",
-        "AUROC, largest change of a class", "sensitivity, points", "calibration error",
-        "logit error", "MB", "processor s", "peak GB",
+        "method", "agreement with FP32 (95%)", "decided by FP32, %", "flipped",
+        "accuracy, points (95%, paired)", "AUROC, largest change of a class",
+        "sensitivity, points", "calibration error", "logit error", "MB", "processor s", "peak GB",
     ]  # fmt: skip
     lines = [
         "# INT8 against FP32, ours and others'",
@@ -247,11 +254,18 @@ def _page(found: dict[str, Any]) -> str:
         f"{', '.join(f'{name} {version}' for name, version in found['tools'].items())}. Changes "
         "are INT8 minus FP32 on the same test images, all run by ONNX Runtime; the intervals "
         "resample patients. Processor seconds (of all cores) and memory are those of the whole "
-        "process, which for cxredge also judges every rung of its ladder.",
+        "process, which for cxredge also judges every rung of its ladder. *FP32 for near ties*: "
+        "FP32 decides the images whose first two logits lie nearer to each other than the same "
+        "model moved those of any validation image (`build --cascade`); size, time and memory are "
+        "of the INT8 model.",
     ]
     for name, case in found["cases"].items():
         for dialect, title in ((TRT, "TensorRT's dialect"), (CPU, "CPU")):
-            rows = {m: r for m, r in case["rows"].items() if METHODS[m][0] == dialect}
+            rows = {
+                m: r
+                for m, r in case["rows"].items()
+                if METHODS[m.removesuffix(CASCADE)][0] == dialect
+            }
             gate = next(iter(rows.values()))["gate"]
             lines += [
                 "",
