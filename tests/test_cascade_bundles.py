@@ -141,6 +141,12 @@ def test_evaluation_and_benchmark_are_of_what_serves(
     ).json
     assert timed["cascade"]["near"] == timed["cascade"]["images"] > 20
     assert timed["accuracy"]["golden"]["passed"], "the golden outputs are INT8's alone"
+    report = tmp_path / "r.md"
+    assert cxredge("report", wide, "--out", report).code == 0
+    every = f"FP32 decided {found['images']} of {found['images']} images (100.0%), the near ties."
+    assert every in report.read_text()
+    assert "INT8, and FP32 for its near ties" in report.read_text()
+    assert "--cascade --out BUNDLE" in report.read_text()
 
 
 def test_the_gate_judges_what_serves(

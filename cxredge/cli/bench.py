@@ -10,7 +10,7 @@ import typer
 from cxredge.cli.command import command
 from cxredge.cli.options import BundleArgument, ThreadsOption
 from cxredge.cli.output import Outcome, Output
-from cxredge.cli.text import table
+from cxredge.cli.text import near_ties, table
 from cxredge.shell import quoted
 from cxredge.vocabulary import HarnessChoice, MemoryChoice, Scenario, Split
 
@@ -135,6 +135,7 @@ def _text(found: dict[str, Any], path: Path) -> str:
         f"{found['precision']}, {found['threads']} threads, harness {found['harness']}: "
         f"{queries['count']} queries of {found['samples_per_query']} in {found['seconds']:.1f} s, "
         f"{found['throughput']:.1f} images a second, variation {latency['cv']:.1%}.",
+        *near_ties(found["cascade"]),
         _accuracy(found["accuracy"]),
         _energy(found["energy"]),
         "Comparable with other results."

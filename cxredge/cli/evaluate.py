@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 from cxredge.cli.command import command
 from cxredge.cli.options import BundleArgument, ManifestArgument, SplitOption
 from cxredge.cli.output import Outcome, Output, finite
-from cxredge.cli.text import share, table
+from cxredge.cli.text import near_ties, share, table
 from cxredge.shell import quoted
 from cxredge.vocabulary import Split
 
@@ -73,7 +72,7 @@ def _text(found: dict[str, Any], path: Path) -> str:
             f"{found['macro_f1']:.3f}, AUROC {found['auroc']:.3f}, calibration error "
             f"{found['calibration_error']:.3f}; {found['images']} images of "
             f"{found['patients']} patients, {found['precision']}.",
-            *([_near_ties(found["cascade"])] if found["cascade"] else []),
+            *near_ties(found["cascade"]),
             f"Decisions that differ from FP32's: {len(found['flipped'])}. FP32's accuracy is "
             f"{share(found['accuracy_fp32'])} (the difference is {100 * low:+.1f} to "
             f"{100 * high:+.1f} points with 95%).",
@@ -81,8 +80,3 @@ def _text(found: dict[str, Any], path: Path) -> str:
             f"Wrote {path}",
         ]
     )
-
-
-def _near_ties(cascade: Mapping[str, Any]) -> str:
-    near, images = cascade["near"], cascade["images"]
-    return f"Near ties that FP32 decided: {near} of {images} ({share(near / images)})."

@@ -31,6 +31,14 @@ def counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:
     return table(["class", *counts], rows)
 
 
+def near_ties(cascade: Mapping[str, Any] | None) -> list[str]:
+    """Return how many near ties FP32 decided, in a line; none where it decides none."""
+    if not cascade:
+        return []
+    near, images = cascade["near"], cascade["images"]
+    return [f"Near ties that FP32 decided: {near} of {images} ({share(near / images)})."]
+
+
 def share(value: float | None, interval: Sequence[float | None] | None = None) -> str:
     """Return a share as a percentage, with its interval."""
     if value is None:

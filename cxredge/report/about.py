@@ -55,7 +55,7 @@ def purpose_section(source: Source) -> Section:
             ("Input", f"{size} by {size} grey pixels, 8 bits ({classifier.preprocessing})"),
             ("Network", classifier.network),
             ("Target", f"{card.config['target']} through {runtime}"),
-            ("Precision", source.precision.upper()),
+            ("Precision", _precision(source.bundle)),
             ("Why this precision", _reason(source.bundle)),
         ),
     )
@@ -126,6 +126,11 @@ def provenance_section(source: Source) -> Section:
         shas = sorted({r["bundle_sha256"] for r in results})
         blocks.append(Facts("Results belong to card (SHA-256)", tuple(("card", s) for s in shas)))
     return Section("Provenance", tuple(blocks))
+
+
+def _precision(bundle: Bundle) -> str:
+    name = bundle.precision.value.upper()
+    return name if bundle.cascade_margin is None else f"{name}, and FP32 for its near ties"
 
 
 def _device(bundle: Bundle) -> str:
@@ -213,10 +218,11 @@ def _commands(bundle: Bundle) -> Commands:
         calibrated = "--calibration CALIBRATION.csv "
     config = card.config
     limits = " ".join(f"--{k.replace('_', '-')} {v:g}" for k, v in config["gate"].items())
+    cascade = "--cascade " if config.get("cascade") else ""
     lines += [
         f"cxredge build {source} --target {config['target']} --precision {config['precision']} "
         f"{calibrated}--evaluate MANIFEST --split {config['split']} "
-        f"{limits} --specificity {config['specificity']:g} --out BUNDLE",
+        f"{limits} --specificity {config['specificity']:g} {cascade}--out BUNDLE",
         "cxredge verify BUNDLE",
         "cxredge evaluate BUNDLE MANIFEST --split test",
         "cxredge bench BUNDLE --images FOLDER",

@@ -40,6 +40,13 @@ def precision_section(source: Source, pictures: bool) -> Section:
     else:
         line = f"All {numbers.count(result['images'])} decisions are those of FP32."
         blocks.append(Sentences("", (line,)))
+    if result is not None and result.get("cascade"):
+        near, images = result["cascade"]["near"], result["cascade"]["images"]
+        line = (
+            f"FP32 decided {numbers.count(near)} of {numbers.count(images)} images "
+            f"({numbers.share(near / images)}), the near ties."
+        )
+        blocks.append(Sentences("", (line,)))
     return Section("FP32 against INT8", tuple(blocks))
 
 
