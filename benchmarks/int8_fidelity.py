@@ -255,9 +255,9 @@ def _page(found: dict[str, Any]) -> str:
         "are INT8 minus FP32 on the same test images, all run by ONNX Runtime; the intervals "
         "resample patients. Processor seconds (of all cores) and memory are those of the whole "
         "process, which for cxredge also judges every rung of its ladder. *FP32 for near ties*: "
-        "FP32 decides the images whose first two logits lie nearer to each other than the same "
-        "model moved those of any validation image (`build --cascade`); size, time and memory are "
-        "of the INT8 model.",
+        "FP32 decides the images whose first two logits lie no further apart than INT8 raised the "
+        "first class in any validation image (`build --cascade`); size, time and memory are of the "
+        "INT8 model.",
     ]
     for name, case in found["cases"].items():
         for dialect, title in ((TRT, "TensorRT's dialect"), (CPU, "CPU")):

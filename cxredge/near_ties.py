@@ -1,14 +1,15 @@
-"""Near ties: images whose first two classes lie nearer to each other than a precision moves logits.
+"""Near ties: images whose first two classes a precision may have put in the wrong order.
 
-Say a reduced precision adds d to an image's logits, and call max(d) - min(d) its movement. Where it
-decides otherwise than FP32, it puts a class above another that FP32 puts no lower, and it does so
-by its margin, first logit minus second, at least. So the movement is at least the margin: an image
-that moves less than its margin is decided as FP32 decides it.
+Say a reduced precision adds d to an image's logits and decides for class i, and call its *lead*
+d[i] - min(d): by how much it may have favoured i unduly. Where FP32 decides for another class j, it
+has j no lower than i, but the precision has i above j by its margin, first logit minus second, at
+least. So d[i] - d[j] is at least the margin, and so is the lead: an image whose lead is less than
+its margin is decided as FP32 decides it.
 
-How far images move, validation images tell. One more like n of them moves further than all of these
-with a probability of at most 1 / (n + 1), whatever the distribution (conformal prediction: Vovk,
-Gammerman and Shafer 2005, "Algorithmic Learning in a Random World", chapter 2). So FP32 need only
-decide the images whose margin is within the largest movement seen.
+What leads to expect, validation images tell. One more image like n of them has a larger lead than
+all of these with a probability of at most 1 / (n + 1), whatever the distribution (conformal
+prediction: Vovk, Gammerman and Shafer 2005, "Algorithmic Learning in a Random World", chapter 2).
+So FP32 need only decide the images whose margin is within the largest lead seen.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class NearTies:
     """Which images are near ties in a precision, and what it brings that FP32 decides them.
 
     Attributes:
-        margin: First logit minus second up to which an image is one: the largest movement of a
+        margin: First logit minus second up to which an image is one: the largest lead of a
             validation image.
         validation_images: That this was seen on.
         images: Held-out images.
@@ -56,7 +57,7 @@ class NearTies:
 
     @property
     def risk(self) -> float:
-        """Largest probability that an image like the validation images moves beyond the margin."""
+        """Largest probability that an image like the validation images leads by more."""
         return 1 / (self.validation_images + 1)
 
     @classmethod
@@ -77,9 +78,16 @@ def margins(logits: Floats) -> Floats:
     return found
 
 
-def movements(reference: Floats, candidate: Floats) -> Floats:
-    """Return how far a precision moves each image's logits against each other, float (N,)."""
-    found: Floats = np.ptp(candidate - reference, axis=1)
+def leads(reference: Floats, candidate: Floats) -> Floats:
+    """Return by how much a precision raises each image's first class against any other, float (N,).
+
+    Args:
+        reference: float (N, classes), logits of FP32.
+        candidate: float (N, classes), logits of the precision.
+    """
+    raised = candidate - reference
+    of_first = np.take_along_axis(raised, candidate.argmax(axis=1)[:, None], axis=1)[:, 0]
+    found: Floats = of_first - raised.min(axis=1)
     return found
 
 
@@ -109,7 +117,7 @@ def measure_near_ties(
         held_out: The same of held-out images, float (N, classes) each.
         labels: int (N,), classes of the held-out images.
     """
-    margin = float(movements(*validation).max())
+    margin = float(leads(*validation).max())
     reference, candidate = held_out
     decisions = decided_again(reference, candidate, margin).argmax(axis=1)
     return NearTies(

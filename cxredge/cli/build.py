@@ -101,8 +101,8 @@ def build(
         bool,
         typer.Option(
             "--cascade",
-            help="Let FP32 decide where the first two classes lie nearer to each other than a "
-            "reduced precision moves them.",
+            help="Let FP32 decide near ties: images whose first two classes a reduced precision "
+            "may have put in the wrong order.",
         ),
     ] = False,
     archive: Annotated[

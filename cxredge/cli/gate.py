@@ -158,9 +158,9 @@ def _flipped(flipped: Sequence[Mapping[str, Any]], now: str) -> str:
 
 def _near_ties(found: Mapping[str, Any], now: str, cascade: bool) -> str:
     which = (
-        f"Near ties: {found['near']} of {found['images']} images ({share(found['share'])}), the "
-        f"first two logits of which are within {found['margin']:.3f}, further than {now} moved any "
-        f"of {found['validation_images']} validation images."
+        f"Near ties: in {found['near']} of {found['images']} images ({share(found['share'])}) the "
+        f"first two logits lie within {found['margin']:.3f} of each other; {now} raised the first "
+        f"class further in none of {found['validation_images']} validation images."
     )
     if cascade:
         return f"{which} FP32 decides them, in the figures above too."

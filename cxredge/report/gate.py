@@ -125,10 +125,10 @@ def _near_ties(found: Mapping[str, Any], name: str, cascade: bool) -> Sentences:
         f"{numbers.fraction(found['margin'])} of each other."
     )
     why = (
-        f"{name} moved none of {numbers.count(found['validation_images'])} validation images' "
-        "logits further against each other. Where it moves them less than the first two lie "
-        "apart, it decides as FP32; one more image like these moves further than all of them with "
-        f"a probability of at most {numbers.fraction(found['risk'])}."
+        f"{name} raised the class it decides for no further against any other in "
+        f"{numbers.count(found['validation_images'])} validation images. Where it raises it by "
+        "less than the first two lie apart, it decides as FP32; one more image like these exceeds "
+        f"all of them with a probability of at most {numbers.fraction(found['risk'])}."
     )
     then = (
         f"When FP32 decides the near ties, the agreement is {numbers.share(found['agreement'])} "
