@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from cxredge.backends import open_session
-from cxredge.backends.base import Logits, Session
+from cxredge.backends.base import Logits, Session, available_cores
 from cxredge.data.images import GreyImage
 from cxredge.vocabulary import Precision
 
@@ -26,6 +27,14 @@ def infer_file(
     backend: str = "onnxruntime",
     precision: Precision = Precision.FP32,
 ) -> Logits:
-    """Load an ONNX model and return float32 logits (N, classes) of uint8 images (N, S, S)."""
-    with open_session(path, backend, precision=precision, batch=BATCH) as session:
-        return infer_all(session, pixels)
+    """Load an ONNX model and return float32 logits (N, classes) of uint8 images (N, S, S).
+
+    Every core infers images of its own: on 2 cores a sixth quicker than batches on both together,
+    for MobileNet V1 in FP32 as in INT8.
+    """
+    with (
+        open_session(path, backend, threads=1, precision=precision) as session,
+        ThreadPoolExecutor(available_cores()) as pool,
+    ):
+        parts = pool.map(lambda index: session.infer(pixels[index : index + 1]), range(len(pixels)))
+        return np.concatenate(list(parts))
