@@ -6,13 +6,16 @@
 ALONE and CASCADE are bundles of the same model for this machine, without and with
 ``build --cascade``. In each round and in random order, both predict 2,000 images, the manifest's
 test images again and again, answer these one by one (``bench``, single-stream) and stream them
-(offline). Ratios are those within rounds.
+(offline), both with the threads and batches that were found best for ALONE. Ratios are those within
+rounds.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
+import shutil
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,6 +27,7 @@ from other_work import OtherWork
 from cxredge.artifacts import tool_versions, write_json, write_text
 from cxredge.bundle import open_bundle
 from cxredge.data.manifest import read_manifest
+from cxredge.passport import PASSPORT_NAME
 from cxredge.telemetry.linux import read_machine
 from cxredge.vocabulary import Split
 
@@ -42,6 +46,7 @@ def main() -> None:
     arguments = _arguments()
     entries = read_manifest(arguments.manifest).of(Split.TEST)
     images = linked(arguments.work / "test", [entry.path for entry in entries], IMAGES)
+    arguments.cascade = _with_settings_of(arguments.alone, arguments.cascade, arguments.work)
     bundles = {"alone": arguments.alone, "cascade": arguments.cascade}
     rounds = [_round(bundles, images, arguments) for _ in range(arguments.rounds)]
     serves = open_bundle(arguments.cascade)
@@ -62,6 +67,18 @@ def main() -> None:
     }
     write_json(arguments.out.with_suffix(".json"), found)
     write_text(arguments.out.with_suffix(".md"), _page(found))
+
+
+def _with_settings_of(alone: Path, cascade: Path, work: Path) -> Path:
+    """Return a copy of a bundle that runs with the threads and batches of another."""
+    copy = work / "cascade"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(cascade, copy)
+    one, other = (json.loads((b / PASSPORT_NAME).read_text()) for b in (alone, copy))
+    if one["engine"] != other["engine"] or one["backend"] != other["backend"]:
+        raise SystemExit(f"{alone} and {cascade} are not served by the same precision and runtime.")
+    write_json(copy / PASSPORT_NAME, other | {key: one[key] for key in ("threads", "throughput")})
+    return copy
 
 
 def _round(

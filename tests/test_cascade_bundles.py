@@ -147,6 +147,7 @@ def test_evaluation_and_benchmark_are_of_what_serves(
     assert every in report.read_text()
     assert "INT8, and FP32 for its near ties" in report.read_text()
     assert "--cascade --out BUNDLE" in report.read_text()
+    assert "model-int8.onnx and model-fp32.onnx" in report.read_text(), "what is loaded"
 
 
 def test_the_gate_judges_what_serves(

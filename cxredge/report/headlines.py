@@ -82,8 +82,12 @@ def _agreement(source: Source) -> Headline:
 def _size(source: Source) -> Headline:
     if source.bundle is None:
         return Headline("Size", numbers.MISSING, "the bundle was not given")
-    size = source.bundle.engine.stat().st_size
-    return Headline("Size", numbers.megabytes(size), source.bundle.engine.name, size / 1e6)
+    files = [source.bundle.engine]
+    if source.bundle.cascade_margin is not None:
+        files.append(source.bundle.engine_of(Precision.FP32))
+    size = sum(file.stat().st_size for file in files)
+    names = " and ".join(file.name for file in files)
+    return Headline("Size", numbers.megabytes(size), names, size / 1e6)
 
 
 def _latency(source: Source, percentile: str) -> Headline:
