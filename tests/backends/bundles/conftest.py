@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from cxredge import engines
+from cxredge.errors import CxredgeError
 from cxredge.targets import registry
+from cxredge.vocabulary import Precision
 from tests.backends.bundles.board_builds import build_from
 from tests.conftest import Run
 from tests.targets.boards import ORIN_NANO_SUPER, tree
@@ -39,3 +43,19 @@ def on_board(timings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Make this machine an Orin Nano."""
     monkeypatch.setattr(registry, "ROOT", tree(tmp_path / "root", ORIN_NANO_SUPER))
     monkeypatch.setattr(registry, "this_machine", lambda: "aarch64")
+
+
+@pytest.fixture
+def cannot_build(monkeypatch: pytest.MonkeyPatch) -> Callable[[Precision], None]:
+    """Make engines of one precision fail to build; others can be built."""
+    build = engines.build_engine
+
+    def set_up(precision: Precision) -> None:
+        def fails(onnx: Path, plan: Path, settings, progress):
+            if settings.precision is precision:
+                raise CxredgeError("no kernel fits node conv1.", "Use --precision fp16.")
+            return build(onnx, plan, settings, progress)
+
+        monkeypatch.setattr(engines, "build_engine", fails)
+
+    return set_up

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cxredge import engines
 from cxredge.backends.cascade import CascadeSession
 from cxredge.backends.tensorrt.session import TensorRTSession
 from cxredge.bundle import open_bundle
@@ -60,17 +60,10 @@ def test_both_engines_serve_and_are_freed(
 
 @pytest.mark.usefixtures("on_board")
 def test_without_an_fp32_engine_there_is_no_cascade(
-    cxredge: Run, cascade: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch
+    cxredge: Run, cascade: Path, fake: Fake, cannot_build: Callable[[Precision], None]
 ) -> None:
     fake("10.3.0")
-    build = engines.build_engine
-
-    def fails(onnx: Path, plan: Path, settings, progress):
-        if settings.precision is Precision.FP32:
-            raise CxredgeError("no kernel fits node conv1.", "Use --precision fp16.")
-        return build(onnx, plan, settings, progress)
-
-    monkeypatch.setattr(engines, "build_engine", fails)
+    cannot_build(Precision.FP32)
     ran = cxredge("build", cascade)
     assert ran.code == 1
     assert "FP32 is to decide near ties and has no engine here: no kernel fits" in ran.err

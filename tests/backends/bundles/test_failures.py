@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cxredge import engines
 from cxredge.backends.tensorrt.facts import facts_path, read_facts
-from cxredge.errors import CxredgeError
 from cxredge.vocabulary import Precision
 from tests.backends.bundles.board_builds import finish, plans
 from tests.backends.conftest import Fake
@@ -18,16 +18,9 @@ from tests.conftest import Run
 
 
 @pytest.fixture
-def no_int8(monkeypatch: pytest.MonkeyPatch) -> None:
-    """INT8 engines cannot be built; others can."""
-    build = engines.build_engine
-
-    def fails(onnx: Path, plan: Path, settings, progress):
-        if settings.precision is Precision.INT8:
-            raise CxredgeError("no kernel fits node conv1.", "Use --precision fp16.")
-        return build(onnx, plan, settings, progress)
-
-    monkeypatch.setattr(engines, "build_engine", fails)
+def no_int8(cannot_build: Callable[[Precision], None]) -> None:
+    """INT8 engines cannot be built."""
+    cannot_build(Precision.INT8)
 
 
 @pytest.mark.usefixtures("on_board", "no_int8")
