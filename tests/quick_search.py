@@ -19,6 +19,7 @@ _SPEED = {
     "RATE_S": 0.01,
     "_FILE_RATE_S": 0.01,
     "_SETTLE_S": 0.002,
+    "_TURNS": 1,
     "BATCHES": (1, 4),
     "take_turns": _TAKE_TURNS,
 }
