@@ -126,6 +126,18 @@ def test_a_bundle_without_says_nothing_of_near_ties(
     assert open_bundle(built).cascade_margin is None
 
 
+def test_a_report_on_both_tells_them_apart(
+    built: Path, cascade_built: Path, tmp_path: Path, cxredge
+) -> None:
+    ran = cxredge("report", built, cascade_built, "--out", tmp_path / "r.md")
+    assert ran.code == 0, ran.err
+    lines = (tmp_path / "r.md").read_text().splitlines()
+    row = next(line for line in lines if line.startswith("| precision | "))
+    alone, beside = row.removeprefix("| precision | ").removesuffix(" |").split(" | ")
+    assert "near ties" not in alone
+    assert beside == "INT8, and FP32 for its near ties"
+
+
 def test_evaluation_and_benchmark_are_of_what_serves(
     with_margin: WithMargin, phantoms: Path, tmp_path: Path, cxredge
 ) -> None:

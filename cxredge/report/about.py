@@ -55,7 +55,7 @@ def purpose_section(source: Source) -> Section:
             ("Input", f"{size} by {size} grey pixels, 8 bits ({classifier.preprocessing})"),
             ("Network", classifier.network),
             ("Target", f"{card.config['target']} through {runtime}"),
-            ("Precision", _precision(source.bundle)),
+            ("Precision", served_precision(source)),
             ("Why this precision", _reason(source.bundle)),
         ),
     )
@@ -128,9 +128,12 @@ def provenance_section(source: Source) -> Section:
     return Section("Provenance", tuple(blocks))
 
 
-def _precision(bundle: Bundle) -> str:
-    name = bundle.precision.value.upper()
-    return name if bundle.cascade_margin is None else f"{name}, and FP32 for its near ties"
+def served_precision(source: Source) -> str:
+    """Name what a bundle serves: its precision, and FP32 beside it where that decides near ties."""
+    name, bundle = source.precision.upper(), source.bundle
+    if bundle is None or bundle.cascade_margin is None:
+        return name
+    return f"{name}, and FP32 for its near ties"
 
 
 def _device(bundle: Bundle) -> str:

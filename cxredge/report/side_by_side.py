@@ -7,6 +7,7 @@ from typing import Any
 
 from cxredge import plots
 from cxredge.report import numbers
+from cxredge.report.about import served_precision
 from cxredge.report.benches import bench_names, machine_name, scenario_words
 from cxredge.report.latency import chart
 from cxredge.report.page import Block, Chapter, Figure, Table
@@ -19,7 +20,7 @@ def side_by_side(sources: Sequence[Source], chapters: Sequence[Chapter]) -> tupl
         return ()
     named = {
         "network": [chapter.network for chapter in chapters],
-        "precision": [chapter.precision.upper() for chapter in chapters],
+        "precision": [served_precision(source) for source in sources],
         "target": [chapter.target for chapter in chapters],
     }
     # By place, not by name: one question names the precision it asks about.
