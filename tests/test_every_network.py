@@ -19,6 +19,7 @@ from cxredge.data.manifest import Manifest, load_pixels, write_manifest  # noqa:
 from cxredge.half_precision import write_fp16  # noqa: E402
 from cxredge.inference import infer_file  # noqa: E402
 from cxredge.models.zoo import ZOO  # noqa: E402
+from cxredge.quantization import ladder  # noqa: E402
 from cxredge.quantization.fp16 import to_fp16  # noqa: E402
 from cxredge.quantization.legality import check_legality  # noqa: E402
 from cxredge.quantization.placement import activations_to_measure, place  # noqa: E402
@@ -26,14 +27,11 @@ from cxredge.quantization.qdq import emit  # noqa: E402
 from cxredge.quantization.ranges import measure, measure_ranges  # noqa: E402
 from cxredge.quantization.sensitivity import groups_of  # noqa: E402
 from cxredge.quantization.wiring import Wiring  # noqa: E402
-from cxredge.vocabulary import Dialect, Precision, Split  # noqa: E402
+from cxredge.vocabulary import Dialect, Effort, Precision, Split  # noqa: E402
 from tests.tensorrt_builder import built_bytes  # noqa: E402
 
 # Many layers, or large ones: more than ten seconds.
-HEAVY = {
-    "nasnet_mobile", "vgg19", "inception_v3", "resnet50", "resnet50_v2", "densenet121",
-    "mobilenet_v4_conv_small",
-}  # fmt: skip
+HEAVY = {"nasnet_mobile", "vgg19", "inception_v3", "resnet50", "resnet50_v2", "densenet121"}
 pytestmark = pytest.mark.train
 
 
@@ -64,8 +62,7 @@ def exported(
     """A network after one step of training, exported.
 
     ResNet50V2 after eight: its logits are a thousandth of a unit before, less than what rounding
-    adds to them, and an error relative to them is chance (0.07 to 0.16); after eight it is 0.08
-    with corrected biases and 0.04 with corrected weights.
+    adds to them, and an error relative to them is chance (0.07 to 0.16); after eight it is 0.04.
     """
     name: str = request.param
     epochs = 8 if name == "resnet50_v2" else 1
@@ -82,9 +79,16 @@ def exported(
     return folder / "fp32"
 
 
-def test_a_network_goes_all_the_way(exported: Path, few: Manifest, cxredge, tmp_path: Path) -> None:
+def test_a_network_goes_all_the_way(
+    exported: Path, few: Manifest, cxredge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = read_card(exported).classifier.network
-    effort = "quick" if network in HEAVY else "default"
+    if network in HEAVY:
+        # Layers in float change nothing for ResNet50V2, and each trial corrects all layers anew.
+        monkeypatch.setitem(ladder._FLOAT_RUNGS, Effort.DEFAULT, 0)
+    # ResNet50V2 comes close to the limit with corrected biases alone; the others need no more.
+    heavy = set(HEAVY) - {"resnet50_v2"}
+    effort = "quick" if network in heavy else "default"
     ran = cxredge("calibrate", few.path, "--count", 8, "--out", tmp_path / "calibration.csv")
     assert ran.code == 0, ran.err
     ran = cxredge(
