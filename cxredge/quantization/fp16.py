@@ -81,10 +81,14 @@ def _half(values: Floats, name: str) -> Half:
 
 
 def _half_scale(scales: Floats, source: str) -> Half:
-    """Return the scales of a tensor as FP16, rounded up: no value that fitted is clamped then."""
-    if (scales < SMALLEST).any():
+    """Return the scales of a tensor as FP16, rounded up: no value that fitted is clamped then.
+
+    Scales below FP16 become its smallest number: a channel of weights that are next to nothing
+    beside the others moves by less than that. Where all are so small, little would be left.
+    """
+    if scales.max() < SMALLEST:
         raise CxredgeError(
-            f"A scale of {source!r} is {scales.min():.3g}, and FP16 begins at {SMALLEST:.2g}.",
+            f"A scale of {source!r} is {scales.max():.3g}, and FP16 begins at {SMALLEST:.2g}.",
             _HINT,
         )
     if (scales * 127 > LARGEST).any():
