@@ -110,7 +110,7 @@ _SAYINGS = (
     ),
     _Saying(
         r"Unsupported SM|SM \d+ is not supported|not supported.*(?:SM|compute capability)"
-        r"|UNSUPPORTED_CC|no kernel image",
+        r"|UNSUPPORTED_CC|no kernel image|does not support this compute capability",
         "this TensorRT does not serve this GPU",
         "See which versions do: cxredge targets",
         DependencyError,

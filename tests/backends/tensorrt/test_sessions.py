@@ -30,6 +30,11 @@ LOADING = [
     ("The current device only supports 4 multiprocessors but the engine file requires 8",
      "8 multiprocessors; this one has 4"),
     ("Serialization assertion header.magicTag == kEXPECTED_MAGIC_TAG failed.", "damaged"),
+    # Heard of TensorRT for RTX 1.7 on an H200, which it had built for without a word.
+    ("IRuntime::deserializeCudaEngine: Error Code 6: API Usage Error (The engine cannot run on "
+     "this GPU, which has compute capability 9.0. Supported compute capabilities: None. "
+     "TensorRT-RTX does not support this compute capability, so the engine cannot be rebuilt for "
+     "it.)", "this TensorRT does not serve this GPU"),
     ("Error Code 1: Cuda Runtime (cudaError 35: CUDA driver version is insufficient)", "no NVIDIA"),
 ]  # fmt: skip
 
