@@ -69,6 +69,7 @@ def pool(gates: Mapping[str, Mapping[str, Any]], patients: list[str]) -> dict[st
     return {
         "decisions": same.size,
         "flipped": [int((row == 0).sum()) for row in same],
+        "expected_flips": [gate["near_ties"]["expected_flips"] for gate in gates.values()],
         "agreement": float(same.mean()),
         "agreement_ci95": list(wilson(int(same.sum()), same.size)),
         "accuracy_difference": float(gained.mean()),
@@ -98,11 +99,13 @@ def _page(result: Mapping[str, Any]) -> str:
         f"{machine['system']}. Versions: {tools}. {', '.join(trainings)}: the same settings and "
         f"images, another seed; {result['images']} test images each. Changes are INT8 minus FP32; "
         "the interval of agreement is Wilson's, that of accuracy resamples patients with all their "
-        "images in all trainings. In brackets: each training by itself.",
+        "images in all trainings. Expected: flips to expect with FP32's margins, by how far the "
+        "method moved validation images. In brackets: each training by itself.",
         "",
-        "| method | agreement with FP32 (95%) | flipped | accuracy, points (95%, paired) | "
-        "AUROC, largest change of a class | decided by FP32, % | logit error |",
-        "|---|---|---|---|---|---|---|",
+        "| method | agreement with FP32 (95%) | flipped | expected | "
+        "accuracy, points (95%, paired) | AUROC, largest change of a class | "
+        "decided by FP32, % | logit error |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     return "\n".join([*lines, *(_row(m, row) for m, row in result["methods"].items())]) + "\n"
 
@@ -116,6 +119,7 @@ def _row(method: str, row: Mapping[str, Any]) -> str:
         method,
         f"{row['agreement']:.4f} ({least:.4f}-{most:.4f})",
         f"{sum(row['flipped'])} of {row['decisions']} [{', '.join(map(str, row['flipped']))}]",
+        "-" if row["cascade"] else f"{sum(row['expected_flips']):.1f}",
         f"{100 * row['accuracy_difference']:+.2f} ({low:+.2f} to {high:+.2f}) [{points}]",
         f"{row['auroc_difference']:+.4f} [{aurocs}]",
         f"{100 * row['near_ties']:.1f}" if row["cascade"] else "0",

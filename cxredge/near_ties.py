@@ -10,6 +10,10 @@ What leads to expect, validation images tell. One more image like n of them has 
 all of these with a probability of at most 1 / (n + 1), whatever the distribution (conformal
 prediction: Vovk, Gammerman and Shafer 2005, "Algorithmic Learning in a Random World", chapter 2).
 So FP32 need only decide the images whose margin is within the largest lead seen.
+
+How many of few hundred images a precision decides otherwise is chance: it depends on how many lie
+within a hundredth of a tie. What it moves is seen on many, so how many it is *expected* to decide
+otherwise is surer than how many it does.
 """
 
 from __future__ import annotations
@@ -36,6 +40,8 @@ class NearTies:
         near: Of these, the near ties.
         flipped: Of the others, those decided otherwise than in FP32.
         accuracy: Of all of these when FP32 decides the near ties.
+        expected_flips: How many held-out images the precision by itself is expected to decide
+            otherwise (:func:`expect_flips`); None in cards from before this was measured.
     """
 
     margin: float
@@ -44,6 +50,7 @@ class NearTies:
     near: int
     flipped: int
     accuracy: float
+    expected_flips: float | None = None
 
     @property
     def share(self) -> float:
@@ -62,8 +69,8 @@ class NearTies:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> NearTies:
-        """Return what :meth:`to_json` wrote down; TypeError or KeyError if it did not."""
-        return cls(**{name: values[name] for name in cls.__dataclass_fields__})
+        """Return what :meth:`to_json` wrote down; TypeError if it did not."""
+        return cls(**{k: v for k, v in values.items() if k in cls.__dataclass_fields__})
 
     def to_json(self) -> dict[str, Any]:
         """Return them as JSON values."""
@@ -107,6 +114,24 @@ def decided_again(reference: Floats, candidate: Floats, margin: float) -> Floats
     return np.where(are_near(candidate, margin)[:, None], reference, candidate)
 
 
+def expect_flips(validation: tuple[Floats, Floats], reference: Floats) -> float:
+    """Return how many images a precision is expected to decide otherwise than FP32.
+
+    An image changes if the precision moves FP32's first logit minus its second by more than these
+    lie apart. Each validation image says once how far; third classes are left out.
+
+    Args:
+        validation: Logits of FP32 and of the precision, float (V, classes) each.
+        reference: FP32's logits of the images in question, float (N, classes).
+    """
+    fp32, candidate = validation
+    first_two = np.argsort(fp32, axis=1)[:, :-3:-1]
+    now = np.take_along_axis(candidate, first_two, axis=1)
+    moved = np.sort(now[:, 0] - now[:, 1] - margins(fp32))
+    further = np.searchsorted(moved, -margins(reference))
+    return float(further.sum() / len(moved))
+
+
 def measure_near_ties(
     validation: tuple[Floats, Floats], held_out: tuple[Floats, Floats], labels: Ints
 ) -> NearTies:
@@ -127,4 +152,5 @@ def measure_near_ties(
         near=int(are_near(candidate, margin).sum()),
         flipped=int((decisions != reference.argmax(axis=1)).sum()),
         accuracy=float((decisions == labels).mean()),
+        expected_flips=expect_flips(validation, reference),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -202,10 +203,15 @@ def test_words_say_what_a_cascade_would_bring_and_what_it_brought(
         "--effort", "quick", "--out", tmp_path / "int8",
     )  # fmt: skip
     assert "If FP32 decides them (cxredge build --cascade), agreement is 100.0%" in quantized.out
+    expected = re.search(r"(\d+\.\d) of the \d+ decisions are expected to differ", quantized.out)
+    assert expected is not None
+    found = json.loads((tmp_path / "int8" / "quantization.json").read_text())["comparison"]
+    assert float(expected[1]) == round(found["near_ties"]["expected_flips"], 1)
     report = tmp_path / "r.md"
     assert cxredge("report", cascade_built, "--out", report).code == 0
     assert "Near ties of INT8" in report.read_text()
     assert "as in the figures above" in report.read_text()
+    assert "decisions are expected to differ where it decides alone" in report.read_text()
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def gate(*flipped: tuple[int, str, str, str], auroc: float = 0.0) -> dict[str, A
             {"measure": "auroc", "difference": 0.001},
             {"measure": "auroc", "difference": auroc},
         ],
-        "near_ties": {"share": 0.25},
+        "near_ties": {"share": 0.25, "expected_flips": 0.5},
         "logit_error": 0.01,
         "cascade": False,
     }
@@ -36,6 +36,7 @@ def test_each_image_of_each_training_is_a_decision() -> None:
     )
     found = pool({"1": gate(lost, auroc=-0.01), "2": gate(gained, neither), "3": gate()}, PATIENTS)
     assert (found["decisions"], found["flipped"]) == (12, [1, 2, 0])
+    assert found["expected_flips"] == [0.5] * 3
     assert found["agreement"] == pytest.approx(9 / 12)
     assert found["accuracy_differences"] == [-0.25, 0.25, 0.0]
     assert found["accuracy_difference"] == 0

@@ -11,6 +11,7 @@ from cxredge.near_ties import (
     NearTies,
     are_near,
     decided_again,
+    expect_flips,
     leads,
     margins,
     measure_near_ties,
@@ -71,7 +72,7 @@ def test_near_ties_are_counted_on_held_out_images() -> None:
     candidate = np.array([[0.2, 0.0], [0.6, 0.0], [0.0, 2.0], [2.0, 0.0]])
     found = measure_near_ties(validation, (reference, candidate), np.array([1, 1, 1, 1]))
     assert found == NearTies(
-        margin=0.5, validation_images=1, images=4, near=1, flipped=1, accuracy=0.5
+        margin=0.5, validation_images=1, images=4, near=1, flipped=1, accuracy=0.5, expected_flips=0
     )
     assert (found.share, found.agreement, found.risk) == (0.25, 0.75, 0.5)
     assert are_near(candidate, 0.5).tolist() == [True, False, False, False]
@@ -79,8 +80,35 @@ def test_near_ties_are_counted_on_held_out_images() -> None:
     assert decided.tolist() == [reference[0].tolist(), *candidate[1:].tolist()]
 
 
+def test_flips_are_expected_where_the_first_two_come_together() -> None:
+    fp32 = np.array([[0.0, 1.0, 5.0], [4.0, 0.0, 1.0]])
+    # First minus second: 4.0 becomes 3.7, 3.0 becomes 3.5; the third class plays no part.
+    candidate = np.array([[9.0, 1.2, 4.9], [4.2, -9.0, 0.7]])
+    reference = np.array([[0.0, 0.2, -1.0], [0.0, 0.4, -1.0], [0.0, 0.1, -1.0]])
+    assert expect_flips((fp32, candidate), reference) == pytest.approx(2 / 2)
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.1])
+def test_as_many_are_decided_otherwise_as_are_expected(noise: float) -> None:
+    rng = np.random.default_rng(3)
+    reference = rng.normal(0, 1, (40_000, 3))
+    candidate = reference + rng.normal(0, noise, reference.shape)
+    expected = expect_flips((reference[:20_000], candidate[:20_000]), reference[20_000:])
+    seen = (reference[20_000:].argmax(axis=1) != candidate[20_000:].argmax(axis=1)).sum()
+    assert abs(seen - expected) < 4 * np.sqrt(expected)
+
+
 def test_they_are_read_as_they_were_written() -> None:
-    found = NearTies(0.25, 120, 152, 6, 0, 0.83)
+    found = NearTies(0.25, 120, 152, 6, 0, 0.83, 1.5)
     written = json.loads(json.dumps(found.to_json()))
     assert written["share"] == pytest.approx(6 / 152)
     assert NearTies.from_json(written) == found
+
+
+def test_cards_from_before_flips_were_expected_are_read() -> None:
+    written = NearTies(0.25, 120, 152, 6, 0, 0.83, 1.5).to_json()
+    del written["expected_flips"]
+    assert NearTies.from_json(written).expected_flips is None
+    del written["margin"]
+    with pytest.raises(TypeError):
+        NearTies.from_json(written)

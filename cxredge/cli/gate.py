@@ -162,6 +162,12 @@ def _near_ties(found: Mapping[str, Any], now: str, cascade: bool) -> str:
         f"first two logits lie within {found['margin']:.3f} of each other; {now} raised the first "
         f"class further in none of {found['validation_images']} validation images."
     )
+    expected = found.get("expected_flips")
+    if expected is not None:
+        which += (
+            f" By how far it moved these, {expected:.1f} of the {found['images']} decisions are "
+            "expected to differ."
+        )
     if cascade:
         return f"{which} FP32 decides them, in the figures above too."
     return (

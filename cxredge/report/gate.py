@@ -135,4 +135,11 @@ def _near_ties(found: Mapping[str, Any], name: str, cascade: bool) -> Sentences:
         f"and the accuracy {numbers.share(found['accuracy'])}"
     )
     built = ", as in the figures above." if cascade else "; here it does not (build --cascade)."
-    return Sentences(f"Near ties of {name}", (which, why, then + built))
+    sentences = [which, why, then + built]
+    if found.get("expected_flips") is not None:
+        sentences.append(
+            f"By how far {name} moved validation images, {found['expected_flips']:.1f} of the "
+            f"{numbers.count(found['images'])} decisions are expected to differ where it decides "
+            "alone; how many do is chance with so few."
+        )
+    return Sentences(f"Near ties of {name}", tuple(sentences))
