@@ -81,18 +81,22 @@ def test_near_ties_are_counted_on_held_out_images() -> None:
 
 
 def test_flips_are_expected_where_the_first_two_come_together() -> None:
-    fp32 = np.array([[0.0, 1.0, 5.0], [4.0, 0.0, 1.0]])
-    # First minus second: 4.0 becomes 3.7, 3.0 becomes 3.5; the third class plays no part.
-    candidate = np.array([[9.0, 1.2, 4.9], [4.2, -9.0, 0.7]])
+    fp32 = np.array([[0.0, 1.0, 5.0], [4.0, 0.0, 1.0], [0.0, 0.0, 9.0], [0.0, 9.0, 1.0]])
+    # First minus second: 3.0 becomes 3.5, 4.0 becomes 3.7; of wider margins nothing is asked here,
+    # and third classes play no part.
+    candidate = np.array([[9.0, 1.2, 4.9], [4.2, -9.0, 0.7], [0.0, 0.0, 0.0], [0.0, 0.0, 9.0]])
     reference = np.array([[0.0, 0.2, -1.0], [0.0, 0.4, -1.0], [0.0, 0.1, -1.0]])
     assert expect_flips((fp32, candidate), reference) == pytest.approx(2 / 2)
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.1])
-def test_as_many_are_decided_otherwise_as_are_expected(noise: float) -> None:
+@pytest.mark.parametrize("calm", [1.0, 0.2])
+def test_as_many_are_decided_otherwise_as_are_expected(noise: float, calm: float) -> None:
+    """Also where clear cases are moved less than near ties."""
     rng = np.random.default_rng(3)
     reference = rng.normal(0, 1, (40_000, 3))
-    candidate = reference + rng.normal(0, noise, reference.shape)
+    share = np.where(margins(reference) > 1, calm, 1.0)[:, None]
+    candidate = reference + share * rng.normal(0, noise, reference.shape)
     expected = expect_flips((reference[:20_000], candidate[:20_000]), reference[20_000:])
     seen = (reference[20_000:].argmax(axis=1) != candidate[20_000:].argmax(axis=1)).sum()
     assert abs(seen - expected) < 4 * np.sqrt(expected)
