@@ -128,9 +128,10 @@ def expect_flips(validation: tuple[Floats, Floats], reference: Floats) -> float:
     fp32, candidate = validation
     first_two = np.argsort(fp32, axis=1)[:, :-3:-1]
     now = np.take_along_axis(candidate, first_two, axis=1)
-    order = np.argsort(margins(fp32))
-    known = margins(fp32)[order]
-    moved = (now[:, 0] - now[:, 1])[order] - known
+    known = margins(fp32)
+    order = np.argsort(known)
+    moved = (now[:, 0] - now[:, 1] - known)[order]
+    known = known[order]
     half = max(1, len(known) // 2)
     wanted = margins(reference)
     starts = np.clip(np.searchsorted(known, wanted) - half // 2, 0, len(known) - half)

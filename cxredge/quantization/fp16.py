@@ -84,7 +84,7 @@ def _half_scale(scales: Floats, source: str) -> Half:
     """Return the scales of a tensor as FP16, rounded up: no value that fitted is clamped then.
 
     Scales below FP16 become its smallest number: a channel of weights that are next to nothing
-    beside the others moves by less than that. Where all are so small, little would be left.
+    beside the others moves by less than that. A tensor whose scales are all below it is refused.
     """
     if scales.max() < SMALLEST:
         raise CxredgeError(

@@ -140,6 +140,6 @@ def _near_ties(found: Mapping[str, Any], name: str, cascade: bool) -> Sentences:
         sentences.append(
             f"By how far {name} moved validation images, {found['expected_flips']:.1f} of the "
             f"{numbers.count(found['images'])} decisions are expected to differ where it decides "
-            "alone; how many do is chance with so few."
+            "alone. The fewer images, the more it is chance how many do."
         )
     return Sentences(f"Near ties of {name}", tuple(sentences))
