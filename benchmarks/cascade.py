@@ -3,8 +3,8 @@
     python benchmarks/cascade.py ALONE CASCADE --manifest MANIFEST --work WORK \
         --out benchmarks/results/cascade
 
-ALONE and CASCADE are bundles of the same model for this machine, without and with
-``build --cascade``. In each round and in random order, both predict 2,000 images, the manifest's
+ALONE and CASCADE are bundles of the same model for this machine, of ``build --no-cascade`` and of
+``build``. In each round and in random order, both predict 2,000 images, the manifest's
 test images again and again, answer these one by one (``bench``, single-stream) and stream them
 (offline), both with the threads and batches that were found best for ALONE. Ratios are those within
 rounds.
@@ -139,8 +139,8 @@ def _page(found: dict[str, Any]) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("alone", type=Path, help="bundle without --cascade")
-    parser.add_argument("cascade", type=Path, help="bundle of the same model with --cascade")
+    parser.add_argument("alone", type=Path, help="bundle of build --no-cascade")
+    parser.add_argument("cascade", type=Path, help="bundle of the same model without that option")
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=10)

@@ -7,7 +7,7 @@ A case is an FP32 model folder, a calibration list, the manifest whose test spli
 if there is a fourth part, the run that weights may be fine-tuned from.
 Every model is made by a process of its own (its time and peak memory are stated) from the same
 calibration images, and judged by ONNX Runtime on the same test images; ours once more with its near
-ties decided by FP32, as a bundle of ``build --cascade`` does. PYTHON is an interpreter
+ties decided by FP32, as a bundle does. PYTHON is an interpreter
 that has nncf, which need not share an environment with cxredge; without it NNCF is left out. Goes
 on where it stopped: what is in WORK is not made again.
 """
@@ -34,6 +34,7 @@ from cxredge.data.images import GreyImage
 from cxredge.data.labelled import LabelledImages, load_labelled
 from cxredge.data.manifest import read_manifest
 from cxredge.inference import infer_file
+from cxredge.near_ties import decided_again
 from cxredge.progress import Silent
 from cxredge.quantization.calibration_set import read_calibration
 from cxredge.quantization.gate import GateLimits, Validation, compare
@@ -137,19 +138,20 @@ def _judge(model: Path, held_out: Seen, validation: Seen, classes: Sequence[str]
         infer, note = _infer_unfused, str(error).strip().splitlines()[0]
     logits = infer(model, held_out.images.pixels)
     seen = infer(model, validation.images.pixels)
-    gate, with_fp32 = (
-        compare(
-            held_out.fp32,
-            logits,
-            held_out.images.labels,
-            held_out.images.patients,
-            GateLimits(),
-            classes,
-            Validation(validation.fp32, seen, validation.images.labels, 0.9),
-            cascade,
+
+    def compared(logits: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+        on_validation = Validation(validation.fp32, seen, validation.images.labels, 0.9)
+        labels, patients = held_out.images.labels, held_out.images.patients
+        return compare(
+            held_out.fp32, logits, labels, patients, GateLimits(), classes, on_validation
         ).to_json()
-        for cascade in (False, True)
+
+    gate = compared(logits, seen)
+    margin = gate["near_ties"]["margin"]
+    again = compared(
+        decided_again(held_out.fp32, logits, margin), decided_again(validation.fp32, seen, margin)
     )
+    with_fp32 = {**again, "near_ties": gate["near_ties"], "cascade": True}
     return {"gate": gate, "with_fp32": with_fp32, "runs_unfused_only": note}
 
 
@@ -256,7 +258,7 @@ def _page(found: dict[str, Any]) -> str:
         "resample patients. Processor seconds (of all cores) and memory are those of the whole "
         "process, which for cxredge also judges every rung of its ladder. *FP32 for near ties*: "
         "FP32 decides the images whose first two logits lie no further apart than INT8 raised the "
-        "first class in any validation image (`build --cascade`); size, time and memory are of the "
+        "first class in any validation image (as a bundle does); size, time and memory are of the "
         "INT8 model.",
     ]
     for name, case in found["cases"].items():

@@ -78,7 +78,15 @@ def _job(
         "--evaluate", manifest, "--out", run / "int8-tensorrt",
     )  # fmt: skip
     built = cxredge(
-        "build", run / "fp32", "--target", "here", "--calibration", calibration, "--out", bundle
+        "build",
+        run / "fp32",
+        "--target",
+        "here",
+        "--calibration",
+        calibration,
+        "--no-cascade",
+        "--out",
+        bundle,
     )
     evaluated = cxredge("evaluate", bundle, manifest, "--split", "test")
     benched = cxredge("bench", bundle, "--seconds", 5)

@@ -74,7 +74,8 @@ class BuildConfig:
         effort: How much the quantization tries.
         engine: What is asked of engines, where the target's runtime has such.
         compute_capabilities: What engines are built for ahead of time; TensorRT for RTX alone.
-        cascade: Whether FP32 decides the near ties of a reduced precision.
+        cascade: Whether FP32 decides the near ties of a reduced precision; by default where
+            cxredge runs on the target.
     """
 
     target: Target

@@ -143,8 +143,14 @@ class Bundle:
 
     @property
     def cascade_margin(self) -> float | None:
-        """Up to which margin FP32 decides for the precision that serves; None where it does not."""
+        """Up to which margin FP32 decides for the precision that serves; None where it does not.
+
+        It does not where TensorRT's own calibrator made the INT8 that serves, for the margin is not
+        of that one.
+        """
         if not self.card.config.get("cascade") or self.precision is Precision.FP32:
+            return None
+        if self.was_calibrated_by_tensorrt(self.precision):
             return None
         name, facts = self.precision.value, self.card.facts
         of_runtime = facts["gate_by_runtime"].get(self.backend, {})

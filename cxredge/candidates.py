@@ -44,6 +44,12 @@ class Candidate:
         """Whether it may ship."""
         return self.gate.passed and self.golden_passed
 
+    @property
+    def near_ties(self) -> float:
+        """Share of the images compared that FP32 decides for it."""
+        found = self.gate.near_ties if self.gate.cascade else None
+        return found.share if found else 0.0
+
     def to_json(self) -> dict[str, Any]:
         """Return the candidate as JSON values."""
         throughput = self.speed.throughput if self.speed else None
@@ -54,6 +60,7 @@ class Candidate:
             "accuracy": self.gate.accuracy,
             "agreement": self.gate.agreement,
             "logit_error": self.gate.logit_error,
+            "near_ties": self.near_ties,
             "gate": self.gate.to_json(),
             "passed": self.passed,
             "latency_ms": self.speed.latency.to_json() if self.speed else None,
@@ -118,8 +125,8 @@ def choose(
 
     Args:
         candidates: All timed on the target, or none.
-        wanted: ``auto`` takes the fastest that passed; where none was timed, the first that passed
-            in the target's own order.
+        wanted: ``auto`` takes the fastest that passed, FP32's time for near ties counted in; where
+            none was timed, the first that passed in the target's own order.
         target: The device.
 
     Raises:
@@ -138,7 +145,9 @@ def choose(
         raise _refusal(asked[0], _title(asked[0], candidates))
     untimed = any(candidate.speed is None for candidate in passing)
     order = target.precisions.index
-    best = min(passing, key=(lambda c: order(c.precision)) if untimed else _p50)
+    best = min(
+        passing, key=lambda c: order(c.precision) if untimed else _p50(c) + _added_ms(c, candidates)
+    )
     if wanted is not PrecisionChoice.AUTO:
         words = f"{wanted.value} was asked for and passes the gate"
         return best, f"{words}." if len(asked) == 1 else _why(best, asked, words)
@@ -173,12 +182,24 @@ def _p50(candidate: Candidate) -> float:
     return candidate.speed.latency.p50 if candidate.speed else math.inf
 
 
-def _faster(best: Candidate, other: Candidate, name: str) -> str:
+def _added_ms(candidate: Candidate, candidates: Sequence[Candidate]) -> float:
+    """Return what FP32 adds to an image on average, in the same runtime, for the near ties."""
+    if not candidate.near_ties:
+        return 0.0
+    backend = candidate.variant.backend
+    fp32 = (c for c in candidates if c.precision is Precision.FP32)
+    taken = min((_p50(c) for c in fp32 if c.variant.backend == backend), default=math.inf)
+    return candidate.near_ties * taken
+
+
+def _faster(best: Candidate, other: Candidate, candidates: Sequence[Candidate]) -> str:
+    name = _title(other, candidates)
     if best.speed is None or other.speed is None:
         return f"{name} passes too"
     one, two = best.speed.latency, other.speed.latency
-    words = f"{two.p50 / one.p50:.2f} times as fast as {name}"
-    if two.p50_ci95[0] <= one.p50_ci95[1]:
+    more, less = _added_ms(best, candidates), _added_ms(other, candidates)
+    words = f"{(two.p50 + less) / (one.p50 + more):.2f} times as fast as {name}"
+    if two.p50_ci95[0] + less <= one.p50_ci95[1] + more:
         words += " (within the noise of this machine: the intervals of the medians overlap)"
     return words
 
@@ -194,7 +215,10 @@ def _why_untimed(best: Candidate, candidates: Sequence[Candidate], target: Targe
 
 
 def _why(best: Candidate, candidates: Sequence[Candidate], opening: str = "") -> str:
-    parts = [opening or f"{_title(best, candidates)} is the fastest that passes the gate"]
+    name = _title(best, candidates)
+    if best.near_ties:
+        name += f" with fp32 for near ties ({100 * best.near_ties:.1f}%)"
+    parts = [opening or f"{name} is the fastest that passes the gate"]
     for other in candidates:
         name = _title(other, candidates)
         if other is best:
@@ -204,5 +228,5 @@ def _why(best: Candidate, candidates: Sequence[Candidate], opening: str = "") ->
         elif not other.gate.passed:
             parts.append(f"{name} was refused: {other.gate.refusal}")
         else:
-            parts.append(_faster(best, other, name))
+            parts.append(_faster(best, other, candidates))
     return ", ".join(parts) + "."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,9 +69,9 @@ def judge(
         limits: What may be lost.
         classes: Names of the classes.
         specificity: What the operating thresholds are set to reach.
-        cascade: Compare a reduced precision with its near ties decided by FP32.
+        cascade: FP32 decides the near ties of a reduced precision.
     """
-    return compare(
+    found = compare(
         held_out.fp32,
         held_out.logits[variant],
         held_out.images.labels,
@@ -81,8 +81,8 @@ def judge(
         Validation(
             validation.fp32, validation.logits[variant], validation.images.labels, specificity
         ),
-        cascade and variant.precision is not Precision.FP32,
     )
+    return replace(found, cascade=cascade and variant.precision is not Precision.FP32)
 
 
 def pick_goldens(held_out: Answers) -> Golden:

@@ -12,7 +12,7 @@ from cxredge.backends.tensorrt.facts import record_golden
 from cxredge.bundle import Bundle, open_bundle, open_unfinished
 from cxredge.candidates import Built, Candidate, choose, serving
 from cxredge.engines import NO_WISHES, Engines, Wishes, are_built, build_engines, check_wishes
-from cxredge.errors import CxredgeError, WrongUsage
+from cxredge.errors import CxredgeError
 from cxredge.golden import Golden
 from cxredge.passport import write_passport
 from cxredge.progress import Progress
@@ -75,19 +75,14 @@ def finish(
     target = require_here(bundle.card, path)
     check_wishes(target, wishes)
     cascade = bundle.card.config.get("cascade", False)
-    if cascade and wishes.calibration:
-        raise WrongUsage(
-            f"FP32 decides the near ties of {path}, and how near was measured with cxredge's own "
-            "INT8, not with TensorRT's calibrator.",
-            "Leave --legacy-calibration out, or build the bundle without --cascade.",
-        )
     engines = Engines()
     if are_built(target.backend):
         if wishes.calibration:
             progress.note(
                 "INT8 is calibrated by TensorRT: it is held to FP32's classes on the golden "
-                "images, and the gate's figures are those of cxredge's own INT8. Measure this "
-                f"one: cxredge evaluate {quoted(path)} MANIFEST"
+                "images. The gate's figures are those of cxredge's own INT8, and so is how near a "
+                "tie is: this one decides all images by itself. Measure it: "
+                f"cxredge evaluate {quoted(path)} MANIFEST"
             )
         engines = build_engines(bundle, target.backend, precision, wishes, progress)
         bundle = replace(bundle, backend=target.backend)
@@ -95,7 +90,7 @@ def finish(
             raise CxredgeError(
                 "FP32 is to decide near ties and has no engine here: "
                 f"{engines.left_out[Precision.FP32.value]}",
-                "Build the bundle without --cascade.",
+                "Make the bundle with --no-cascade, so that INT8 decides alone.",
             )
     candidates = _judge(bundle, target, progress)
     chosen, reason = choose(candidates, precision, target)
@@ -141,17 +136,19 @@ def _judge(bundle: Bundle, target: Target, progress: Progress) -> list[Candidate
     if here:
         progress.note("Timing the candidates side by side on this machine.")
         speeds = measure_speeds(tuple(passed), golden.pixels[:1])
-    return [Candidate(v, _gate(bundle.card, v), speeds.get(v), passed[v]) for v in passed]
+    return [Candidate(v, _gate(bundle, v), speeds.get(v), passed[v]) for v in passed]
 
 
-def _gate(card: Card, variant: Variant) -> GateResult:
+def _gate(bundle: Bundle, variant: Variant) -> GateResult:
     """Return how a variant did where the bundle was built, or another runtime's of its precision.
 
     A runtime that was not there has to give what another one gave for the golden images.
     """
-    precision = variant.precision.value
-    of_runtime = card.facts.get("gate_by_runtime", {}).get(variant.backend, {})
-    return GateResult.from_json(of_runtime.get(precision) or card.facts["gate"][precision])
+    precision, facts = variant.precision.value, bundle.card.facts
+    of_runtime = facts.get("gate_by_runtime", {}).get(variant.backend, {})
+    gate = GateResult.from_json(of_runtime.get(precision) or facts["gate"][precision])
+    as_measured = not bundle.was_calibrated_by_tensorrt(variant.precision)
+    return replace(gate, cascade=gate.cascade and as_measured)
 
 
 def _replay(bundle: Bundle, precision: Precision, golden: Golden) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from cxredge.candidates import Candidate, choose
 from cxredge.errors import CxredgeError, GateRefused
+from cxredge.near_ties import NearTies
 from cxredge.quantization.gate import GateLimits, compare
 from cxredge.speed import Speed, Variant
 from cxredge.targets import registry
@@ -47,6 +48,24 @@ def test_auto_takes_the_slower_if_the_faster_fails() -> None:
 def test_slower_int8_does_not_ship_though_it_passes() -> None:
     fp32, int8 = candidate(Precision.FP32, 2.0), candidate(Precision.INT8, 8.0)
     assert choose([fp32, int8], PrecisionChoice.AUTO, CPU)[0] is fp32
+
+
+def with_near_ties(alone: Candidate, near: int) -> Candidate:
+    """Have FP32 decide so many of the hundred images."""
+    found = NearTies(0.1, 100, images=100, near=near, flipped=0, accuracy=1.0)
+    return replace(alone, gate=replace(alone.gate, near_ties=found, cascade=True))
+
+
+def test_fp32s_time_for_near_ties_counts() -> None:
+    fp32, int8 = candidate(Precision.FP32, 8.0), candidate(Precision.INT8, 6.0)
+    few, many = with_near_ties(int8, 10), with_near_ties(int8, 30)
+    chosen, reason = choose([fp32, few], PrecisionChoice.AUTO, CPU)
+    assert chosen is few
+    assert "int8 with fp32 for near ties (10.0%) is the fastest" in reason
+    assert f"{8 / 6.8:.2f} times as fast as fp32" in reason
+    assert choose([fp32, many], PrecisionChoice.AUTO, CPU)[0] is fp32, "6 + 2.4 ms an image"
+    elsewhere = replace(few, variant=replace(few.variant, backend="openvino"))
+    assert choose([fp32, elsewhere], PrecisionChoice.AUTO, CPU)[0] is fp32, "no FP32 there"
 
 
 def test_overlapping_latencies_are_said_to_overlap() -> None:

@@ -17,7 +17,8 @@ from cxredge.artifacts import read_card, write_card
 from cxredge.backends.cascade import CascadeSession
 from cxredge.bundle import Bundle, open_bundle
 from cxredge.predict import NEAR_TIE
-from cxredge.vocabulary import Precision
+from cxredge.targets.registry import cascades, find_target
+from cxredge.vocabulary import Precision, PrecisionChoice
 from tests.builds import build
 from tests.predictions import read_rows
 
@@ -26,12 +27,26 @@ from tests.predictions import read_rows
 def cascade_built(tmp_path_factory, model: Path, calibration: Path, cxredge) -> Path:
     """A bundle that FP32 takes part in. Shared: copy it before changing it."""
     out = tmp_path_factory.mktemp("cascade") / "bundle"
+    ran = build(cxredge, model, calibration, out, "--precision", "int8", "--effort", "quick")
+    assert ran.code == 0, ran.err
+    return out
+
+
+@pytest.fixture(scope="session")
+def alone_built(tmp_path_factory, model: Path, calibration: Path, cxredge) -> Path:
+    """A bundle whose INT8 decides all. Shared: copy it before changing it."""
+    out = tmp_path_factory.mktemp("alone") / "bundle"
     ran = build(
-        cxredge, model, calibration, out, "--cascade", "--precision", "int8", "--effort", "quick"
+        cxredge, model, calibration, out, "--no-cascade", "--precision", "int8", "--effort", "quick"
     )
     assert ran.code == 0, ran.err
     return out
 
+
+LIMITLESS = [
+    *("--max-auroc-drop", "1", "--max-sensitivity-drop", "1"),
+    *("--max-calibration-error-rise", "1", "--min-agreement", "0", "--max-accuracy-drop", "1"),
+]
 
 WithMargin = Callable[[float], Path]
 
@@ -120,17 +135,18 @@ def test_rows_are_fp32s_where_fp32_decides(
 
 
 def test_a_bundle_without_says_nothing_of_near_ties(
-    built: Path, phantoms: Path, tmp_path: Path, cxredge
+    alone_built: Path, phantoms: Path, tmp_path: Path, cxredge
 ) -> None:
-    ran = cxredge("predict", built, phantoms / "images", "--out", tmp_path / "p.csv", "--json")
+    out = tmp_path / "p.csv"
+    ran = cxredge("predict", alone_built, phantoms / "images", "--out", out, "--json")
     assert ran.json["near_ties"] is None
-    assert open_bundle(built).cascade_margin is None
+    assert open_bundle(alone_built).cascade_margin is None
 
 
 def test_a_report_on_both_tells_them_apart(
-    built: Path, cascade_built: Path, tmp_path: Path, cxredge
+    alone_built: Path, cascade_built: Path, tmp_path: Path, cxredge
 ) -> None:
-    ran = cxredge("report", built, cascade_built, "--out", tmp_path / "r.md")
+    ran = cxredge("report", alone_built, cascade_built, "--out", tmp_path / "r.md")
     assert ran.code == 0, ran.err
     lines = (tmp_path / "r.md").read_text().splitlines()
     row = next(line for line in lines if line.startswith("| precision | "))
@@ -159,38 +175,49 @@ def test_evaluation_and_benchmark_are_of_what_serves(
     every = f"FP32 decided {found['images']} of {found['images']} images (100.0%), the near ties."
     assert every in report.read_text()
     assert "INT8, and FP32 for its near ties" in report.read_text()
-    assert "--cascade --out BUNDLE" in report.read_text()
+    assert " --cascade --out BUNDLE" in report.read_text()
     assert "model-int8.onnx and model-fp32.onnx" in report.read_text(), "what is loaded"
 
 
-def test_the_gate_judges_what_serves(
+def test_a_precision_has_to_pass_by_itself(
     careless_int8: None, model: Path, calibration: Path, tmp_path: Path, cxredge
 ) -> None:
-    arguments = ["--precision", "int8", "--effort", "quick"]
-    strict = ["--min-agreement", "0.99", "--max-accuracy-drop", "0.01"]
-    base = ["build", model, "--calibration", calibration, "--json", *arguments, *strict]
-    refused = cxredge(*base, "--out", tmp_path / "alone")
+    arguments = ["--precision", "int8", "--effort", "quick", "--cascade"]
+    base = ["build", model, "--calibration", calibration, "--json", *arguments]
+    refused = cxredge(*base, "--out", tmp_path / "refused", "--min-agreement", "0.99")
     assert refused.code == 3
     gate = json.loads(refused.out)["gate"]
-    assert gate["near_ties"]["agreement"] == 1.0
-    passed = cxredge(*base, "--out", tmp_path / "cascade", "--cascade")
-    assert passed.code == 0, passed.err
-    with_fp32 = passed.json["gate"]
-    assert with_fp32["agreement"] == 1.0
-    assert with_fp32["accuracy"] == with_fp32["accuracy_fp32"]
-    assert with_fp32["near_ties"] == gate["near_ties"]
+    assert gate["agreement"] < 0.99
+    assert gate["near_ties"]["agreement"] == 1.0, "though FP32 would make up for it"
+    allowed = build(cxredge, model, calibration, tmp_path / "allowed", *arguments, *LIMITLESS)
+    assert allowed.code == 0, allowed.err
+    assert allowed.json["gate"]["flipped"], "still what INT8 does by itself"
+    assert (
+        "FP32 decides the near ties: agreement is then 100.0%"
+        in cxredge("build", tmp_path / "allowed").out
+    )
+
+
+def test_auto_counts_fp32s_time_in(
+    careless_int8: None, model: Path, calibration: Path, tmp_path: Path, cxredge
+) -> None:
+    ran = build(cxredge, model, calibration, tmp_path / "b", "--effort", "quick", *LIMITLESS)
+    assert ran.code == 0, ran.err
+    shares = {c["precision"]: c["near_ties"] for c in ran.json["candidates"]}
+    assert shares["fp32"] == 0.0
+    assert shares["int8"] > 0.9
+    assert ran.json["precision"] == "fp32", "INT8 and then FP32 for all is slower than FP32"
 
 
 def test_bundles_with_and_without_are_not_taken_for_each_other(
     cascade_built: Path, model: Path, calibration: Path, tmp_path: Path, cxredge
 ) -> None:
     out = Path(shutil.copytree(cascade_built, tmp_path / "bundle"))
-    again = build(
-        cxredge, model, calibration, out, "--cascade", "--precision", "int8", "--effort", "quick"
-    )
+    quick = ("--precision", "int8", "--effort", "quick")
+    again = build(cxredge, model, calibration, out, *quick)
     assert "up to date" in again.err
     assert open_bundle(out).cascade_margin is not None
-    without = build(cxredge, model, calibration, out, "--precision", "int8", "--effort", "quick")
+    without = build(cxredge, model, calibration, out, *quick, "--no-cascade")
     assert "up to date" not in without.err
     assert open_bundle(out).cascade_margin is None
 
@@ -202,7 +229,8 @@ def test_words_say_what_a_cascade_would_bring_and_what_it_brought(
         "quantize", model, "--calibration", calibration, "--evaluate", phantoms / "manifest.csv",
         "--effort", "quick", "--out", tmp_path / "int8",
     )  # fmt: skip
-    assert "If FP32 decides them (cxredge build --cascade), agreement is 100.0%" in quantized.out
+    words = "If FP32 decides the near ties (cxredge build, unless --no-cascade): agreement is then "
+    assert words + "100.0%" in quantized.out
     expected = re.search(r"(\d+\.\d) of the \d+ decisions are expected to differ", quantized.out)
     assert expected is not None
     found = json.loads((tmp_path / "int8" / "quantization.json").read_text())["comparison"]
@@ -210,8 +238,25 @@ def test_words_say_what_a_cascade_would_bring_and_what_it_brought(
     report = tmp_path / "r.md"
     assert cxredge("report", cascade_built, "--out", report).code == 0
     assert "Near ties of INT8" in report.read_text()
-    assert "as in the figures above" in report.read_text()
+    assert "FP32 decides the near ties: the agreement is then 100.0%" in report.read_text()
     assert "decisions are expected to differ where it decides alone" in report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "wished", "expected"),
+    [
+        ("cpu-x86", PrecisionChoice.AUTO, None, True),
+        ("cpu-x86", PrecisionChoice.INT8, True, True),
+        ("cpu-x86", PrecisionChoice.INT8, False, False),
+        ("cpu-x86", PrecisionChoice.FP32, None, False),
+        ("jetson-orin-nano", PrecisionChoice.FP16, None, True),
+        ("jetson-xavier-nx", PrecisionChoice.AUTO, None, False),
+    ],
+)
+def test_fp32_decides_near_ties_unless_nothing_would_come_of_it(
+    target: str, precision: PrecisionChoice, wished: bool | None, expected: bool
+) -> None:
+    assert cascades(find_target(target), precision, wished) is expected
 
 
 @pytest.mark.parametrize(

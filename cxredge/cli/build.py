@@ -98,13 +98,14 @@ def build(
     seed: SeedOption = 0,
     effort: EffortOption = Effort.DEFAULT,
     cascade: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--cascade",
+            "--cascade/--no-cascade",
             help="Let FP32 decide near ties: images whose first two classes a reduced precision "
-            "may have put in the wrong order.",
+            "may have put in the wrong order; it has to pass the gate by itself all the same. "
+            "[default: --cascade where the target runs cxredge]",
         ),
-    ] = False,
+    ] = None,
     archive: Annotated[
         bool, typer.Option("--archive", help="Pack the bundle as one file too, BUNDLE.tar.")
     ] = False,
@@ -147,7 +148,7 @@ def build(
     from cxredge.engine_request import read_request
     from cxredge.engines import check_wishes
     from cxredge.signature import read_private_key, sign
-    from cxredge.targets.registry import find_target, require_cascade, require_precision
+    from cxredge.targets.registry import cascades, find_target, require_precision
 
     if out is None:
         raise typer.BadParameter("a folder for the bundle is needed.", param_hint="--out")
@@ -157,8 +158,6 @@ def build(
     request = read_request(named)
     ahead = capabilities(compute_capability, found.hardware.compute_capabilities)
     check_capabilities(found, ahead, request)
-    if cascade:
-        require_cascade(found, precision)
     key = read_private_key(sign_with) if sign_with else None
     limits = limits_of(
         {
@@ -170,8 +169,9 @@ def build(
         }
     )
     config = BuildConfig(
-        found, precision, limits, split, specificity, seed, effort, request, ahead, cascade
-    )
+        found, precision, limits, split, specificity, seed, effort, request, ahead,
+        cascades(found, precision, cascade),
+    )  # fmt: skip
     check_replaceable(out, Kind.BUNDLE.value)
     manifest = read_manifest(evaluate or source / "manifest.csv")
     entries = manifest.of(split)

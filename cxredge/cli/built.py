@@ -17,7 +17,7 @@ from cxredge.vocabulary import Precision
 
 _HEADER = (
     "runtime", "precision", "MB", "accuracy", "agreement", "p50 ms", "p90 ms", "threads",
-    "images/s (inferences x threads)", "gate",
+    "images/s (inferences x threads)", "gate", "near ties to FP32",
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def _row(candidate: Mapping[str, Any]) -> list[str]:
         str(candidate["threads"] or "-"),
         many,
         "yes" if candidate["passed"] else "no",
+        share(candidate["near_ties"]) if candidate["gate"]["cascade"] else "-",
     ]
 
 

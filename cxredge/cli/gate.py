@@ -168,11 +168,12 @@ def _near_ties(found: Mapping[str, Any], now: str, cascade: bool) -> str:
             f" By how far it moved these, {expected:.1f} of the {found['images']} decisions are "
             "expected to differ."
         )
-    if cascade:
-        return f"{which} FP32 decides them, in the figures above too."
+    when = "FP32 decides the near ties"
+    if not cascade:
+        when = f"If {when} (cxredge build, unless --no-cascade)"
     return (
-        f"{which} If FP32 decides them (cxredge build --cascade), agreement is "
-        f"{share(found['agreement'])}, accuracy {share(found['accuracy'])}."
+        f"{which} {when}: agreement is then {share(found['agreement'])}, accuracy "
+        f"{share(found['accuracy'])}."
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from cxredge.comparison.figures import Figure, Interval, Limits, difference_ci95, figures
 from cxredge.comparison.pairs import Pair, check_across, pairs_of
-from cxredge.comparison.sides import Side, kind_of
+from cxredge.comparison.sides import Result, Side, kind_of
 from cxredge.errors import ArtifactError
 
 
@@ -33,7 +33,7 @@ class Row:
         unit: ``share``, ``1`` (F1, areas, errors), ``ms``, ``images/s`` or ``J``.
         of: The side.
         what: What was measured.
-        precisions: Of the first and of this side.
+        precisions: Of the first and of this side, with FP32 where that decides near ties.
         before: Of the first.
         before_ci95: Its interval.
         after: Of this side.
@@ -133,6 +133,11 @@ def _rows(side: Side, pair: Pair, limits: Limits) -> Iterator[Row]:
             yield _row(side.name, pair, before, after_by_name[name], limits)
 
 
+def _served(result: Result) -> str:
+    """Name what gave a result: its precision, and FP32 beside it where that decides near ties."""
+    return str(result.get("precision", "")) + (" + fp32" if result.get("cascade") else "")
+
+
 def _row(of: str, pair: Pair, before: Figure, after: Figure, limits: Limits) -> Row:
     difference, interval = after.value - before.value, difference_ci95(before, after)
     change = _change(before.value, difference)
@@ -146,7 +151,7 @@ def _row(of: str, pair: Pair, before: Figure, after: Figure, limits: Limits) -> 
         unit=before.unit,
         of=of,
         what=pair.what,
-        precisions=(pair.before.get("precision", ""), pair.after.get("precision", "")),
+        precisions=(_served(pair.before), _served(pair.after)),
         before=before.value,
         before_ci95=before.ci95,
         after=after.value,

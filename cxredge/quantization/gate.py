@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from cxredge import metrics
 from cxredge.errors import ArtifactError
-from cxredge.near_ties import NearTies, decided_again, measure_near_ties
+from cxredge.near_ties import NearTies, measure_near_ties
 from cxredge.quantization.fidelity import Finding, Flip, Measure, Paired, measure_fidelity
 from cxredge.quantization.limits import (
     MIN_PATIENTS,
@@ -35,7 +35,9 @@ class GateResult:
         flipped: The images decided otherwise.
         near_ties: What it brings that FP32 decides the candidate's near ties; None without
             validation images.
-        cascade: Whether it does so in the figures above.
+        cascade: Whether FP32 does so where the candidate serves. The figures above and the verdict
+            are of the candidate by itself: what loses too much is refused, whatever FP32 makes up
+            for.
     """
 
     checks: tuple[Check, ...]
@@ -171,7 +173,6 @@ def compare(
     limits: GateLimits,
     classes: Sequence[str] = (),
     validation: Validation | None = None,
-    cascade: bool = False,
 ) -> GateResult:
     """Compare a candidate's logits with FP32's on the same images.
 
@@ -183,16 +184,11 @@ def compare(
         limits: What may be lost.
         classes: Class names; their numbers when not given.
         validation: Where operating thresholds come from; without it sensitivity is not compared.
-        cascade: Compare the candidate with its near ties decided by FP32.
     """
     near_ties = None
     if validation is not None:
         on_validation = (validation.reference, validation.candidate)
         near_ties = measure_near_ties(on_validation, (reference, candidate), labels)
-        if cascade:
-            candidate = decided_again(reference, candidate, near_ties.margin)
-            decided = decided_again(*on_validation, near_ties.margin)
-            validation = replace(validation, candidate=decided)
     names = classes or [str(number) for number in range(reference.shape[1])]
     pair = Paired(reference, candidate, labels, patients, names)
     found = measure_fidelity(pair, validation)
@@ -204,5 +200,4 @@ def compare(
         thresholds=found.thresholds,
         flipped=found.flipped,
         near_ties=near_ties,
-        cascade=cascade,
     )

@@ -221,11 +221,11 @@ def _commands(bundle: Bundle) -> Commands:
         calibrated = "--calibration CALIBRATION.csv "
     config = card.config
     limits = " ".join(f"--{k.replace('_', '-')} {v:g}" for k, v in config["gate"].items())
-    cascade = "--cascade " if config.get("cascade") else ""
+    cascade = "--cascade" if config.get("cascade") else "--no-cascade"
     lines += [
         f"cxredge build {source} --target {config['target']} --precision {config['precision']} "
         f"{calibrated}--evaluate MANIFEST --split {config['split']} "
-        f"{limits} --specificity {config['specificity']:g} {cascade}--out BUNDLE",
+        f"{limits} --specificity {config['specificity']:g} {cascade} --out BUNDLE",
         "cxredge verify BUNDLE",
         "cxredge evaluate BUNDLE MANIFEST --split test",
         "cxredge bench BUNDLE --images FOLDER",

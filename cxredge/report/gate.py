@@ -130,12 +130,12 @@ def _near_ties(found: Mapping[str, Any], name: str, cascade: bool) -> Sentences:
         "less than the first two lie apart, it decides as FP32; one more image like these exceeds "
         f"all of them with a probability of at most {numbers.fraction(found['risk'])}."
     )
+    when = "FP32 decides the near ties" if cascade else "FP32 does not decide these here; if it did"
     then = (
-        f"When FP32 decides the near ties, the agreement is {numbers.share(found['agreement'])} "
-        f"and the accuracy {numbers.share(found['accuracy'])}"
+        f"{when}: the agreement is then {numbers.share(found['agreement'])} and the accuracy "
+        f"{numbers.share(found['accuracy'])}. The figures above are of {name} alone."
     )
-    built = ", as in the figures above." if cascade else "; here it does not (build --cascade)."
-    sentences = [which, why, then + built]
+    sentences = [which, why, then]
     if found.get("expected_flips") is not None:
         sentences.append(
             f"By how far {name} moved validation images, {found['expected_flips']:.1f} of the "

@@ -37,13 +37,19 @@ def gate_of(source: Source) -> Mapping[str, Any] | None:
     return found
 
 
+def _as_served(gate: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return where a gate says accuracy and agreement of what serves, near ties included."""
+    found: Mapping[str, Any] = gate["near_ties"] if gate.get("cascade") else gate
+    return found
+
+
 def _accuracy(source: Source) -> Headline:
     result, gate, label = source.evaluation, gate_of(source), "Accuracy"
     if result is not None:
         value, ci95 = result["accuracy"], tuple(result["accuracy_ci95"])
         detail = f"{numbers.count(result['images'])} images, split '{result['split']}'"
     elif gate is not None and source.bundle is not None:
-        value, images = gate["accuracy"], gate["images"]
+        value, images = _as_served(gate)["accuracy"], gate["images"]
         ci95 = metrics.wilson(round(value * images), images)
         split = source.bundle.card.config["split"]
         detail = f"at build: {numbers.count(images)} images, split '{split}'"
@@ -72,7 +78,7 @@ def _agreement(source: Source) -> Headline:
     if result is not None:
         value, images = result["agreement_fp32"], result["images"]
     elif gate is not None:
-        value, images = gate["agreement"], gate["images"]
+        value, images = _as_served(gate)["agreement"], gate["images"]
     else:
         return _unmeasured(label, _EVALUATE)
     detail = "same class on the same images" + ("" if result else ", at build")

@@ -158,12 +158,19 @@ def require_precision(target: Target, precision: Precision | PrecisionChoice) ->
     )
 
 
-def require_cascade(target: Target, precision: PrecisionChoice) -> None:
-    """Refuse a cascade that nothing would come of.
+def cascades(target: Target, precision: PrecisionChoice, wished: bool | None) -> bool:
+    """Tell whether FP32 decides near ties: it does unless not wished or nothing would come of it.
+
+    Args:
+        target: The device.
+        precision: What was asked for.
+        wished: None where it was left open.
 
     Raises:
         WrongUsage: FP32 was asked for alone, or cxredge does not run on the target.
     """
+    if not wished:
+        return wished is None and precision is not PrecisionChoice.FP32 and target.runs_cxredge
     if precision is PrecisionChoice.FP32:
         raise WrongUsage(
             "--cascade lets FP32 decide the near ties of a reduced precision; with --precision "
@@ -176,6 +183,7 @@ def require_cascade(target: Target, precision: PrecisionChoice) -> None:
             "near ties.",
             "Leave --cascade out.",
         )
+    return True
 
 
 def words_for_this_machine(root: Path | None = None) -> str:

@@ -47,6 +47,8 @@ def test_precisions_meet_their_own_where_there_are_several() -> None:
     assert [(row.before, row.after) for row in rows] == [(1, 2), (3, 6)]
     (alone,) = compared(bench(1, (1, 1)), bench(6, (6, 6), precision="fp32"))
     assert alone.precisions == ("int8", "fp32")
+    (beside,) = compared(bench(1, (1, 1)), bench(2, (2, 2), cascade={"near": 1, "images": 20}))
+    assert beside.precisions == ("int8", "int8 + fp32")
 
 
 def test_figures_that_one_side_lacks_are_left_out() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 
 import pytest
 
+from cxredge.artifacts import read_card, write_card
 from cxredge.report import numbers, sources, write_report
 from cxredge.report.about import purpose_section
 from cxredge.report.checks import checks
@@ -96,6 +98,19 @@ class TestMissing:
         page = page_of(bundles / "r.html", bundles / "second")
         assert f'<div class="number">{numbers.share(gate["accuracy"])}</div>' in page
         assert "at build: 36 images" in page
+
+    def test_accuracy_at_build_is_of_what_serves(self, bundles):
+        card = read_card(bundles / "second")
+        facts = copy.deepcopy(dict(card.facts))
+        gates = (facts["gate"]["int8"], facts["gate_by_runtime"]["onnxruntime"]["int8"])
+        for gate in gates:
+            gate["near_ties"] |= {"accuracy": 0.321, "agreement": 0.987}
+            gate["cascade"] = True
+        (bundles / "second" / "passport.json").unlink()
+        write_card(bundles / "second", replace(card, facts={**facts, "precision": "int8"}))
+        page = page_of(bundles / "r.html", bundles / "second")
+        assert '<div class="number">32.1%</div>' in page
+        assert '<div class="number">98.7%</div>' in page
 
     def test_bundle_that_was_not_finished_on_its_target(self, bundles):
         (bundles / "second" / "passport.json").unlink()
