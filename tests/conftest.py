@@ -10,9 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-# Before numpy and torch are imported: threads that wait for each other by spinning take several
-# times as long, and all of the processor, where other work holds a core.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before numpy and torch are imported: there is a worker on each core, and threads that wait for
+# each other take several times as long where other work holds a core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np

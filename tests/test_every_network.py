@@ -12,7 +12,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
+from cxredge import speed  # noqa: E402
 from cxredge.artifacts import read_card  # noqa: E402
+from cxredge.backends.base import available_cores  # noqa: E402
 from cxredge.backends.tensorrt import EngineConfig, EngineFacts, build_engine  # noqa: E402
 from cxredge.backends.tensorrt.api import Flavour  # noqa: E402
 from cxredge.data.manifest import Manifest, load_pixels, write_manifest  # noqa: E402
@@ -27,6 +29,7 @@ from cxredge.quantization.qdq import emit  # noqa: E402
 from cxredge.quantization.ranges import measure, measure_ranges  # noqa: E402
 from cxredge.quantization.sensitivity import groups_of  # noqa: E402
 from cxredge.quantization.wiring import Wiring  # noqa: E402
+from cxredge.speed import Way  # noqa: E402
 from cxredge.vocabulary import Dialect, Effort, Precision, Split  # noqa: E402
 from tests.tensorrt_builder import built_bytes  # noqa: E402
 
@@ -83,6 +86,9 @@ def test_a_network_goes_all_the_way(
     exported: Path, few: Manifest, cxredge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = read_card(exported).classifier.network
+    # The search for a runtime's settings does not depend on the network.
+    setups = (Way(1), Way(1, available_cores()))
+    monkeypatch.setattr(speed, "_best_setups", lambda v, *_: tuple((v, way) for way in setups))
     if network in HEAVY:
         # Layers in float change nothing for ResNet50V2, and each trial corrects all layers anew.
         monkeypatch.setitem(ladder._FLOAT_RUNGS, Effort.DEFAULT, 0)

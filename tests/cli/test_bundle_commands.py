@@ -204,8 +204,10 @@ def test_compare(bundle: Path, phantoms: Path, tmp_path: Path, cxredge) -> None:
 
 @pytest.mark.train
 @pytest.mark.slow
-def test_demo(tmp_path: Path, cxredge) -> None:
+def test_demo(tmp_path: Path, cxredge, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="needs the train extra")
+    # Half of what the demo trains: all of it runs beside the tests, with make demo.
+    monkeypatch.setattr("cxredge.cli.demo._EPOCHS", 6)
     ran = cxredge("demo", "--out", tmp_path / "demo", "--json")
     assert ran.code == 0, ran.err
     found = ran.json
