@@ -161,7 +161,7 @@ def _engines(
     bundle = arguments.work / f"{case.name}-bundle"
     if not bundle.is_dir():
         _run(sys.executable, "-m", "cxredge", "build", case.model, "--target", "here",
-             "--calibration", case.calibration, "--out", bundle, "-q")  # fmt: skip
+             "--calibration", case.calibration, "--no-cascade", "--out", bundle, "-q")  # fmt: skip
     models = {p: _nncf(case, p, arguments) for p in PRESETS}
     passport = read_json(bundle / "passport.json")
     images = case.pixels(read_manifest(case.model / "manifest.csv"), Split.TEST)

@@ -21,7 +21,6 @@ from cxredge.data.manifest import Manifest, load_pixels, write_manifest  # noqa:
 from cxredge.half_precision import write_fp16  # noqa: E402
 from cxredge.inference import infer_file  # noqa: E402
 from cxredge.models.zoo import ZOO  # noqa: E402
-from cxredge.quantization import ladder  # noqa: E402
 from cxredge.quantization.fp16 import to_fp16  # noqa: E402
 from cxredge.quantization.legality import check_legality  # noqa: E402
 from cxredge.quantization.placement import activations_to_measure, place  # noqa: E402
@@ -30,7 +29,7 @@ from cxredge.quantization.ranges import measure, measure_ranges  # noqa: E402
 from cxredge.quantization.sensitivity import groups_of  # noqa: E402
 from cxredge.quantization.wiring import Wiring  # noqa: E402
 from cxredge.speed import Way  # noqa: E402
-from cxredge.vocabulary import Dialect, Effort, Precision, Split  # noqa: E402
+from cxredge.vocabulary import Dialect, Precision, Split  # noqa: E402
 from tests.tensorrt_builder import built_bytes  # noqa: E402
 
 # Many layers, or large ones: more than ten seconds.
@@ -89,12 +88,7 @@ def test_a_network_goes_all_the_way(
     # The search for a runtime's settings does not depend on the network.
     setups = (Way(1), Way(1, available_cores()))
     monkeypatch.setattr(speed, "_best_setups", lambda v, *_: tuple((v, way) for way in setups))
-    if network in HEAVY:
-        # Layers in float change nothing for ResNet50V2, and each trial corrects all layers anew.
-        monkeypatch.setitem(ladder._FLOAT_RUNGS, Effort.DEFAULT, 0)
-    # ResNet50V2 comes close to the limit with corrected biases alone; the others need no more.
-    heavy = set(HEAVY) - {"resnet50_v2"}
-    effort = "quick" if network in heavy else "default"
+    effort = "quick" if network in HEAVY else "default"
     ran = cxredge("calibrate", few.path, "--count", 8, "--out", tmp_path / "calibration.csv")
     assert ran.code == 0, ran.err
     ran = cxredge(
