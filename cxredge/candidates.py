@@ -197,9 +197,9 @@ def _faster(best: Candidate, other: Candidate, candidates: Sequence[Candidate]) 
     if best.speed is None or other.speed is None:
         return f"{name} passes too"
     one, two = best.speed.latency, other.speed.latency
-    more, less = _added_ms(best, candidates), _added_ms(other, candidates)
-    words = f"{(two.p50 + less) / (one.p50 + more):.2f} times as fast as {name}"
-    if two.p50_ci95[0] + less <= one.p50_ci95[1] + more:
+    to_one, to_two = _added_ms(best, candidates), _added_ms(other, candidates)
+    words = f"{(two.p50 + to_two) / (one.p50 + to_one):.2f} times as fast as {name}"
+    if two.p50_ci95[0] + to_two <= one.p50_ci95[1] + to_one:
         words += " (within the noise of this machine: the intervals of the medians overlap)"
     return words
 

@@ -229,8 +229,8 @@ def test_words_say_what_a_cascade_would_bring_and_what_it_brought(
         "quantize", model, "--calibration", calibration, "--evaluate", phantoms / "manifest.csv",
         "--effort", "quick", "--out", tmp_path / "int8",
     )  # fmt: skip
-    words = "If FP32 decides the near ties (cxredge build, unless --no-cascade): agreement is then "
-    assert words + "100.0%" in quantized.out
+    words = "If FP32 decides the near ties (so bundles have it where cxredge runs): agreement is "
+    assert words + "then 100.0%" in quantized.out
     expected = re.search(r"(\d+\.\d) of the \d+ decisions are expected to differ", quantized.out)
     assert expected is not None
     found = json.loads((tmp_path / "int8" / "quantization.json").read_text())["comparison"]

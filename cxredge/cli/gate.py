@@ -170,7 +170,7 @@ def _near_ties(found: Mapping[str, Any], now: str, cascade: bool) -> str:
         )
     when = "FP32 decides the near ties"
     if not cascade:
-        when = f"If {when} (cxredge build, unless --no-cascade)"
+        when = f"If {when} (so bundles have it where cxredge runs)"
     return (
         f"{which} {when}: agreement is then {share(found['agreement'])}, accuracy "
         f"{share(found['accuracy'])}."

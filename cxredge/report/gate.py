@@ -130,11 +130,11 @@ def _near_ties(found: Mapping[str, Any], name: str, cascade: bool) -> Sentences:
         "less than the first two lie apart, it decides as FP32; one more image like these exceeds "
         f"all of them with a probability of at most {numbers.fraction(found['risk'])}."
     )
-    when, be = "FP32 decides the near ties:", "is then"
+    when, verb = "FP32 decides the near ties:", "is then"
     if not cascade:
-        when, be = "FP32 does not decide the near ties here; if it did,", "would be"
+        when, verb = "FP32 does not decide the near ties here; if it did,", "would be"
     then = (
-        f"{when} the agreement {be} {numbers.share(found['agreement'])} and the accuracy "
+        f"{when} the agreement {verb} {numbers.share(found['agreement'])} and the accuracy "
         f"{numbers.share(found['accuracy'])}. The figures above are of {name} alone."
     )
     sentences = [which, why, then]
