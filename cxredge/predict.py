@@ -29,7 +29,6 @@ from cxredge.progress import Progress
 from cxredge.rows import Row, RowWriter
 
 STAGES = ("read", "decode", "preprocess", "infer", "write")
-NEAR_TIE = "Near tie: fp32 decided."
 _ROW_BYTES = 200  # of a row with a path of usual length, where none was written yet
 
 
@@ -166,14 +165,13 @@ def _after_rows(sources: Iterator[ImageSource], writer: RowWriter) -> Iterator[I
 
 def _write(group: Group, classes: Sequence[str], writer: RowWriter, tally: Tally) -> None:
     rows, found = [], iter(softmax(np.stack(group.logits)) if group.logits else ())
-    near_ties = iter(group.near_ties)
     for source, loaded in zip(group.sources, group.loaded, strict=True):
         if isinstance(loaded, ImageError):
             tally.first_error = tally.first_error or loaded.message
             rows.append(Row(str(source), loaded.problem.value, error=loaded.message))
         else:
             tally.cautions.update(caution.value for caution in loaded.cautions)
-            rows.append(_row(source, loaded, next(found), next(near_ties), classes))
+            rows.append(_row(source, loaded, next(found), classes))
     began = time.perf_counter()
     writer.append(rows)
     tally.stages["write"] += time.perf_counter() - began
@@ -185,18 +183,10 @@ def _write(group: Group, classes: Sequence[str], writer: RowWriter, tally: Tally
         tally.near_ties += sum(group.near_ties)
 
 
-def _row(
-    source: ImageSource,
-    image: LoadedImage,
-    found: Floats,
-    near_tie: bool,
-    classes: Sequence[str],
-) -> Row:
+def _row(source: ImageSource, image: LoadedImage, found: Floats, classes: Sequence[str]) -> Row:
     probabilities, best = [round(p, 6) for p in found.tolist()], int(found.argmax())
     cautions = ", ".join(caution.value for caution in image.cautions)
-    remarks = [f"Predicted, but doubtful: {cautions}."] if cautions else []
-    remarks += [NEAR_TIE] if near_tie else []
-    remark = " ".join(remarks)
+    remark = f"Predicted, but doubtful: {cautions}." if cautions else ""
     return Row(str(source), "ok", classes[best], probabilities[best], probabilities, remark)
 
 

@@ -67,7 +67,7 @@ def predict(
     if data["failed"]:
         lines.insert(1, f"{data['failed']} could not be read; the first: {tally.first_error}")
     if data["near_ties"]:
-        lines.insert(-1, f"Near ties that fp32 decided: {data['near_ties']}; their rows say so.")
+        lines.insert(-1, f"Near ties that FP32 decided: {data['near_ties']}.")
     if data["cautions"]:
         doubts = ", ".join(f"{n} {doubt}" for doubt, n in sorted(data["cautions"].items()))
         lines.insert(-1, f"Predicted, but doubtful by their DICOM header: {doubts}.")
