@@ -174,6 +174,7 @@ def test_evaluation_and_benchmark_are_of_what_serves(
     every = f"FP32 decided {found['images']} of {found['images']} images (100.0%), the near ties."
     assert every in report.read_text()
     assert "INT8, and FP32 for its near ties" in report.read_text()
+    assert "FP32 decided 100.0% of them, the near ties" in report.read_text()
     assert " --cascade --out BUNDLE" in report.read_text()
     assert "model-int8.onnx and model-fp32.onnx" in report.read_text(), "what is loaded"
 

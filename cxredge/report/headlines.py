@@ -77,11 +77,15 @@ def _agreement(source: Source) -> Headline:
     result, gate = source.evaluation, gate_of(source)
     if result is not None:
         value, images = result["agreement_fp32"], result["images"]
+        near = result["cascade"]["near"] if result.get("cascade") else 0
     elif gate is not None:
         value, images = _as_served(gate)["agreement"], gate["images"]
+        near = gate["near_ties"]["near"] if gate.get("cascade") else 0
     else:
         return _unmeasured(label, _EVALUATE)
     detail = "same class on the same images" + ("" if result else ", at build")
+    if near:
+        detail += f"; FP32 decided {numbers.share(near / images)} of them, the near ties"
     return _share(label, value, metrics.wilson(round(value * images), images), detail)
 
 

@@ -104,13 +104,14 @@ class TestMissing:
         facts = copy.deepcopy(dict(card.facts))
         gates = (facts["gate"]["int8"], facts["gate_by_runtime"]["onnxruntime"]["int8"])
         for gate in gates:
-            gate["near_ties"] |= {"accuracy": 0.321, "agreement": 0.987}
+            gate["near_ties"] |= {"accuracy": 0.321, "agreement": 0.987, "near": 9}
             gate["cascade"] = True
         (bundles / "second" / "passport.json").unlink()
         write_card(bundles / "second", replace(card, facts={**facts, "precision": "int8"}))
         page = page_of(bundles / "r.html", bundles / "second")
         assert '<div class="number">32.1%</div>' in page
         assert '<div class="number">98.7%</div>' in page
+        assert "FP32 decided 25.0% of them, the near ties" in page
 
     def test_bundle_that_was_not_finished_on_its_target(self, bundles):
         (bundles / "second" / "passport.json").unlink()
