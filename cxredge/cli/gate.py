@@ -100,7 +100,7 @@ def gate_text(gate: Mapping[str, Any], now: str) -> str:
     ]
     if gate["thresholds"]:
         parts += ["", _thresholds(gate["thresholds"], now)]
-    parts += ["", _flipped(gate["flipped"], now)]
+    parts += ["", _flipped(gate["flipped"], now, gate["cascade"])]
     if gate["near_ties"]:
         parts += ["", _near_ties(gate["near_ties"], now, gate["cascade"])]
     return "\n".join(parts)
@@ -138,9 +138,10 @@ def _thresholds(rows: Sequence[Mapping[str, Any]], now: str) -> str:
     return f"Operating thresholds:\n{table(header, cells)}\n* {of}, on the images compared"
 
 
-def _flipped(flipped: Sequence[Mapping[str, Any]], now: str) -> str:
+def _flipped(flipped: Sequence[Mapping[str, Any]], now: str, cascade: bool) -> str:
+    alone = f" of {now} alone" if cascade else ""
     if not flipped:
-        return "No decision differs from FP32's."
+        return f"No decision{alone} differs from FP32's."
     rows = [
         [
             flip.get("path", f"image {flip['index']}"),
@@ -153,7 +154,7 @@ def _flipped(flipped: Sequence[Mapping[str, Any]], now: str) -> str:
     listed = table(["image", "true class", "FP32", now], rows)
     more = len(flipped) - len(rows)
     rest = f"\n{more} more are in the output of --json." if more else ""
-    return f"Decisions that differ from FP32's: {len(flipped)}\n{listed}{rest}"
+    return f"Decisions{alone} that differ from FP32's: {len(flipped)}\n{listed}{rest}"
 
 
 def _near_ties(found: Mapping[str, Any], now: str, cascade: bool) -> str:

@@ -114,7 +114,8 @@ def _flips(bundle: Bundle, gate: Mapping[str, Any], name: str, pictures: bool) -
     note = "Numbered as they stand in the split that was compared, from 0."
     if len(flipped) > len(flips):
         note += f" {len(flipped) - len(flips)} more are on the bundle's card."
-    title = f"Decisions that differ from FP32 at build: {len(flipped)} of {gate['images']}"
+    alone = f" of {name} alone" if gate.get("cascade") else ""
+    title = f"Decisions{alone} that differ from FP32 at build: {len(flipped)} of {gate['images']}"
     return Flips(title, name, flips, note)
 
 

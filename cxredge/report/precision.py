@@ -82,7 +82,6 @@ def _candidates(bundle: Bundle) -> Table:
                 numbers.share(gate["accuracy"]),
                 _against_fp32(precision, gate),
                 numbers.share(gate["agreement"], gate["agreement_ci95"]),
-                _near_ties(gate),
                 numbers.megabytes(_file(bundle, precision).stat().st_size),
                 numbers.milliseconds(latency.get("p50"), latency.get("p50_ci95")),
                 numbers.milliseconds(latency.get("p90"), latency.get("p90_ci95")),
@@ -97,16 +96,14 @@ def _candidates(bundle: Bundle) -> Table:
             "accuracy",
             "against FP32",
             "agreement with FP32",
-            "near ties to FP32",
             "size",
             "p50",
             "p90",
             "gate",
         ),
         tuple(rows),
-        f"Compared at build on {numbers.count(images)} images of split '{split}', each "
-        "precision by itself; then the share that FP32 decides where it serves, and the agreement "
-        "with that. Latency: one image, the network alone in its fastest runtime, taken in turn on "
+        f"Compared at build on {numbers.count(images)} images of split '{split}', each precision "
+        "by itself. Latency: one image, the network alone in its fastest runtime, taken in turn on "
         "one machine. In brackets: 95% intervals.",
     )
 
@@ -147,13 +144,6 @@ def _file(bundle: Bundle, precision: Precision) -> Path:
     """Return what serves a precision, or its model where there is no engine of it."""
     runs = precision in bundle.runnable
     return bundle.engine_of(precision) if runs else bundle.model_of(precision)
-
-
-def _near_ties(gate: Mapping[str, Any]) -> str:
-    if not gate.get("cascade"):
-        return "-"
-    found = gate["near_ties"]
-    return f"{numbers.share(found['share'])}, then {numbers.share(found['agreement'])}"
 
 
 def _against_fp32(precision: Precision, gate: Mapping[str, Any]) -> str:

@@ -91,7 +91,7 @@ def test_a_build_shows_what_the_gate_found(
     assert ran.code == 0, ran.err
     assert "INT8 against FP32 on" in ran.out
     assert "Operating thresholds:" in ran.out
-    assert "Decisions that differ from FP32's: " in ran.out
+    assert "Decisions of INT8 alone that differ from FP32's: " in ran.out
 
 
 def test_the_card_has_thresholds_with_their_drift(built: Path) -> None:
