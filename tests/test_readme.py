@@ -41,9 +41,10 @@ def data(tmp_path: Path, monkeypatch) -> Path:
         draw(tmp_path / f"cohen/images/c{n}.png", "covid19", n)
         rows.append([f"p{n}", "COVID-19", "PA", "X-ray", f"c{n}.png"])
         folder = tmp_path / ("kermany/test" if n % 5 == 0 else "kermany/train")
-        draw(folder / f"NORMAL/IM-{n:04d}-0001.jpeg", "normal", 1000 + n)
-        draw(folder / f"PNEUMONIA/person{n}_bacteria_{n}.jpeg", "bacterial", 2000 + n)
-        draw(folder / f"PNEUMONIA/person{n}_virus_{n}.jpeg", "viral", 3000 + n)
+        # Of the same anatomy, which is drawn once.
+        draw(folder / f"NORMAL/IM-{n:04d}-0001.jpeg", "normal", n)
+        draw(folder / f"PNEUMONIA/person{n}_bacteria_{n}.jpeg", "bacterial", n)
+        draw(folder / f"PNEUMONIA/person{n}_virus_{n}.jpeg", "viral", n)
     with (tmp_path / "cohen/metadata.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["patientid", "finding", "view", "modality", "filename"])
