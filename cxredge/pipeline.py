@@ -43,14 +43,14 @@ class Group:
         sources: The images, in input order.
         loaded: What each came to: the image, or why there is none.
         logits: float32 (classes,) of each image that could be loaded, in input order.
-        near_ties: Of each of these, whether it was a near tie that FP32 decided.
+        near_ties: How many of these were near ties that FP32 decided.
         seconds: Wall seconds by stage: ``read``, ``decode``, ``preprocess``, ``infer``.
     """
 
     sources: Sequence[ImageSource]
     loaded: list[LoadedImage | ImageError] = field(default_factory=list)
     logits: list[Logits] = field(default_factory=list)
-    near_ties: list[bool] = field(default_factory=list)
+    near_ties: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -144,6 +144,6 @@ def _infer(group: Group, session: Session) -> Group:
         if good:
             logits, near = infer_marked(session, np.stack(good))
             group.logits.extend(logits)
-            group.near_ties.extend(near.tolist())
+            group.near_ties += int(near.sum())
     stopwatch("infer")
     return group

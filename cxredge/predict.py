@@ -180,7 +180,7 @@ def _write(group: Group, classes: Sequence[str], writer: RowWriter, tally: Tally
     tally.status.update(row.status for row in rows)
     tally.images += len(rows)
     if tally.near_ties is not None:
-        tally.near_ties += sum(group.near_ties)
+        tally.near_ties += group.near_ties
 
 
 def _row(source: ImageSource, image: LoadedImage, found: Floats, classes: Sequence[str]) -> Row:
