@@ -45,10 +45,12 @@ HERE = Path(__file__).parent
 TRT, CPU = "tensorrt", "cpu"
 METHODS = {
     "cxredge, TensorRT dialect": (TRT, "cxredge"),
+    "cxredge, TensorRT dialect, effort extensive": (TRT, "cxredge:extensive"),
     "onnxruntime MinMax, symmetric": (TRT, "ort:minmax"),
     "onnxruntime Percentile, symmetric": (TRT, "ort:percentile"),
     "onnxruntime Entropy, symmetric": (TRT, "ort:entropy"),
     "cxredge, CPU dialect": (CPU, "cxredge"),
+    "cxredge, CPU dialect, effort extensive": (CPU, "cxredge:extensive"),
     "onnxruntime MinMax": (CPU, "ort:minmax"),
     "NNCF, fast bias correction": (CPU, "nncf:fast"),
     "NNCF, full bias correction": (CPU, "nncf:full"),
@@ -122,7 +124,7 @@ def _measure_case(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
             write_json(_folder(case, method, arguments).with_suffix(".json"), made)
         row = {key: value for key, value in made.items() if key not in ("model", "with_fp32")}
         rows[method] = row
-        if METHODS[method][1] == "cxredge":
+        if METHODS[method][1].startswith("cxredge"):
             rows[method + CASCADE] = {**row, "gate": made["with_fp32"]}
         print(case.name, method, _cells(row), flush=True)
     calibration_images = len(listed.entries)
@@ -178,20 +180,21 @@ def _make(
     if record.is_file():
         made: dict[str, Any] = json.loads(record.read_text())
         return made
-    if how == "cxredge":
+    if how in arguments.skip:
+        return None
+    if how.startswith("cxredge"):
         command = [
             sys.executable, "-m", "cxredge", "quantize", case.model, "--calibration",
             case.calibration, "--evaluate", case.manifest, "--dialect", dialect, "--out", folder,
-            "-q", *(["--fine-tune", case.run] if case.run else []),
+            "-q", "--effort", how.partition(":")[2] or "default",
+            *(["--fine-tune", case.run] if case.run else []),
         ]  # fmt: skip
     elif how.startswith("nncf:"):
-        if not arguments.nncf or how in arguments.skip:
+        if not arguments.nncf:
             return None
         folder.mkdir(exist_ok=True)
         command = [arguments.nncf, HERE / "nncf_model.py", fp32, pixels, model, how[5:]]
     else:
-        if how in arguments.skip:
-            return None
         folder.mkdir(exist_ok=True)
         command = [sys.executable, HERE / "ort_model.py", fp32, pixels, model, dialect, how[4:]]
     start = time.perf_counter()

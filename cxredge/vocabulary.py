@@ -151,7 +151,7 @@ class Effort(str, Enum):
 
     ``quick``: min-max ranges and corrected biases. ``default``: the best of three ranges, equalised
     channels, corrected weights, and a few layers in float where validation images ask for it.
-    ``extensive``: all ranges, more images, more layers in float.
+    ``extensive``: all ranges, more images, and up to half of the layers in float.
     """
 
     QUICK = "quick"

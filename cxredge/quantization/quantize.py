@@ -68,7 +68,7 @@ class QuantizeConfig:
         method: How ranges are chosen; None for the best that the effort tries.
         equalise: Whether channels are equalised; None leaves it to the effort.
         correction: What is corrected in each layer; None leaves it to the effort.
-        goal: When to stop trying, on validation images; None for the dialect's.
+        goal: When to stop trying, on validation images; None for the dialect's and effort's.
         float_stem: Whether the first, cheap layers stay in float. Off for TensorRT, where layers
             between two number formats cost more than they do on a CPU.
         split: The split that INT8 is compared with FP32 on.
@@ -102,7 +102,7 @@ class QuantizeConfig:
 
     @property
     def _goal(self) -> Goal:
-        return self.goal or Goal.of(self.dialect)
+        return self.goal or Goal.of(self.dialect, self.effort)
 
     def to_json(self) -> dict[str, Any]:
         """Return what decides the model, as JSON values."""
