@@ -155,10 +155,15 @@ def test_fp32_alone_needs_no_calibration(cxredge, model: Path, tmp_path: Path) -
 
 
 @pytest.mark.train
-def test_build_from_a_run_exports_it(
-    cxredge, run_folder: Path, calibration: Path, tmp_path: Path
+def test_build_from_a_run_exports_it_and_may_fine_tune(
+    cxredge, run_folder: Path, calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran = build(cxredge, run_folder, calibration, tmp_path / "bundle")
+    quantization_aware = pytest.importorskip("cxredge.training.quantization_aware")
+    short = quantization_aware.FineTuning(steps=1)
+    monkeypatch.setattr(quantization_aware, "FineTuning", lambda: short)
+    ran = build(cxredge, run_folder, calibration, tmp_path / "bundle", "--effort", "extensive")
     assert ran.code == 0, ran.err
-    training = read_card(tmp_path / "bundle").facts["training"]
+    facts = read_card(tmp_path / "bundle").facts
+    assert facts["quantization"]["steps"][-1]["step"] == "fine-tuned weights"
+    training = facts["training"]
     assert (training["network"], training["epochs"]) == ("mobilenet_v1", 2)

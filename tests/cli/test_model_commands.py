@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxredge.artifacts import read_card
+
 
 def test_models(cxredge) -> None:
     ran = cxredge("models", "--json")
@@ -84,3 +86,48 @@ def test_quantize(
     assert steps[:4] == ["minmax ranges", "percentile ranges", "mse ranges", "equalised channels"]
     assert found["chosen"] in steps
     assert found["peak_rss_mb"] > 10
+
+
+@pytest.mark.train
+def test_extensive_effort_goes_on_until_nothing_is_left_to_try(
+    model: Path, run_folder: Path, calibration: Path, phantoms: Path, tmp_path: Path, cxredge
+) -> None:
+    ran = cxredge(
+        "quantize", model, "--calibration", calibration, "--evaluate", phantoms / "manifest.csv",
+        "--effort", "extensive", "--aim-agreement", 1, "--aim-logit-error", 0,
+        "--fine-tune", run_folder, "--out", tmp_path / "int8", "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    steps = ran.json["steps"]
+    assert [step["step"] for step in steps] == [
+        "minmax ranges", "percentile ranges", "entropy ranges", "mse ranges", "equalised channels",
+        "corrected weights", "1 sensitive layer in float", "fine-tuned weights",
+    ]  # fmt: skip
+    errors = {step["step"]: step["logit_error"] for step in steps}
+    assert errors[ran.json["chosen"]] == min(errors.values())
+
+
+@pytest.mark.parametrize(
+    ("dialect", "effort", "aim"),
+    [
+        ("tensorrt", "default", 0.02),
+        ("cpu", "default", 0.03),
+        ("tensorrt", "extensive", 0.005),
+        ("cpu", "extensive", 0.005),
+    ],
+)
+def test_what_a_climb_aims_at(
+    dialect: str, effort: str, aim: float, model: Path, calibration: Path, phantoms: Path,
+    tmp_path: Path, cxredge,
+) -> None:  # fmt: skip
+    """A rung is climbed where the one before misses the aim, and only there."""
+    ran = cxredge(
+        "quantize", model, "--calibration", calibration, "--evaluate", phantoms / "manifest.csv",
+        "--dialect", dialect, "--effort", effort, "--range-method", "minmax", "--no-equalise",
+        "--aim-agreement", 0, "--out", tmp_path / "int8", "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert read_card(tmp_path / "int8").config["goal"]["max_logit_error"] == aim
+    *before, last = ran.json["steps"]
+    assert all(step["logit_error"] > aim for step in before)
+    assert last["logit_error"] <= aim or last["step"] == "1 sensitive layer in float"
