@@ -18,6 +18,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import onnx
 import pytest
+from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
@@ -39,6 +40,10 @@ from tests.quick_search import shorten
 
 SIZE = 64
 PATIENTS = 14
+
+# How long an example takes says more of what else the machine does.
+settings.register_profile("cxredge", deadline=None)
+settings.load_profile("cxredge")
 
 
 @dataclass(frozen=True)

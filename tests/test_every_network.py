@@ -33,7 +33,7 @@ from cxredge.vocabulary import Dialect, Precision, Split  # noqa: E402
 from tests.tensorrt_builder import built_bytes  # noqa: E402
 
 # Many layers, or large ones: more than ten seconds.
-HEAVY = {"nasnet_mobile", "vgg19", "inception_v3", "resnet50", "resnet50_v2", "densenet121"}
+HEAVY = set(ZOO) - {"mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small"}
 pytestmark = pytest.mark.train
 
 

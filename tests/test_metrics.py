@@ -63,7 +63,7 @@ def test_macro_f1_leaves_out_classes_that_have_no_images() -> None:
     assert macro_f1(np.eye(4)[[2, 2]], np.array([0, 1])) == 0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(SCORED)
 def test_auroc_is_the_share_of_pairs_in_the_right_order(scored: list[tuple[float, bool]]) -> None:
     scores, positive = arrays(scored)
@@ -78,7 +78,7 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order(scored: list[tuple[float
         assert auroc(scores, positive) == pytest.approx(np.mean(pairs), abs=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(SCORED.filter(lambda scored: len({p for _, p in scored}) == 2))
 def test_roc_curve_rises_from_corner_to_corner_over_the_auroc(
     scored: list[tuple[float, bool]],
@@ -118,7 +118,7 @@ def test_macro_auroc_is_the_mean_over_classes_present() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(scored=st.one_of(SCORED, FINE), specificity=st.sampled_from([0.5, 0.8, 0.9, 0.95, 0.99, 1]))
 def test_threshold_reaches_the_specificity_and_no_lower_one_does(
     dtype: type, scored: list[tuple[float, bool]], specificity: float

@@ -11,6 +11,8 @@ import pytest
 
 from cxredge.artifacts import read_json, write_json
 from cxredge.data.manifest import read_manifest, write_manifest
+from cxredge.quantization import ladder
+from cxredge.vocabulary import Effort
 
 
 def test_targets(cxredge) -> None:
@@ -206,8 +208,9 @@ def test_compare(bundle: Path, phantoms: Path, tmp_path: Path, cxredge) -> None:
 @pytest.mark.slow
 def test_demo(tmp_path: Path, cxredge, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="needs the train extra")
-    # Half of what the demo trains: all of it runs beside the tests, with make demo.
+    # Half of what the demo trains, a short ladder: all of it runs after the tests, with make demo.
     monkeypatch.setattr("cxredge.cli.demo._EPOCHS", 6)
+    monkeypatch.setattr(ladder, "_FLOAT_RUNGS", dict.fromkeys(Effort, 1))
     ran = cxredge("demo", "--out", tmp_path / "demo", "--json")
     assert ran.code == 0, ran.err
     found = ran.json

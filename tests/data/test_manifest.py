@@ -82,7 +82,7 @@ def test_round_trip_of_odd_file_names(tmp_path: Path, name: str) -> None:
 TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.lists(st.tuples(TEXT.filter(bool), TEXT.filter(bool), TEXT, TEXT), min_size=1))
 def test_round_trip_of_any_text(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str, str]]

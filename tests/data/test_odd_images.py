@@ -114,7 +114,7 @@ def test_odd_exif_prints_nothing(tmp_path: Path) -> None:
     assert ran.stdout + ran.stderr == ""
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 @pytest.mark.filterwarnings("ignore")
 def test_damaged_bytes_give_an_array_or_an_image_error(

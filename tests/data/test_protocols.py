@@ -180,7 +180,7 @@ FRACTIONS = st.tuples(st.integers(1, 8), st.integers(0, 8), st.integers(0, 8)).m
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     classes=st.lists(SIZES, min_size=1, max_size=3),
     split_by=st.sampled_from(SplitBy),
@@ -205,7 +205,7 @@ def test_fractions_partition_the_samples_and_come_near(
     assert split_fractions(shuffled, split_by, seed, fractions) == entries
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     owners=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), min_size=1, max_size=60),
     seed=st.integers(0, 9),

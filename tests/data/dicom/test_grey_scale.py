@@ -27,7 +27,7 @@ def windowed(x: float, centre: float, width: float, shape: WindowShape) -> float
     return (x - centre) / width + 0.5
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     bits=st.integers(2, 10),
     signed=st.booleans(),
