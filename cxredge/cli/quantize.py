@@ -161,10 +161,11 @@ def quantize(
     gate = GateResult.from_json(card.facts["comparison"])
     data = {"model": str(out), "dialect": dialect.value, **card.facts}
     if not gate.passed and any(limit is not None for limit in named.values()):
+        harder = "" if effort is Effort.EXTENSIVE else ", try --effort extensive"
         with explained(output, manifest.of(split)):
             raise GateRefused(
                 f"int8 refused by the gate: {gate.refusal}. {out} was written all the same.",
-                f"Calibrate on more images, or allow the loss with {gate.loosening}.",
+                f"Calibrate on more images{harder}, or allow the loss with {gate.loosening}.",
                 {**data, "gate": gate.to_json(), "precision": "int8"},
             )
     data["comparison"] = with_paths(gate.to_json(), manifest.of(split))

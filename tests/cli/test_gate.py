@@ -150,10 +150,14 @@ def test_quantize_refuses_by_a_limit_that_was_named(quantize, tmp_path: Path) ->
     assert ran.json["gate"]["passed"] is False
     assert "agreement" in ran.err
     assert "at least 1" in ran.err
+    assert "try --effort extensive" in ran.err
     assert (tmp_path / "int8" / "quantization.json").is_file()
     # The same again, from what was written: the verdict does not fade.
     assert quantize(*LOOSE, "--min-agreement", 1).code == 3
     assert quantize(*LOOSE).code == 0
+    tried = quantize(*LOOSE, "--min-agreement", 1, "--effort", "extensive")
+    assert tried.code == 3
+    assert "extensive" not in tried.err
 
 
 def test_quantize_without_validation_images_says_what_is_missing(
