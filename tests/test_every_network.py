@@ -32,7 +32,7 @@ from cxredge.speed import Way  # noqa: E402
 from cxredge.vocabulary import Dialect, Precision, Split  # noqa: E402
 from tests.tensorrt_builder import built_bytes  # noqa: E402
 
-# Many layers, or large ones: more than ten seconds.
+# Many layers, or large ones: they take the quick effort, and most of them more than ten seconds.
 HEAVY = set(ZOO) - {"mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small"}
 pytestmark = pytest.mark.train
 
