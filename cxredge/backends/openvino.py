@@ -103,7 +103,11 @@ class OpenVinoSession:
         tensor = self._tensor(np.ascontiguousarray(images[:, None]), shared_memory=True)
         request = self._request()
         request.set_input_tensor(tensor)
-        request.infer()
+        # Asynchronous, so that the runtime's own threads compute. infer() computes in the caller's
+        # and keeps a stream for each caller, which callers that end have broken before
+        # (https://github.com/openvinotoolkit/openvino/issues/24509).
+        request.start_async()
+        request.wait()
         logits: Logits = request.get_output_tensor().data[:count].copy()
         return logits
 
