@@ -208,13 +208,22 @@ def test_compare(bundle: Path, phantoms: Path, tmp_path: Path, cxredge) -> None:
 @pytest.mark.slow
 def test_demo(tmp_path: Path, cxredge, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="needs the train extra")
-    # Half of what the demo trains, a short ladder: all of it runs after the tests, with make demo.
-    monkeypatch.setattr("cxredge.cli.demo._EPOCHS", 6)
+    # Every step on little: all of it is run after the tests, and what it learnt is checked there.
+    for name, value in (("_PATIENTS", 30), ("_INPUT_SIZE", 64), ("_EPOCHS", 1)):
+        monkeypatch.setattr(f"cxredge.cli.demo.{name}", value)
     monkeypatch.setattr(ladder, "_FLOAT_RUNGS", dict.fromkeys(Effort, 1))
     ran = cxredge("demo", "--out", tmp_path / "demo", "--json")
     assert ran.code == 0, ran.err
     found = ran.json
     assert Path(found["report"]).is_file()
     assert Path(found["bundle"]).is_dir()
-    assert found["accuracy_fp32"] > 0.6
-    assert abs(found["accuracy_fp32"] - found["accuracy_int8"]) < 0.1
+    images = sum(path.is_file() for path in (tmp_path / "demo" / "data" / "images").rglob("*"))
+    with Path(found["predictions"]).open(newline="") as stream:
+        statuses = [row["status"] for row in csv.DictReader(stream)]
+    assert statuses == ["ok"] * images
+    assert images > 200
+    results = {path.name for path in (Path(found["bundle"]) / "results").iterdir()}
+    assert {name.rsplit("-", 1)[0] for name in results} == {
+        "evaluate-test", "bench-single-stream-memory", "bench-single-stream-files"
+    }  # fmt: skip
+    assert {"accuracy_fp32", "accuracy_int8"} <= set(found)
