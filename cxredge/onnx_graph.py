@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import onnx
@@ -16,6 +17,9 @@ from cxredge.vocabulary import NOTICE as NOTICE
 
 FP32_NAME = "model.onnx"
 METADATA_KEY = "cxredge"
+
+_LARGEST_SHAPE = 64
+"""Values of an initializer that an operator may take a shape from, at most."""
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -35,6 +39,30 @@ def read_model(path: Path) -> onnx.ModelProto:
             f"{path} is not a valid ONNX model: {cause}", "Export it again."
         ) from None
     return model
+
+
+def infer_values(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """Return type and shape of the tensors that nodes compute, as far as they can be told.
+
+    Large weights are given by their shapes alone: copying them takes longer than all the rest.
+    """
+    graph = model.graph
+    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    light.graph.name = graph.name
+    light.graph.node.extend(graph.node)
+    light.graph.input.extend(graph.input)
+    light.graph.output.extend(graph.output)
+    light.graph.value_info.extend(graph.value_info)
+    told = {value.name for value in graph.input}
+    for tensor in graph.initializer:
+        if math.prod(tensor.dims) <= _LARGEST_SHAPE:
+            light.graph.initializer.append(tensor)
+        elif tensor.name not in told:
+            light.graph.input.append(
+                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
+    inferred = onnx.shape_inference.infer_shapes(light).graph
+    return [*inferred.value_info, *inferred.output]
 
 
 def describe(model: onnx.ModelProto, classifier: Classifier, precision: str) -> None:

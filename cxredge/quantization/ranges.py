@@ -18,7 +18,7 @@ import onnxruntime as ort
 from cxredge.backends.onnxruntime import LEFT_OUT
 from cxredge.data.images import GreyImage
 from cxredge.errors import CxredgeError
-from cxredge.onnx_graph import INPUT_NAME
+from cxredge.onnx_graph import INPUT_NAME, infer_values
 from cxredge.progress import Advance
 from cxredge.quantization.histogram import Histogram, NotFiniteError
 from cxredge.quantization.statistics import Ranges, Statistics, empty_statistics
@@ -196,11 +196,7 @@ def _concatenations(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, l
 
 def float_activations(model: onnx.ModelProto) -> list[str]:
     """Return the names of all float tensors that nodes compute, in graph order."""
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    typed = {
-        value.name: value.type.tensor_type.elem_type
-        for value in (*inferred.value_info, *inferred.output)
-    }
+    typed = {value.name: value.type.tensor_type.elem_type for value in infer_values(model)}
     produced = [name for node in model.graph.node for name in node.output]
     return [name for name in produced if typed.get(name) == onnx.TensorProto.FLOAT]
 

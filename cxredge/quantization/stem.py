@@ -6,6 +6,8 @@ import math
 
 import onnx
 
+from cxredge.onnx_graph import infer_values
+
 STEM_SHARE = 0.025
 """Most of the network's multiplications that may stay in float.
 
@@ -36,10 +38,9 @@ def stem(model: onnx.ModelProto, share: float = STEM_SHARE) -> frozenset[str]:
 
 def _multiplications(model: onnx.ModelProto) -> dict[str, int]:
     """Return the multiplications of each convolution for one image, in graph order."""
-    inferred = onnx.shape_inference.infer_shapes(model).graph
     shapes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in inferred.value_info
+        for value in infer_values(model)
     }
     weights = {initializer.name: initializer.dims for initializer in model.graph.initializer}
     return {
