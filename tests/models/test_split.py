@@ -32,7 +32,7 @@ def assert_exact(model: Classifier, parts: Parts, size: int) -> tuple[torch.Tens
 def trace_once(model: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
     """Follow a network once for all its boundaries: what is frozen does not change its operations.
 
-    Tracing DenseNet121 at each of its 62 takes three times as long as all else here.
+    Tracing DenseNet121 at each of its 62 would take nearly twice as long as all else here.
     """
     graph = split._trace(model)
 
