@@ -75,6 +75,14 @@ def quantize(
             help="Let channels use one range alike. [default: unless quick]",
         ),
     ] = None,
+    centre: Annotated[
+        bool | None,
+        typer.Option(
+            "--centre/--no-centre",
+            help="Let clipped activations lie around zero, so that they use all of int8. "
+            "[default: for tensorrt, unless quick]",
+        ),
+    ] = None,
     correction: Annotated[
         Correction | None,
         typer.Option(
@@ -135,6 +143,16 @@ def quantize(
 
     if out.resolve() == model.resolve():
         raise WrongUsage(f"{out} is the model that is quantized.", "Choose another --out.")
+    if centre and dialect is Dialect.CPU:
+        raise WrongUsage(
+            "uint8 has a zero point, so that clipped activations use all of it as they are.",
+            "Leave out --centre, or use --dialect tensorrt.",
+        )
+    if centre and correction is Correction.NONE:
+        raise WrongUsage(
+            "Centred activations need corrected biases: rounded weights shift whole channels then.",
+            "Leave out --centre or --correction.",
+        )
     keep = dialect is Dialect.CPU if float_stem is None else float_stem
     named = {
         "max_accuracy_drop": max_accuracy_drop,
@@ -148,6 +166,7 @@ def quantize(
         effort,
         range_method,
         equalise,
+        centre,
         correction,
         Goal.of(dialect, effort, aim_agreement, aim_logit_error),
         keep,

@@ -115,6 +115,18 @@ class Histogram:
         counts = self._merged_to(exponent) + other._merged_to(exponent)
         return Histogram(exponent, counts, min(self.low, other.low), max(self.high, other.high))
 
+    def moved(self, by: float) -> Histogram:
+        """Return the histogram of the values with ``by`` added, as exact as bins are.
+
+        Each bin moves as its middle does; the smallest and the largest value are exact.
+        """
+        low, high = self.low + by, self.high + by
+        exponent = _exponent_for(max(-low, high))
+        middles = np.clip(self.centres + by, low, high)
+        bins = (middles * math.ldexp(1.0, -exponent)).astype(np.int64) + BINS - 1
+        counts = np.bincount(bins, self.counts, SIZE).astype(np.int64)
+        return Histogram(exponent, counts, low, high)
+
     def is_consistent(self) -> bool:
         """Tell whether counts, range and bin width can belong to the same values."""
         if self.counts.shape != (SIZE,) or self.counts.min() < 0:

@@ -18,6 +18,7 @@ import onnx
 
 from cxredge.data.images import GreyImage
 from cxredge.progress import Progress
+from cxredge.quantization.centring import centre
 from cxredge.quantization.equalisation import equalise
 from cxredge.quantization.judge import Judge, Judgement
 from cxredge.quantization.legality import require_legal
@@ -149,9 +150,9 @@ class Climb:
         stand = self._equalised(plain, method) if self._plan.equalise else plain
         if self._plan.correction is not Correction.NONE:
             worse = self.rungs[-1] is not self._best_so_far
-            self._corrected(stand, keep)
+            self._corrected(self._centred(stand), keep)
             if stand is not plain and worse and not self._done:
-                self._corrected(plain, keep, ", channels as they were")
+                self._corrected(self._centred(plain), keep, ", channels as they were")
         stand = self._best_so_far.stand
         for more in self._layers_to_keep():
             if self._done:
@@ -194,6 +195,18 @@ class Climb:
         statistics = self._measure(equalised, "Measuring equalised activations")
         ranges = statistics.ranges(method, self._plan.symmetric)
         return self._emitted("equalised channels", Stand(equalised, statistics, ranges)).stand
+
+    def _centred(self, stand: Stand) -> Stand:
+        """Return the network with clipped activations centred, if that is planned.
+
+        It is judged once corrected only: around zero, what rounding changes the sums of weights by
+        shifts whole channels until biases make up for it.
+        """
+        if not self._plan.centre:
+            return stand
+        centred = centre(stand.model, stand.ranges)
+        statistics = stand.statistics.moved(centred.moves)
+        return Stand(centred.model, statistics, centred.ranges)
 
     def _corrected(self, stand: Stand, keep: frozenset[str], note: str = "") -> None:
         few = self._pixels[: _CORRECTION_IMAGES[self._plan.effort]]

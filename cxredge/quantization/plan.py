@@ -60,6 +60,7 @@ class Plan:
         effort: How many rungs are tried.
         method: How ranges are chosen; None for the best of those that the effort tries.
         equalise: Whether channels are equalised.
+        centre: Whether clipped activations are centred.
         correction: What is corrected in each layer.
         keep: Convolutions that stay in float from the start.
         goal: When to stop.
@@ -69,6 +70,7 @@ class Plan:
     effort: Effort = Effort.DEFAULT
     method: RangeMethod | None = None
     equalise: bool = True
+    centre: bool = False
     correction: Correction = Correction.WEIGHTS
     keep: frozenset[str] = frozenset()
     goal: Goal = field(default_factory=Goal)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from cxredge.onnx_nodes import Array, copy_of, replace_nodes
+from cxredge.onnx_nodes import copy_of, replace_nodes
 from cxredge.quantization.pairs import PairWriter, dequantized
 from cxredge.quantization.parameters import (
     Floats,
@@ -129,16 +129,5 @@ def _is_absorbed(node: onnx.NodeProto, settings: _Settings) -> bool:
     """Whether clamping to the range of its result does what an activation does."""
     if node.output[0] not in settings.placement.absorbed:
         return False
-    bounds = _bounds(node, settings.wiring.constants)
+    bounds = settings.wiring.bounds(node)
     return bounds is not None and settings.activations[node.output[0]].saturates(*bounds)
-
-
-def _bounds(node: onnx.NodeProto, constants: Mapping[str, Array]) -> tuple[float, float] | None:
-    """Return what a Relu or Clip limits values to, or None where that is computed."""
-    if node.op_type == "Relu":
-        return 0.0, np.inf
-    names = [*node.input[1:], "", ""][:2]
-    if any(name and name not in constants for name in names):
-        return None
-    low, high = (constants[name].item() if name else None for name in names)
-    return -np.inf if low is None else low, np.inf if high is None else high

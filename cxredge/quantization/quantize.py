@@ -67,6 +67,7 @@ class QuantizeConfig:
         effort: How much is tried.
         method: How ranges are chosen; None for the best that the effort tries.
         equalise: Whether channels are equalised; None leaves it to the effort.
+        centre: Whether clipped activations are centred; None leaves it to dialect and effort.
         correction: What is corrected in each layer; None leaves it to the effort.
         goal: When to stop trying, on validation images; None for the dialect's and effort's.
         float_stem: Whether the first, cheap layers stay in float. Off for TensorRT, where layers
@@ -80,6 +81,7 @@ class QuantizeConfig:
     effort: Effort = Effort.DEFAULT
     method: RangeMethod | None = None
     equalise: bool | None = None
+    centre: bool | None = None
     correction: Correction | None = None
     goal: Goal | None = None
     float_stem: bool = False
@@ -90,11 +92,13 @@ class QuantizeConfig:
     def plan(self, keep: frozenset[str]) -> Plan:
         """Return what the climb may do, with these convolutions in float from the start."""
         quick = self.effort is Effort.QUICK
+        centres = self.dialect is Dialect.TENSORRT and not quick
         return Plan(
             self.dialect,
             self.effort,
             self.method,
             (not quick) if self.equalise is None else self.equalise,
+            centres if self.centre is None else self.centre,
             self.correction or (Correction.BIASES if quick else Correction.WEIGHTS),
             keep,
             self._goal,
@@ -112,6 +116,7 @@ class QuantizeConfig:
             "effort": self.effort.value,
             "range_method": self.method.value if self.method else "best",
             "equalise": self.equalise,
+            "centre": self.centre,
             "correction": self.correction.value if self.correction else None,
             "goal": asdict(self._goal),
             "float_stem": self.float_stem,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,15 @@ class Statistics:
     def measured(self) -> Ranges:
         """Return the smallest and largest value of each activation, zero included or not."""
         return {name: (found.low, found.high) for name, found in self.histograms.items()}
+
+    def moved(self, moves: Mapping[str, float]) -> Statistics:
+        """Return the statistics of the network with a number taken off some of its activations.
+
+        Args:
+            moves: What is taken off, by tensor name.
+        """
+        moved = {name: self.histograms[name].moved(-by) for name, by in moves.items()}
+        return replace(self, histograms={**self.histograms, **moved})
 
     def merge(self, other: Statistics) -> Statistics:
         """Return the statistics of the images of both, measured on the same graph.

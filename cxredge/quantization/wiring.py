@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -96,3 +97,13 @@ class Wiring:
                 return False
             name = node.input[0]
         return False
+
+    def bounds(self, node: onnx.NodeProto) -> tuple[float, float] | None:
+        """Return what a Relu or Clip limits values to, or None where that is computed."""
+        if node.op_type == "Relu":
+            return 0.0, math.inf
+        names = [*node.input[1:], "", ""][:2]
+        if any(name and name not in self.constants for name in names):
+            return None
+        low, high = (self.constants[name].item() if name else None for name in names)
+        return -math.inf if low is None else float(low), math.inf if high is None else float(high)
