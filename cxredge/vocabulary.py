@@ -150,7 +150,8 @@ class Effort(str, Enum):
     """How much a quantization tries.
 
     ``quick``: min-max ranges and corrected biases. ``default``: the best of three ranges, equalised
-    channels, corrected weights, and a few layers in float where validation images ask for it.
+    channels, for TensorRT centred activations, corrected weights, and a few layers in float where
+    validation images ask for it.
     ``extensive``: all ranges, more images, and up to half of the layers in float.
     """
 

@@ -23,7 +23,9 @@ from cxredge.inference import infer_file  # noqa: E402
 from cxredge.models.zoo import ZOO  # noqa: E402
 from cxredge.onnx_graph import infer_values  # noqa: E402
 from cxredge.quantization import quantize  # noqa: E402
+from cxredge.quantization.centring import centre  # noqa: E402
 from cxredge.quantization.fp16 import to_fp16  # noqa: E402
+from cxredge.quantization.judge import infer_graph  # noqa: E402
 from cxredge.quantization.legality import check_legality  # noqa: E402
 from cxredge.quantization.placement import activations_to_measure, place  # noqa: E402
 from cxredge.quantization.qdq import emit  # noqa: E402
@@ -118,7 +120,20 @@ def emitted(exported: Path, few: Manifest) -> dict[Dialect, onnx.ModelProto]:
     size = read_card(exported).classifier.input_size
     pixels = load_pixels(few.of(Split.TRAIN)[:4], size)
     ranges = measure_ranges(graph, pixels, lambda _: None)
-    return {dialect: emit(graph, ranges, dialect) for dialect in Dialect}
+    centred = centre(graph, ranges)
+    return {
+        Dialect.CPU: emit(graph, ranges, Dialect.CPU),
+        Dialect.TENSORRT: emit(centred.model, centred.ranges, Dialect.TENSORRT),
+    }
+
+
+def test_centred_activations_change_nothing(exported: Path, few: Manifest) -> None:
+    card, graph = read_card(exported).classifier, onnx.load(exported / "model.onnx")
+    pixels = load_pixels(few.of(Split.TEST), card.input_size)
+    centred = centre(graph, measure_ranges(graph, pixels, lambda _: None))
+    assert len(centred.moves) == {"mobilenet_v1": 13, "mobilenet_v2": 17}.get(card.network, 0)
+    expected = infer_graph(graph, pixels)
+    assert infer_graph(centred.model, pixels) == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.parametrize("dialect", Dialect)

@@ -1,10 +1,10 @@
 """The ladder: INT8 made better rung by rung, until it decides as FP32 does.
 
-Cheap rungs come first: the best ranges, channels equalised, weights and biases corrected. They
-cost nothing on the device. What is still missing is bought with speed: the most sensitive layers
-stay in float. Where that is not enough either, and training is possible, the quantized weights are
-fine-tuned. Every rung is judged on validation images, so the test split that the gate looks at
-chooses nothing.
+Cheap rungs come first: the best ranges, channels equalised, activations centred, weights and biases
+corrected. They cost nothing on the device. What is still missing is bought with speed: the most
+sensitive layers stay in float. Where that is not enough either, and training is possible, the
+quantized weights are fine-tuned. Every rung is judged on validation images, so the test split that
+the gate looks at chooses nothing.
 """
 
 from __future__ import annotations

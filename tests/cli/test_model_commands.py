@@ -88,6 +88,26 @@ def test_quantize(
     assert found["peak_rss_mb"] > 10
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--dialect", "cpu"], "uint8 has a zero point"),
+        (["--correction", "none"], "need corrected biases"),
+    ],
+)
+def test_what_cannot_be_centred(
+    options: list[str], words: str, model: Path, calibration: Path, phantoms: Path, tmp_path: Path,
+    cxredge,
+) -> None:  # fmt: skip
+    ran = cxredge(
+        "quantize", model, "--calibration", calibration, "--evaluate", phantoms / "manifest.csv",
+        "--centre", *options, "--out", tmp_path / "int8",
+    )  # fmt: skip
+    assert ran.code == 2
+    assert words in ran.err
+    assert not (tmp_path / "int8").exists()
+
+
 @pytest.mark.train
 def test_extensive_effort_goes_on_until_nothing_is_left_to_try(
     model: Path, run_folder: Path, calibration: Path, phantoms: Path, tmp_path: Path, cxredge

@@ -7,13 +7,13 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantization.small_graphs import initializers, network, set_initializer
 
 from cxredge.onnx_nodes import set_attribute
 from cxredge.quantization.centring import centre, find_bridges
 from cxredge.quantization.qdq import emit
 from cxredge.quantization.ranges import Ranges, measure, session_with_outputs
 from cxredge.vocabulary import Dialect, RangeMethod
+from tests.quantization.small_graphs import initializers, network, set_initializer
 
 MAKE, CLIP, READ = "c = Conv(x, w1, b1)", "a = Clip(c, s0, s6)", "y = Conv(a, w2, b2)"
 PADDED = "y = Conv<pads=[1, 1, 1, 1]>(a, w2, b2)"

@@ -120,6 +120,21 @@ def test_channels_better_as_they_were_are_corrected_too_where_the_goal_is_missed
     assert len({rung.step for rung in rungs}) == len(rungs), "readers find a rung by its step"
 
 
+@pytest.mark.parametrize("centre", [True, False])
+def test_centred_activations_are_what_is_corrected(climb: Callable, centre: bool) -> None:
+    plan = Plan(Dialect.TENSORRT, centre=centre, goal=OUT_OF_REACH)
+    _, rungs = climb(plan)
+    for rung in rungs:
+        (low, high), found = rung.stand.ranges["r2"], rung.stand.statistics.histograms["r2"]
+        around = centre and bool(rung.made.scales)
+        assert (low > -high) == around, rung.step
+        assert (found.low < 0) == around, "what is shown beside the range"
+        (clip,) = (node for node in rung.graph.graph.node if node.name == "clip2")
+        limits = {i.name: numpy_helper.to_array(i) for i in rung.graph.graph.initializer}
+        assert (limits[clip.input[1]] < 0) == around
+    assert [bool(rung.made.scales) for rung in rungs] == [False] * 4 + [True] * 2
+
+
 def test_each_pass_can_be_switched_off(climb: Callable) -> None:
     plan = Plan(
         Dialect.CPU, method=RangeMethod.ENTROPY, equalise=False, correction=Correction.NONE,
