@@ -150,9 +150,9 @@ class Effort(str, Enum):
     """How much a quantization tries.
 
     ``quick``: min-max ranges and corrected biases. ``default``: the best of three ranges, equalised
-    channels, for TensorRT centred activations, corrected weights, and a few layers in float where
-    validation images ask for it.
-    ``extensive``: all ranges, more images, and up to half of the layers in float.
+    channels, corrected weights, and a few layers in float where validation images ask for it.
+    ``extensive``: all ranges, more images, for TensorRT centred activations, and up to half of the
+    layers in float.
     """
 
     QUICK = "quick"

@@ -39,8 +39,8 @@ EffortOption = Annotated[
     typer.Option(
         "--effort",
         help="How hard INT8 is tried. quick: min-max ranges, corrected biases. default: the best "
-        "ranges, equalised channels, centred activations (for TensorRT), corrected weights, and "
-        "layers in float where that does not do. extensive: more of each, and up to half of the "
+        "ranges, equalised channels, corrected weights, and layers in float where that does not "
+        "do. extensive: more of each, centred activations (for TensorRT), and up to half of the "
         "layers in float, until logits are as near to FP32's as those of FP16.",
     ),
 ]

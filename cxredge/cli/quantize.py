@@ -80,7 +80,7 @@ def quantize(
         typer.Option(
             "--centre/--no-centre",
             help="Let clipped activations lie around zero, so that they use all of int8. "
-            "[default: for tensorrt, unless quick]",
+            "[default: for tensorrt, if extensive]",
         ),
     ] = None,
     correction: Annotated[

@@ -5,6 +5,10 @@ have 254, and no node is added: the convolution before takes the move in its bia
 limits, and the convolutions behind make up for it in their biases, with the sums of their weights.
 That is exact only where nothing is padded, as padding is zero and stays zero: in front of pointwise
 convolutions, but not of depthwise ones.
+
+Biases grow by that to the size of those sums, up to 140 in MobileNet V1. TensorRT for RTX runs such
+a clip in the kernels that run ReLU6; other builders were not seen doing it. So only extensive
+effort, which wants the smallest error, centres by itself.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class QuantizeConfig:
     def plan(self, keep: frozenset[str]) -> Plan:
         """Return what the climb may do, with these convolutions in float from the start."""
         quick = self.effort is Effort.QUICK
-        centres = self.dialect is Dialect.TENSORRT and not quick
+        centres = self.dialect is Dialect.TENSORRT and self.effort is Effort.EXTENSIVE
         return Plan(
             self.dialect,
             self.effort,
