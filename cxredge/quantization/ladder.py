@@ -65,11 +65,13 @@ class Stand:
         model: The float network, its channels equalised or not.
         statistics: Of the calibration images on it.
         ranges: What its activations are quantized over.
+        centred: Whether some of its activations lie around zero that did not.
     """
 
     model: onnx.ModelProto
     statistics: Statistics
     ranges: Ranges
+    centred: bool = False
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,7 @@ class Climb:
             return stand
         centred = centre(stand.model, stand.ranges)
         statistics = stand.statistics.moved(centred.moves)
-        return Stand(centred.model, statistics, centred.ranges)
+        return Stand(centred.model, statistics, centred.ranges, bool(centred.moves))
 
     def _corrected(self, stand: Stand, keep: frozenset[str], note: str = "") -> None:
         few = self._pixels[: _CORRECTION_IMAGES[self._plan.effort]]
@@ -224,7 +226,8 @@ class Climb:
                     keep,
                     weights=correction is Correction.WEIGHTS,
                 )
-        step = f"corrected {correction.value}{note}"
+        centred = ", activations centred" if stand.centred else ""
+        step = f"corrected {correction.value}{centred}{note}"
         convolutions = {n.name for n in stand.model.graph.node if n.op_type == "Conv"}
         if more := len(convolutions & (keep - self._plan.keep)):
             step = f"{more} sensitive layer{'s' if more > 1 else ''} in float"

@@ -135,6 +135,8 @@ def test_centred_activations_are_what_is_corrected(climb: Callable, centre: bool
         limits = {i.name: numpy_helper.to_array(i) for i in rung.graph.graph.initializer}
         assert (limits[clip.input[1]] < 0) == around
     assert [bool(rung.made.scales) for rung in rungs] == [False] * 4 + [True] * 2
+    said = "corrected weights, activations centred" if centre else "corrected weights"
+    assert rungs[4].step == said
 
 
 @pytest.mark.parametrize("effort", Effort)
