@@ -46,6 +46,7 @@ from cxredge.inference import infer_all
 from cxredge.progress import Silent
 from cxredge.quantization import quantize as quantization
 from cxredge.quantization.calibration_set import read_calibration
+from cxredge.quantization.settings import QuantizeConfig
 from cxredge.quantization.stem import stem
 from cxredge.telemetry.linux import read_machine
 from cxredge.timing import interleave, take_turns
@@ -209,7 +210,7 @@ def _shares(
         folder = arguments.work / f"{case.name}-share-{share:g}"
         if not folder.is_dir():
             quantization.stem = partial(stem, share=share)
-            config = quantization.QuantizeConfig(Dialect.CPU, float_stem=True)
+            config = QuantizeConfig(Dialect.CPU, float_stem=True)
             quantization.quantize(case.model, case.calibration, manifest, config, folder, Silent())
         card = read_card(folder, Kind.MODEL)
         for runtime, (backend, rest) in RESTS.items():

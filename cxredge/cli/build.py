@@ -224,7 +224,8 @@ def _from_source(
     from cxredge.cli.tuning import tuning_of
     from cxredge.on_device import finish, reopen
     from cxredge.quantization.calibration_set import read_calibration, write_calibration
-    from cxredge.quantization.quantize import QuantizeConfig, quantize
+    from cxredge.quantization.quantize import quantize
+    from cxredge.quantization.settings import QuantizeConfig
     from cxredge.targets.registry import is_here
 
     parents = {"source": sha256_of_file(source / CARD_NAME), "manifest": manifest.sha256}

@@ -138,8 +138,8 @@ def quantize(
     from cxredge.errors import GateRefused, WrongUsage
     from cxredge.quantization.gate import GateResult
     from cxredge.quantization.plan import Goal
-    from cxredge.quantization.quantize import QuantizeConfig
     from cxredge.quantization.quantize import quantize as stage
+    from cxredge.quantization.settings import QuantizeConfig
 
     if out.resolve() == model.resolve():
         raise WrongUsage(f"{out} is the model that is quantized.", "Choose another --out.")

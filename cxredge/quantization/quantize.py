@@ -5,9 +5,8 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -33,98 +32,25 @@ from cxredge.progress import Progress
 from cxredge.quantization.calibration import measure_cached
 from cxredge.quantization.calibration_set import check_apart, read_calibration, too_few_images
 from cxredge.quantization.evidence import measure_layers
-from cxredge.quantization.gate import GateLimits, GateResult
+from cxredge.quantization.gate import GateResult
 from cxredge.quantization.judge import Judge
 from cxredge.quantization.ladder import FIRST_IMAGES, Climb, FineTune
 from cxredge.quantization.placement import place
-from cxredge.quantization.plan import Goal, Plan
 from cxredge.quantization.rung_latency import LATENCY_HERE, time_rungs
 from cxredge.quantization.seen import Seen, compare_with_fp32, see
+from cxredge.quantization.settings import QuantizeConfig
 from cxredge.quantization.statistics import Statistics
 from cxredge.quantization.stem import stem
 from cxredge.vocabulary import (
-    Correction,
     Dialect,
-    Effort,
     JudgedOn,
     Precision,
-    RangeMethod,
-    Split,
 )
 
 RANGES_NAME = "ranges.json"
 
 _JUDGED_IMAGES = 300
 """Most validation images that a step is judged on: enough to see a decision in a hundred change."""
-
-
-@dataclass(frozen=True)
-class QuantizeConfig:
-    """The settings of one quantization.
-
-    Attributes:
-        dialect: How INT8 is written.
-        effort: How much is tried.
-        method: How ranges are chosen; None for the best that the effort tries.
-        equalise: Whether channels are equalised; None leaves it to the effort.
-        centre: Whether clipped activations are centred; None leaves it to dialect and
-            effort. Without corrections nothing is.
-        correction: What is corrected in each layer; None leaves it to the effort.
-        goal: When to stop trying, on validation images; None for the dialect's and effort's.
-        float_stem: Whether the first, cheap layers stay in float. Off for TensorRT, where layers
-            between two number formats cost more than they do on a CPU.
-        split: The split that INT8 is compared with FP32 on.
-        limits: What INT8 may lose; they decide the verdict on the card, not the model.
-        specificity: What operating thresholds reach on the manifest's validation images.
-    """
-
-    dialect: Dialect
-    effort: Effort = Effort.DEFAULT
-    method: RangeMethod | None = None
-    equalise: bool | None = None
-    centre: bool | None = None
-    correction: Correction | None = None
-    goal: Goal | None = None
-    float_stem: bool = False
-    split: Split = Split.TEST
-    limits: GateLimits = field(default_factory=GateLimits)
-    specificity: float = 0.9
-
-    def plan(self, keep: frozenset[str]) -> Plan:
-        """Return what the climb may do, with these convolutions in float from the start."""
-        quick = self.effort is Effort.QUICK
-        centres = self.dialect is Dialect.TENSORRT and self.effort is Effort.EXTENSIVE
-        return Plan(
-            self.dialect,
-            self.effort,
-            self.method,
-            (not quick) if self.equalise is None else self.equalise,
-            centres if self.centre is None else self.centre,
-            self.correction or (Correction.BIASES if quick else Correction.WEIGHTS),
-            keep,
-            self._goal,
-        )
-
-    @property
-    def _goal(self) -> Goal:
-        return self.goal or Goal.of(self.dialect, self.effort)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what decides the model, as JSON values."""
-        return {
-            "precision": "int8",
-            "dialect": self.dialect.value,
-            "effort": self.effort.value,
-            "range_method": self.method.value if self.method else "best",
-            "equalise": self.equalise,
-            "centre": self.centre,
-            "correction": self.correction.value if self.correction else None,
-            "goal": asdict(self._goal),
-            "float_stem": self.float_stem,
-            "split": self.split.value,
-            "gate": asdict(self.limits),
-            "specificity": self.specificity,
-        }
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -12,7 +14,8 @@ from cxredge.onnx_nodes import set_attribute
 from cxredge.quantization.centring import centre, find_bridges
 from cxredge.quantization.qdq import emit
 from cxredge.quantization.ranges import Ranges, measure, session_with_outputs
-from cxredge.vocabulary import Dialect, RangeMethod
+from cxredge.quantization.settings import QuantizeConfig
+from cxredge.vocabulary import Dialect, Effort, RangeMethod
 from tests.quantization.small_graphs import initializers, network, set_initializer
 
 MAKE, CLIP, READ = "c = Conv(x, w1, b1)", "a = Clip(c, s0, s6)", "y = Conv(a, w2, b2)"
@@ -139,3 +142,13 @@ def test_statistics_move_with_the_activation(pixels: np.ndarray) -> None:
     for power in (1, 2):
         means = [np.average(h.centres**power, weights=h.counts) for h in (one, other)]
         assert means[0] == pytest.approx(means[1], abs=one.width)
+
+
+@pytest.mark.parametrize("effort", Effort)
+@pytest.mark.parametrize("dialect", Dialect)
+def test_extensive_effort_centres_for_tensorrt(dialect: Dialect, effort: Effort) -> None:
+    config = QuantizeConfig(dialect, effort)
+    extensive = (dialect, effort) == (Dialect.TENSORRT, Effort.EXTENSIVE)
+    assert config.plan(frozenset()).centre is extensive
+    for asked in (True, False):
+        assert replace(config, centre=asked).plan(frozenset()).centre is asked

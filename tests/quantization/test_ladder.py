@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ from cxredge.quantization.judge import Judge, infer_graph, logit_error
 from cxredge.quantization.ladder import Climb, Rung
 from cxredge.quantization.plan import Goal, Plan
 from cxredge.quantization.qdq import emit
-from cxredge.quantization.quantize import QuantizeConfig
 from cxredge.quantization.ranges import measure
 from cxredge.quantization.reconstruction import Reconstructed
 from cxredge.quantization.rung_latency import time_rungs
@@ -137,16 +135,6 @@ def test_centred_activations_are_what_is_corrected(climb: Callable, centre: bool
     assert [bool(rung.made.scales) for rung in rungs] == [False] * 4 + [True] * 2
     said = "corrected weights, activations centred" if centre else "corrected weights"
     assert rungs[4].step == said
-
-
-@pytest.mark.parametrize("effort", Effort)
-@pytest.mark.parametrize("dialect", Dialect)
-def test_extensive_effort_centres_for_tensorrt(dialect: Dialect, effort: Effort) -> None:
-    config = QuantizeConfig(dialect, effort)
-    extensive = (dialect, effort) == (Dialect.TENSORRT, Effort.EXTENSIVE)
-    assert config.plan(frozenset()).centre is extensive
-    for asked in (True, False):
-        assert replace(config, centre=asked).plan(frozenset()).centre is asked
 
 
 def test_each_pass_can_be_switched_off(climb: Callable) -> None:
