@@ -65,13 +65,11 @@ class Stand:
         model: The float network, its channels equalised or not.
         statistics: Of the calibration images on it.
         ranges: What its activations are quantized over.
-        centred: Whether some of its activations lie around zero that did not.
     """
 
     model: onnx.ModelProto
     statistics: Statistics
     ranges: Ranges
-    centred: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,9 +150,9 @@ class Climb:
         stand = self._equalised(plain, method) if self._plan.equalise else plain
         if self._plan.correction is not Correction.NONE:
             worse = self.rungs[-1] is not self._best_so_far
-            self._corrected(self._centred(stand), keep)
+            self._corrected_and_centred(stand)
             if stand is not plain and worse and not self._done:
-                self._corrected(self._centred(plain), keep, ", channels as they were")
+                self._corrected_and_centred(plain, ", channels as they were")
         stand = self._best_so_far.stand
         for more in self._layers_to_keep():
             if self._done:
@@ -198,17 +196,21 @@ class Climb:
         ranges = statistics.ranges(method, self._plan.symmetric)
         return self._emitted("equalised channels", Stand(equalised, statistics, ranges)).stand
 
-    def _centred(self, stand: Stand) -> Stand:
-        """Return the network with clipped activations centred, if that is planned.
+    def _corrected_and_centred(self, stand: Stand, note: str = "") -> None:
+        """Correct a network, and if that is planned once more with clipped activations centred.
 
-        It is judged once corrected only: around zero, what rounding changes the sums of weights by
-        shifts whole channels until biases make up for it.
+        What that buys shows once corrected only: around zero, what rounding changes the sums of
+        weights by shifts whole channels until biases make up for it.
         """
-        if not self._plan.centre:
-            return stand
+        keep = self._plan.keep
+        self._corrected(stand, keep, note)
+        if not self._plan.centre or self._done:
+            return
         centred = centre(stand.model, stand.ranges)
-        statistics = stand.statistics.moved(centred.moves)
-        return Stand(centred.model, statistics, centred.ranges, bool(centred.moves))
+        if centred.moves:
+            statistics = stand.statistics.moved(centred.moves)
+            moved = Stand(centred.model, statistics, centred.ranges)
+            self._corrected(moved, keep, f"{note}, activations centred")
 
     def _corrected(self, stand: Stand, keep: frozenset[str], note: str = "") -> None:
         few = self._pixels[: _CORRECTION_IMAGES[self._plan.effort]]
@@ -226,8 +228,7 @@ class Climb:
                     keep,
                     weights=correction is Correction.WEIGHTS,
                 )
-        centred = ", activations centred" if stand.centred else ""
-        step = f"corrected {correction.value}{centred}{note}"
+        step = f"corrected {correction.value}{note}"
         convolutions = {n.name for n in stand.model.graph.node if n.op_type == "Conv"}
         if more := len(convolutions & (keep - self._plan.keep)):
             step = f"{more} sensitive layer{'s' if more > 1 else ''} in float"

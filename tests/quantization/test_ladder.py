@@ -121,20 +121,27 @@ def test_channels_better_as_they_were_are_corrected_too_where_the_goal_is_missed
 
 
 @pytest.mark.parametrize("centre", [True, False])
-def test_centred_activations_are_what_is_corrected(climb: Callable, centre: bool) -> None:
-    plan = Plan(Dialect.TENSORRT, centre=centre, goal=OUT_OF_REACH)
-    _, rungs = climb(plan)
-    for rung in rungs:
+def test_what_centring_buys_shows_once_corrected(climb: Callable, centre: bool) -> None:
+    plan = Plan(Dialect.TENSORRT, equalise=False, centre=centre, goal=OUT_OF_REACH)
+    best, rungs = climb(plan)
+    corrected = [rung for rung in rungs if rung.step.startswith("corrected")]
+    steps = ["corrected weights", "corrected weights, activations centred"]
+    assert [rung.step for rung in corrected] == steps[: 1 + centre]
+    for rung, around in zip(corrected, (False, True), strict=False):
         (low, high), found = rung.stand.ranges["r2"], rung.stand.statistics.histograms["r2"]
-        around = centre and bool(rung.made.scales)
-        assert (low > -high) == around, rung.step
+        assert (low > -high) == around
         assert (found.low < 0) == around, "what is shown beside the range"
         (clip,) = (node for node in rung.graph.graph.node if node.name == "clip2")
         limits = {i.name: numpy_helper.to_array(i) for i in rung.graph.graph.initializer}
         assert (limits[clip.input[1]] < 0) == around
-    assert [bool(rung.made.scales) for rung in rungs] == [False] * 4 + [True] * 2
-    said = "corrected weights, activations centred" if centre else "corrected weights"
-    assert rungs[4].step == said
+    better = min(corrected, key=lambda rung: rung.found.logit_error)
+    assert rungs[-1].stand is better.stand, "layers in float build on the better one"
+    assert best.found.logit_error <= better.found.logit_error
+
+
+def test_nothing_is_centred_once_the_goal_is_met(climb: Callable) -> None:
+    _, rungs = climb(Plan(Dialect.TENSORRT, centre=True, goal=Goal(0.0, 1.0)))
+    assert rungs[-1].step == "corrected weights"
 
 
 def test_each_pass_can_be_switched_off(climb: Callable) -> None:
