@@ -79,7 +79,7 @@ def quantize(
         bool | None,
         typer.Option(
             "--centre/--no-centre",
-            help="Let clipped activations lie around zero, so that they use all of int8. "
+            help="Try clipped activations around zero, where they use all of int8. "
             "[default: for tensorrt, if extensive]",
         ),
     ] = None,

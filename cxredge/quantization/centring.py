@@ -8,7 +8,7 @@ convolutions, but not of depthwise ones.
 
 Biases grow by that to the size of those sums, up to 140 in MobileNet V1. TensorRT for RTX runs such
 a clip in the kernels that run ReLU6; other builders were not seen doing it. So only extensive
-effort, which wants the smallest error, centres by itself.
+effort, which wants the smallest error, tries it by itself.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Plan:
         effort: How many rungs are tried.
         method: How ranges are chosen; None for the best of those that the effort tries.
         equalise: Whether channels are equalised.
-        centre: Whether clipped activations are centred.
+        centre: Whether clipped activations are also tried centred.
         correction: What is corrected in each layer.
         keep: Convolutions that stay in float from the start.
         goal: When to stop.

@@ -19,8 +19,8 @@ class QuantizeConfig:
         effort: How much is tried.
         method: How ranges are chosen; None for the best that the effort tries.
         equalise: Whether channels are equalised; None leaves it to the effort.
-        centre: Whether clipped activations are centred; None leaves it to dialect and
-            effort. Only what is corrected is centred.
+        centre: Whether clipped activations are also tried centred, where layers are corrected;
+            None leaves it to dialect and effort.
         correction: What is corrected in each layer; None leaves it to the effort.
         goal: When to stop trying, on validation images; None for the dialect's and effort's.
         float_stem: Whether the first, cheap layers stay in float. Off for TensorRT, where layers
