@@ -20,7 +20,7 @@ from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
-from cxredge.artifacts import read_json, write_json, write_text
+from cxredge.artifacts.card import read_json, write_json, write_text
 from cxredge.data.manifest import Entry, read_manifest, write_manifest
 from cxredge.telemetry.linux import read_machine
 from cxredge.vocabulary import Split

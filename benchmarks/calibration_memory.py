@@ -25,7 +25,7 @@ from typing import Any
 
 import onnx
 
-from cxredge.artifacts import tool_versions, write_json, write_text
+from cxredge.artifacts.card import tool_versions, write_json, write_text
 from cxredge.data.images import load_grey
 from cxredge.data.inputs import walk_images
 from cxredge.data.manifest import Entry

@@ -24,10 +24,10 @@ from commands import cxredge
 from image_sets import IMAGES, linked
 from other_work import OtherWork
 
-from cxredge.artifacts import tool_versions, write_json, write_text
-from cxredge.bundle import open_bundle
+from cxredge.artifacts.card import tool_versions, write_json, write_text
+from cxredge.bundle.bundle import open_bundle
+from cxredge.bundle.passport import PASSPORT_NAME
 from cxredge.data.manifest import read_manifest
-from cxredge.passport import PASSPORT_NAME
 from cxredge.telemetry.linux import read_machine
 from cxredge.vocabulary import Split
 

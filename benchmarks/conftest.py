@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.commands import cxredge
-from cxredge.artifacts import read_card
+from cxredge.artifacts.card import read_card
 from cxredge.telemetry.linux import read_machine
 
 RESULTS = Path(__file__).parent / "results" / "speed"

@@ -36,20 +36,20 @@ from typing import Any
 import numpy as np
 from cpu_engines_page import write_page
 
-from cxredge.artifacts import Kind, read_card, read_json, tool_versions, write_json
+from cxredge.artifacts.card import Kind, read_card, read_json, tool_versions, write_json
 from cxredge.backends import CPU_BACKENDS, open_session
 from cxredge.backends.base import Session
-from cxredge.bundle_files import engine_name
+from cxredge.backends.batched import infer_all
+from cxredge.bundle.layout import engine_name
 from cxredge.data.labelled import load_labelled
 from cxredge.data.manifest import Manifest, read_manifest
-from cxredge.inference import infer_all
+from cxredge.metrics.latency import interleave, take_turns
 from cxredge.progress import Silent
 from cxredge.quantization import quantize as quantization
 from cxredge.quantization.calibration_set import read_calibration
 from cxredge.quantization.settings import QuantizeConfig
 from cxredge.quantization.stem import stem
 from cxredge.telemetry.linux import read_machine
-from cxredge.timing import interleave, take_turns
 from cxredge.vocabulary import Dialect, Precision, Split
 
 HERE = Path(__file__).parent

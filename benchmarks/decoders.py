@@ -28,7 +28,7 @@ import numpy as np
 from image_sets import SETS, add_arguments, make_set
 from PIL import Image
 
-from cxredge.artifacts import tool_versions, write_json, write_text
+from cxredge.artifacts.card import tool_versions, write_json, write_text
 from cxredge.data.images import load_grey
 from cxredge.telemetry.linux import read_machine
 

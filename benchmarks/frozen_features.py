@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cxredge.artifacts import tool_versions, write_json, write_text
+from cxredge.artifacts.card import tool_versions, write_json, write_text
 from cxredge.data.manifest import read_manifest
 from cxredge.progress import Silent
 from cxredge.telemetry.linux import read_machine

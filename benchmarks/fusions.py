@@ -21,9 +21,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from cxredge.artifacts import tool_versions, write_json, write_text
+from cxredge.artifacts.card import tool_versions, write_json, write_text
 from cxredge.backends import installed_on_cpu, open_session, reduced_precisions
-from cxredge.onnx_nodes import constants_of, copy_of, integers_of, number_of, replace_nodes
+from cxredge.graph.nodes import constants_of, copy_of, integers_of, number_of, replace_nodes
 from cxredge.telemetry.linux import read_machine
 from cxredge.vocabulary import Precision
 

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from cxredge.artifacts import tool_versions, write_json
+from cxredge.artifacts.card import tool_versions, write_json
 from cxredge.backends.base import Logits
 from cxredge.backends.cuda.driver import read_gpu
 from cxredge.backends.tensorrt import (
@@ -43,20 +43,15 @@ from cxredge.backends.tensorrt import (
 from cxredge.backends.tensorrt.api import Flavour, installed_versions, load_api
 from cxredge.backends.tensorrt.job import typing_of
 from cxredge.backends.tensorrt.layer_profile import profile_layers
-from cxredge.bundle import (
-    MAX_PROBABILITY_DIFFERENCE,
-    Bundle,
-    open_bundle,
-    read_golden,
-)
-from cxredge.bundle_files import engine_source, model_name
+from cxredge.bundle.bundle import Bundle, open_bundle, read_golden
+from cxredge.bundle.layout import engine_source, model_name
+from cxredge.bundle.replay import MAX_PROBABILITY_DIFFERENCE
 from cxredge.data.images import GreyImage
 from cxredge.errors import CxredgeError
-from cxredge.metrics import softmax
-from cxredge.onnx_graph import INPUT_NAME, OUTPUT_NAME
+from cxredge.metrics.classification import softmax
+from cxredge.metrics.latency import interleave, summarise
 from cxredge.telemetry.linux import read_machine
-from cxredge.timing import interleave, summarise
-from cxredge.vocabulary import Precision
+from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME, Precision
 
 BATCHES = (1, 8)
 PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8)

@@ -18,9 +18,9 @@ from typing import Any
 from commands import cxredge
 from int8_fidelity import Case
 
-from cxredge.artifacts import tool_versions, write_json, write_text
+from cxredge.artifacts.card import tool_versions, write_json, write_text
 from cxredge.backends import CPU_BACKENDS
-from cxredge.bundle import open_bundle
+from cxredge.bundle.bundle import open_bundle
 from cxredge.telemetry.linux import read_machine
 from cxredge.vocabulary import Precision
 

@@ -29,15 +29,15 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from cxredge.artifacts import Kind, read_card, tool_versions, write_json, write_text
+from cxredge.artifacts.card import Kind, read_card, tool_versions, write_json, write_text
+from cxredge.backends.batched import infer_file
 from cxredge.data.images import GreyImage
 from cxredge.data.labelled import LabelledImages, load_labelled
 from cxredge.data.manifest import read_manifest
-from cxredge.inference import infer_file
-from cxredge.near_ties import decided_again
+from cxredge.gate.gate import GateLimits, Validation, compare
+from cxredge.metrics.near_ties import decided_again
 from cxredge.progress import Silent
 from cxredge.quantization.calibration_set import read_calibration
-from cxredge.quantization.gate import GateLimits, Validation, compare
 from cxredge.telemetry.linux import read_machine
 from cxredge.vocabulary import Split
 

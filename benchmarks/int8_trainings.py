@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from cxredge.artifacts import write_json, write_text
+from cxredge.artifacts.card import write_json, write_text
 from cxredge.data.manifest import read_manifest
-from cxredge.metrics import wilson
-from cxredge.resampling import patient_draws, percentile_interval, weighted_mean
+from cxredge.metrics.bootstrap import patient_draws, percentile_interval, weighted_mean
+from cxredge.metrics.classification import wilson
 from cxredge.vocabulary import Split
 
 

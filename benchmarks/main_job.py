@@ -17,7 +17,7 @@ from typing import Any
 
 from commands import cxredge
 
-from cxredge.artifacts import read_json, tool_versions, write_json, write_text
+from cxredge.artifacts.card import read_json, tool_versions, write_json, write_text
 from cxredge.telemetry.linux import read_machine
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from cxredge import plots
-from cxredge.artifacts import write_text
-from cxredge.metrics import wilson
+from cxredge.artifacts.card import write_text
+from cxredge.metrics.classification import wilson
 from cxredge.models.zoo import ZOO
 
 Record = dict[str, Any]

@@ -26,7 +26,7 @@ from typing import Any
 import paper_pages
 from commands import cxredge
 
-from cxredge.artifacts import read_json, tool_versions, write_json
+from cxredge.artifacts.card import read_json, tool_versions, write_json
 from cxredge.models.zoo import ZOO
 from cxredge.telemetry.linux import read_machine
 

@@ -31,8 +31,8 @@ from commands import cxredge
 from image_sets import IMAGES, SETS, add_arguments, linked, make_set
 from other_work import OtherWork
 
-from cxredge.artifacts import tool_versions, write_json, write_text
-from cxredge.bundle import Bundle, open_bundle
+from cxredge.artifacts.card import tool_versions, write_json, write_text
+from cxredge.bundle.bundle import Bundle, open_bundle
 from cxredge.data.labelled import load_labelled
 from cxredge.progress import Silent
 from cxredge.quantization.calibration_set import read_calibration

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from cxredge.artifacts import read_card
+from cxredge.artifacts.card import read_card
 from cxredge.models import build_model
 
 BATCH = 32

@@ -28,12 +28,12 @@ from typing import Any
 from image_sets import IMAGES, SETS, add_arguments, linked, make_set
 from other_work import OtherWork
 
-from cxredge.artifacts import tool_versions, write_json, write_text
+from cxredge.artifacts.card import tool_versions, write_json, write_text
 from cxredge.backends import open_session
 from cxredge.backends.onnxruntime import available_cores
-from cxredge.bundle import Bundle, open_bundle
+from cxredge.bundle.bundle import Bundle, open_bundle
 from cxredge.data.images import load_grey
-from cxredge.pipeline import Stopwatch, infer_images
+from cxredge.inference.pipeline import Stopwatch, infer_images
 from cxredge.telemetry.linux import read_machine
 
 HERE = Path(__file__).parent

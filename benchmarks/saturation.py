@@ -20,18 +20,18 @@ from unittest.mock import patch
 
 import numpy as np
 
-from cxredge.artifacts import Kind, read_card, tool_versions, write_json, write_text
+from cxredge.artifacts.card import Kind, read_card, tool_versions, write_json, write_text
 from cxredge.backends import installed_on_cpu, onnxruntime, open_session
 from cxredge.backends.base import Logits, Session
+from cxredge.backends.batched import infer_all
 from cxredge.data.labelled import LabelledImages, load_labelled
 from cxredge.data.manifest import read_manifest
-from cxredge.inference import infer_all
-from cxredge.metrics import wilson
+from cxredge.metrics.classification import wilson
+from cxredge.metrics.latency import summarise, take_turns
 from cxredge.progress import Silent
 from cxredge.quantization.judge import logit_error
 from cxredge.telemetry.instructions import may_saturate_here
 from cxredge.telemetry.linux import read_machine
-from cxredge.timing import summarise, take_turns
 from cxredge.vocabulary import Split
 
 REFERENCE = "FP32 in ONNX Runtime"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cxredge.backends import BACKENDS, open_session
-from cxredge.bundle import open_bundle, read_golden
-from cxredge.bundle_files import engine_name
+from cxredge.bundle.bundle import open_bundle, read_golden
+from cxredge.bundle.layout import engine_name
 from cxredge.errors import CxredgeError
 from cxredge.vocabulary import Precision
 

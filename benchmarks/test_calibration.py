@@ -12,9 +12,9 @@ from benchmarks.commands import cxredge
 from cxredge.data.images import GreyImage
 from cxredge.data.manifest import load_pixels
 from cxredge.quantization.calibration_set import read_calibration
-from cxredge.quantization.qdq import emit
-from cxredge.quantization.ranges import measure_ranges
-from cxredge.quantization.reconstruction import reconstruct
+from cxredge.quantization.correction.reconstruction import reconstruct
+from cxredge.quantization.qdq.emit import emit
+from cxredge.quantization.ranges.measure import measure_ranges
 from cxredge.vocabulary import Dialect, Split
 
 

@@ -11,9 +11,9 @@ import pytest
 from benchmarks.conftest import PREDICTED
 from cxredge.backends import open_session
 from cxredge.backends.onnxruntime import available_cores
-from cxredge.bundle import open_bundle
-from cxredge.pipeline import infer_images
-from cxredge.predict import predict
+from cxredge.bundle.bundle import open_bundle
+from cxredge.inference.pipeline import infer_images
+from cxredge.inference.predict import predict
 from cxredge.progress import Silent
 from cxredge.vocabulary import Precision
 

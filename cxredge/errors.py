@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 
@@ -108,3 +110,8 @@ class GateRefused(CxredgeError):  # noqa: N818 - a refusal is an outcome, not a 
     ) -> None:
         super().__init__(message, hint)
         self.details = details or {}
+
+
+def quoted(path: Path | str) -> str:
+    """Return a path as one word of a command, in quotes where a shell asks for them."""
+    return shlex.quote(str(path))

@@ -7,6 +7,9 @@ from enum import Enum
 NOTICE = "Research use only. Not a medical device; not for diagnosis."
 """What every report and every ONNX file says of itself."""
 
+INPUT_NAME, OUTPUT_NAME = "image", "logits"
+"""Names of a graph's input, uint8 images, and of its output, float32 logits."""
+
 
 class Split(str, Enum):
     """What an image is used for."""

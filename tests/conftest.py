@@ -22,19 +22,13 @@ from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
-from cxredge import onnx_graph
-from cxredge.artifacts import (
-    Card,
-    Classifier,
-    Kind,
-    sha256_of_file,
-    write_card,
-)
-from cxredge.atomic import atomic_folder
+from cxredge.artifacts.card import Card, Classifier, Kind, sha256_of_file, write_card
+from cxredge.artifacts.folder import atomic_folder
 from cxredge.backends import open_session
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Manifest, load_pixels, read_manifest, write_manifest
-from cxredge.quantization.statistics import Ranges
+from cxredge.graph import model_file as onnx_graph
+from cxredge.quantization.ranges.statistics import Ranges
 from cxredge.vocabulary import Dialect, Split
 from tests.quick_search import shorten
 

@@ -10,7 +10,8 @@ import sys
 from functools import partial
 from importlib.util import find_spec
 
-from cxredge import speed, timing
+from cxredge.build import speed
+from cxredge.metrics import latency as timing
 
 _TAKE_TURNS = partial(timing.take_turns, settle_s=0.002, stretch_s=0.01)
 _SPEED = {

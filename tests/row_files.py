@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from cxredge.rows import Row, RowWriter
+from cxredge.inference.predictions_file import Row, RowWriter
 
 CLASSES = ("normal", "viral")
 JOB = {"bundle": "ab" * 32, "inputs": "cd" * 32}

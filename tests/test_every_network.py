@@ -12,27 +12,27 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from cxredge import speed  # noqa: E402
-from cxredge.artifacts import read_card  # noqa: E402
+from cxredge.artifacts.card import read_card  # noqa: E402
 from cxredge.backends.base import available_cores  # noqa: E402
+from cxredge.backends.batched import infer_file  # noqa: E402
 from cxredge.backends.tensorrt import EngineConfig, EngineFacts, build_engine  # noqa: E402
 from cxredge.backends.tensorrt.api import Flavour  # noqa: E402
+from cxredge.build import speed  # noqa: E402
+from cxredge.bundle.serving import Way  # noqa: E402
 from cxredge.data.manifest import Manifest, load_pixels, write_manifest  # noqa: E402
-from cxredge.half_precision import write_fp16  # noqa: E402
-from cxredge.inference import infer_file  # noqa: E402
+from cxredge.export.half_precision import write_fp16  # noqa: E402
+from cxredge.graph.model_file import infer_values  # noqa: E402
+from cxredge.graph.wiring import Wiring  # noqa: E402
 from cxredge.models.zoo import ZOO  # noqa: E402
-from cxredge.onnx_graph import infer_values  # noqa: E402
 from cxredge.quantization import quantize  # noqa: E402
-from cxredge.quantization.centring import centre  # noqa: E402
-from cxredge.quantization.fp16 import to_fp16  # noqa: E402
+from cxredge.quantization.correction.centring import centre  # noqa: E402
 from cxredge.quantization.judge import infer_graph  # noqa: E402
-from cxredge.quantization.legality import check_legality  # noqa: E402
-from cxredge.quantization.placement import activations_to_measure, place  # noqa: E402
-from cxredge.quantization.qdq import emit  # noqa: E402
-from cxredge.quantization.ranges import measure, measure_ranges  # noqa: E402
+from cxredge.quantization.qdq.emit import emit  # noqa: E402
+from cxredge.quantization.qdq.int8_with_fp16 import to_fp16  # noqa: E402
+from cxredge.quantization.qdq.legality import check_legality  # noqa: E402
+from cxredge.quantization.qdq.placement import activations_to_measure, place  # noqa: E402
+from cxredge.quantization.ranges.measure import measure, measure_ranges  # noqa: E402
 from cxredge.quantization.sensitivity import groups_of  # noqa: E402
-from cxredge.quantization.wiring import Wiring  # noqa: E402
-from cxredge.speed import Way  # noqa: E402
 from cxredge.vocabulary import Dialect, Precision, Split  # noqa: E402
 from tests.tensorrt_builder import built_bytes  # noqa: E402
 

@@ -12,10 +12,6 @@ import numpy.typing as npt
 
 from cxredge.data.images import GreyImage
 
-INPUT_NAME = "image"
-OUTPUT_NAME = "logits"
-"""What our graphs call the uint8 images they take and the float32 logits they give."""
-
 Logits = npt.NDArray[np.float32]
 
 

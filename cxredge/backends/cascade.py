@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from cxredge.backends.base import Logits, Session
 from cxredge.data.images import GreyImage
-from cxredge.near_ties import are_near
+from cxredge.metrics.near_ties import are_near
 
 
 class CascadeSession:

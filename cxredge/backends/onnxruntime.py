@@ -8,10 +8,11 @@ from types import TracebackType
 import numpy as np
 import onnxruntime as ort
 
-from cxredge.backends.base import INPUT_NAME, OUTPUT_NAME, Logits, SessionSpec, available_cores
+from cxredge.backends.base import Logits, SessionSpec, available_cores
 from cxredge.data.images import GreyImage
 from cxredge.errors import ArtifactError
 from cxredge.telemetry.instructions import may_saturate_here
+from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME
 
 LEFT_OUT = ("WeightBiasQuantization",)
 """Optimisations that a session must do without. This one, since ONNX Runtime 1.21, quantizes float

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from cxredge.backends.base import INPUT_NAME, OUTPUT_NAME, Logits, SessionSpec, available_cores
+from cxredge.backends.base import Logits, SessionSpec, available_cores
 from cxredge.data.images import GreyImage
 from cxredge.errors import ArtifactError, CxredgeError, DependencyError
-from cxredge.vocabulary import Precision
+from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME, Precision
 
 _ELEMENT_TYPES = {Precision.BF16: "bf16", Precision.FP16: "f16"}
 """What an FP32 model is computed in, as the runtime calls it; otherwise in what is written in it.

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from cxredge.backends.base import Session
+from cxredge.backends.batched import infer_all
 from cxredge.backends.cascade import first_of
-from cxredge.bundle import Bundle, compare_with_golden, read_golden
+from cxredge.bundle.bundle import Bundle, read_golden
+from cxredge.bundle.replay import compare_with_golden
 from cxredge.data.audit_record import evaluation_warnings
 from cxredge.data.labelled import load_labelled
 from cxredge.data.manifest import Manifest, check_labels
-from cxredge.inference import infer_all
-from cxredge.metrics import wilson
+from cxredge.metrics.classification import wilson
 from cxredge.progress import Progress
 from cxredge.vocabulary import Precision, Split
 

@@ -10,11 +10,10 @@ from typing import Any
 from cxredge.backends import CPU_BACKENDS
 from cxredge.backends.tensorrt.layer_profile import profile_layers
 from cxredge.backends.tensorrt.session import SessionOptions, Transfer
-from cxredge.bundle import Bundle
+from cxredge.bundle.bundle import Bundle
 from cxredge.data.images import GreyImage
-from cxredge.errors import WrongUsage
-from cxredge.shell import quoted
-from cxredge.timing import interleave, summarise
+from cxredge.errors import WrongUsage, quoted
+from cxredge.metrics.latency import interleave, summarise
 from cxredge.vocabulary import MemoryChoice
 
 _WARM_UP, _ROUNDS = 20, 200

@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from cxredge.artifacts import CARD_NAME, sha256_of_file, tool_versions
+from cxredge.artifacts.card import CARD_NAME, sha256_of_file, tool_versions
 from cxredge.backends.base import AcceleratorSession, Session
 from cxredge.backends.cascade import first_of
 from cxredge.bench.scenarios import RULES, Measured, mlperf_shortfalls, score
-from cxredge.bundle import Bundle
+from cxredge.bundle.bundle import Bundle
+from cxredge.comparison.verdict import judge
 from cxredge.data.images import PREPROCESSING
+from cxredge.metrics.latency import summarise
 from cxredge.targets.registry import find_target, is_here
 from cxredge.telemetry import jetson
 from cxredge.telemetry.jetson import JetsonState
 from cxredge.telemetry.linux import MachineState, read_machine
 from cxredge.telemetry.sampling import Sampler
-from cxredge.timing import summarise
-from cxredge.verdict import judge
 from cxredge.vocabulary import Scenario
 
 SCHEMA = "cxredge.bench/1"

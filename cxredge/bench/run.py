@@ -21,7 +21,7 @@ from cxredge.bench.result import Circumstances, describe
 from cxredge.bench.scenarios import RULES, Measured
 from cxredge.bench.split import split_stages
 from cxredge.bench.workload import Sample, Workload
-from cxredge.bundle import Bundle, note_if_strange, read_golden
+from cxredge.bundle.bundle import Bundle, note_if_strange, read_golden
 from cxredge.data.images import load_grey
 from cxredge.data.inputs import check_inputs, walk_images
 from cxredge.errors import DataError, ImageError

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cxredge.timing import block_interval, early_stopping
+from cxredge.metrics.latency import block_interval, early_stopping
 from cxredge.vocabulary import Scenario
 
 MLPERF_SECONDS = 600.0

@@ -15,8 +15,8 @@ from cxredge.backends.base import Session, available_cores
 from cxredge.data import images
 from cxredge.data.images import GreyImage, load_grey
 from cxredge.data.sources import ImageSource
-from cxredge.metrics import softmax
-from cxredge.pipeline import map_in_order
+from cxredge.inference.pipeline import map_in_order
+from cxredge.metrics.classification import softmax
 
 Sample = ImageSource | GreyImage
 _BATCHES_AHEAD = 2

@@ -7,7 +7,7 @@ from typing import Any
 from cxredge.cli.options import ManifestArgument
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import counts_table, share, table
-from cxredge.shell import quoted
+from cxredge.errors import quoted
 
 
 def audit(output: Output, manifest: ManifestArgument) -> Outcome:

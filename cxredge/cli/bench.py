@@ -11,7 +11,7 @@ from cxredge.cli.command import command
 from cxredge.cli.options import BundleArgument, ThreadsOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import near_ties, table
-from cxredge.shell import quoted
+from cxredge.errors import quoted
 from cxredge.vocabulary import HarnessChoice, MemoryChoice, Scenario, Split
 
 _LAYERS_SHOWN = 10
@@ -88,10 +88,10 @@ def bench(
     ] = None,
 ) -> Outcome:
     """Measure latency, throughput and accuracy, and say whether the numbers can be compared."""
-    from cxredge.artifacts import write_json
+    from cxredge.artifacts.card import write_json
     from cxredge.bench import BenchConfig, Labelled
     from cxredge.bench import bench as stage
-    from cxredge.bundle import open_bundle
+    from cxredge.bundle.bundle import open_bundle
     from cxredge.data.manifest import read_manifest
 
     config = BenchConfig(

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxredge.backends import CPU_BACKENDS
+from cxredge.bundle.signature import is_signed
 from cxredge.cli.gate import gate_text, with_paths
 from cxredge.cli.output import Outcome
 from cxredge.cli.text import share, table
-from cxredge.shell import quoted
-from cxredge.signature import is_signed
+from cxredge.errors import quoted
 from cxredge.targets.registry import find_target
 from cxredge.vocabulary import Precision
 
@@ -21,8 +21,8 @@ _HEADER = (
 )  # fmt: skip
 
 if TYPE_CHECKING:
-    from cxredge.bundle import Bundle
-    from cxredge.candidates import Built
+    from cxredge.build.candidates import Built
+    from cxredge.bundle.bundle import Bundle
     from cxredge.data.manifest import Entry
 
 

@@ -12,7 +12,7 @@ from cxredge.cli.command import command
 from cxredge.cli.options import ManifestArgument, SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import table
-from cxredge.shell import quoted
+from cxredge.errors import quoted
 
 
 def register(app: typer.Typer) -> None:

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cxredge.artifacts.disk_space import FULL
 from cxredge.cli.output import Outcome, Output, Verbosity
-from cxredge.disk_space import FULL
 from cxredge.errors import CxredgeError, WrongUsage
 
 _JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]

@@ -13,7 +13,7 @@ from cxredge.cli.command import command
 from cxredge.cli.options import OutFolder, SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import counts_table
-from cxredge.shell import quoted
+from cxredge.errors import quoted
 from cxredge.vocabulary import ProtocolChoice, ProtocolName, SplitBy
 
 if TYPE_CHECKING:

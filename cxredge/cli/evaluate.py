@@ -11,7 +11,7 @@ from cxredge.cli.command import command
 from cxredge.cli.options import BundleArgument, ManifestArgument, SplitOption
 from cxredge.cli.output import Outcome, Output, finite
 from cxredge.cli.text import near_ties, share, table
-from cxredge.shell import quoted
+from cxredge.errors import quoted
 from cxredge.vocabulary import Split
 
 
@@ -34,10 +34,10 @@ def evaluate(
 
     Also lists the images on which the engine decides otherwise than FP32.
     """
-    from cxredge.artifacts import write_json
-    from cxredge.bundle import open_bundle
+    from cxredge.artifacts.card import write_json
+    from cxredge.bundle.bundle import open_bundle
     from cxredge.data.manifest import read_manifest
-    from cxredge.evaluate import evaluate as stage
+    from cxredge.inference.evaluate import evaluate as stage
 
     found = stage(open_bundle(bundle), read_manifest(manifest), split, output)
     path = out or bundle / "results" / f"evaluate-{split.value}-{found['precision']}.json"

@@ -23,8 +23,8 @@ def export(
     out: OutFolder,
 ) -> Outcome:
     """Export a run to FP32 ONNX, and refuse it if it differs from torch."""
-    from cxredge.export import MAX_PARITY_ERROR
-    from cxredge.export import export as stage
+    from cxredge.export.export import MAX_PARITY_ERROR
+    from cxredge.export.export import export as stage
 
     card = stage(run, out, output)
     data = {

@@ -14,7 +14,7 @@ from cxredge.errors import GateRefused
 
 if TYPE_CHECKING:
     from cxredge.data.manifest import Entry
-    from cxredge.quantization.gate import GateLimits
+    from cxredge.gate.gate import GateLimits
 
 _MOST_FLIPPED = 20
 
@@ -52,7 +52,7 @@ SpecificityOption = Annotated[
 
 def limits_of(named: Mapping[str, float | None]) -> GateLimits:
     """Return the limits that were named on the command line, and the defaults of the others."""
-    from cxredge.quantization.gate import GateLimits
+    from cxredge.gate.gate import GateLimits
 
     return GateLimits(**{name: value for name, value in named.items() if value is not None})
 

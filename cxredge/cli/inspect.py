@@ -34,7 +34,7 @@ def inspect(
     Of bundles and engines what is asked first; with -v all that is known of them.
     """
     from cxredge.cli.digest import digest
-    from cxredge.inspection import inspect as stage
+    from cxredge.diagnosis.inspection import inspect as stage
 
     found = stage(path)
     shown = found if output.verbosity is Verbosity.VERBOSE else digest(found)

@@ -11,8 +11,7 @@ import typer
 from cxredge.cli.command import command
 from cxredge.cli.options import BundleArgument
 from cxredge.cli.output import Outcome, Output
-from cxredge.errors import Interrupted
-from cxredge.shell import quoted
+from cxredge.errors import Interrupted, quoted
 
 
 def register(app: typer.Typer) -> None:
@@ -44,9 +43,9 @@ def predict(
 
     A file that cannot be read gets a row that says why. Research use only.
     """
-    from cxredge.bundle import open_bundle
-    from cxredge.predict import predict as stage
-    from cxredge.predict import require_some
+    from cxredge.bundle.bundle import open_bundle
+    from cxredge.inference.predict import predict as stage
+    from cxredge.inference.predict import require_some
 
     try:
         tally = stage(open_bundle(bundle), paths, out, resume, output, any_view)

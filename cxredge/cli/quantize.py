@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cxredge.build.fine_tuning import tuning_of
 from cxredge.cli.command import command
 from cxredge.cli.gate import (
     MaxAccuracyDrop,
@@ -24,12 +25,11 @@ from cxredge.cli.gate import (
 from cxredge.cli.options import EffortOption, OutFolder
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import share, table
-from cxredge.cli.tuning import tuning_of
-from cxredge.shell import quoted
+from cxredge.errors import quoted
 from cxredge.vocabulary import Correction, Dialect, Effort, RangeMethod, Split
 
 if TYPE_CHECKING:
-    from cxredge.quantization.gate import GateResult
+    from cxredge.gate.gate import GateResult
 
 
 _FLOAT_WEIGHTS = " (weights are float32 in the file, INT8 in an engine)"
@@ -136,7 +136,7 @@ def quantize(
     """
     from cxredge.data.manifest import read_manifest
     from cxredge.errors import GateRefused, WrongUsage
-    from cxredge.quantization.gate import GateResult
+    from cxredge.gate.gate import GateResult
     from cxredge.quantization.plan import Goal
     from cxredge.quantization.quantize import quantize as stage
     from cxredge.quantization.settings import QuantizeConfig

@@ -10,7 +10,7 @@ import typer
 from cxredge.cli.command import command
 from cxredge.cli.options import BundleArgument
 from cxredge.cli.output import Outcome, Output
-from cxredge.shell import quoted
+from cxredge.errors import quoted
 
 
 def register(app: typer.Typer) -> None:
@@ -37,9 +37,15 @@ def sign(
 
     The signature covers every file that was packed; what a device adds later is made there.
     """
-    from cxredge.archive import SIGNATURE_NAME, archive_of, is_archive, unpacked, write_archive
-    from cxredge.signature import read_private_key
-    from cxredge.signature import sign as stage
+    from cxredge.bundle.archive import (
+        SIGNATURE_NAME,
+        archive_of,
+        is_archive,
+        unpacked,
+        write_archive,
+    )
+    from cxredge.bundle.signature import read_private_key
+    from cxredge.bundle.signature import sign as stage
 
     private = read_private_key(key)
     packed = None

@@ -11,7 +11,7 @@ from cxredge.cli.command import command
 from cxredge.cli.options import ManifestArgument, SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import share, table
-from cxredge.shell import quoted
+from cxredge.errors import quoted
 from cxredge.vocabulary import Augmentation, FeatureCache, TrainingPrecision
 
 

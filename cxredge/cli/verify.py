@@ -13,11 +13,10 @@ from cxredge.cli.command import command
 from cxredge.cli.options import PublicKeyOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import table
-from cxredge.errors import GateRefused
-from cxredge.shell import quoted
+from cxredge.errors import GateRefused, quoted
 
 if TYPE_CHECKING:
-    from cxredge.bundle import Replay
+    from cxredge.bundle.replay import Replay
 
 
 def register(app: typer.Typer) -> None:
@@ -37,8 +36,8 @@ def verify(
     With --public-key, also check who made the bundle. An archive is unpacked for it to a temporary
     folder. Exits 3 when a golden image comes out differently than where the bundle was built.
     """
-    from cxredge.archive import is_archive, unpacked
-    from cxredge.signature import check_signature, is_signed, read_public_key
+    from cxredge.bundle.archive import is_archive, unpacked
+    from cxredge.bundle.signature import check_signature, is_signed, read_public_key
 
     if public_key:
         check_signature(bundle, read_public_key(public_key))
@@ -65,7 +64,8 @@ def verify(
 
 def _replay(folder: Path) -> tuple[int, list[Replay]]:
     """Return how many files were checked, and what the goldens of each precision gave."""
-    from cxredge.bundle import open_bundle, read_golden, replay
+    from cxredge.bundle.bundle import open_bundle, read_golden
+    from cxredge.bundle.replay import replay
 
     opened = open_bundle(folder)
     golden = read_golden(opened)

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from cxredge.comparison.sides import Kind, Result, Side, kind_of
+from cxredge.comparison.verdict import ASPECTS, comparable
 from cxredge.errors import WrongUsage
-from cxredge.verdict import ASPECTS, comparable
 
 _MUST_AGREE = ("scenario", "timed", "samples_per_query")
 """What makes benchmarks different things; ``--across`` does not reach it."""

@@ -8,11 +8,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from cxredge.archive import refuse_archive
-from cxredge.artifacts import CARD_NAME, read_json
-from cxredge.errors import ArtifactError
-from cxredge.passport import PASSPORT_NAME, read_passport
-from cxredge.shell import quoted
+from cxredge.artifacts.card import CARD_NAME, read_json
+from cxredge.bundle.archive import refuse_archive
+from cxredge.bundle.passport import PASSPORT_NAME, read_passport
+from cxredge.errors import ArtifactError, quoted
 
 Result = Mapping[str, Any]
 

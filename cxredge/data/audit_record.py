@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cxredge.artifacts import read_json, write_json
+from cxredge.artifacts.card import read_json, write_json
 from cxredge.data.audit import audit_warnings, source_warnings
 from cxredge.data.manifest import Manifest
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cxredge.artifacts import sha256_of_file
-from cxredge.atomic import atomic_file
-from cxredge.csv_text import csv_line
+from cxredge.artifacts.atomic import atomic_file
+from cxredge.artifacts.card import sha256_of_file
+from cxredge.artifacts.csv_text import csv_line
+from cxredge.artifacts.disk_space import writing
 from cxredge.data.images import GreyImage, load_grey
 from cxredge.data.sources import sha256_of_source
-from cxredge.disk_space import writing
 from cxredge.errors import DataError, ImageError
 from cxredge.vocabulary import Split
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from cxredge.data.appearance import Appearance, Features
 from cxredge.data.manifest import Entry
-from cxredge.metrics import wilson
+from cxredge.metrics.classification import wilson
 from cxredge.vocabulary import Split
 
 _RIDGE = 0.1

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import onnx
 
-from cxredge.artifacts import sha256_of_json, tool_versions
+from cxredge.artifacts.card import sha256_of_json, tool_versions
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Entry
 from cxredge.data.sources import sha256_of_source
 from cxredge.data.streaming import stream_pixels
 from cxredge.errors import ArtifactError
 from cxredge.progress import Advance
-from cxredge.quantization.placement import activations_to_measure
-from cxredge.quantization.ranges import measure, quantizable_activations
-from cxredge.quantization.statistics import SCHEMA, Statistics, load_statistics
+from cxredge.quantization.qdq.placement import activations_to_measure
+from cxredge.quantization.ranges.measure import measure, quantizable_activations
+from cxredge.quantization.ranges.statistics import SCHEMA, Statistics, load_statistics
 from cxredge.vocabulary import Dialect
 
 # Images that a process measures at a time: what it takes to load the network is soon forgotten.

@@ -14,10 +14,10 @@ import numpy as np
 import onnx
 
 from cxredge.data.images import GreyImage
-from cxredge.onnx_graph import INPUT_NAME
-from cxredge.quantization.histogram import Histogram
-from cxredge.quantization.ranges import session_with_outputs
-from cxredge.quantization.statistics import Ranges, Statistics
+from cxredge.quantization.ranges.histogram import Histogram
+from cxredge.quantization.ranges.measure import session_with_outputs
+from cxredge.quantization.ranges.statistics import Ranges, Statistics
+from cxredge.vocabulary import INPUT_NAME
 
 WORST = 6
 """Layers whose activations are kept as histograms."""

@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 
 from cxredge.backends.base import Logits
+from cxredge.backends.batched import infer_file
 from cxredge.data.images import GreyImage
-from cxredge.inference import infer_file
-from cxredge.metrics import Ints
+from cxredge.metrics.classification import Ints
 from cxredge.vocabulary import JudgedOn
 
 

@@ -18,24 +18,24 @@ import onnx
 
 from cxredge.data.images import GreyImage
 from cxredge.progress import Progress
-from cxredge.quantization.centring import centre
-from cxredge.quantization.equalisation import equalise
-from cxredge.quantization.judge import Judge, Judgement
-from cxredge.quantization.legality import require_legal
-from cxredge.quantization.plan import Plan
-from cxredge.quantization.qdq import emit
-from cxredge.quantization.reconstruction import (
+from cxredge.quantization.correction.centring import centre
+from cxredge.quantization.correction.equalisation import equalise
+from cxredge.quantization.correction.reconstruction import (
     Reconstructed,
     count_convolutions,
     reconstruct,
 )
+from cxredge.quantization.judge import Judge, Judgement
+from cxredge.quantization.plan import Plan
+from cxredge.quantization.qdq.emit import emit
+from cxredge.quantization.qdq.legality import require_legal
+from cxredge.quantization.ranges.statistics import Ranges, Statistics
 from cxredge.quantization.sensitivity import (
     Sensitivity,
     groups_needed,
     groups_of,
     measure_sensitivities,
 )
-from cxredge.quantization.statistics import Ranges, Statistics
 from cxredge.vocabulary import Correction, Effort, RangeMethod
 
 FIRST_IMAGES = 256

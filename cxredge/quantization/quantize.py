@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from cxredge import onnx_graph
-from cxredge.artifacts import (
+from cxredge.artifacts.card import (
     Card,
     Kind,
     check_files,
@@ -23,29 +22,26 @@ from cxredge.artifacts import (
     write_card,
     write_json,
 )
-from cxredge.atomic import atomic_folder
+from cxredge.artifacts.disk_space import writing
+from cxredge.artifacts.folder import atomic_folder
+from cxredge.backends.batched import infer_file
 from cxredge.data.labelled import LabelledImages, load_labelled
 from cxredge.data.manifest import Manifest, check_labels, write_manifest
-from cxredge.disk_space import writing
-from cxredge.inference import infer_file
+from cxredge.gate.gate import GateResult
+from cxredge.graph import model_file as onnx_graph
 from cxredge.progress import Progress
 from cxredge.quantization.calibration import measure_cached
 from cxredge.quantization.calibration_set import check_apart, read_calibration, too_few_images
 from cxredge.quantization.evidence import measure_layers
-from cxredge.quantization.gate import GateResult
 from cxredge.quantization.judge import Judge
 from cxredge.quantization.ladder import FIRST_IMAGES, Climb, FineTune
-from cxredge.quantization.placement import place
+from cxredge.quantization.qdq.placement import place
+from cxredge.quantization.ranges.statistics import Statistics
 from cxredge.quantization.rung_latency import LATENCY_HERE, time_rungs
 from cxredge.quantization.seen import Seen, compare_with_fp32, see
 from cxredge.quantization.settings import QuantizeConfig
-from cxredge.quantization.statistics import Statistics
 from cxredge.quantization.stem import stem
-from cxredge.vocabulary import (
-    Dialect,
-    JudgedOn,
-    Precision,
-)
+from cxredge.vocabulary import Dialect, JudgedOn, Precision
 
 RANGES_NAME = "ranges.json"
 

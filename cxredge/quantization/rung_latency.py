@@ -16,8 +16,8 @@ import onnx
 
 from cxredge.backends import open_session
 from cxredge.data.images import GreyImage
+from cxredge.metrics.latency import take_turns
 from cxredge.quantization.ladder import Rung
-from cxredge.timing import take_turns
 
 LATENCY_HERE = "latency_ms_here"
 """Key of a step's latency: one image in ONNX Runtime on the machine that quantized."""

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxredge.artifacts import Classifier
+from cxredge.artifacts.card import Classifier
 from cxredge.backends.base import Logits
+from cxredge.backends.batched import infer_file
 from cxredge.data.labelled import LabelledImages, load_labelled
 from cxredge.data.manifest import Manifest
-from cxredge.inference import infer_file
+from cxredge.gate.gate import GateLimits, GateResult, Validation, compare
 from cxredge.progress import Progress
-from cxredge.quantization.gate import GateLimits, GateResult, Validation, compare
 from cxredge.vocabulary import Split
 
 

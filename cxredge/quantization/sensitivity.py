@@ -10,10 +10,10 @@ import onnx
 
 from cxredge.data.images import GreyImage
 from cxredge.progress import Advance
+from cxredge.quantization.correction.reconstruction import Reconstructed
 from cxredge.quantization.judge import infer_graph
-from cxredge.quantization.qdq import emit
-from cxredge.quantization.reconstruction import Reconstructed
-from cxredge.quantization.statistics import Ranges
+from cxredge.quantization.qdq.emit import emit
+from cxredge.quantization.ranges.statistics import Ranges
 from cxredge.vocabulary import Dialect
 
 _GROUPS = 64

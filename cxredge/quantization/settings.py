@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from cxredge.quantization.limits import GateLimits
+from cxredge.gate.limits import GateLimits
 from cxredge.quantization.plan import Goal, Plan
 from cxredge.vocabulary import Correction, Dialect, Effort, RangeMethod, Split
 

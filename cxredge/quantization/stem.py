@@ -6,7 +6,7 @@ import math
 
 import onnx
 
-from cxredge.onnx_graph import infer_values
+from cxredge.graph.model_file import infer_values
 
 STEM_SHARE = 0.025
 """Most of the network's multiplications that may stay in float.

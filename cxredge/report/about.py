@@ -6,11 +6,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cxredge.bundle import Bundle
+from cxredge.bundle.bundle import Bundle
+from cxredge.errors import quoted
 from cxredge.report import numbers
 from cxredge.report.page import Block, Commands, Facts, Missing, Section, Sentences, Table
 from cxredge.report.sources import Result, Source
-from cxredge.shell import quoted
 from cxredge.targets.registry import all_targets
 
 _TRAIN_OPTIONS = (

@@ -7,10 +7,10 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from cxredge import plots
+from cxredge.errors import quoted
 from cxredge.report import numbers
 from cxredge.report.page import Block, Facts, Figure, Missing, Section, Table
 from cxredge.report.sources import Result, Source
-from cxredge.shell import quoted
 
 _MOST_FLIPPED = 100
 _UNIT = (0.0, 1.0)

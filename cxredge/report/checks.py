@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cxredge.data.audit_record import NOT_AUDITED
+from cxredge.errors import quoted
 from cxredge.report import numbers
 from cxredge.report.benches import bench_names, machine_name
 from cxredge.report.headlines import gate_of
 from cxredge.report.page import Answer, Check
 from cxredge.report.sources import Source
-from cxredge.shell import quoted
 from cxredge.vocabulary import Precision, Split
 
 

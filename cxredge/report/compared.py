@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cxredge import __version__
-from cxredge.artifacts import write_text
+from cxredge.artifacts.card import write_text
+from cxredge.artifacts.csv_text import csv_line
 from cxredge.comparison import Comparison, Row
-from cxredge.csv_text import csv_line
 from cxredge.errors import CxredgeError
 from cxredge.report import numbers
 from cxredge.report.page import Block, Report, Sentences, Table

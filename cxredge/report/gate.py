@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cxredge.bundle import Bundle
-from cxredge.flipped import read_flipped
+from cxredge.bundle.bundle import Bundle
+from cxredge.bundle.flipped import read_flipped
 from cxredge.report import numbers
 from cxredge.report.accuracy import effect
 from cxredge.report.page import Block, Flip, Flips, Sentences, Table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cxredge import metrics
+from cxredge.metrics import classification as metrics
 from cxredge.report import numbers
 from cxredge.report.benches import bench_names, joules_per_image
 from cxredge.report.page import Headline

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cxredge import plots
+from cxredge.errors import quoted
 from cxredge.report import numbers
 from cxredge.report.benches import bench_names, joules_per_image, machine_name
 from cxredge.report.circumstances import circumstances, machines
 from cxredge.report.page import Block, Figure, Missing, Part, Section, Sentences, Table
 from cxredge.report.sources import Result, Source
-from cxredge.shell import quoted
 
 _PERCENTILES = ("p50", "p90", "p99")
 _BEYOND = 1.25

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cxredge.backends import CPU_BACKENDS
-from cxredge.bundle import Bundle
+from cxredge.bundle.bundle import Bundle
+from cxredge.errors import quoted
 from cxredge.report import numbers
 from cxredge.report.accuracy import flipped_table
 from cxredge.report.circumstances import machine_facts
@@ -15,7 +16,6 @@ from cxredge.report.gate import gate_blocks
 from cxredge.report.int8_layers import layer_blocks
 from cxredge.report.page import Block, Facts, Missing, Section, Sentences, Table
 from cxredge.report.sources import Source
-from cxredge.shell import quoted
 from cxredge.vocabulary import Precision
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from cxredge.csv_text import csv_line
+from cxredge.artifacts.csv_text import csv_line
 from cxredge.plots import NAMESPACE
 from cxredge.report.cells import columns
 from cxredge.report.page import Report

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxredge.archive import refuse_archive
-from cxredge.artifacts import CARD_NAME, read_json, sha256_of_file
-from cxredge.bundle import Bundle, open_bundle
-from cxredge.errors import ArtifactError
-from cxredge.shell import quoted
+from cxredge.artifacts.card import CARD_NAME, read_json, sha256_of_file
+from cxredge.bundle.archive import refuse_archive
+from cxredge.bundle.bundle import Bundle, open_bundle
+from cxredge.errors import ArtifactError, quoted
 
 Result = Mapping[str, Any]
 

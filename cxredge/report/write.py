@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxredge import __version__
-from cxredge.artifacts import read_json, write_text
-from cxredge.csv_text import csv_line
+from cxredge.artifacts.card import read_json, write_text
+from cxredge.artifacts.csv_text import csv_line
 from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.report.chapter import write_chapter
 from cxredge.report.page import Report

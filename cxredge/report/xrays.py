@@ -8,9 +8,9 @@ import io
 import numpy as np
 from PIL import Image
 
-from cxredge.bundle import read_golden
+from cxredge.bundle.bundle import read_golden
 from cxredge.data.images import GreyImage
-from cxredge.metrics import softmax
+from cxredge.metrics.classification import softmax
 from cxredge.report import numbers
 from cxredge.report.page import Gallery, Missing, Section, Xray
 from cxredge.report.sources import Source

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from cxredge.bundle_files import RECIPE_NAME
-from cxredge.engine_request import EngineRequest, workspace_for
-from cxredge.shell import quoted
+from cxredge.errors import quoted
+from cxredge.targets.engine_request import EngineRequest, workspace_for
 from cxredge.targets.record import TENSORRT_FLOOR, JetPack, Target, version_of
 from cxredge.vocabulary import Precision
+
+RECIPE_NAME = "recipe.txt"
+"""How to make the engines with TensorRT alone."""
 
 LEVELS = (8, 6)
 """The first TensorRT with builder optimization levels and version-compatible engines."""

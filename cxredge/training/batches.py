@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import torch
 
-from cxredge import metrics
 from cxredge.data.images import GreyImage
+from cxredge.metrics import classification as metrics
 from cxredge.training.config import TrainConfig
 
 EVALUATION_BATCH = 64

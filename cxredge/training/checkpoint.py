@@ -8,13 +8,8 @@ from typing import Any
 
 import torch
 
-from cxredge.artifacts import (
-    CARD_NAME,
-    Card,
-    read_card,
-    up_to_date,
-)
-from cxredge.atomic import atomic_file
+from cxredge.artifacts.atomic import atomic_file
+from cxredge.artifacts.card import CARD_NAME, Card, read_card, up_to_date
 from cxredge.errors import ArtifactError
 
 CHECKPOINT_NAME = "checkpoint.pt"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from cxredge.atomic import atomic_file
+from cxredge.artifacts.atomic import atomic_file
 from cxredge.errors import CxredgeError
 from cxredge.vocabulary import FeatureCache
 

@@ -20,12 +20,7 @@ from cxredge.models.split import CannotSplitError, Parts, split_network
 from cxredge.progress import Progress
 from cxredge.training.augment import view_of
 from cxredge.training.batches import EVALUATION_BATCH
-from cxredge.training.feature_file import (
-    DTYPES,
-    CannotStoreError,
-    FeatureLayout,
-    write_features,
-)
+from cxredge.training.feature_file import DTYPES, CannotStoreError, FeatureLayout, write_features
 from cxredge.training.sources import Inputs, LiveImages, Source
 from cxredge.vocabulary import Augmentation, FeatureCache
 

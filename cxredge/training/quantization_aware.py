@@ -14,13 +14,13 @@ import onnx
 import torch
 import torch.nn.functional as F
 
-from cxredge.artifacts import Kind, check_files, read_card
+from cxredge.artifacts.card import Kind, check_files, read_card
 from cxredge.backends.base import Logits
+from cxredge.backends.batched import infer_file
 from cxredge.data.images import GreyImage
 from cxredge.data.labelled import load_labelled
 from cxredge.data.manifest import read_manifest
 from cxredge.errors import CxredgeError
-from cxredge.inference import infer_file
 from cxredge.progress import Progress
 from cxredge.training.graph_module import GraphModule
 from cxredge.training.memory import keep_freed_memory

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from safetensors.torch import save_file
 
-from cxredge import metrics
-from cxredge.artifacts import Card, write_card, write_text
-from cxredge.atomic import atomic_file
+from cxredge.artifacts.atomic import atomic_file
+from cxredge.artifacts.card import Card, write_card, write_text
 from cxredge.data.labelled import LabelledImages
 from cxredge.data.manifest import Manifest, write_manifest
+from cxredge.metrics import classification as metrics
 from cxredge.models.networks import geometry
 from cxredge.training.batches import predict_logits
 from cxredge.training.checkpoint import CHECKPOINT_NAME, SCRATCH_NAME

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from cxredge.artifacts import Card, Classifier, Kind, sha256_of_file, tool_versions
+from cxredge.artifacts.card import Card, Classifier, Kind, sha256_of_file, tool_versions
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Manifest
 from cxredge.errors import CxredgeError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cxredge.artifacts import Card
+from cxredge.artifacts.card import Card
 from cxredge.models.zoo import Network
 from cxredge.progress import Progress
 

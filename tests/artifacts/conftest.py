@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cxredge.artifacts import CARD_NAME, Card, Classifier, Kind, sha256_of_json, write_card
+from cxredge.artifacts.card import CARD_NAME, Card, Classifier, Kind, sha256_of_json, write_card
 
 CLASSIFIER = Classifier("mobilenet_v1", ("normal", "viral"), 224, 0.5, 0.25, "grey-square/1")
 CARD = Card(

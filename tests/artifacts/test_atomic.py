@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cxredge.artifacts import CARD_NAME, check_files, read_card, write_text
-from cxredge.atomic import atomic_file, atomic_folder, check_replaceable
+from cxredge.artifacts.atomic import atomic_file
+from cxredge.artifacts.card import CARD_NAME, check_files, read_card, write_text
+from cxredge.artifacts.folder import atomic_folder, check_replaceable
 from cxredge.errors import ArtifactError
 from tests.artifacts.conftest import edit_card, names
 

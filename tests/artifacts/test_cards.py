@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from cxredge.artifacts import CARD_NAME, Kind, check_files, read_card, sha256_of_file, write_card
+from cxredge.artifacts.card import (
+    CARD_NAME,
+    Kind,
+    check_files,
+    read_card,
+    sha256_of_file,
+    write_card,
+)
 from cxredge.errors import ArtifactError
 from tests.artifacts.conftest import CARD, edit_card
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cxredge.artifacts import (
+from cxredge.artifacts.card import (
     Kind,
     read_card,
     read_json,

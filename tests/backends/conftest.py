@@ -12,9 +12,9 @@ import pytest
 from cxredge.backends.cuda import driver, memory
 from cxredge.backends.tensorrt import builder, session
 from cxredge.data.manifest import Manifest, load_pixels
-from cxredge.half_precision import to_fp16
-from cxredge.quantization.qdq import emit
-from cxredge.quantization.ranges import measure_ranges
+from cxredge.export.half_precision import to_fp16
+from cxredge.quantization.qdq.emit import emit
+from cxredge.quantization.ranges.measure import measure_ranges
 from cxredge.vocabulary import Dialect, Split
 from tests.backends import fake_tensorrt
 from tests.backends.fake_cuda import FakeDriver, FakeGpu, FakeLibrary

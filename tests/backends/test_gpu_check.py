@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import gpu_check
 from cxredge.backends.cuda.driver import find_gpu
-from cxredge.bundle import open_bundle
+from cxredge.bundle.bundle import open_bundle
 from cxredge.vocabulary import Precision
 from tests.backends.conftest import Fake
 

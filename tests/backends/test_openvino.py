@@ -15,7 +15,7 @@ from cxredge.backends import installed_on_cpu, open_session, reduced_precisions
 from cxredge.backends import openvino as backend
 from cxredge.backends.openvino import OpenVinoSession
 from cxredge.errors import ArtifactError, CxredgeError, DependencyError
-from cxredge.metrics import softmax
+from cxredge.metrics.classification import softmax
 from cxredge.vocabulary import Precision
 
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from cxredge.artifacts import sha256_of_file
+from cxredge.artifacts.card import sha256_of_file
 from cxredge.backends.cuda.driver import Gpu, find_gpu
 from cxredge.backends.tensorrt import EngineConfig, EngineFacts, TensorRTSession, build_engine
 from cxredge.backends.tensorrt.api import Flavour, load_api
@@ -18,11 +18,11 @@ from cxredge.backends.tensorrt.explain import explain
 from cxredge.backends.tensorrt.facts import read_facts
 from cxredge.backends.tensorrt.log import capture_log
 from cxredge.backends.tensorrt.mismatch import Here, explain_mismatch, read_plan
-from cxredge.bundle import open_bundle
+from cxredge.bundle.bundle import open_bundle
 from cxredge.data.manifest import Manifest, load_pixels
 from cxredge.errors import ArtifactError, CxredgeError, DependencyError
-from cxredge.quantization.qdq import emit
-from cxredge.quantization.ranges import measure_ranges
+from cxredge.quantization.qdq.emit import emit
+from cxredge.quantization.ranges.measure import measure_ranges
 from cxredge.targets import registry
 from cxredge.vocabulary import Dialect, Precision, Split
 from tests.conftest import Run

@@ -8,7 +8,7 @@ import pytest
 
 from cxredge import bench as stage
 from cxredge.bench import loadgen
-from cxredge.bundle import open_bundle, read_golden
+from cxredge.bundle.bundle import open_bundle, read_golden
 from cxredge.telemetry.energy import Energy
 from cxredge.telemetry.sampling import Sampler
 

@@ -10,7 +10,7 @@ from cxredge.bench import builtin, loadgen
 from cxredge.bench.scenarios import RULES, Measured
 from cxredge.bench.workload import Workload
 from cxredge.errors import CxredgeError, DependencyError
-from cxredge.timing import early_stopping
+from cxredge.metrics.latency import early_stopping
 from cxredge.vocabulary import Scenario
 from tests.bench.fake_session import FakeSession, images_of, unheard
 

@@ -275,7 +275,7 @@ def test_auto_falls_back_on_fp32_and_says_why(
 def test_goldens_that_come_out_differently_exit_3(bundle: Path, cxredge) -> None:
     import numpy as np
 
-    from cxredge.artifacts import read_card, write_card
+    from cxredge.artifacts.card import read_card, write_card
 
     arrays = dict(np.load(bundle / "golden.npz"))
     arrays["logits_int8"] = arrays["logits_int8"][:, ::-1]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxredge.artifacts import read_json, write_json
+from cxredge.artifacts.card import read_json, write_json
 from cxredge.data.manifest import read_manifest, write_manifest
 from cxredge.quantization import ladder
 from cxredge.vocabulary import Effort

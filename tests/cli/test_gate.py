@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxredge.artifacts import read_card, write_json
+from cxredge.artifacts.card import read_card, write_json
+from cxredge.bundle.flipped import read_flipped, write_flipped
 from cxredge.data.manifest import Manifest, load_pixels, read_manifest, write_manifest
-from cxredge.flipped import read_flipped, write_flipped
-from cxredge.quantization.gate import GateLimits
+from cxredge.gate.gate import GateLimits
 from cxredge.vocabulary import Split
 
 LIMITS = {
@@ -172,7 +172,7 @@ def test_quantize_without_validation_images_says_what_is_missing(
 
 
 def test_a_bundle_of_an_older_layout_is_refused_in_a_sentence(bundle: Path, cxredge) -> None:
-    from cxredge.artifacts import sha256_of_json
+    from cxredge.artifacts.card import sha256_of_json
 
     body = read_card(bundle).to_json()
     body.pop("card_sha256")
@@ -181,4 +181,7 @@ def test_a_bundle_of_an_older_layout_is_refused_in_a_sentence(bundle: Path, cxre
     for command in (["build", bundle], ["report", bundle, "--out", bundle / "r.html"]):
         ran = cxredge(*command)
         assert ran.code == 1
-        assert "has schema 'cxredge.bundle/1'; this cxredge reads 'cxredge.bundle/2'" in ran.err
+        assert (
+            "has schema 'cxredge.bundle/1'; this cxredge reads 'cxredge.bundle/2'"
+            in ran.err
+        )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxredge.artifacts import read_card
+from cxredge.artifacts.card import read_card
 
 
 def test_models(cxredge) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from cxredge.comparison import Finding, Limits, compare
 from cxredge.comparison.figures import Figure, difference_ci95
-from cxredge.metrics import wilson
+from cxredge.metrics.classification import wilson
 from tests.comparison.results import bench, compared, evaluation, side
 
 

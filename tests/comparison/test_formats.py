@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from cxredge.artifacts.csv_text import csv_line
 from cxredge.comparison import Limits, compare
-from cxredge.csv_text import csv_line
 from cxredge.errors import CxredgeError
 from cxredge.report.compared import write_comparison
 from tests.comparison.results import BOARD, SERVER, bench, evaluation, side

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cxredge.artifacts import sha256_of_file
+from cxredge.artifacts.card import sha256_of_file
 from cxredge.data.labelled import load_labelled
 from cxredge.data.manifest import (
     COLUMNS,

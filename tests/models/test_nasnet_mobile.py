@@ -6,11 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from cxredge.models.nasnet_mobile import (  # noqa: E402
-    FactorizedReduction,
-    NasnetMobile,
-    pad_for_stride_2,
-)
+from cxredge.models.nasnet_mobile import FactorizedReduction, NasnetMobile, pad_for_stride_2  # noqa: E402
 from tests.keras_files import fill_by_formula, formula_images  # noqa: E402
 
 pytestmark = pytest.mark.train

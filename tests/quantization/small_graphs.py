@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper, parser
 
-from cxredge.quantization.ranges import Ranges, float_activations
+from cxredge.quantization.ranges.measure import Ranges, float_activations
 
 CHANNELS = 4
 

@@ -11,15 +11,20 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cxredge.data.manifest import Entry, Manifest, load_pixels
 from cxredge.errors import CxredgeError, DataError
-from cxredge.quantization import calibration, ranges
+from cxredge.graph.wiring import Wiring
+from cxredge.quantization import calibration
 from cxredge.quantization.calibration import cache_key, measure_cached, measure_entries
-from cxredge.quantization.histogram import EMPTY
-from cxredge.quantization.placement import activations_to_measure, place
-from cxredge.quantization.qdq import emit
-from cxredge.quantization.ranges import measure, quantizable_activations, session_with_outputs
-from cxredge.quantization.wiring import Wiring
+from cxredge.quantization.qdq.emit import emit
+from cxredge.quantization.qdq.placement import activations_to_measure, place
+from cxredge.quantization.ranges import measure as ranges
+from cxredge.quantization.ranges.histogram import EMPTY
+from cxredge.quantization.ranges.measure import (
+    measure,
+    quantizable_activations,
+    session_with_outputs,
+)
 from cxredge.vocabulary import Dialect, RangeMethod, Split
-from tests.quantization.test_statistics import same
+from tests.quantization.ranges.test_statistics import same
 
 SIZE = 64
 

@@ -10,8 +10,8 @@ import pytest
 
 from cxredge.data.manifest import Manifest, load_pixels
 from cxredge.quantization.evidence import Layer, measure_layers
-from cxredge.quantization.qdq import emit
-from cxredge.quantization.ranges import measure, session_with_outputs
+from cxredge.quantization.qdq.emit import emit
+from cxredge.quantization.ranges.measure import measure, session_with_outputs
 from cxredge.report.int8_layers import layer_blocks
 from cxredge.report.page import Figure, Table
 from cxredge.vocabulary import Dialect, RangeMethod, Split

@@ -13,15 +13,16 @@ from onnx import numpy_helper
 
 from cxredge.data.images import GreyImage
 from cxredge.data.manifest import Manifest, load_pixels
-from cxredge.onnx_nodes import copy_of
+from cxredge.graph.nodes import copy_of
 from cxredge.progress import Silent
 from cxredge.quantization import ladder
+from cxredge.quantization.correction.reconstruction import Reconstructed
 from cxredge.quantization.judge import Judge, infer_graph, logit_error
 from cxredge.quantization.ladder import Climb, Rung
 from cxredge.quantization.plan import Goal, Plan
-from cxredge.quantization.qdq import emit
-from cxredge.quantization.ranges import measure
-from cxredge.quantization.reconstruction import Reconstructed
+from cxredge.quantization.qdq.emit import emit
+from cxredge.quantization.ranges.measure import measure
+from cxredge.quantization.ranges.statistics import Statistics
 from cxredge.quantization.rung_latency import time_rungs
 from cxredge.quantization.sensitivity import (
     Sensitivity,
@@ -29,7 +30,6 @@ from cxredge.quantization.sensitivity import (
     groups_of,
     measure_sensitivities,
 )
-from cxredge.quantization.statistics import Statistics
 from cxredge.vocabulary import Correction, Dialect, Effort, JudgedOn, RangeMethod, Split
 
 OUT_OF_REACH = Goal(min_agreement=1.0, max_logit_error=0.0)

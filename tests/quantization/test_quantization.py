@@ -13,11 +13,11 @@ from onnx import numpy_helper
 
 from cxredge.data.images import GreyImage
 from cxredge.data.manifest import Manifest, load_pixels
-from cxredge.quantization import ranges as ranges_module
+from cxredge.quantization.correction.reconstruction import reconstruct
 from cxredge.quantization.judge import infer_graph, logit_error
-from cxredge.quantization.qdq import emit
-from cxredge.quantization.ranges import channel_means, measure_ranges, session_with_outputs
-from cxredge.quantization.reconstruction import reconstruct
+from cxredge.quantization.qdq.emit import emit
+from cxredge.quantization.ranges import measure as ranges_module
+from cxredge.quantization.ranges.measure import channel_means, measure_ranges, session_with_outputs
 from cxredge.vocabulary import Dialect, Split
 
 

@@ -7,8 +7,8 @@ import onnx
 import pytest
 
 from cxredge.data.manifest import Manifest, load_pixels
-from cxredge.quantization.qdq import emit
-from cxredge.quantization.ranges import measure_ranges
+from cxredge.quantization.qdq.emit import emit
+from cxredge.quantization.ranges.measure import measure_ranges
 from cxredge.quantization.stem import stem
 from cxredge.vocabulary import Dialect, Split
 

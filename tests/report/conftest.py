@@ -7,10 +7,10 @@ import shutil
 import pytest
 
 from cxredge import bench as bench_stage
-from cxredge import evaluate as evaluate_stage
-from cxredge.artifacts import write_json
-from cxredge.bundle import open_bundle
+from cxredge.artifacts.card import write_json
+from cxredge.bundle.bundle import open_bundle
 from cxredge.cli.output import finite
+from cxredge.inference import evaluate as evaluate_stage
 from cxredge.progress import Silent
 from cxredge.vocabulary import Scenario, Split
 from tests.report.sample_bundles import build_bundle, write_images

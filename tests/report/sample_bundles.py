@@ -12,13 +12,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from cxredge import onnx_graph
-from cxredge.artifacts import Card, Classifier, Kind, read_card, write_card
-from cxredge.build import BuildConfig, build, plan
+from cxredge.artifacts.card import Card, Classifier, Kind, read_card, write_card
+from cxredge.build.pack import BuildConfig, build, plan
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Entry, Manifest, write_manifest
+from cxredge.gate.gate import GateLimits
+from cxredge.graph import model_file as onnx_graph
 from cxredge.progress import Silent
-from cxredge.quantization.gate import GateLimits
 from cxredge.report import write_report
 from cxredge.targets.registry import target_of_this_machine
 from cxredge.training.config import TrainConfig

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from cxredge.artifacts import read_card, write_card
+from cxredge.artifacts.card import read_card, write_card
 from cxredge.report import numbers, sources, write_report
 from cxredge.report.about import purpose_section
 from cxredge.report.checks import checks

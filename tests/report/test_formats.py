@@ -8,9 +8,9 @@ import re
 
 from typer.testing import CliRunner
 
-from cxredge import onnx_graph
 from cxredge.cli import app
 from cxredge.report import numbers
+from cxredge.vocabulary import NOTICE
 from tests.report.sample_bundles import CLASSES, page_of, result_of
 
 
@@ -19,7 +19,7 @@ class TestOtherFormats:
         text = page_of(bundles / "r.md", bundles / "first")
         found = result_of(bundles / "first", "evaluate-test-int8.json")
         assert numbers.share(found["accuracy"], found["accuracy_ci95"]) in text
-        assert onnx_graph.NOTICE in text
+        assert NOTICE in text
         assert "<svg" not in text
         assert "<script>" not in text
         assert r"viral\|\*x\*" in text

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxredge import onnx_graph
-from cxredge.artifacts import read_card
-from cxredge.bundle import open_bundle
+from cxredge.artifacts.card import read_card
+from cxredge.bundle.bundle import open_bundle
 from cxredge.report import numbers, write_report
 from cxredge.report.xrays import png
+from cxredge.vocabulary import NOTICE
 from tests.report.sample_bundles import SECRET_FOLDER, page_of, result_of, words_of
 
 
@@ -63,7 +63,7 @@ class TestHtml:
         assert f'<div class="number">{numbers.milliseconds(latency["p50"])}</div>' in page
 
     def test_notice_and_warnings_come_before_the_numbers(self, page):
-        notice = page.index(onnx_graph.NOTICE)
+        notice = page.index(NOTICE)
         confounded = page.index("Classes come from different sources")
         doubted = page.index("a 99th percentile needs 1000")
         assert notice < confounded < doubted < page.index('<div class="headline">')
@@ -176,7 +176,7 @@ class TestHtml:
             assert title in titles, title
 
     def test_notice_stands_once(self, page):
-        assert page.count(onnx_graph.NOTICE) == 1
+        assert page.count(NOTICE) == 1
 
     def test_can_be_read_aloud(self, page):
         assert '<html lang="en">' in page

@@ -9,9 +9,9 @@ import shutil
 import pytest
 
 from cxredge import bench as bench_stage
-from cxredge import evaluate as evaluate_stage
-from cxredge.artifacts import sha256_of_file
+from cxredge.artifacts.card import sha256_of_file
 from cxredge.errors import ArtifactError, CxredgeError
+from cxredge.inference import evaluate as evaluate_stage
 from cxredge.report import sources, write_report
 from tests.report.sample_bundles import page_of, result_of
 

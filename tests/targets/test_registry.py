@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from cxredge.engine_request import EngineRequest
 from cxredge.errors import CxredgeError, WrongUsage
+from cxredge.targets.engine_request import EngineRequest
 from cxredge.targets.record import Extent, JetPack, version_of
 from cxredge.targets.registry import all_targets, find_target, require_precision
 from cxredge.targets.toml_file import read_target

@@ -3,13 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cxredge.telemetry.linux import (
-    Machine,
-    MachineState,
-    process_age_ms,
-    read_machine,
-    read_state,
-)
+from cxredge.telemetry.linux import Machine, MachineState, process_age_ms, read_machine, read_state
 
 X86 = """\
 processor\t: 0

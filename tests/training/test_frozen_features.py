@@ -21,11 +21,7 @@ from cxredge.training.assembly import assemble, load_images  # noqa: E402
 from cxredge.training.augment import draw_view, view_of  # noqa: E402
 from cxredge.training.batches import normalise, scale_pixels  # noqa: E402
 from cxredge.training.config import Hardware, TrainConfig  # noqa: E402
-from cxredge.training.feature_file import (  # noqa: E402
-    CannotStoreError,
-    FeatureLayout,
-    write_features,
-)
+from cxredge.training.feature_file import CannotStoreError, FeatureLayout, write_features  # noqa: E402
 from cxredge.training.run import train  # noqa: E402
 from cxredge.vocabulary import Augmentation, FeatureCache, Split  # noqa: E402
 

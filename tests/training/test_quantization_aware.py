@@ -16,15 +16,11 @@ from cxredge.data.manifest import Manifest, load_pixels  # noqa: E402
 from cxredge.errors import CxredgeError  # noqa: E402
 from cxredge.progress import Silent  # noqa: E402
 from cxredge.quantization.judge import infer_graph, logit_error  # noqa: E402
-from cxredge.quantization.legality import require_legal  # noqa: E402
-from cxredge.quantization.qdq import emit  # noqa: E402
-from cxredge.quantization.ranges import measure  # noqa: E402
+from cxredge.quantization.qdq.emit import emit  # noqa: E402
+from cxredge.quantization.qdq.legality import require_legal  # noqa: E402
+from cxredge.quantization.ranges.measure import measure  # noqa: E402
 from cxredge.training.graph_module import GraphModule  # noqa: E402
-from cxredge.training.quantization_aware import (  # noqa: E402
-    FineTuning,
-    fine_tune,
-    training_pixels,
-)
+from cxredge.training.quantization_aware import FineTuning, fine_tune, training_pixels  # noqa: E402
 from cxredge.vocabulary import Dialect, RangeMethod, Split  # noqa: E402
 
 pytestmark = pytest.mark.train

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from cxredge.artifacts import CARD_NAME, read_card  # noqa: E402
+from cxredge.artifacts.card import CARD_NAME, read_card  # noqa: E402
 from cxredge.data.manifest import Manifest  # noqa: E402
 from cxredge.models.zoo import ZOO  # noqa: E402
 from cxredge.training import run as run_module  # noqa: E402

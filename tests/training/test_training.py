@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from cxredge.artifacts import read_card  # noqa: E402
+from cxredge.artifacts.card import read_card  # noqa: E402
 from cxredge.data.manifest import Manifest, read_manifest, write_manifest  # noqa: E402
 from cxredge.errors import ArtifactError, CxredgeError  # noqa: E402
 from cxredge.progress import Silent  # noqa: E402

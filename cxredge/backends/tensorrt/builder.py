@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxredge.artifacts import sha256_of_file
-from cxredge.atomic import atomic_file
+from cxredge.artifacts.atomic import atomic_file
+from cxredge.artifacts.card import sha256_of_file
 from cxredge.backends.cuda.driver import read_driver_version
 from cxredge.backends.cuda.memory import open_memory
 from cxredge.backends.tensorrt import timing_cache as timings

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from cxredge.artifacts import sha256_of_json
-from cxredge.atomic import atomic_file
-from cxredge.backends.base import INPUT_NAME
+from cxredge.artifacts.atomic import atomic_file
+from cxredge.artifacts.card import sha256_of_json
 from cxredge.backends.cuda.memory import CudaMemory
 from cxredge.backends.tensorrt.api import Api
 from cxredge.backends.tensorrt.settings import LegacyCalibration
 from cxredge.data.images import PREPROCESSING, GreyImage, load_grey
 from cxredge.data.manifest import Manifest, read_manifest
 from cxredge.errors import CxredgeError, DataError
+from cxredge.vocabulary import INPUT_NAME
 
 
 def make_calibrator(

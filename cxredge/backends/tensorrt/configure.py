@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from cxredge.backends.base import INPUT_NAME
 from cxredge.backends.tensorrt.api import Api, numbers
 from cxredge.backends.tensorrt.settings import EngineConfig, Typing
 from cxredge.errors import CxredgeError
-from cxredge.vocabulary import Precision
+from cxredge.vocabulary import INPUT_NAME, Precision
 
 
 def configure(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cxredge.artifacts import read_json, sha256_of_file, write_json
+from cxredge.artifacts.card import read_json, sha256_of_file, write_json
 from cxredge.backends.tensorrt.api import Flavour
 from cxredge.errors import ArtifactError
 

@@ -7,12 +7,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from cxredge.backends.base import INPUT_NAME, OUTPUT_NAME
 from cxredge.backends.cuda.driver import Graph
 from cxredge.backends.cuda.events import Events
 from cxredge.backends.cuda.memory import CudaMemory, HostBuffer
 from cxredge.backends.tensorrt.api import Api
 from cxredge.errors import CxredgeError
+from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME
 
 
 @dataclass(frozen=True)

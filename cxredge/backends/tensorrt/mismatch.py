@@ -10,8 +10,7 @@ from cxredge.backends.cuda.driver import Gpu, find_gpu
 from cxredge.backends.tensorrt.api import Flavour, installed_versions, numbers
 from cxredge.backends.tensorrt.facts import EngineFacts, read_facts
 from cxredge.backends.tensorrt.plan import PlanHeader, read_header
-from cxredge.errors import ArtifactError, CxredgeError, DependencyError
-from cxredge.shell import quoted
+from cxredge.errors import ArtifactError, CxredgeError, DependencyError, quoted
 from cxredge.targets import registry
 from cxredge.targets.detect import read_board
 

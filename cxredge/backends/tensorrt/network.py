@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from cxredge.backends.base import INPUT_NAME, OUTPUT_NAME
 from cxredge.backends.tensorrt.api import Api
 from cxredge.backends.tensorrt.explain import MISREAD_ZERO_POINT, RefusedNode, explain, explain_node
 from cxredge.backends.tensorrt.job import Job
 from cxredge.backends.tensorrt.log import Log
 from cxredge.backends.tensorrt.settings import Typing
 from cxredge.errors import ArtifactError
-from cxredge.vocabulary import Precision
+from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME, Precision
 
 
 def read_network(job: Job, builder: Any, logger: Any, log: Log) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cxredge.backends.base import INPUT_NAME, OUTPUT_NAME, Logits, SessionSpec
+from cxredge.backends.base import Logits, SessionSpec
 from cxredge.backends.cuda.memory import CudaMemory, open_memory
 from cxredge.backends.tensorrt.api import load_api
 from cxredge.backends.tensorrt.explain import OTHER_GPU, explain
@@ -19,6 +19,7 @@ from cxredge.backends.tensorrt.log import capture_log
 from cxredge.backends.tensorrt.mismatch import Plan, explain_mismatch, look_here, read_plan
 from cxredge.data.images import GreyImage
 from cxredge.errors import ArtifactError, CxredgeError
+from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME
 
 _FLOAT_BYTES = 4
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cxredge.backends.tensorrt.api import Flavour
-from cxredge.engine_request import EngineRequest
 from cxredge.errors import CxredgeError
+from cxredge.targets.engine_request import EngineRequest
 from cxredge.vocabulary import Precision
 
 

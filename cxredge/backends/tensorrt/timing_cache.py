@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cxredge.atomic import atomic_file
+from cxredge.artifacts.atomic import atomic_file
 from cxredge.backends.cuda.driver import Gpu
 from cxredge.backends.tensorrt.api import Api, Flavour
 

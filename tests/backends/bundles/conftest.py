@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cxredge import engines
+from cxredge.build import engines
 from cxredge.errors import CxredgeError
 from cxredge.targets import registry
 from cxredge.vocabulary import Precision

@@ -9,7 +9,7 @@ import pytest
 
 from cxredge.backends.cascade import CascadeSession
 from cxredge.backends.tensorrt.session import TensorRTSession
-from cxredge.bundle import open_bundle
+from cxredge.bundle.bundle import open_bundle
 from cxredge.errors import CxredgeError
 from cxredge.vocabulary import Precision
 from tests.backends.bundles.board_builds import finish

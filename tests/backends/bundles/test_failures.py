@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cxredge import engines
 from cxredge.backends.tensorrt.facts import facts_path, read_facts
+from cxredge.build import engines
 from cxredge.vocabulary import Precision
 from tests.backends.bundles.board_builds import finish, plans
 from tests.backends.conftest import Fake

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cxredge import engines
 from cxredge.backends.tensorrt.facts import read_facts
-from cxredge.bundle import open_bundle
-from cxredge.delivery import deliver
+from cxredge.build import engines
+from cxredge.bundle.bundle import open_bundle
+from cxredge.bundle.delivery import deliver
 from cxredge.errors import ArtifactError
 from cxredge.progress import Silent
 from cxredge.targets import registry

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cxredge.backends.tensorrt.facts import read_facts
-from cxredge.bundle import open_bundle
+from cxredge.bundle.bundle import open_bundle
 from cxredge.data.manifest import read_manifest, write_manifest
 from cxredge.targets import registry
 from tests.backends.bundles.board_builds import finish, plans, settings_of

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cxredge.backends.tensorrt.facts import read_facts
-from cxredge.bundle import open_bundle
-from cxredge.bundle_files import engine_source
+from cxredge.bundle.bundle import open_bundle
+from cxredge.bundle.layout import engine_source
 from cxredge.errors import CxredgeError
 from cxredge.targets import registry
 from cxredge.vocabulary import Precision
@@ -36,7 +36,7 @@ def test_int8_of_a_runtime_that_goes_by_types_has_fp16_between_its_integers(
     def too_large(model: object) -> None:
         raise CxredgeError("'gemm' reaches 1e+05, and FP16 ends at 65504.")
 
-    monkeypatch.setattr("cxredge.build.to_fp16", too_large)
+    monkeypatch.setattr("cxredge.build.pack.to_fp16", too_large)
     ran = cxredge("build", model, *options, "--out", tmp_path / "plain", "--json")
     assert "INT8 keeps FP32 between its integers: 'gemm' reaches 1e+05" in ran.err
     held = open_bundle(tmp_path / "plain").card.files

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cxredge.archive import write_archive
 from cxredge.backends.tensorrt.facts import read_facts
-from cxredge.bundle import open_bundle
+from cxredge.bundle.archive import write_archive
+from cxredge.bundle.bundle import open_bundle
 from tests.backends.bundles.board_builds import ALL, build_from, finish, plans
 from tests.backends.conftest import Fake
 from tests.conftest import Run
@@ -44,7 +44,7 @@ def test_a_bundle_is_finished_and_served_on_the_board(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Long enough for twenty latencies where other work holds the processor.
-    monkeypatch.setattr("cxredge.speed.LATENCY_S", 0.2)
+    monkeypatch.setattr("cxredge.build.speed.LATENCY_S", 0.2)
     world = fake("10.3.0")
     found = finish(cxredge, bundle).json
     assert found["finished_here"] is True

@@ -11,8 +11,8 @@ import pytest
 
 from cxredge.backends.tensorrt import EngineConfig, build_engine
 from cxredge.backends.tensorrt.facts import facts_path
-from cxredge.engine_request import workspace_for
 from cxredge.errors import CxredgeError
+from cxredge.targets.engine_request import workspace_for
 from cxredge.vocabulary import Precision
 from tests.backends.conftest import Fake
 from tests.backends.fake_cuda import FakeGpu

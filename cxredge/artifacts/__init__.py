@@ -1,0 +1,1 @@
+"""Artifacts: folders and files with a card, written whole or not at all."""

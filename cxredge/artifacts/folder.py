@@ -1,0 +1,76 @@
+"""Folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from cxredge.artifacts.atomic import _CARD_NAME, _umask
+from cxredge.errors import ArtifactError
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path, kind: str = "") -> Iterator[Path]:
+    """Yield a temporary folder that becomes ``path`` only when the block succeeds.
+
+    A folder that is already there is replaced only if it is empty or an artifact of this kind.
+
+    Raises:
+        ArtifactError: ``path`` holds something else.
+    """
+    check_replaceable(path, kind)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        if path.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
+            path.replace(old)
+            temporary.replace(path)
+            shutil.rmtree(old)
+        else:
+            temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_replaceable(path: Path, kind: str = "") -> None:
+    """Raise ArtifactError unless ``path`` is free, an empty folder or an artifact of this kind.
+
+    A run takes hours to make; it is no place for the model or the bundle that is made of it.
+    Without a kind, any of our artifacts may be replaced.
+    """
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise ArtifactError(
+            f"{path} is a file; a folder is written there.", "Choose another --out."
+        )
+    if path.is_symlink():
+        raise ArtifactError(f"{path} is a link.", "Give the folder that it points to.")
+    if not any(path.iterdir()):
+        return
+    held = _kind_of(path / _CARD_NAME)
+    if held is None:
+        raise ArtifactError(
+            f"{path} holds files that cxredge did not write (no {_CARD_NAME} of cxredge).",
+            "Choose another --out, or empty that folder.",
+        )
+    if kind and held != kind:
+        raise ArtifactError(f"{path} holds a {held}, no {kind}.", "Choose another --out.")
+
+
+def _kind_of(card: Path) -> str | None:
+    """Return what a card of cxredge is of, be it edited or of another version; None for others."""
+    try:
+        body = json.loads(card.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(body, dict) or not str(body.get("schema", "")).startswith("cxredge."):
+        return None
+    return str(body.get("kind"))

@@ -1,0 +1,141 @@
+"""Typed records as JSON: one place that reads, validates and writes them.
+
+A record is a frozen dataclass. Its annotations are the schema: :mod:`msgspec` checks types, ranges
+(``Annotated[float, msgspec.Meta(ge=0, le=1)]``), enum members and required keys. Unknown keys are
+ignored, so that a newer version may add some.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from cxredge.errors import ArtifactError
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+"""A share or a probability, in [0, 1]."""
+Count = Annotated[int, msgspec.Meta(ge=0)]
+"""A number of things."""
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+"""A positive number."""
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+"""64 hexadecimal digits."""
+
+MAX_JSON_BYTES = 64 * 2**20
+"""Largest JSON file that is read; a bench result with every latency is about 1 MB."""
+
+Record = TypeVar("Record")
+
+
+def to_json(record: object) -> Any:
+    """Return a record as JSON values, keys in the order of its fields; enums by value."""
+    return msgspec.to_builtins(record, builtin_types=())
+
+
+def from_json(values: Any, kind: type[Record], origin: Path | str, remedy: str) -> Record:
+    """Validate JSON values and return the record that they hold.
+
+    Args:
+        values: What a JSON decoder returned.
+        kind: The record's class.
+        origin: Where the values were read, for the message.
+        remedy: What to do when they do not fit, as a sentence.
+
+    Raises:
+        ArtifactError: A key is missing or holds a wrong value; the message names the key, what was
+            expected and what was found.
+    """
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at ")
+        keys, found = _locate(values, kind, path.strip("`"))
+        where = f"key '{'.'.join(keys)}'" if keys else "the file"
+        shown = "" if "missing" in problem or "got" in problem else f", found {_short(found)}"
+        raise ArtifactError(f"{origin} is not valid: {where}: {problem}{shown}.", remedy) from None
+
+
+def read_json_file(path: Path, remedy: str = "Make the artifact again.") -> Any:
+    """Read a JSON file of bounded size and depth; NaN and infinity are refused.
+
+    Raises:
+        ArtifactError: The file is missing, too large, too deep or not JSON.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_JSON_BYTES:
+            raise ArtifactError(
+                f"{path} has {size / 1e6:.0f} MB; at most {MAX_JSON_BYTES / 1e6:.0f} MB are read.",
+                remedy,
+            )
+        return msgspec.json.decode(path.read_bytes())
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} does not exist.", "Check the path.") from None
+    except RecursionError:
+        raise ArtifactError(f"{path} is nested too deeply to be one of cxredge's.", remedy) from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path} is not JSON: {error}.", remedy) from None
+
+
+def read_record(path: Path, kind: type[Record], remedy: str = "Make the artifact again.") -> Record:
+    """Read a JSON file and return the record that it holds.
+
+    Raises:
+        ArtifactError: It cannot be read, or its content does not fit the record.
+    """
+    return from_json(read_json_file(path, remedy), kind, path, remedy)
+
+
+def json_schema(kind: type[Any]) -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a record."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(kind)}
+
+
+def _locate(values: Any, kind: Any, path: str) -> tuple[list[str], Any]:
+    """Return the keys that lead to an invalid value, and the value.
+
+    msgspec writes a mapping's key as ``[...]``; the first value there that does not convert is the
+    one that it stopped at.
+    """
+    keys: list[str] = []
+    for name, index in re.findall(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]", path):
+        kind = _element(kind, name)
+        if index == "...":
+            index = next((k for k, v in values.items() if not _converts(v, kind)), index)
+        key = name or index
+        keys.append(str(key))
+        try:
+            values = values[int(key)] if isinstance(values, list) else values[key]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return keys, None
+    return keys, values
+
+
+def _converts(value: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _element(kind: Any, name: str) -> Any:
+    """Return the type of a field, or of a container's elements; Any where it is not known."""
+    for option in (kind, *get_args(kind)):
+        base = get_origin(option) or option
+        if name and name in getattr(base, "__dataclass_fields__", {}):
+            return get_type_hints(base, include_extras=True)[name]
+        if not name and isinstance(base, type) and issubclass(base, Mapping):
+            return get_args(option)[1]
+        if not name and base in (tuple, list):
+            return get_args(option)[0]
+    return Any
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,1 @@
+"""Building bundles: export, quantize, measure, gate, pack, and finish on the device."""

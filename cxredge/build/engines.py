@@ -1,0 +1,263 @@
+"""TensorRT engines of a bundle, built on the machine that they serve on.
+
+An engine lies beside the ONNX file that it was made from, as ``model-<precision>.plan`` with its
+facts in ``model-<precision>.plan.json`` and the kernel timings of its build. Those hold for a
+board, its GPU and a version of TensorRT, by which they are named, and for every bundle: they are
+kept in the user's cache as well, where the next one finds them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cxredge.artifacts.atomic import atomic_file
+from cxredge.artifacts.card import CARD_NAME, sha256_of_file
+from cxredge.artifacts.disk_space import writing
+from cxredge.backends.cuda.driver import Gpu, read_gpu
+from cxredge.backends.tensorrt.api import Api, Flavour, load_api
+from cxredge.backends.tensorrt.builder import build_engine
+from cxredge.backends.tensorrt.facts import EngineFacts, facts_path, read_facts, write_facts
+from cxredge.backends.tensorrt.job import typing_of
+from cxredge.backends.tensorrt.settings import EngineConfig, LegacyCalibration, Typing
+from cxredge.bundle.bundle import Bundle
+from cxredge.bundle.layout import ahead_name, engine_source, model_name, plan_name
+from cxredge.errors import CxredgeError, WrongUsage
+from cxredge.progress import Progress
+from cxredge.targets import registry
+from cxredge.targets.detect import read_board
+from cxredge.targets.engine_request import read_request, workspace_for
+from cxredge.targets.record import Target, version_of
+from cxredge.targets.trtexec import LEVELS
+from cxredge.vocabulary import Precision, PrecisionChoice
+
+_FLAVOURS = {"tensorrt": Flavour.TENSORRT, "tensorrt-rtx": Flavour.RTX}
+"""Whose engines a backend runs."""
+_LARGEST_PART_OF_MODEL = 2
+"""No engine was seen to take more than this many times the FP32 file for each profile."""
+
+
+@dataclass(frozen=True)
+class Engines:
+    """What the precisions of a bundle came to on this machine.
+
+    Attributes:
+        runtime: Version of the runtime that built them and runs them, by its name.
+        left_out: Why a precision has no engine here, in a sentence, by its name.
+    """
+
+    runtime: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def are_built(backend: str) -> bool:
+    """Tell whether a backend runs engines that are built on the device, not the ONNX files."""
+    return backend in _FLAVOURS
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is asked on the device, over what the bundle was packed with.
+
+    Attributes:
+        request: Options of the engines by their names in :class:`EngineRequest`.
+        calibration: List of images for TensorRT's own calibrator, instead of Q/DQ; INT8 alone.
+    """
+
+    request: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Path | None = None
+
+
+NO_WISHES = Wishes()
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What built an engine and where: an engine of another origin is not up to date."""
+
+    flavour: Flavour
+    version: str
+    compute_capability: str
+    gpu: str
+    board: str | None
+
+
+def check_wishes(target: Target, wishes: Wishes) -> None:
+    """Refuse options of engines for a target whose runtime loads the ONNX files themselves.
+
+    Raises:
+        WrongUsage: The options would do nothing.
+    """
+    if wishes != NO_WISHES and not are_built(target.backend):
+        raise WrongUsage(
+            f"--batch, --workspace-mb, --optimization-level, --version-compatible and "
+            f"--legacy-calibration are for TensorRT engines; {target.name} has none.",
+            "Leave them out.",
+        )
+    newest = target.jetpack[-1].tensorrt if target.jetpack else ""
+    late = {"optimization_level", "version_compatible"} & set(wishes.request)
+    if late and newest and version_of(newest) < LEVELS:
+        raise WrongUsage(
+            f"Optimization levels and version-compatible engines came with TensorRT 8.6; the "
+            f"newest for {target.name} is {newest}.",
+            "Leave --optimization-level and --version-compatible out.",
+        )
+
+
+def build_engines(
+    bundle: Bundle, backend: str, wanted: PrecisionChoice, wishes: Wishes, progress: Progress
+) -> Engines:
+    """Build an engine of every precision in a bundle; what is up to date is kept.
+
+    An engine is up to date when its ONNX file, card, settings, TensorRT and GPU are the same. One
+    that was packed for this GPU's compute capability is taken instead of being built.
+
+    Args:
+        bundle: Its folder receives the engines.
+        backend: ``tensorrt`` or ``tensorrt-rtx``.
+        wanted: A precision that was asked for may not be left out.
+        wishes: What is asked of the engines here.
+        progress: Hears what is going on.
+
+    Raises:
+        DependencyError: There is no TensorRT, driver or GPU.
+        CxredgeError: The engine that was asked for cannot be built, or none can.
+    """
+    api, gpu, board = load_api(_FLAVOURS[backend]), read_gpu(), read_board(registry.ROOT)
+    left_out: dict[str, str] = {}
+    failure: CxredgeError | None = None
+    for precision in bundle.precisions:
+        settings = _settings(bundle, precision, wishes, api, gpu)
+        origin = _Origin(api.flavour, api.version, gpu.compute_capability, gpu.name, board.model)
+        if _is_up_to_date(bundle, settings, origin):
+            progress.note(f"{plan_name(precision)} is up to date: same model, TensorRT and GPU.")
+            continue
+        if _take_packed(bundle, settings, origin):
+            packed = ahead_name(precision, gpu.compute_capability)
+            progress.note(f"Took {packed}, which was built for this GPU's compute capability.")
+            continue
+        progress.note(f"Building {plan_name(precision)} with {api.title} for {gpu.name}.")
+        try:
+            _build(bundle, settings, progress)
+        except CxredgeError as error:
+            if precision.value == wanted.value:
+                raise
+            progress.note(f"{precision.value} is left out: {error.message}")
+            left_out[precision.value], failure = error.message, error
+    if failure is not None and len(left_out) == len(bundle.precisions):
+        raise failure
+    return Engines({api.flavour.value: api.version}, left_out)
+
+
+def _settings(
+    bundle: Bundle, precision: Precision, wishes: Wishes, api: Api, gpu: Gpu
+) -> EngineConfig:
+    """Return what the card asks for, what is asked here over it, and what this machine adds."""
+    request = read_request({**bundle.card.config.get("engine", {}), **wishes.request})
+    if request.workspace_mb is None and gpu.integrated:
+        request = replace(request, workspace_mb=workspace_for(gpu.memory_mb))
+    cache = _cache_folder()
+    parents = {"card": sha256_of_file(bundle.path / CARD_NAME)}
+    calibration = None
+    if wishes.calibration is not None and precision is Precision.INT8:
+        parents["calibration"] = sha256_of_file(wishes.calibration)
+        calibration = LegacyCalibration(wishes.calibration, cache or bundle.path)
+    return EngineConfig(
+        precision,
+        **asdict(request),
+        typing=typing_of(api),
+        flavour=api.flavour,
+        timing_cache_folders=(*([cache] if cache else []), bundle.path),
+        calibration=calibration,
+        parents=parents,
+    )
+
+
+def _build(bundle: Bundle, settings: EngineConfig, progress: Progress) -> None:
+    """Build one engine; where that fails, none is left that was made of something else."""
+    plan = bundle.path / plan_name(settings.precision)
+    source = bundle.path / _source(bundle, settings)
+    fp32_bytes = (bundle.path / model_name(Precision.FP32)).stat().st_size
+    most_bytes = _LARGEST_PART_OF_MODEL * len(settings.batches) * fp32_bytes
+    try:
+        with writing(bundle.path, most_bytes, f"the engine {plan.name}"):
+            build_engine(source, plan, settings, progress)
+    except BaseException:
+        plan.unlink(missing_ok=True)
+        facts_path(plan).unlink(missing_ok=True)
+        raise
+
+
+def _source(bundle: Bundle, settings: EngineConfig) -> str:
+    """Return the ONNX file that an engine is made from: TensorRT's own calibrator takes FP32."""
+    precision = Precision.FP32 if settings.calibration else settings.precision
+    return engine_source(precision, settings.typing is Typing.STRONG, bundle.card.files)
+
+
+def _take_packed(bundle: Bundle, settings: EngineConfig, origin: _Origin) -> bool:
+    """Make an engine that was packed with the bundle the one that serves, where it fits.
+
+    Its hash is on the card, which was compared when the bundle was opened. Engines that carry code
+    are not taken from elsewhere.
+    """
+    packed = bundle.path / ahead_name(settings.precision, origin.compute_capability)
+    facts = _facts_of(packed) if packed.name in bundle.card.files else None
+    if facts is None or settings.version_compatible:
+        return False
+    made_of = (dict(facts.settings), facts.parents.get("onnx"))
+    made_by = (facts.flavour, facts.version, facts.compute_capability)
+    if made_by != (origin.flavour, origin.version, origin.compute_capability):
+        return False
+    if made_of != (settings.to_json(), bundle.card.files[_source(bundle, settings)]):
+        return False
+    plan = bundle.path / plan_name(settings.precision)
+    with writing(bundle.path, facts.size_bytes, f"the engine {plan.name}"):
+        with atomic_file(plan) as temporary:
+            shutil.copyfile(packed, temporary)
+        parents = {**settings.parents, "onnx": facts.parents["onnx"]}
+        write_facts(plan, replace(facts, plan=plan.name, parents=parents, board=origin.board))
+    return True
+
+
+def _is_up_to_date(bundle: Bundle, settings: EngineConfig, origin: _Origin) -> bool:
+    """Tell whether a bundle's engine is what would be built now: same inputs, same origin.
+
+    One that was built ahead knows no GPU by name.
+    """
+    facts = _facts_of(bundle.path / plan_name(settings.precision))
+    if facts is None:
+        return False
+    parents = {**settings.parents, "onnx": bundle.card.files[_source(bundle, settings)]}
+    same_inputs = (dict(facts.parents), dict(facts.settings)) == (parents, settings.to_json())
+    gpu = facts.gpu or origin.gpu
+    made_by = _Origin(facts.flavour, facts.version, facts.compute_capability, gpu, facts.board)
+    return same_inputs and made_by == origin
+
+
+def _facts_of(plan: Path) -> EngineFacts | None:
+    """Return an engine's facts; None where it is missing, damaged or another file's."""
+    if not plan.is_file():
+        return None
+    try:
+        return read_facts(plan)
+    except CxredgeError:
+        return None
+
+
+def _cache_folder() -> Path | None:
+    """Return where kernel timings and calibration tables are kept, or None where nothing can be.
+
+    By the XDG Base Directory Specification: ``$XDG_CACHE_HOME``, else ``~/.cache``.
+    """
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        home = Path(named) if Path(named).is_absolute() else Path.home() / ".cache"
+        folder = home / "cxredge" / "tensorrt"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return None
+    return folder if os.access(folder, os.W_OK) else None

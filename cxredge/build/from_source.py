@@ -1,0 +1,104 @@
+"""The whole build from a run or a model: runs the missing stages, then packs the bundle."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxredge.progress import Progress
+from cxredge.vocabulary import Effort, Precision, Split
+
+if TYPE_CHECKING:
+    from cxredge.artifacts.card import Card
+    from cxredge.build.candidates import Built
+    from cxredge.build.pack import BuildConfig
+    from cxredge.data.manifest import Manifest
+
+CALIBRATION_IMAGES = 256
+
+
+def build_from_source(
+    source: Path,
+    card: Card,
+    config: BuildConfig,
+    manifest: Manifest,
+    calibration: Path | None,
+    out: Path,
+    output: Progress,
+) -> Built:
+    """Run the stages that are missing, then the build."""
+    from cxredge.artifacts.card import CARD_NAME, Kind, sha256_of_file, up_to_date
+    from cxredge.build.fine_tuning import tuning_of
+    from cxredge.build.finish import finish, reopen
+    from cxredge.build.pack import build as stage
+    from cxredge.build.pack import plan
+    from cxredge.quantization.calibration_set import read_calibration, write_calibration
+    from cxredge.quantization.quantize import quantize
+    from cxredge.quantization.settings import QuantizeConfig
+    from cxredge.targets.registry import is_here
+
+    parents = {"source": sha256_of_file(source / CARD_NAME), "manifest": manifest.sha256}
+    if calibration is not None:
+        parents["calibration"] = read_calibration(calibration).sha256
+    planned = plan(card, parents, config)
+    if up_to_date(out, planned) is not None:
+        output.note(f"{out} is up to date: same source, images, settings and versions.")
+        return reopen(out, config.precision, output)
+    with tempfile.TemporaryDirectory(prefix="cxredge-build-") as name:
+        scratch = Path(name)
+        fp32 = source
+        if card.kind is Kind.RUN:
+            from cxredge.export.export import export
+
+            fp32 = scratch / "fp32"
+            export(source, fp32, output)
+        folders = {Precision.FP32: fp32}
+        if Precision.FP16 in config.models:
+            from cxredge.export.half_precision import write_fp16
+
+            folders[Precision.FP16] = scratch / "fp16"
+            write_fp16(fp32, folders[Precision.FP16])
+        if Precision.INT8 in config.models:
+            if calibration is None:
+                calibration = scratch / "calibration.csv"
+                count = min(CALIBRATION_IMAGES, len(manifest.of(Split.TRAIN)))
+                write_calibration(manifest, count, config.calibration_seed, calibration)
+                output.note(f"No --calibration given: {count} training images were chosen.")
+            folders[Precision.INT8] = scratch / "int8"
+            settings = QuantizeConfig(
+                config.target.dialect,
+                config.effort,
+                float_stem=config.float_stem,
+                split=config.split,
+                limits=config.limits,
+                specificity=config.specificity,
+            )
+            tuning = None
+            if card.kind is Kind.RUN and config.effort is Effort.EXTENSIVE:
+                tuning = tuning_of(source, fp32, output)
+            int8 = folders[Precision.INT8]
+            quantize(fp32, calibration, manifest, settings, int8, output, tuning)
+        provenance = _provenance(card)
+        built = stage(folders, manifest, planned, config, provenance, out, output)
+    if built.bundle.passport is None and is_here(config.target):
+        output.note(f"Wrote {out}. This is its device: finishing it here.")
+        return finish(out, config.precision, output)
+    return built
+
+
+def _provenance(card: Card) -> dict[str, Any]:
+    """Return what the bundle's card repeats of the training."""
+    from cxredge.artifacts.card import Kind
+
+    if card.kind is not Kind.RUN:
+        return {"training": None}
+    return {
+        "training": {
+            **card.config,
+            "freeze": card.facts.get("freeze", card.config["freeze"]),
+            "best_epoch": card.facts["best_epoch"],
+            "trainable": card.facts["trainable"],
+            "validation_accuracy": card.facts["validation"]["accuracy"],
+        }
+    }

@@ -1,0 +1,101 @@
+"""What every way to compute a network answers on images that training never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cxredge.artifacts.card import Classifier
+from cxredge.backends.base import Logits
+from cxredge.backends.batched import infer_file
+from cxredge.build.speed import Variant
+from cxredge.bundle.golden import Golden
+from cxredge.data.labelled import LabelledImages, load_labelled
+from cxredge.data.manifest import Entry
+from cxredge.gate.gate import GateLimits, GateResult, Validation, compare
+from cxredge.progress import Progress
+from cxredge.vocabulary import Precision
+
+_GOLDENS = 12
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One split as every variant sees it.
+
+    Attributes:
+        images: The images.
+        logits: float32 (N, classes) by variant. The first FP32 among them is the reference.
+    """
+
+    images: LabelledImages
+    logits: dict[Variant, Logits]
+
+    @property
+    def fp32(self) -> Logits:
+        """The reference's logits."""
+        return next(v for k, v in self.logits.items() if k.precision is Precision.FP32)
+
+
+def answer(
+    entries: Sequence[Entry],
+    variants: Sequence[Variant],
+    classifier: Classifier,
+    progress: Progress,
+) -> Answers:
+    """Load images and infer them in every variant."""
+    images = load_labelled(entries, classifier.classes, classifier.input_size, progress)
+    logits = {v: infer_file(v.model, images.pixels, v.backend, v.precision) for v in variants}
+    return Answers(images, logits)
+
+
+def judge(
+    variant: Variant,
+    held_out: Answers,
+    validation: Answers,
+    limits: GateLimits,
+    classes: Sequence[str],
+    specificity: float,
+    cascade: bool = False,
+) -> GateResult:
+    """Compare a variant with FP32.
+
+    Args:
+        variant: Which one.
+        held_out: What the limits are held against.
+        validation: What operating thresholds are derived on.
+        limits: What may be lost.
+        classes: Names of the classes.
+        specificity: What the operating thresholds are set to reach.
+        cascade: FP32 decides the near ties of a reduced precision.
+    """
+    found = compare(
+        held_out.fp32,
+        held_out.logits[variant],
+        held_out.images.labels,
+        held_out.images.patients,
+        limits,
+        classes,
+        Validation(
+            validation.fp32, validation.logits[variant], validation.images.labels, specificity
+        ),
+    )
+    return replace(found, cascade=cascade and variant.precision is not Precision.FP32)
+
+
+def pick_goldens(held_out: Answers) -> Golden:
+    """Pick images of every class in turn, in the manifest's order, with the outputs they gave."""
+    labels = held_out.images.labels
+    by_class = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    in_turn = [group[turn] for turn in range(_GOLDENS) for group in by_class if turn < len(group)]
+    chosen = np.sort(np.array(in_turn[:_GOLDENS]))
+    first = {v.precision: v for v in reversed(held_out.logits)}
+    others = [v for v in held_out.logits if v is not first[v.precision]]
+    return Golden(
+        pixels=held_out.images.pixels[chosen],
+        labels=labels[chosen],
+        logits={p: held_out.logits[v][chosen] for p, v in first.items()},
+        of_runtimes={(v.backend, v.precision): held_out.logits[v][chosen] for v in others},
+    )

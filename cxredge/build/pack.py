@@ -1,0 +1,321 @@
+"""Packing what ships: candidates measured side by side, behind a gate, in one folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from cxredge.artifacts.card import (
+    Card,
+    Kind,
+    check_files,
+    read_card,
+    tool_versions,
+    write_card,
+    write_text,
+)
+from cxredge.artifacts.disk_space import writing
+from cxredge.artifacts.folder import atomic_folder
+from cxredge.backends import CPU_BACKENDS, installed_on_cpu, reduced_precisions
+from cxredge.build.candidates import Built, Candidate, choose, gates_by_runtime, serving
+from cxredge.build.held_out import answer, judge, pick_goldens
+from cxredge.build.rtx_engines import build_ahead
+from cxredge.build.speed import Variant, measure_speeds
+from cxredge.bundle.bundle import open_bundle
+from cxredge.bundle.flipped import write_flipped
+from cxredge.bundle.golden import write_golden
+from cxredge.bundle.layout import (
+    CALIBRATION_NAME,
+    GOLDEN_NAME,
+    TYPED_INT8_NAME,
+    engine_name,
+    float_input_name,
+    model_name,
+)
+from cxredge.bundle.passport import write_passport
+from cxredge.bundle.serving import Speed
+from cxredge.data.audit_record import build_warnings
+from cxredge.data.manifest import Manifest, check_labels
+from cxredge.errors import CxredgeError
+from cxredge.gate.gate import GateLimits
+from cxredge.graph.model_file import FP32_NAME, read_model, with_float_input
+from cxredge.progress import Progress
+from cxredge.quantization.qdq.int8_with_fp16 import to_fp16
+from cxredge.quantization.quantize import RANGES_NAME
+from cxredge.quantization.rung_latency import LATENCY_HERE
+from cxredge.targets.engine_request import EngineRequest
+from cxredge.targets.record import Target
+from cxredge.targets.registry import is_here
+from cxredge.targets.trtexec import RECIPE_NAME, newest_lines, recipe
+from cxredge.vocabulary import Dialect, Effort, Precision, PrecisionChoice, Split
+
+_PACKED_FOR = "onnxruntime"
+"""Runs a bundle until it is finished on a device."""
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """The settings of one build.
+
+    Attributes:
+        target: The device.
+        precision: What was asked for.
+        limits: What may be lost against FP32.
+        split: Held-out images that the gate compares on.
+        specificity: What the operating thresholds are set to reach on validation images.
+        calibration_seed: Chooses the calibration images where no list was given.
+        effort: How much the quantization tries.
+        engine: What is asked of engines, where the target's runtime has such.
+        compute_capabilities: What engines are built for ahead of time; TensorRT for RTX alone.
+        cascade: Whether FP32 decides the near ties of a reduced precision; by default where
+            cxredge runs on the target.
+    """
+
+    target: Target
+    precision: PrecisionChoice
+    limits: GateLimits
+    split: Split = Split.TEST
+    specificity: float = 0.9
+    calibration_seed: int = 0
+    effort: Effort = Effort.DEFAULT
+    engine: EngineRequest = field(default_factory=EngineRequest)
+    compute_capabilities: tuple[str, ...] = ()
+    cascade: bool = False
+
+    @property
+    def candidates(self) -> tuple[Precision, ...]:
+        """What is made and compared: all that the target takes, or FP32 and what was asked for."""
+        wanted = {p.value for p in self.target.precisions}
+        if self.precision is not PrecisionChoice.AUTO:
+            wanted = {Precision.FP32.value, self.precision.value}
+        return tuple(p for p in Precision if p.value in wanted)
+
+    @property
+    def models(self) -> tuple[Precision, ...]:
+        """The candidates with an ONNX file of their own; on a CPU, FP32 is reduced as it runs."""
+        if self.target.backend in CPU_BACKENDS:
+            return tuple(p for p in self.candidates if p in (Precision.FP32, Precision.INT8))
+        return self.candidates
+
+    @property
+    def float_stem(self) -> bool:
+        """Whether the first, cheap layers stay in float in the target's INT8 model."""
+        return self.target.dialect is Dialect.CPU
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON values."""
+        return {
+            "float_stem": self.float_stem,
+            "target": self.target.name,
+            "backend": self.target.backend,
+            "precision": self.precision.value,
+            "gate": asdict(self.limits),
+            "split": self.split.value,
+            "specificity": self.specificity,
+            "calibration_seed": self.calibration_seed,
+            "effort": self.effort.value,
+            "engine": self.engine.to_json(),
+            "compute_capabilities": list(self.compute_capabilities),
+            "cascade": self.cascade,
+        }
+
+
+def plan(source: Card, parents: Mapping[str, str], config: BuildConfig) -> Card:
+    """Return the card of a bundle before anything is done: what decides its content.
+
+    Args:
+        source: The card of the run or model it is built from.
+        parents: SHA-256 of the inputs, by role.
+        config: The settings.
+    """
+    ahead = ["tensorrt-rtx"] if config.compute_capabilities else []
+    return Card(
+        kind=Kind.BUNDLE,
+        classifier=source.classifier,
+        parents=parents,
+        config=config.to_json(),
+        tools=tool_versions("onnx", "onnxruntime", "openvino", "numpy", "pillow", *ahead),
+    )
+
+
+def build(
+    folders: Mapping[Precision, Path],
+    manifest: Manifest,
+    planned: Card,
+    config: BuildConfig,
+    provenance: Mapping[str, Any],
+    out: Path,
+    progress: Progress,
+) -> Built:
+    """Measure the candidates on held-out images, time them if this is the target, write the bundle.
+
+    Where the target runs engines instead of ONNX files, nothing is timed yet: that is left to
+    :func:`cxredge.build.finish.finish`.
+
+    Args:
+        folders: Model folders of the candidates by precision; FP32 is always one, INT8 is in the
+            target's dialect.
+        manifest: Has the split of the gate, and ``val`` for the operating thresholds.
+        planned: The card that :func:`plan` made.
+        config: The settings.
+        provenance: What earlier stages found that the card should repeat.
+        out: The bundle's folder.
+        progress: Hears of images done.
+
+    Raises:
+        GateRefused: The precision that was forced loses more than the limits allow. Nothing is
+            written.
+    """
+    cards = {precision: _read_model(folder) for precision, folder in folders.items()}
+    source = cards[Precision.FP32]
+    classes = source.classifier.classes
+    check_labels(manifest, classes)
+    models = {precision: folder / FP32_NAME for precision, folder in folders.items()}
+    # Other runtimes take engines, which are built from the bundle once it is packed.
+    here = is_here(config.target) and config.target.backend in CPU_BACKENDS
+    variants = _variants(models, config, here)
+    held_out = answer(manifest.of(config.split), variants, source.classifier, progress)
+    validation = answer(manifest.of(Split.VAL), variants, source.classifier, progress)
+    speeds: dict[Variant, Speed] = {}
+    if here:
+        progress.note("Timing the candidates side by side on this machine.")
+        speeds = measure_speeds(variants, held_out.images.pixels[:1])
+    judged = (held_out, validation, config.limits, classes, config.specificity, config.cascade)
+    candidates = [Candidate(v, judge(v, *judged), speeds.get(v)) for v in variants]
+    # ONNX Runtime's come last: what the card says of a precision is what the runtime that is
+    # always there gave, where it has that precision.
+    by_precision = {c.precision: c for c in reversed(candidates)}
+    # The card is the same whenever the bundle is made: what was timed here decides what serves
+    # here, and that is for the passport.
+    packed_for = [replace(c, speed=None) for c in candidates if c.variant.backend == _PACKED_FOR]
+    size = source.classifier.input_size
+    name = float_input_name if config.target.needs_float_input else model_name
+    files = {c.precision: name(c.precision) for c in packed_for if c.passed}
+    facts = {
+        "precision": _packed_precision(packed_for, config).value,
+        "gate": {p.value: c.gate.to_json() for p, c in by_precision.items()},
+        "gate_by_runtime": gates_by_runtime(candidates),
+        "thresholds": {
+            p.value: {row.class_name: row.candidate for row in c.gate.thresholds}
+            for p, c in by_precision.items()
+        },
+        "data": manifest.counts(),
+        "patients": manifest.patients(),
+        "warnings": build_warnings(manifest),
+        "quantization": _quantization_facts(cards.get(Precision.INT8)),
+        "trtexec": newest_lines(config.target, files, size, config.engine),
+        **provenance,
+    }
+    chosen, reason = choose(candidates, config.precision, config.target)
+    size_bytes = sum(model.stat().st_size for model in models.values())
+    room = writing(out.parent, size_bytes, f"the bundle {out.name}")
+    with room, atomic_folder(out, Kind.BUNDLE.value) as folder:
+        for precision, model in models.items():
+            shutil.copyfile(model, folder / model_name(precision))
+            if config.target.needs_float_input:
+                twin = with_float_input(read_model(model))
+                onnx.save(twin, folder / float_input_name(precision))
+        write_golden(folder / GOLDEN_NAME, pick_goldens(held_out))
+        indices = {flip.index for c in candidates for flip in c.gate.flipped}
+        write_flipped(folder, held_out.images.pixels, indices)
+        if Precision.INT8 in folders:
+            if config.target.goes_by_types:
+                _write_typed_int8(models[Precision.INT8], folder, progress)
+            listed = _calibration_csv(folders[Precision.INT8] / "calibration.csv")
+            write_text(folder / CALIBRATION_NAME, listed)
+            shutil.copyfile(folders[Precision.INT8] / RANGES_NAME, folder / RANGES_NAME)
+        passed = [c.precision for c in packed_for if c.passed]
+        if config.target.jetpack:
+            text = recipe(config.target, files, size, config.engine)
+            write_text(folder / RECIPE_NAME, text)
+        wanted = config.compute_capabilities
+        packed = build_ahead(folder, passed, wanted, config.engine, progress)
+        facts |= {"engines": list(packed.engines), "engines_left_out": dict(packed.left_out)}
+        write_card(folder, replace(planned, facts=facts))
+        if here:
+            file = folder / engine_name(chosen.precision, chosen.variant.backend)
+            chosen = replace(chosen, variant=replace(chosen.variant, model=file))
+            write_passport(folder, serving(candidates, chosen, reason))
+    return Built(open_bundle(out), chosen.gate, [c.to_json() for c in candidates], reason)
+
+
+def _write_typed_int8(model: Path, folder: Path, progress: Progress) -> None:
+    """Write INT8 with FP16 between the integers; where FP16 cannot hold it, FP32 stays there."""
+    try:
+        typed = to_fp16(read_model(model))
+    except CxredgeError as error:
+        progress.note(f"INT8 keeps FP32 between its integers: {error.message}")
+        return
+    onnx.save(typed, folder / TYPED_INT8_NAME)
+
+
+def _read_model(folder: Path) -> Card:
+    card = read_card(folder, Kind.MODEL)
+    check_files(folder, card)
+    return card
+
+
+def _variants(
+    models: Mapping[Precision, Path], config: BuildConfig, here: bool
+) -> tuple[Variant, ...]:
+    """Return all ways to compute the models on this machine, ONNX Runtime's first.
+
+    Raises:
+        CxredgeError: A precision was asked for that no runtime has here.
+    """
+    variants = [Variant(_PACKED_FOR, p, model) for p, model in models.items()]
+    for backend in installed_on_cpu() if here else ():
+        if backend != _PACKED_FOR:
+            variants += [Variant(backend, p, model) for p, model in models.items()]
+        extra = [p for p in reduced_precisions(backend) if p in config.candidates]
+        variants += [Variant(backend, p, models[Precision.FP32]) for p in extra]
+    held = {variant.precision.value for variant in variants}
+    if config.precision.value not in (*held, PrecisionChoice.AUTO.value):
+        raise CxredgeError(
+            f"No runtime computes in {config.precision.value} on this machine.",
+            "It takes OpenVINO (pip install 'cxredge[openvino]') and a processor with instructions "
+            "for it; cxredge doctor says what is here. Or use --precision auto.",
+        )
+    return tuple(variants)
+
+
+def _packed_precision(candidates: Sequence[Candidate], config: BuildConfig) -> Precision:
+    """Return what serves before any device has chosen, in ONNX Runtime."""
+    held = {candidate.precision.value for candidate in candidates}
+    wanted = config.precision if config.precision.value in held else PrecisionChoice.AUTO
+    return choose(candidates, wanted, config.target)[0].precision
+
+
+def _calibration_csv(path: Path) -> str:
+    """Return the calibration list without paths and patients: they stay on the workstation."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("label", "source", "sha256"))
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        for row in csv.DictReader(stream):
+            writer.writerow((row["label"], row["source"], row["sha256"]))
+    return text.getvalue()
+
+
+def _quantization_facts(card: Card | None) -> dict[str, Any] | None:
+    """Return what the quantization found, without its cost, which differs from run to run."""
+    if card is None:
+        return None
+    kept = ("judged_on", "chosen", "in_float", "agreement", "size_bytes", "size_bytes_fp32")
+    of_this_machine = ("seconds", LATENCY_HERE)
+    settings = ("dialect", "calibration_images", "effort", "float_stem")
+    return {
+        **{key: card.config[key] for key in settings},
+        **{key: card.facts[key] for key in (*kept, "layers")},
+        "steps": [
+            {key: value for key, value in step.items() if key not in of_this_machine}
+            for step in card.facts["steps"]
+        ],
+    }

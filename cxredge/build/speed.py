@@ -1,0 +1,181 @@
+"""How fast the candidates are on this machine: one image at a time, and many."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from threading import Barrier
+
+import numpy as np
+from PIL import Image
+
+from cxredge.backends import CPU_BACKENDS, open_session
+from cxredge.backends.base import Session, available_cores
+from cxredge.bundle.serving import Speed, Throughput, Way
+from cxredge.data.images import GreyImage, load_grey
+from cxredge.metrics.latency import Latency, summarise, take_turns
+from cxredge.vocabulary import Precision
+
+BATCHES = (1, 8, 16)
+# Together with these they keep the search for a small network at about half a minute.
+TRIAL_S, LATENCY_S, RATE_S, _FILE_RATE_S = 0.3, 1.0, 0.08, 0.15
+_FILE_SIDE = 1024
+_MOST_S_A_BATCH = 1.0
+_CLEARLY = 1.2
+"""What an inference on all cores has to gain over one on each. A short measurement flatters it, as
+its last ones have all cores to themselves: it came out alike and was a fifth slower on a folder."""
+_NEARLY = 0.95
+"""When a smaller batch stands for a larger one: its first rows come sooner, and it takes less
+memory. With MobileNet V1 in OpenVINO, 1.0 s and 254 MB in batches of 16, 0.9 s and 174 MB of 4."""
+_TURNS, _SETTLE_S = 3, 0.03
+
+Feed = Callable[[int], GreyImage]
+"""Gives so many images, uint8 (N, S, S)."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to compute the network here.
+
+    Attributes:
+        backend: The runtime.
+        precision: Number format.
+        model: The file that it loads.
+    """
+
+    backend: str
+    precision: Precision
+    model: Path
+
+    def open(self, way: Way) -> Session:
+        """Open a session of it."""
+        return open_session(self.model, self.backend, way.threads, self.precision, way.batch)
+
+
+Setup = tuple[Variant, Way]
+
+
+def measure_speeds(variants: Sequence[Variant], image: GreyImage) -> dict[Variant, Speed]:
+    """Find the best settings of each variant on a CPU, then time the variants side by side.
+
+    For one image at a time, all cores, half of them and one are tried as its threads. For many, an
+    inference of one thread on each core and one inference on all cores, with each size of batch,
+    of images from a JPEG file: between inferences ``predict`` decodes, which sweeps the caches and
+    takes the cores. In memory, MobileNet V1 in OpenVINO is as fast in batches of 1 as of 8; on
+    folders, batches of 8 were 7% to 28% faster. The rate that is told is one in memory.
+    What is compared takes turns: first the settings of a variant, then the variants at their best.
+
+    Args:
+        variants: What to time.
+        image: uint8 (1, S, S).
+    """
+    if any(variant.backend not in CPU_BACKENDS for variant in variants):
+        latencies = _latencies([(v, Way(0)) for v in variants], image, LATENCY_S)
+        return {variant: Speed(latency) for (variant, _), latency in latencies.items()}
+    with TemporaryDirectory() as folder:
+        feed = _file_feed(Path(folder) / "image.jpg", image)
+        best = [_best_setups(variant, image, feed, available_cores()) for variant in variants]
+    latencies = _latencies([one for one, _ in best], image, LATENCY_S)
+    rates = _rates([many for _, many in best], partial(np.repeat, image, axis=0), RATE_S)
+    return {
+        one[0]: Speed(latencies[one], one[1].threads, Throughput(rates[many], many[1]))
+        for one, many in best
+    }
+
+
+def _file_feed(path: Path, image: GreyImage) -> Feed:
+    """Return a feed that decodes a JPEG file of the size that X-rays have, again and again."""
+    large = Image.fromarray(image[0]).resize((_FILE_SIDE, _FILE_SIDE))
+    large.save(path, "JPEG", quality=90)
+    return lambda count: np.stack([load_grey(path, image.shape[1]) for _ in range(count)])
+
+
+def _best_setups(variant: Variant, image: GreyImage, feed: Feed, cores: int) -> tuple[Setup, Setup]:
+    """Return a variant's best setups for one image and for many."""
+    counts = sorted({1, max(1, cores // 2), cores}, reverse=True)
+    latencies = _latencies([(variant, Way(count)) for count in counts], image, TRIAL_S)
+    one = min(latencies, key=lambda setup: latencies[setup].p50)
+    affordable = _MOST_S_A_BATCH * 1000 / latencies[one].p50
+    setups = [
+        (variant, Way(threads, lanes, batch))
+        for threads, lanes in sorted({(1, cores), (cores, 1)})
+        for batch in BATCHES
+        if batch == 1 or batch <= affordable
+    ]
+    return one, _best_for_files(_rates(setups, feed, _FILE_RATE_S, cores), cores)
+
+
+def _best_for_files(rates: dict[Setup, float], cores: int) -> Setup:
+    worth = {s: rates[s] / (_CLEARLY if s[1].lanes < cores else 1) for s in rates}
+    best = max(worth, key=lambda setup: worth[setup])
+    nearly = [s for s in worth if s[1].lanes == best[1].lanes and worth[s] >= _NEARLY * worth[best]]
+    return min(nearly, key=lambda setup: setup[1].batch)
+
+
+def _latencies(setups: Sequence[Setup], image: GreyImage, seconds: float) -> dict[Setup, Latency]:
+    """Time one image at a time in each setup, in turn."""
+    with ExitStack() as opened:
+        # The newest is closed first: contexts of a GPU can lie on a stack.
+        sessions = [opened.enter_context(variant.open(way)) for variant, way in setups]
+        calls = {str(i): (lambda s=s: s.infer(image)) for i, s in enumerate(sessions)}
+        taken = take_turns(calls, seconds)
+    return {setup: summarise(taken[str(i)]) for i, setup in enumerate(setups)}
+
+
+def _rates(
+    setups: Sequence[Setup], feed: Feed, seconds: float, callers: int = 0
+) -> dict[Setup, float]:
+    """Return images a second of each setup, measured in turn.
+
+    Args:
+        setups: What to measure.
+        feed: Gives the images of a batch.
+        seconds: How long each is measured in each turn.
+        callers: Threads that feed and infer; 0 for as many as the setup infers at a time.
+    """
+    rates: dict[Setup, list[float]] = {setup: [] for setup in setups}
+    counts = {setup: callers or setup[1].lanes for setup in setups}
+    with ExitStack() as opened, ThreadPoolExecutor(max(counts.values())) as pool:
+        sessions = {s: opened.enter_context(s[0].open(s[1])) for s in setups}
+        for turn in range(1 + _TURNS):
+            for setup, session in sessions.items():
+                step = partial(_fed, session, feed, setup[1].batch)
+                rate = _rate(step, counts[setup], seconds, pool)
+                if turn:  # the first one warms up
+                    rates[setup].append(rate)
+    return {setup: median(found) for setup, found in rates.items()}
+
+
+def _fed(session: Session, feed: Feed, batch: int) -> int:
+    """Infer one batch; return how many images that were."""
+    session.infer(feed(batch))
+    return batch
+
+
+def _rate(step: Callable[[], int], callers: int, seconds: float, pool: ThreadPoolExecutor) -> float:
+    """Step for a while from several threads; return images a second."""
+    together = Barrier(callers)
+
+    def caller() -> float:
+        """Return images a second from the common start to the end of the last step."""
+        settled = time.perf_counter() + _SETTLE_S
+        try:
+            while time.perf_counter() < settled:
+                step()
+        except BaseException:
+            together.abort()
+            raise
+        together.wait()
+        began, done = time.perf_counter(), 0
+        while time.perf_counter() < began + seconds or not done:
+            done += step()
+        return done / (time.perf_counter() - began)
+
+    return sum(one.result() for one in [pool.submit(caller) for _ in range(callers)])

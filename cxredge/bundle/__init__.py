@@ -1,0 +1,1 @@
+"""The bundle format: card, models, golden images, passport, archive, signature."""

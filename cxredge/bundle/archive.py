@@ -1,0 +1,239 @@
+"""A bundle as one file: a plain tar with the card first, the same bytes for the same bundle.
+
+Packed is what the card lists, so nothing that a device has added. Nothing is compressed (weights
+hardly can be), so what is unpacked is no larger than the archive, and any ``tar -xf`` unpacks it.
+
+An archive may come from anywhere, so it is read strictly: one header of 512 bytes at a time, for
+plain files alone, with names and hashes that the card states. The extensions through which a tar
+holds links, devices, long names or sparse files are refused, not interpreted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import IO
+
+from cxredge.artifacts.atomic import atomic_file
+from cxredge.artifacts.card import CARD_NAME, Card, Kind, check_files, parse_card, read_card
+from cxredge.artifacts.disk_space import writing
+from cxredge.artifacts.folder import atomic_folder
+from cxredge.errors import ArtifactError, quoted
+
+SUFFIX = ".tar"
+SIGNATURE_NAME = "card.sig"
+"""Beside the card: what :mod:`cxredge.bundle.signature` made of its bytes."""
+
+MAX_FILES = 1000
+MAX_BYTES = 4_000_000_000
+MAX_CARD_BYTES = 16_000_000
+_CHUNK_BYTES = 1 << 20
+_MAGIC_OFFSET, _MAGIC = 257, b"ustar"
+_AGAIN = "Copy the archive again, or build it again: cxredge build ... --archive"
+
+
+def is_archive(path: Path) -> bool:
+    """Tell whether a path is a tar file, whatever it holds."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(tarfile.BLOCKSIZE)[_MAGIC_OFFSET:].startswith(_MAGIC)
+
+
+def refuse_archive(path: Path) -> None:
+    """Raise ArtifactError if a path is an archive, for what reads folders and results."""
+    if is_archive(path):
+        raise ArtifactError(
+            f"{path} is a bundle's archive.",
+            f"Unpack and finish it on its device: cxredge build {quoted(path)}. Elsewhere: mkdir "
+            f"BUNDLE && tar -xf {quoted(path)} -C BUNDLE",
+        )
+
+
+def archive_of(folder: Path) -> Path:
+    """Return where the archive of a bundle's folder lies: beside it."""
+    return folder.with_name(folder.name + SUFFIX)
+
+
+def write_archive(folder: Path, out: Path) -> None:
+    """Write a bundle's card, its signature if there is one, and the files of the card to a tar.
+
+    Raises:
+        ArtifactError: The folder is no bundle, or a file is missing or differs.
+        CxredgeError: There is no room for it.
+    """
+    card = read_card(folder, Kind.BUNDLE)
+    check_files(folder, card)
+    signature = [SIGNATURE_NAME] if (folder / SIGNATURE_NAME).is_file() else []
+    names = [CARD_NAME, *signature, *sorted(card.files)]
+    size_bytes = sum((folder / name).stat().st_size + tarfile.RECORDSIZE for name in names)
+    with (
+        writing(out.parent, size_bytes, f"the archive {out.name}"),
+        atomic_file(out) as temporary,
+        tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        for name in names:
+            # A header with nothing of this machine: no time, no owner, no umask.
+            header = tarfile.TarInfo(name)
+            header.size, header.mode = (folder / name).stat().st_size, 0o644
+            with (folder / name).open("rb") as content:
+                tar.addfile(header, content)
+
+
+def read_head(path: Path) -> tuple[Card, bytes, bytes | None]:
+    """Return the card of an archive, its bytes, and its signature where it has one.
+
+    Raises:
+        ArtifactError: It does not begin as an archive of cxredge does.
+    """
+    with path.open("rb") as stream:
+        headers = _headers(stream, path)
+        name, size = next(headers, ("", 0))
+        if name != CARD_NAME or size > MAX_CARD_BYTES:
+            raise ArtifactError(f"{path} does not begin with a bundle's {CARD_NAME}.", _AGAIN)
+        card_bytes = b"".join(_content(stream, size, path))
+        card = _parse(card_bytes, path)
+        name, size = next(headers, ("", 0))
+        signature = None
+        if name == SIGNATURE_NAME and size < _CHUNK_BYTES:
+            signature = b"".join(_content(stream, size, path))
+    return card, card_bytes, signature
+
+
+def check_archive(path: Path) -> Card:
+    """Compare every file in an archive with its card, and write nothing.
+
+    Raises:
+        ArtifactError: It is damaged, incomplete, or holds what the card does not list.
+    """
+    for _name, chunks in _files(path):
+        for _chunk in chunks:
+            pass
+    return read_head(path)[0]
+
+
+def unpack(path: Path, out: Path) -> None:
+    """Unpack an archive into a folder, whole or not at all.
+
+    Every file is compared with the hash that the card states while it is written.
+
+    Args:
+        path: The archive.
+        out: The folder; replaced where it is there and an artifact of ours.
+
+    Raises:
+        ArtifactError: The archive is damaged, incomplete, or holds what the card does not list, or
+            ``out`` holds something else.
+        CxredgeError: There is no room for it.
+    """
+    size_bytes = path.stat().st_size
+    with (
+        writing(out.parent, size_bytes, f"the bundle {out.name}"),
+        atomic_folder(out, Kind.BUNDLE.value) as folder,
+    ):
+        for name, chunks in _files(path):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with (folder / name).open("xb") as stream:
+                stream.writelines(chunks)
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder with what an archive holds."""
+    with TemporaryDirectory(prefix="cxredge-archive-") as scratch:
+        folder = Path(scratch) / path.stem
+        unpack(path, folder)
+        yield folder
+
+
+def _files(path: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Yield name and content of each file; a content has to be read before the next is asked for.
+
+    Raises:
+        ArtifactError: What comes next is not what the card states, or something is missing.
+    """
+    card, card_bytes, signature = read_head(path)
+    expected = {CARD_NAME: hashlib.sha256(card_bytes).hexdigest(), **_listed(card, path)}
+    if signature is not None:
+        expected[SIGNATURE_NAME] = hashlib.sha256(signature).hexdigest()
+    with path.open("rb") as stream:
+        for name, size in _headers(stream, path):
+            if name not in expected:
+                raise ArtifactError(
+                    f"{path} holds {name!r}, which its card does not list or which came before.",
+                    _AGAIN,
+                )
+            yield name, _checked(_content(stream, size, path), expected.pop(name), f"{path}:{name}")
+    if expected:
+        raise ArtifactError(f"{path} lacks {', '.join(sorted(expected))}.", _AGAIN)
+
+
+def _listed(card: Card, path: Path) -> dict[str, str]:
+    """Return the card's files, whose names may lead nowhere else."""
+    for name in card.files:
+        parts = PurePosixPath(name).parts
+        inside = parts and "/".join(parts) == name and not {"..", "/"} & {*parts}
+        if not inside or "\\" in name or "\0" in name or name in (CARD_NAME, SIGNATURE_NAME):
+            raise ArtifactError(f"The card of {path} lists {name!r}, which is no name for a file.")
+    return dict(card.files)
+
+
+def _headers(stream: IO[bytes], path: Path) -> Iterator[tuple[str, int]]:
+    """Yield name and size of each file; its content has to be read before the next is asked for."""
+    count = total = 0
+    while (block := stream.read(tarfile.BLOCKSIZE)) != bytes(tarfile.BLOCKSIZE):
+        try:
+            header = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+        except (tarfile.TarError, ValueError):
+            raise ArtifactError(f"{path} is cut off or damaged.", _AGAIN) from None
+        if header.type != tarfile.REGTYPE or header.size < 0:
+            raise ArtifactError(
+                f"{path} holds {header.name!r}, which is no plain file; an archive of cxredge has "
+                "no links, folders or devices.",
+                _AGAIN,
+            )
+        count, total = count + 1, total + header.size
+        if count > MAX_FILES or total > MAX_BYTES:
+            raise ArtifactError(
+                f"{path} holds more than {MAX_FILES} files or {MAX_BYTES / 1e9:.0f} GB; no bundle "
+                "is that large."
+            )
+        yield header.name, header.size
+
+
+def _content(stream: IO[bytes], size: int, path: Path) -> Iterator[bytes]:
+    """Yield a file's bytes, and skip what fills its last block."""
+    left = size
+    while left:
+        chunk = stream.read(min(left, _CHUNK_BYTES))
+        if not chunk:
+            raise ArtifactError(f"{path} is cut off.", _AGAIN)
+        left -= len(chunk)
+        yield chunk
+    stream.read(-size % tarfile.BLOCKSIZE)
+
+
+def _checked(chunks: Iterator[bytes], expected: str, where: str) -> Iterator[bytes]:
+    """Yield chunks, and raise ArtifactError after the last unless they hash as they should."""
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+        yield chunk
+    found = digest.hexdigest()
+    if found != expected:
+        raise ArtifactError(
+            f"{where} is damaged: SHA-256 {found[:12]}… instead of {expected[:12]}….", _AGAIN
+        )
+
+
+def _parse(card_bytes: bytes, path: Path) -> Card:
+    try:
+        body = json.loads(card_bytes)
+    except ValueError as error:
+        raise ArtifactError(f"The card of {path} is not JSON: {error}.", _AGAIN) from None
+    return parse_card(body, path / CARD_NAME, Kind.BUNDLE)

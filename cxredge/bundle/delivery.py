@@ -1,0 +1,107 @@
+"""From what was brought to a device, an archive or a folder, to where it can be finished.
+
+Bringing the same again changes nothing, so that engines which were made there are kept.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from cxredge.artifacts.card import CARD_NAME, Card, Kind, check_files, read_card
+from cxredge.artifacts.disk_space import writing
+from cxredge.artifacts.folder import atomic_folder, check_replaceable
+from cxredge.bundle.archive import SIGNATURE_NAME, SUFFIX, is_archive, read_head, unpack
+from cxredge.errors import ArtifactError, CxredgeError, quoted
+from cxredge.progress import Progress
+
+
+def read_delivered(source: Path) -> Card:
+    """Return the card of a folder or an archive.
+
+    Raises:
+        ArtifactError: It is neither.
+    """
+    return read_head(source)[0] if is_archive(source) else read_card(source)
+
+
+def deliver(source: Path, out: Path | None, progress: Progress) -> Path:
+    """Return the folder in which a bundle can be finished; unpack or copy it there if need be.
+
+    Args:
+        source: A bundle's folder or its archive.
+        out: Where it shall be; None for the folder itself, and for beside the archive.
+        progress: Hears what is done.
+
+    Raises:
+        ArtifactError: The bundle is damaged, or ``out`` holds something else.
+        CxredgeError: There is no room for it, or nothing may be written there.
+    """
+    folder = out or (source.with_suffix("") if is_archive(source) else source)
+    if folder == source and is_archive(source):
+        raise CxredgeError(
+            f"{source} has no {SUFFIX} at its end to leave out for the folder's name.",
+            "Name the folder: --out BUNDLE",
+        )
+    if folder.resolve() == source.resolve():
+        return _writable(source)
+    if _is_there(source, folder):
+        progress.note(f"{folder} holds the same bundle already.")
+        return folder
+    check_replaceable(folder, Kind.BUNDLE.value)
+    if is_archive(source):
+        unpack(source, folder)
+        progress.note(f"Unpacked {source} to {folder}.")
+    else:
+        _copy(source, folder)
+        progress.note(f"Copied {source} to {folder}.")
+    return folder
+
+
+def _writable(folder: Path) -> Path:
+    if not os.access(folder, os.W_OK):
+        raise CxredgeError(
+            f"{folder} cannot be written to, so that no engine or passport can be kept in it.",
+            f"Finish a copy of it: cxredge build {quoted(folder)} --out BUNDLE",
+        )
+    return folder
+
+
+def _is_there(source: Path, folder: Path) -> bool:
+    """Tell whether a folder holds what would be brought to it, signature included."""
+    if not (folder / CARD_NAME).is_file():
+        return False
+    if is_archive(source):
+        _card, card_bytes, signature = read_head(source)
+    else:
+        card_bytes, signature = (source / CARD_NAME).read_bytes(), _bytes(source / SIGNATURE_NAME)
+    if (folder / CARD_NAME).read_bytes() != card_bytes:
+        return False
+    if _bytes(folder / SIGNATURE_NAME) != signature:
+        return False
+    try:
+        check_files(folder, read_card(folder, Kind.BUNDLE))
+    except ArtifactError:
+        return False
+    return True
+
+
+def _copy(source: Path, folder: Path) -> None:
+    """Copy what was packed, and nothing that another device has added."""
+    card = read_card(source, Kind.BUNDLE)
+    check_files(source, card)
+    names = [CARD_NAME, *card.files]
+    names += [SIGNATURE_NAME] if (source / SIGNATURE_NAME).is_file() else []
+    size_bytes = sum((source / name).stat().st_size for name in names)
+    with (
+        writing(folder.parent, size_bytes, f"the bundle {folder.name}"),
+        atomic_folder(folder, Kind.BUNDLE.value) as temporary,
+    ):
+        for name in names:
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, temporary / name)
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None

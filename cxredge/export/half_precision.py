@@ -1,0 +1,125 @@
+"""FP32 model in, FP16 model out: weights and activations in half precision, the same interface.
+
+What reads the file needs no switch to compute in FP16: the types in the graph say so, which is what
+strongly typed TensorRT networks go by. ONNX Runtime runs it on a CPU too, with weights rounded to
+FP16 and much of the arithmetic in FP32, so that the gate can judge it anywhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from cxredge.artifacts.card import (
+    Card,
+    Kind,
+    check_files,
+    read_card,
+    sha256_of_file,
+    tool_versions,
+    write_card,
+)
+from cxredge.artifacts.disk_space import writing
+from cxredge.artifacts.folder import atomic_folder
+from cxredge.errors import ArtifactError
+from cxredge.graph import model_file as onnx_graph
+from cxredge.graph.nodes import copy_of, subgraphs
+from cxredge.vocabulary import OUTPUT_NAME
+
+_TENSOR_ATTRIBUTE = {"Constant": "value", "ConstantOfShape": "value"}
+# Their scales and regions stay FP32 whatever the data are.
+_REFUSED = ("QuantizeLinear", "DequantizeLinear", "Resize")
+
+
+def write_fp16(model: Path, out: Path) -> Card:
+    """Write the FP16 twin of an FP32 model folder.
+
+    Args:
+        model: Folder of an FP32 model.
+        out: Folder to write: ``model.onnx``, ``card.json``.
+
+    Raises:
+        ArtifactError: The model is damaged, or has values that FP16 cannot hold.
+    """
+    source = read_card(model, Kind.MODEL)
+    check_files(model, source)
+    path = model / onnx_graph.FP32_NAME
+    graph = to_fp16(onnx_graph.read_model(path))
+    onnx_graph.describe(graph, source.classifier, "fp16")
+    room = writing(out.parent, graph.ByteSize(), f"the model {out.name}")
+    with room, atomic_folder(out, Kind.MODEL.value) as folder:
+        onnx.save(graph, folder / onnx_graph.FP32_NAME)
+        card = Card(
+            kind=Kind.MODEL,
+            classifier=source.classifier,
+            parents={"fp32": sha256_of_file(path)},
+            config={"precision": "fp16"},
+            tools=tool_versions("onnx", "numpy"),
+        )
+        return write_card(folder, card)
+
+
+def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy that computes in FP16; input stays uint8, logits stay FP32.
+
+    Raises:
+        ArtifactError: A constant is beyond FP16's range, or the graph is quantized or has branches.
+    """
+    copy = copy_of(model)
+    graph = copy.graph
+    for tensor in graph.initializer:
+        _round(tensor)
+    for node in graph.node:
+        _convert(node)
+    for value in graph.value_info:
+        _retype(value)
+    _widen_output(graph)
+    onnx.checker.check_model(copy)
+    return copy
+
+
+def _convert(node: onnx.NodeProto) -> None:
+    if node.op_type in _REFUSED or subgraphs(node):
+        raise ArtifactError(
+            f"Node '{node.name}' ({node.op_type}) has no FP16 form here.",
+            "Make the FP16 model from an FP32 model of: cxredge export RUN --out DIR",
+        )
+    for attribute in node.attribute:
+        if attribute.name == _TENSOR_ATTRIBUTE.get(node.op_type):
+            _round(attribute.t)
+        elif node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+            attribute.i = TensorProto.FLOAT16
+
+
+def _round(tensor: onnx.TensorProto) -> None:
+    """Round an FP32 tensor to FP16 in place; other types stay."""
+    if tensor.data_type != TensorProto.FLOAT:
+        return
+    values = numpy_helper.to_array(tensor)
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest > float(np.finfo(np.float16).max):
+        raise ArtifactError(
+            f"'{tensor.name}' has values up to {largest:.3g}; FP16 ends at 65504.",
+            "Use --precision fp32, or int8 where the target has it.",
+        )
+    tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), tensor.name))
+
+
+def _retype(value: onnx.ValueInfoProto) -> None:
+    if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+
+
+def _widen_output(graph: onnx.GraphProto) -> None:
+    """Let the last node write FP16 under another name, and cast that to the FP32 output."""
+    name = f"{OUTPUT_NAME}_fp16"
+    for node in graph.node:
+        for field in (node.input, node.output):
+            for index, text in enumerate(field):
+                if text == OUTPUT_NAME:
+                    field[index] = name
+    cast = helper.make_node("Cast", [name], [OUTPUT_NAME], "logits_to_fp32", to=TensorProto.FLOAT)
+    graph.node.append(cast)

@@ -1,0 +1,1 @@
+"""The gate: whether a reduced precision keeps the decisions of FP32."""

@@ -1,0 +1,178 @@
+"""Limits of the gate, and when a measure breaks one.
+
+Accuracy and agreement rest on all images and are held to their limits as they were measured. What
+concerns one class rests on that class's few images, where a single lost image can exceed any
+limit that is worth having. Such a loss refuses only when it exceeds its limit *and* its paired
+95% interval excludes zero: the bootstrap needs about four images lost for none gained to say so
+(a draw misses all four with probability e^-4 = 0.018, below 0.025). A loss beyond the limit that
+chance could explain passes, but is said; so is a class with too few patients for an interval to
+mean anything. Nothing passes in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+from cxredge.gate.fidelity import Finding, Measure
+
+MIN_PATIENTS = 10
+"""Patients that a measure must rest on: bootstrap intervals of fewer clusters are too narrow."""
+
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class GateLimits:
+    """What a candidate may lose against FP32 on held-out images, as shares (0.01 is one point).
+
+    Attributes:
+        max_accuracy_drop: Largest loss of accuracy.
+        min_agreement: Smallest share of images with the same top class.
+        max_auroc_drop: Largest loss of AUROC, of each class and of their mean.
+        max_sensitivity_drop: Largest loss of sensitivity, of each class and of their mean, each
+            precision at its own operating thresholds. Those wander on their own with the few
+            hundred validation images they are derived from, and sensitivity with them (what it
+            loses, specificity gains); five points leave room for that.
+        max_calibration_error_rise: Largest rise of the expected calibration error.
+    """
+
+    max_accuracy_drop: float = 0.01
+    min_agreement: float = 0.97
+    max_auroc_drop: float = 0.01
+    max_sensitivity_drop: float = 0.05
+    max_calibration_error_rise: float = 0.02
+
+
+class Verdict(str, Enum):
+    """What the gate makes of one measure."""
+
+    HELD = "held"
+    REFUSED = "refused"
+    UNCLEAR = "unclear"
+    TOO_FEW = "too few"
+    NO_LIMIT = "no limit"
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How a measure is held to its limit."""
+
+    limit: str
+    words: str
+    name: str
+    rise_is_loss: bool = False
+    as_measured: bool = False
+
+
+_RULES = {
+    Measure.ACCURACY: _Rule("max_accuracy_drop", "may drop by", "accuracy", as_measured=True),
+    Measure.AGREEMENT: _Rule("min_agreement", "at least", "agreement", as_measured=True),
+    Measure.AUROC: _Rule("max_auroc_drop", "may drop by", "AUROC"),
+    Measure.SENSITIVITY: _Rule("max_sensitivity_drop", "may drop by", "sensitivity"),
+    Measure.CALIBRATION_ERROR: _Rule(
+        "max_calibration_error_rise", "may rise by", "calibration error", rise_is_loss=True
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """A measure, its limit and what the gate makes of it.
+
+    Attributes:
+        finding: The measure in both precisions.
+        limit: The limit, or None where there is none.
+        verdict: Whether it holds.
+    """
+
+    finding: Finding
+    limit: float | None
+    verdict: Verdict
+
+    @property
+    def limit_text(self) -> str:
+        """The limit in words, such as ``may drop by 0.01``."""
+        rule = _RULES.get(self.finding.measure)
+        return f"{rule.words} {self.limit:g}" if rule else ""
+
+    @property
+    def option(self) -> str:
+        """The option of the command line that sets the limit."""
+        return f"--{_RULES[self.finding.measure].limit.replace('_', '-')}"
+
+    @property
+    def subject(self) -> str:
+        """What was measured, such as ``AUROC of covid19``."""
+        rule, name = _RULES.get(self.finding.measure), self.finding.class_name
+        words = rule.name if rule else self.finding.measure.value.replace("_", " ")
+        if name is not None:
+            return f"{words} of {name}"
+        by_class = self.finding.measure in (Measure.AUROC, Measure.SENSITIVITY)
+        return f"mean {words}" if by_class else words
+
+    @property
+    def sentence(self) -> str:
+        """What was found and what the limit is."""
+        found = self.finding
+        if found.measure is Measure.AGREEMENT:
+            return f"{self.subject} {found.candidate:.4f} ({self.limit_text})"
+        words = f"{self.subject} {found.candidate:.4f} against {found.fp32:.4f} in FP32"
+        if found.measure is Measure.ACCURACY or found.ci95 is None:
+            return f"{words} ({self.limit_text})"
+        low, high = found.ci95
+        return f"{words} ({self.limit_text}; the change is {low:+.4f} to {high:+.4f} with 95%)"
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Check:
+        """Return what :meth:`to_json` wrote down; KeyError or TypeError if it did not."""
+        rest = {
+            k: v
+            for k, v in values.items()
+            if k not in ("subject", "limit", "limit_text", "verdict")
+        }
+        ci95 = tuple(rest["ci95"]) if rest["ci95"] is not None else None
+        finding = Finding(**{**rest, "measure": Measure(rest["measure"]), "ci95": ci95})
+        return cls(finding, values["limit"], Verdict(values["verdict"]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the check as JSON values."""
+        found = asdict(self.finding)
+        ci95 = self.finding.ci95
+        return {
+            **found,
+            "subject": self.subject,
+            "measure": self.finding.measure.value,
+            "ci95": list(ci95) if ci95 else None,
+            "limit": self.limit,
+            "limit_text": self.limit_text,
+            "verdict": self.verdict.value,
+        }
+
+
+def check(finding: Finding, limits: GateLimits) -> Check:
+    """Hold one measure to its limit."""
+    rule = _RULES.get(finding.measure)
+    if rule is None:
+        return Check(finding, None, Verdict.NO_LIMIT)
+    limit: float = getattr(limits, rule.limit)
+    return Check(finding, limit, _verdict(finding, rule, limit))
+
+
+def _verdict(finding: Finding, rule: _Rule, limit: float) -> Verdict:
+    if finding.difference is None or finding.ci95 is None:
+        return Verdict.TOO_FEW
+    loss = finding.difference if rule.rise_is_loss else -finding.difference
+    allowed = 1 - limit if finding.measure is Measure.AGREEMENT else limit
+    # The tolerance only absorbs the rounding of a difference of shares.
+    held = loss <= allowed + _ROUNDING
+    if rule.as_measured:
+        return Verdict.HELD if held else Verdict.REFUSED
+    if finding.patients < MIN_PATIENTS:
+        return Verdict.TOO_FEW
+    if held:
+        return Verdict.HELD
+    low, high = finding.ci95
+    return Verdict.UNCLEAR if low <= 0 <= high else Verdict.REFUSED

@@ -1,0 +1,126 @@
+"""Operating thresholds of each precision, and how far they drift from FP32's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cxredge.metrics import classification as metrics
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Validation images as both precisions see them; thresholds are derived from them.
+
+    Attributes:
+        reference: float (n, classes), logits of FP32.
+        candidate: float (n, classes), logits of the candidate.
+        labels: int (n,).
+        specificity: What each threshold must keep on these images, in [0, 1].
+    """
+
+    reference: metrics.Floats
+    candidate: metrics.Floats
+    labels: metrics.Ints
+    specificity: float
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One class's threshold in both precisions, and what it does on the held-out images.
+
+    Rates are None where the held-out images have none to count.
+
+    Attributes:
+        class_name: The class.
+        fp32: FP32's threshold, a probability.
+        candidate: The candidate's own threshold, derived on the same validation images.
+        drift: Candidate minus FP32.
+        sensitivity_fp32: Of FP32 at its threshold.
+        sensitivity: Of the candidate at its own threshold.
+        sensitivity_kept: Of the candidate if FP32's threshold were kept.
+        specificity_fp32: Of FP32 at its threshold.
+        specificity: Of the candidate at its own threshold.
+        specificity_kept: Of the candidate if FP32's threshold were kept.
+    """
+
+    class_name: str
+    fp32: float
+    candidate: float
+    drift: float
+    sensitivity_fp32: float | None
+    sensitivity: float | None
+    sensitivity_kept: float | None
+    specificity_fp32: float | None
+    specificity: float | None
+    specificity_kept: float | None
+
+
+def operating_thresholds(
+    logits: metrics.Floats, labels: metrics.Ints, specificity: float
+) -> list[float]:
+    """Return for each class the lowest probability that keeps the wanted specificity.
+
+    Args:
+        logits: float (n, classes) of validation images.
+        labels: int (n,).
+        specificity: Share of the other classes' images that must stay below, in [0, 1].
+    """
+    probabilities = metrics.softmax(logits)
+    return [
+        metrics.threshold_at_specificity(probabilities[:, c], labels == c, specificity)
+        for c in range(probabilities.shape[1])
+    ]
+
+
+def measure_drift(
+    reference: metrics.Floats,
+    candidate: metrics.Floats,
+    labels: metrics.Ints,
+    classes: Sequence[str],
+    validation: Validation,
+) -> tuple[Drift, ...]:
+    """Derive both precisions' thresholds on validation images and try them on held-out ones.
+
+    Args:
+        reference: float (n, classes), FP32's logits of the held-out images.
+        candidate: float (n, classes), the candidate's.
+        labels: int (n,).
+        classes: Class names.
+        validation: Where the thresholds come from.
+    """
+    own = [
+        operating_thresholds(logits, validation.labels, validation.specificity)
+        for logits in (validation.reference, validation.candidate)
+    ]
+    before, after = metrics.softmax(reference), metrics.softmax(candidate)
+    return tuple(
+        _drift(name, low, high, before[:, c], after[:, c], labels == c)
+        for c, (name, low, high) in enumerate(zip(classes, *own, strict=True))
+    )
+
+
+def _drift(
+    name: str,
+    fp32: float,
+    candidate: float,
+    before: metrics.Floats,
+    after: metrics.Floats,
+    positive: np.ndarray,
+) -> Drift:
+    reference, own = _rates(before >= fp32, positive), _rates(after >= candidate, positive)
+    kept = _rates(after >= fp32, positive)
+    return Drift(
+        name, fp32, candidate, candidate - fp32,
+        reference[0], own[0], kept[0], reference[1], own[1], kept[1],
+    )  # fmt: skip
+
+
+def _rates(called: np.ndarray, positive: np.ndarray) -> tuple[float | None, float | None]:
+    """Return sensitivity and specificity."""
+    return (
+        float(called[positive].mean()) if positive.any() else None,
+        float((~called[~positive]).mean()) if (~positive).any() else None,
+    )

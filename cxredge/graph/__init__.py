@@ -1,0 +1,1 @@
+"""Reading and walking ONNX graphs."""

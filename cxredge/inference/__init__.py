@@ -1,0 +1,1 @@
+"""From image files to predictions and evaluations."""

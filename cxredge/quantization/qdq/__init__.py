@@ -1,0 +1,1 @@
+"""Writing QuantizeLinear/DequantizeLinear pairs in a target's dialect."""

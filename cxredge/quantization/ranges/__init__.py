@@ -1,0 +1,1 @@
+"""Measuring activation ranges on calibration images."""

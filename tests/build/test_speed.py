@@ -1,0 +1,124 @@
+"""The search for a runtime's best settings, with sessions whose time is known."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxredge.backends.base import Logits, SessionSpec
+from cxredge.build import speed
+from cxredge.build.speed import Variant, measure_speeds
+from cxredge.bundle.serving import Way
+from cxredge.data.images import load_grey
+from cxredge.vocabulary import Precision
+
+IMAGE = np.zeros((1, 8, 8), np.uint8)
+FEW, MANY = (Variant(name, Precision.FP32, Path(name)) for name in ("onnxruntime", "openvino"))
+
+
+class Session:
+    """Takes a time that its settings tell; one inference at a time, or several side by side."""
+
+    def __init__(self, seconds: float, lanes: int) -> None:
+        self.spec = SessionSpec(8, 2, "fake", threads=1, concurrent=True)
+        self._seconds, self._free = seconds, threading.Semaphore(lanes)
+
+    def infer(self, images: np.ndarray) -> Logits:
+        with self._free:
+            time.sleep(self._seconds)
+        return np.zeros((len(images), 2), np.float32)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+@pytest.fixture
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One runtime is best with two threads and serves one at a time, the other several."""
+
+    def open_session(
+        path: Path, backend: str, threads: int, precision: Precision, batch: int
+    ) -> Session:
+        if backend == "onnxruntime":
+            return Session({1: 0.012, 2: 0.001, 4: 0.003}[threads], lanes=1)
+        return Session({1: 0.003, 2: 0.003, 4: 0.001}[threads], lanes=4 // threads)
+
+    monkeypatch.setattr(speed, "open_session", open_session)
+    monkeypatch.setattr(speed, "available_cores", lambda: 4)
+    monkeypatch.setattr(speed, "RATE_S", 0.03)
+    monkeypatch.setattr(speed, "_FILE_RATE_S", 0.03)
+    monkeypatch.setattr(speed, "load_grey", lambda path, size: np.zeros((size, size), np.uint8))
+
+
+def test_each_has_its_best_threads_for_one_image(four_cores: None) -> None:
+    found = measure_speeds((FEW, MANY), IMAGE)
+    assert found[FEW].threads == 2
+    assert found[MANY].threads == 4
+    assert found[FEW].latency.p50 == pytest.approx(1, abs=0.8)
+
+
+def test_each_has_its_best_way_for_many_images(four_cores: None) -> None:
+    found = measure_speeds((FEW, MANY), IMAGE)
+    few, many = found[FEW].throughput, found[MANY].throughput
+    assert few is not None
+    assert many is not None
+    # A batch takes no longer than an image here, so the largest one is the best.
+    assert few.way == Way(4, 1, 4)
+    assert many.way == Way(1, 4, 4)
+    assert 2000 < many.images_per_second <= 4 * 4 / 0.003
+
+
+def test_all_cores_for_one_inference_have_to_be_clearly_faster() -> None:
+    rates = {(MANY, Way(1, 4, 4)): 100.0, (MANY, Way(4, 1, 16)): 119.0}
+    assert speed._best_for_files(rates, 4)[1] == Way(1, 4, 4)
+    assert speed._best_for_files({**rates, (MANY, Way(4, 1, 1)): 121.0}, 4)[1] == Way(4, 1, 1)
+
+
+def test_a_smaller_batch_that_is_nearly_as_fast_is_taken() -> None:
+    rates = {(MANY, Way(1, 4, 1)): 94.0, (MANY, Way(1, 4, 8)): 96.0, (MANY, Way(1, 4, 16)): 100.0}
+    assert speed._best_for_files(rates, 4)[1].batch == 8
+    assert speed._best_for_files({**rates, (MANY, Way(1, 4, 1)): 95.0}, 4)[1].batch == 1
+
+
+def test_settings_for_many_are_found_on_files_and_their_rate_in_memory(
+    four_cores: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[Path] = []
+
+    def load(path: Path, size: int) -> np.ndarray:
+        decoded.append(path)
+        time.sleep(0.002)
+        return load_grey(path, size)
+
+    monkeypatch.setattr(speed, "load_grey", load)
+    found = measure_speeds((MANY,), IMAGE)[MANY].throughput
+    assert found is not None
+    assert decoded
+    assert len(set(decoded)) == 1
+    assert not decoded[0].exists()
+    # With four callers that load for 2 ms an image, no batch gives more on files.
+    assert found.images_per_second > 4 / 0.002
+
+
+def test_a_slow_network_is_not_timed_in_large_batches(
+    four_cores: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "_MOST_S_A_BATCH", 0.001)
+    found = measure_speeds((FEW,), IMAGE)[FEW].throughput
+    assert found is not None
+    assert found.way.batch == 1
+
+
+def test_on_a_gpu_there_are_no_threads_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "open_session", lambda *_: Session(0.0, 1))
+    engine = Variant("tensorrt", Precision.FP16, Path("model-fp16.plan"))
+    found = measure_speeds((engine,), IMAGE)[engine]
+    assert found.latency.count >= 10
+    assert (found.threads, found.throughput) == (0, None)

@@ -1,0 +1,44 @@
+"""Ctrl-C as a wish that work looks at when it can stop without harm."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from cxredge.inference.interruption import Interruption
+
+
+def press() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_first_is_noted_and_the_second_interrupts() -> None:
+    with Interruption() as interruption:
+        assert not interruption.wished
+        press()
+        assert interruption.wished
+        with pytest.raises(KeyboardInterrupt):
+            press()
+
+
+def test_afterwards_it_interrupts_as_before() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Interruption():
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_thread_leaves_signals_alone() -> None:
+    before, seen = signal.getsignal(signal.SIGINT), []
+
+    def work() -> None:
+        with Interruption() as interruption:
+            seen.extend([signal.getsignal(signal.SIGINT), interruption.wished])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before, False]

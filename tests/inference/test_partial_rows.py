@@ -1,0 +1,189 @@
+"""Rows that are not all there yet: kept beside the old file, and gone on from."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import pytest
+
+from cxredge.errors import ArtifactError, CxredgeError
+from cxredge.inference.predictions_file import RowWriter
+from tests.row_files import CLASSES, JOB, ROWS, as_dictionaries, partial_of, read_csv, write
+
+
+def test_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.csv", ROWS[:1])
+    before = path.read_bytes()
+    writer = RowWriter(path, CLASSES, JOB, resume=False)
+    writer.append(ROWS)
+    assert path.read_bytes() == before
+    writer.close()
+    assert path.read_bytes() == before
+    writer = RowWriter(path, CLASSES, JOB, resume=True)
+    assert writer.rows == len(ROWS)
+    writer.finish()
+    assert read_csv(path) == as_dictionaries(ROWS)
+    assert not partial_of(path).exists()
+
+
+def test_rows_are_on_disk_as_soon_as_they_are_appended(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "p.csv"
+    writer = RowWriter(path, CLASSES, JOB, resume=False)
+    for count, row in enumerate(ROWS, start=2):
+        writer.append([row])
+        assert partial_of(path).read_bytes().count(b"\n") == count
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_writers_do_not_share_a_file(tmp_path: Path, resume: bool) -> None:
+    path = tmp_path / "p.csv"
+    with RowWriter(path, CLASSES, JOB, resume=False) as writer:
+        writer.append(ROWS[:1])
+        before = partial_of(path).read_bytes()
+        with pytest.raises(CxredgeError, match="Another prediction is writing"):
+            RowWriter(path, CLASSES, JOB, resume=resume)
+        assert partial_of(path).read_bytes() == before
+        writer.append(ROWS[1:])
+        writer.finish()
+    assert read_csv(path) == as_dictionaries(ROWS)
+
+
+def test_a_file_without_a_row_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    with RowWriter(path, CLASSES, JOB, resume=False):
+        assert list(tmp_path.iterdir()) == [partial_of(path)]
+    assert not list(tmp_path.iterdir())
+    with RowWriter(path, CLASSES, JOB, resume=False) as writer:
+        writer.append(ROWS)
+    assert list(tmp_path.iterdir()) == [partial_of(path)]
+
+
+def test_it_goes_on_after_a_whole_batch(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    for rows, whole in ((0, 0), (1, 0), (2, 2), (3, 2), (4, 4)):
+        with RowWriter(path, CLASSES, JOB, resume=False) as writer:
+            writer.append(ROWS[:rows])
+        with RowWriter(path, CLASSES, JOB, resume=True, batch=2) as writer:
+            assert writer.rows == whole
+            assert list(writer.paths()) == [row.path for row in ROWS[:whole]]
+            writer.append(ROWS[whole:])
+            writer.finish()
+        assert read_csv(path) == as_dictionaries(ROWS)
+
+
+def test_a_full_disk_keeps_whole_rows_alone(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with RowWriter(path, CLASSES, JOB, resume=False) as writer:
+        writer.append(ROWS[:1])
+        room = partial_of(path).stat().st_size + 40
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                writer.append(ROWS[1:])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert writer.rows == 1
+    with RowWriter(path, CLASSES, JOB, resume=True) as writer:
+        assert writer.rows == 1
+        writer.append(ROWS[1:])
+        writer.finish()
+    assert read_csv(path) == as_dictionaries(ROWS)
+
+
+@pytest.mark.parametrize("extension", [".csv", ".jsonl"])
+def test_resume_after_a_cut_at_any_byte_gives_the_same_bytes(
+    tmp_path: Path, extension: str
+) -> None:
+    path = tmp_path / f"p{extension}"
+    writer = RowWriter(path, CLASSES, JOB, resume=False)
+    writer.append(ROWS)
+    whole = partial_of(path).read_bytes()
+    writer.finish()
+    undisturbed = path.read_bytes()
+    path.unlink()
+    begun = whole.index(b"\n") + 1
+    for cut in range(len(whole) + 1):
+        partial_of(path).write_bytes(whole[:cut])
+        try:
+            writer = RowWriter(path, CLASSES, JOB, resume=True)
+        except ArtifactError:
+            # Before the first line is whole nothing tells whose rows they would be.
+            assert cut < begun
+            continue
+        assert writer.rows == max(0, whole[:cut].count(b"\n") - 1)
+        writer.append(ROWS[writer.rows :])
+        writer.finish()
+        assert path.read_bytes() == undisturbed, f"cut after {cut} of {len(whole)} bytes"
+        path.unlink()
+
+
+def test_resume_twice(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    for count in range(len(ROWS)):
+        writer = RowWriter(path, CLASSES, JOB, resume=True)
+        assert writer.rows == count
+        writer.append(ROWS[count : count + 1])
+        with partial_of(path).open("ab") as stream:
+            stream.write(b'["cut')
+        writer.close()
+    writer = RowWriter(path, CLASSES, JOB, resume=True)
+    writer.finish()
+    assert read_csv(path) == as_dictionaries(ROWS)
+
+
+def test_resume_with_nothing_begun_starts_at_the_beginning(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.csv", ROWS)
+    writer = RowWriter(path, CLASSES, JOB, resume=True)
+    assert writer.rows == 0
+    writer.close()
+    assert read_csv(path) == as_dictionaries(ROWS)
+
+
+def test_without_resume_begun_rows_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    writer = RowWriter(path, CLASSES, JOB, resume=False)
+    writer.append(ROWS)
+    writer.close()
+    assert RowWriter(path, CLASSES, JOB, resume=False).rows == 0
+    assert read_csv(write(path, ROWS[:1])) == as_dictionaries(ROWS[:1])
+
+
+@pytest.mark.parametrize(
+    ("classes", "job"),
+    [
+        (CLASSES, {**JOB, "bundle": "ef" * 32}),
+        (CLASSES, {**JOB, "inputs": "ef" * 32}),
+        (CLASSES, {}),
+        (("viral", "normal"), JOB),
+        (("normal", "viral", "sars"), JOB),
+    ],
+)
+def test_partial_file_of_another_job_is_refused_and_kept(
+    tmp_path: Path, classes: tuple[str, ...], job: dict[str, str]
+) -> None:
+    path = tmp_path / "p.csv"
+    writer = RowWriter(path, CLASSES, JOB, resume=False)
+    writer.append(ROWS)
+    writer.close()
+    before = partial_of(path).read_bytes()
+    with pytest.raises(ArtifactError, match="another bundle or other inputs") as caught:
+        RowWriter(path, classes, job, resume=True)
+    assert "--resume" in caught.value.hint
+    assert partial_of(path).read_bytes() == before
+
+
+def test_order_of_the_job_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    RowWriter(path, CLASSES, JOB, resume=False).close()
+    turned = dict(reversed(JOB.items()))
+    RowWriter(path, CLASSES, turned, resume=True).close()
+
+
+def test_partial_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    partial_of(path).write_bytes(b"\xff\0 not a job\n")
+    with pytest.raises(ArtifactError):
+        RowWriter(path, CLASSES, JOB, resume=True)
