@@ -76,7 +76,7 @@ def read_json_file(path: Path, remedy: str = "Make the artifact again.") -> Any:
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist.", "Check the path.") from None
     except RecursionError:
-        raise ArtifactError(f"{path} is nested too deeply to be one of cxredge's.", remedy) from None
+        raise ArtifactError(f"{path} is nested too deeply.", remedy) from None
     except (ValueError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{path} is not JSON: {error}.", remedy) from None
 
