@@ -22,7 +22,7 @@ from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
-from cxredge.artifacts.card import Card, Classifier, Kind, sha256_of_file, write_card
+from cxredge.artifacts.card import ArtifactKind, Card, ClassifierSpec, sha256_of_file, write_card
 from cxredge.artifacts.folder import atomic_folder
 from cxredge.backends import open_session
 from cxredge.data.images import PREPROCESSING
@@ -185,13 +185,13 @@ def write_model(out: Path, manifest: Manifest, rng: np.random.Generator) -> None
     pixels = load_pixels(entries, SIZE)
     labels = np.array([manifest.classes.index(entry.label) for entry in entries])
     _fit_head(graph, pixels, labels, out.parent / "features.onnx")
-    classifier = Classifier("tiny", manifest.classes, SIZE, 0.5, 0.5, PREPROCESSING)
+    classifier = ClassifierSpec("tiny", manifest.classes, SIZE, 0.5, 0.5, PREPROCESSING)
     onnx_graph.describe(graph, classifier, "fp32")
     with atomic_folder(out) as folder:
         onnx.save(graph, folder / "model.onnx")
         write_manifest(folder / "manifest.csv", manifest.entries)
         parents = {"manifest": sha256_of_file(folder / "manifest.csv")}
-        write_card(folder, Card(Kind.MODEL, classifier, parents, {"precision": "fp32"}))
+        write_card(folder, Card(ArtifactKind.MODEL, classifier, parents, {"precision": "fp32"}))
 
 
 def _network(rng: np.random.Generator, classes: int, channels: int = 24) -> onnx.ModelProto:

@@ -18,7 +18,7 @@ from cxredge.backends.batched import infer_file  # noqa: E402
 from cxredge.backends.tensorrt import EngineConfig, EngineFacts, build_engine  # noqa: E402
 from cxredge.backends.tensorrt.api import Flavour  # noqa: E402
 from cxredge.build import speed  # noqa: E402
-from cxredge.bundle.serving import Way  # noqa: E402
+from cxredge.bundle.serving import RuntimeSettings  # noqa: E402
 from cxredge.data.manifest import Manifest, load_pixels, write_manifest  # noqa: E402
 from cxredge.export.half_precision import write_fp16  # noqa: E402
 from cxredge.graph.model_file import infer_values  # noqa: E402
@@ -90,8 +90,8 @@ def test_a_network_goes_all_the_way(
 ) -> None:
     network = read_card(exported).classifier.network
     # The search for a runtime's settings does not depend on the network, nor how rungs are timed.
-    setups = (Way(1), Way(1, available_cores()))
-    monkeypatch.setattr(speed, "_best_setups", lambda v, *_: tuple((v, way) for way in setups))
+    setups = (RuntimeSettings(1), RuntimeSettings(1, available_cores()))
+    monkeypatch.setattr(speed, "_best_setups", lambda v, *_: tuple((v, one) for one in setups))
     monkeypatch.setattr(quantize, "time_rungs", lambda _, rungs, __: [1.0] * (1 + len(rungs)))
     effort = "quick" if network in HEAVY else "default"
     ran = cxredge("calibrate", few.path, "--count", 8, "--out", tmp_path / "calibration.csv")

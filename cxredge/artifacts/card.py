@@ -28,7 +28,7 @@ SCHEMAS = {"run": "cxredge.run/1", "model": "cxredge.model/1", "bundle": "cxredg
 """By kind; raised when what reads a card would misunderstand an older one."""
 
 
-class Kind(str, Enum):
+class ArtifactKind(str, Enum):
     """What an artifact is."""
 
     RUN = "run"
@@ -37,14 +37,14 @@ class Kind(str, Enum):
 
 
 _HOW_TO_MAKE = {
-    Kind.RUN: "Train one: cxredge train MANIFEST --out RUN",
-    Kind.MODEL: "Export one: cxredge export RUN --out MODEL",
-    Kind.BUNDLE: "Build one: cxredge build RUN_OR_MODEL --target TARGET --out BUNDLE",
+    ArtifactKind.RUN: "Train one: cxredge train MANIFEST --out RUN",
+    ArtifactKind.MODEL: "Export one: cxredge export RUN --out MODEL",
+    ArtifactKind.BUNDLE: "Build one: cxredge build RUN_OR_MODEL --target TARGET --out BUNDLE",
 }
 
 
 @dataclass(frozen=True)
-class Classifier:
+class ClassifierSpec:
     """What every artifact of one network says about it.
 
     Attributes:
@@ -78,8 +78,8 @@ class Card:
         facts: What the stage found out: counts, metrics, thresholds.
     """
 
-    kind: Kind
-    classifier: Classifier
+    kind: ArtifactKind
+    classifier: ClassifierSpec
     parents: Mapping[str, str]
     config: Mapping[str, Any]
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -175,7 +175,7 @@ def write_card(folder: Path, card: Card, without: Collection[str] = ()) -> Card:
     return complete
 
 
-def read_card(folder: Path, *kinds: Kind) -> Card:
+def read_card(folder: Path, *kinds: ArtifactKind) -> Card:
     """Read and check the card of an artifact, but not its files.
 
     Args:
@@ -202,7 +202,7 @@ def read_card(folder: Path, *kinds: Kind) -> Card:
     return parse_card(read_json(path), path, *kinds)
 
 
-def parse_card(body: Any, path: Path, *kinds: Kind) -> Card:
+def parse_card(body: Any, path: Path, *kinds: ArtifactKind) -> Card:
     """Check what a card's JSON holds.
 
     Args:
@@ -277,4 +277,6 @@ def up_to_date(folder: Path, card: Card) -> Card | None:
 def _card_from_json(body: dict[str, Any]) -> Card:
     classifier = dict(body["classifier"])
     classifier["classes"] = tuple(classifier["classes"])
-    return Card(**{**body, "kind": Kind(body["kind"]), "classifier": Classifier(**classifier)})
+    return Card(
+        **{**body, "kind": ArtifactKind(body["kind"]), "classifier": ClassifierSpec(**classifier)}
+    )

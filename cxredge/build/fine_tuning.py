@@ -24,11 +24,17 @@ def tuning_of(run: Path, fp32: Path, progress: Progress) -> Tuning:
     Raises:
         CxredgeError: It is no finished run.
     """
-    from cxredge.artifacts.card import CARD_NAME, Kind, check_files, read_card, sha256_of_file
+    from cxredge.artifacts.card import (
+        CARD_NAME,
+        ArtifactKind,
+        check_files,
+        read_card,
+        sha256_of_file,
+    )
     from cxredge.graph.model_file import FP32_NAME
     from cxredge.quantization.quantize import Tuning
 
-    card = read_card(run, Kind.RUN)
+    card = read_card(run, ArtifactKind.RUN)
     check_files(run, card)
 
     def fine_tune(graph: onnx.ModelProto) -> onnx.ModelProto:

@@ -28,7 +28,7 @@ def build_from_source(
     output: Progress,
 ) -> Built:
     """Run the stages that are missing, then the build."""
-    from cxredge.artifacts.card import CARD_NAME, Kind, sha256_of_file, up_to_date
+    from cxredge.artifacts.card import CARD_NAME, ArtifactKind, sha256_of_file, up_to_date
     from cxredge.build.fine_tuning import tuning_of
     from cxredge.build.finish import finish, reopen
     from cxredge.build.pack import build as stage
@@ -48,7 +48,7 @@ def build_from_source(
     with tempfile.TemporaryDirectory(prefix="cxredge-build-") as name:
         scratch = Path(name)
         fp32 = source
-        if card.kind is Kind.RUN:
+        if card.kind is ArtifactKind.RUN:
             from cxredge.export.export import export
 
             fp32 = scratch / "fp32"
@@ -75,7 +75,7 @@ def build_from_source(
                 specificity=config.specificity,
             )
             tuning = None
-            if card.kind is Kind.RUN and config.effort is Effort.EXTENSIVE:
+            if card.kind is ArtifactKind.RUN and config.effort is Effort.EXTENSIVE:
                 tuning = tuning_of(source, fp32, output)
             int8 = folders[Precision.INT8]
             quantize(fp32, calibration, manifest, settings, int8, output, tuning)
@@ -89,9 +89,9 @@ def build_from_source(
 
 def _provenance(card: Card) -> dict[str, Any]:
     """Return what the bundle's card repeats of the training."""
-    from cxredge.artifacts.card import Kind
+    from cxredge.artifacts.card import ArtifactKind
 
-    if card.kind is not Kind.RUN:
+    if card.kind is not ArtifactKind.RUN:
         return {"training": None}
     return {
         "training": {

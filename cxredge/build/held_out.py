@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cxredge.artifacts.card import Classifier
+from cxredge.artifacts.card import ClassifierSpec
 from cxredge.backends.base import Logits
 from cxredge.backends.batched import infer_file
 from cxredge.build.speed import Variant
@@ -42,7 +42,7 @@ class Answers:
 def answer(
     entries: Sequence[Entry],
     variants: Sequence[Variant],
-    classifier: Classifier,
+    classifier: ClassifierSpec,
     progress: Progress,
 ) -> Answers:
     """Load images and infer them in every variant."""

@@ -13,8 +13,8 @@ from typing import Any
 import onnx
 
 from cxredge.artifacts.card import (
+    ArtifactKind,
     Card,
-    Kind,
     check_files,
     read_card,
     tool_versions,
@@ -137,7 +137,7 @@ def plan(source: Card, parents: Mapping[str, str], config: BuildConfig) -> Card:
     """
     ahead = ["tensorrt-rtx"] if config.compute_capabilities else []
     return Card(
-        kind=Kind.BUNDLE,
+        kind=ArtifactKind.BUNDLE,
         classifier=source.classifier,
         parents=parents,
         config=config.to_json(),
@@ -216,7 +216,7 @@ def build(
     chosen, reason = choose(candidates, config.precision, config.target)
     size_bytes = sum(model.stat().st_size for model in models.values())
     room = writing(out.parent, size_bytes, f"the bundle {out.name}")
-    with room, atomic_folder(out, Kind.BUNDLE.value) as folder:
+    with room, atomic_folder(out, ArtifactKind.BUNDLE.value) as folder:
         for precision, model in models.items():
             shutil.copyfile(model, folder / model_name(precision))
             if config.target.needs_float_input:
@@ -257,7 +257,7 @@ def _write_typed_int8(model: Path, folder: Path, progress: Progress) -> None:
 
 
 def _read_model(folder: Path) -> Card:
-    card = read_card(folder, Kind.MODEL)
+    card = read_card(folder, ArtifactKind.MODEL)
     check_files(folder, card)
     return card
 

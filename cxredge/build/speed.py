@@ -18,7 +18,7 @@ from PIL import Image
 
 from cxredge.backends import CPU_BACKENDS, open_session
 from cxredge.backends.base import Session, available_cores
-from cxredge.bundle.serving import Speed, Throughput, Way
+from cxredge.bundle.serving import RuntimeSettings, Speed, Throughput
 from cxredge.data.images import GreyImage, load_grey
 from cxredge.metrics.latency import Latency, summarise, take_turns
 from cxredge.vocabulary import Precision
@@ -54,12 +54,14 @@ class Variant:
     precision: Precision
     model: Path
 
-    def open(self, way: Way) -> Session:
+    def open(self, settings: RuntimeSettings) -> Session:
         """Open a session of it."""
-        return open_session(self.model, self.backend, way.threads, self.precision, way.batch)
+        return open_session(
+            self.model, self.backend, settings.threads, self.precision, settings.batch
+        )
 
 
-Setup = tuple[Variant, Way]
+Setup = tuple[Variant, RuntimeSettings]
 
 
 def measure_speeds(variants: Sequence[Variant], image: GreyImage) -> dict[Variant, Speed]:
@@ -77,7 +79,7 @@ def measure_speeds(variants: Sequence[Variant], image: GreyImage) -> dict[Varian
         image: uint8 (1, S, S).
     """
     if any(variant.backend not in CPU_BACKENDS for variant in variants):
-        latencies = _latencies([(v, Way(0)) for v in variants], image, LATENCY_S)
+        latencies = _latencies([(v, RuntimeSettings(0)) for v in variants], image, LATENCY_S)
         return {variant: Speed(latency) for (variant, _), latency in latencies.items()}
     with TemporaryDirectory() as folder:
         feed = _file_feed(Path(folder) / "image.jpg", image)
@@ -100,11 +102,11 @@ def _file_feed(path: Path, image: GreyImage) -> Feed:
 def _best_setups(variant: Variant, image: GreyImage, feed: Feed, cores: int) -> tuple[Setup, Setup]:
     """Return a variant's best setups for one image and for many."""
     counts = sorted({1, max(1, cores // 2), cores}, reverse=True)
-    latencies = _latencies([(variant, Way(count)) for count in counts], image, TRIAL_S)
+    latencies = _latencies([(variant, RuntimeSettings(count)) for count in counts], image, TRIAL_S)
     one = min(latencies, key=lambda setup: latencies[setup].p50)
     affordable = _MOST_S_A_BATCH * 1000 / latencies[one].p50
     setups = [
-        (variant, Way(threads, lanes, batch))
+        (variant, RuntimeSettings(threads, lanes, batch))
         for threads, lanes in sorted({(1, cores), (cores, 1)})
         for batch in BATCHES
         if batch == 1 or batch <= affordable
@@ -123,7 +125,7 @@ def _latencies(setups: Sequence[Setup], image: GreyImage, seconds: float) -> dic
     """Time one image at a time in each setup, in turn."""
     with ExitStack() as opened:
         # The newest is closed first: contexts of a GPU can lie on a stack.
-        sessions = [opened.enter_context(variant.open(way)) for variant, way in setups]
+        sessions = [opened.enter_context(variant.open(settings)) for variant, settings in setups]
         calls = {str(i): (lambda s=s: s.infer(image)) for i, s in enumerate(sessions)}
         taken = take_turns(calls, seconds)
     return {setup: summarise(taken[str(i)]) for i, setup in enumerate(setups)}

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import IO
 
 from cxredge.artifacts.atomic import atomic_file
-from cxredge.artifacts.card import CARD_NAME, Card, Kind, check_files, parse_card, read_card
+from cxredge.artifacts.card import CARD_NAME, ArtifactKind, Card, check_files, parse_card, read_card
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder
 from cxredge.errors import ArtifactError, quoted
@@ -67,7 +67,7 @@ def write_archive(folder: Path, out: Path) -> None:
         ArtifactError: The folder is no bundle, or a file is missing or differs.
         CxredgeError: There is no room for it.
     """
-    card = read_card(folder, Kind.BUNDLE)
+    card = read_card(folder, ArtifactKind.BUNDLE)
     check_files(folder, card)
     signature = [SIGNATURE_NAME] if (folder / SIGNATURE_NAME).is_file() else []
     names = [CARD_NAME, *signature, *sorted(card.files)]
@@ -134,7 +134,7 @@ def unpack(path: Path, out: Path) -> None:
     size_bytes = path.stat().st_size
     with (
         writing(out.parent, size_bytes, f"the bundle {out.name}"),
-        atomic_folder(out, Kind.BUNDLE.value) as folder,
+        atomic_folder(out, ArtifactKind.BUNDLE.value) as folder,
     ):
         for name, chunks in _files(path):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -236,4 +236,4 @@ def _parse(card_bytes: bytes, path: Path) -> Card:
         body = json.loads(card_bytes)
     except ValueError as error:
         raise ArtifactError(f"The card of {path} is not JSON: {error}.", _AGAIN) from None
-    return parse_card(body, path / CARD_NAME, Kind.BUNDLE)
+    return parse_card(body, path / CARD_NAME, ArtifactKind.BUNDLE)

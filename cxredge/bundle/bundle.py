@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxredge.artifacts.card import Card, Kind, check_files, read_card
+from cxredge.artifacts.card import ArtifactKind, Card, check_files, read_card
 from cxredge.backends import CPU_BACKENDS, open_session, reduced_precisions
 from cxredge.backends.base import Session
 from cxredge.backends.cascade import CascadeSession
@@ -202,7 +202,7 @@ def open_unfinished(path: Path) -> Bundle:
             preprocessing than this version has.
     """
     refuse_archive(path)
-    card = read_card(path, Kind.BUNDLE)
+    card = read_card(path, ArtifactKind.BUNDLE)
     check_files(path, card)
     of_devices = {PASSPORT_NAME, *map(plan_name, Precision)}
     made_on_a_device = [n for n in card.files if n in of_devices or n.endswith(TIMINGS_SUFFIX)]

@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from cxredge.artifacts.card import CARD_NAME, Card, Kind, check_files, read_card
+from cxredge.artifacts.card import CARD_NAME, ArtifactKind, Card, check_files, read_card
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder, check_replaceable
 from cxredge.bundle.archive import SIGNATURE_NAME, SUFFIX, is_archive, read_head, unpack
@@ -49,7 +49,7 @@ def deliver(source: Path, out: Path | None, progress: Progress) -> Path:
     if _is_there(source, folder):
         progress.note(f"{folder} holds the same bundle already.")
         return folder
-    check_replaceable(folder, Kind.BUNDLE.value)
+    check_replaceable(folder, ArtifactKind.BUNDLE.value)
     if is_archive(source):
         unpack(source, folder)
         progress.note(f"Unpacked {source} to {folder}.")
@@ -81,7 +81,7 @@ def _is_there(source: Path, folder: Path) -> bool:
     if _bytes(folder / SIGNATURE_NAME) != signature:
         return False
     try:
-        check_files(folder, read_card(folder, Kind.BUNDLE))
+        check_files(folder, read_card(folder, ArtifactKind.BUNDLE))
     except ArtifactError:
         return False
     return True
@@ -89,14 +89,14 @@ def _is_there(source: Path, folder: Path) -> bool:
 
 def _copy(source: Path, folder: Path) -> None:
     """Copy what was packed, and nothing that another device has added."""
-    card = read_card(source, Kind.BUNDLE)
+    card = read_card(source, ArtifactKind.BUNDLE)
     check_files(source, card)
     names = [CARD_NAME, *card.files]
     names += [SIGNATURE_NAME] if (source / SIGNATURE_NAME).is_file() else []
     size_bytes = sum((source / name).stat().st_size for name in names)
     with (
         writing(folder.parent, size_bytes, f"the bundle {folder.name}"),
-        atomic_folder(folder, Kind.BUNDLE.value) as temporary,
+        atomic_folder(folder, ArtifactKind.BUNDLE.value) as temporary,
     ):
         for name in names:
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)

@@ -11,13 +11,13 @@ from cxredge.vocabulary import Precision
 
 
 @dataclass(frozen=True)
-class Way:
+class RuntimeSettings:
     """Settings of a runtime.
 
     Attributes:
-        threads: Threads of one inference; 0 where the runtime has no use for them.
-        lanes: Inferences at a time.
-        batch: Images an inference.
+        threads: Number of threads per inference; 0 if the runtime does not use it.
+        lanes: Number of concurrent inferences.
+        batch: Number of images per inference.
     """
 
     threads: int
@@ -27,19 +27,19 @@ class Way:
 
 @dataclass(frozen=True)
 class Throughput:
-    """The best way to infer many images.
+    """The fastest settings for many images.
 
     Attributes:
-        images_per_second: Median of several measurements, the pixels in memory.
-        way: How.
+        images_per_second: Median of several measurements, with the pixels in memory.
+        settings: The settings that reached it.
     """
 
     images_per_second: float
-    way: Way
+    settings: RuntimeSettings
 
     def to_json(self) -> dict[str, Any]:
         """Return rate and settings as one, the rate rounded."""
-        return {"images_per_second": round(self.images_per_second, 2), **asdict(self.way)}
+        return {"images_per_second": round(self.images_per_second, 2), **asdict(self.settings)}
 
 
 @dataclass(frozen=True)

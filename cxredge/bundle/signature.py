@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxredge.artifacts.atomic import atomic_file
-from cxredge.artifacts.card import CARD_NAME, Kind, check_files, read_card
+from cxredge.artifacts.card import CARD_NAME, ArtifactKind, check_files, read_card
 from cxredge.bundle.archive import SIGNATURE_NAME, is_archive, read_head
 from cxredge.errors import ArtifactError, WrongUsage
 
@@ -86,7 +86,7 @@ def sign(bundle: Path, key: Ed25519PrivateKey) -> None:
     Raises:
         ArtifactError: The folder is no bundle, or a file is missing or differs.
     """
-    check_files(bundle, read_card(bundle, Kind.BUNDLE))
+    check_files(bundle, read_card(bundle, ArtifactKind.BUNDLE))
     with atomic_file(bundle / SIGNATURE_NAME) as temporary:
         temporary.write_bytes(key.sign((bundle / CARD_NAME).read_bytes()))
 
@@ -128,7 +128,7 @@ def _signed(bundle: Path) -> tuple[bytes, bytes | None]:
         _card, card_bytes, signature = read_head(bundle)
         return card_bytes, signature
     path = bundle / SIGNATURE_NAME
-    read_card(bundle, Kind.BUNDLE)
+    read_card(bundle, ArtifactKind.BUNDLE)
     return (bundle / CARD_NAME).read_bytes(), path.read_bytes() if path.is_file() else None
 
 

@@ -122,14 +122,14 @@ def build(
     Exits 3 when a precision that was asked for does not pass the gate.
     """
     asked = dict(locals())
-    from cxredge.artifacts.card import Kind
+    from cxredge.artifacts.card import ArtifactKind
     from cxredge.build.engines import Wishes
     from cxredge.bundle.delivery import read_delivered
 
     card = read_delivered(source)
     named = engine_options(batch, workspace_mb, optimization_level, version_compatible)
     wishes = Wishes(named, legacy_calibration)
-    if card.kind is Kind.BUNDLE:
+    if card.kind is ArtifactKind.BUNDLE:
         refuse_options(build, {n: asked[n] for n in _MAKING}, "making a bundle", f"{source} is one")
         return finish_delivered(source, card, out, public_key, precision, wishes, output)
     named_for_later = {n: asked[n] for n in _FINISHING}
@@ -168,7 +168,7 @@ def build(
         found, precision, limits, split, specificity, seed, effort, request, ahead,
         cascades(found, precision, cascade),
     )  # fmt: skip
-    check_replaceable(out, Kind.BUNDLE.value)
+    check_replaceable(out, ArtifactKind.BUNDLE.value)
     manifest = read_manifest(evaluate or source / "manifest.csv")
     entries = manifest.of(split)
     with explained(output, entries):

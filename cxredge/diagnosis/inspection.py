@@ -10,8 +10,8 @@ from typing import Any
 
 from cxredge.artifacts.card import (
     CARD_NAME,
+    ArtifactKind,
     Card,
-    Kind,
     check_files,
     read_card,
     read_json,
@@ -86,7 +86,7 @@ def _folder(path: Path) -> dict[str, Any]:
     card = read_card(path)
     check_files(path, card)
     found = {"path": str(path), **card.to_json(), "intact": True}
-    if card.kind is Kind.BUNDLE:
+    if card.kind is ArtifactKind.BUNDLE:
         found["signed"] = is_signed(path)
         found["passport"] = read_passport(path)
         found["tried"] = _tried_on(card)

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from cxredge.artifacts.card import (
+    ArtifactKind,
     Card,
-    Kind,
     check_files,
     read_card,
     sha256_of_file,
@@ -81,10 +81,10 @@ def export(run: Path, out: Path, progress: Progress) -> Card:
     Raises:
         CxredgeError: The run is damaged, or the exported model computes something else.
     """
-    source = read_card(run, Kind.RUN)
+    source = read_card(run, ArtifactKind.RUN)
     check_files(run, source)
     planned = Card(
-        kind=Kind.MODEL,
+        kind=ArtifactKind.MODEL,
         classifier=source.classifier,
         parents={
             "weights": sha256_of_file(run / "model.safetensors"),
@@ -106,7 +106,7 @@ def export(run: Path, out: Path, progress: Progress) -> Card:
     onnx_graph.describe(graph, source.classifier, "fp32")
     onnx.checker.check_model(graph, full_check=True)
     room = writing(out.parent, graph.ByteSize(), f"the model {out.name}")
-    with room, atomic_folder(out, Kind.MODEL.value) as folder:
+    with room, atomic_folder(out, ArtifactKind.MODEL.value) as folder:
         path = folder / FP32_NAME
         onnx.save(graph, path)
         error = _parity(path, probes, expected)

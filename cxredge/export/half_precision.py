@@ -14,8 +14,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cxredge.artifacts.card import (
+    ArtifactKind,
     Card,
-    Kind,
     check_files,
     read_card,
     sha256_of_file,
@@ -44,16 +44,16 @@ def write_fp16(model: Path, out: Path) -> Card:
     Raises:
         ArtifactError: The model is damaged, or has values that FP16 cannot hold.
     """
-    source = read_card(model, Kind.MODEL)
+    source = read_card(model, ArtifactKind.MODEL)
     check_files(model, source)
     path = model / onnx_graph.FP32_NAME
     graph = to_fp16(onnx_graph.read_model(path))
     onnx_graph.describe(graph, source.classifier, "fp16")
     room = writing(out.parent, graph.ByteSize(), f"the model {out.name}")
-    with room, atomic_folder(out, Kind.MODEL.value) as folder:
+    with room, atomic_folder(out, ArtifactKind.MODEL.value) as folder:
         onnx.save(graph, folder / onnx_graph.FP32_NAME)
         card = Card(
-            kind=Kind.MODEL,
+            kind=ArtifactKind.MODEL,
             classifier=source.classifier,
             parents={"fp32": sha256_of_file(path)},
             config={"precision": "fp16"},

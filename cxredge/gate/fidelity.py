@@ -53,7 +53,7 @@ class Paired:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Deviation:
     """One measure in both precisions.
 
     Attributes:
@@ -104,7 +104,7 @@ class Fidelity:
     Attributes:
         images: Number of images.
         patients: Number of patients.
-        findings: Every measure, that of all images before that of each class.
+        deviations: Every measure, that of all images before that of each class.
         agreement_ci95: Wilson interval of the agreement, which is honest where few or none differ.
         thresholds: Operating thresholds with their drift; empty without validation images.
         flipped: The images decided otherwise.
@@ -112,7 +112,7 @@ class Fidelity:
 
     images: int
     patients: int
-    findings: tuple[Finding, ...]
+    deviations: tuple[Deviation, ...]
     agreement_ci95: metrics.Interval
     thresholds: tuple[Drift, ...]
     flipped: tuple[Flip, ...]
@@ -132,14 +132,14 @@ def measure_fidelity(pair: Paired, validation: Validation | None) -> Fidelity:
     return Fidelity(
         images=len(pair.labels),
         patients=len(set(pair.patients)),
-        findings=_findings(pair, drift),
+        deviations=_deviations(pair, drift),
         agreement_ci95=metrics.wilson(same, len(pair.labels)),
         thresholds=drift,
         flipped=_flipped(pair),
     )
 
 
-def _findings(pair: Paired, drift: Sequence[Drift]) -> tuple[Finding, ...]:
+def _deviations(pair: Paired, drift: Sequence[Drift]) -> tuple[Deviation, ...]:
     fp32 = np.array([row.fp32 for row in drift]) if drift else None
     own = np.array([row.candidate for row in drift]) if drift else None
 
@@ -150,7 +150,7 @@ def _findings(pair: Paired, drift: Sequence[Drift]) -> tuple[Finding, ...]:
     before, after = (values[0] for values in both(np.ones((1, len(pair.labels)))))
     draws = [after - before for before, after in map(both, patient_draws(pair.patients))]
     return tuple(
-        Finding(
+        Deviation(
             measure,
             name,
             _patients(pair, measure, name),

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cxredge.errors import ArtifactError
-from cxredge.gate.fidelity import Finding, Flip, Measure, Paired, measure_fidelity
-from cxredge.gate.limits import MIN_PATIENTS, Check, GateLimits, Verdict, check
+from cxredge.gate.fidelity import Deviation, Flip, Measure, Paired, measure_fidelity
+from cxredge.gate.limits import MIN_PATIENTS, GateLimits, LimitCheck, LimitVerdict, check
 from cxredge.gate.thresholds import Drift, Validation
 from cxredge.metrics import classification as metrics
 from cxredge.metrics.near_ties import NearTies, measure_near_ties
@@ -34,7 +34,7 @@ class GateResult:
             for.
     """
 
-    checks: tuple[Check, ...]
+    checks: tuple[LimitCheck, ...]
     images: int
     patients: int
     agreement_ci95: metrics.Interval
@@ -44,9 +44,9 @@ class GateResult:
     cascade: bool = False
 
     @property
-    def refused(self) -> tuple[Check, ...]:
+    def refused(self) -> tuple[LimitCheck, ...]:
         """The checks that do not hold."""
-        return self._with(Verdict.REFUSED)
+        return self._with(LimitVerdict.REFUSED)
 
     @property
     def passed(self) -> bool:
@@ -62,11 +62,11 @@ class GateResult:
     def cautions(self) -> tuple[str, ...]:
         """What the gate could not judge, in sentences."""
         found = []
-        if unclear := self._with(Verdict.UNCLEAR):
+        if unclear := self._with(LimitVerdict.UNCLEAR):
             named = "; ".join(one.sentence for one in unclear)
             found.append(f"Beyond the limit, though chance could explain it: {named}.")
-        if too_few := self._with(Verdict.TOO_FEW):
-            named = ", ".join(f"{one.subject} ({one.finding.patients})" for one in too_few)
+        if too_few := self._with(LimitVerdict.TOO_FEW):
+            named = ", ".join(f"{one.subject} ({one.deviation.patients})" for one in too_few)
             found.append(
                 f"Not judged, for it takes {MIN_PATIENTS} patients (in brackets: how many there "
                 f"are): {named}."
@@ -114,7 +114,7 @@ class GateResult:
             low, high = values["agreement_ci95"]
             near_ties = values.get("near_ties")
             return cls(
-                checks=tuple(Check.from_json(row) for row in values["checks"]),
+                checks=tuple(LimitCheck.from_json(row) for row in values["checks"]),
                 images=values["images"],
                 patients=values["patients"],
                 agreement_ci95=(low, high),
@@ -152,11 +152,11 @@ class GateResult:
             "cascade": self.cascade,
         }
 
-    def _with(self, verdict: Verdict) -> tuple[Check, ...]:
+    def _with(self, verdict: LimitVerdict) -> tuple[LimitCheck, ...]:
         return tuple(one for one in self.checks if one.verdict is verdict)
 
-    def _of(self, measure: Measure) -> Finding:
-        return next(one.finding for one in self.checks if one.finding.measure is measure)
+    def _of(self, measure: Measure) -> Deviation:
+        return next(one.deviation for one in self.checks if one.deviation.measure is measure)
 
 
 def compare(
@@ -187,7 +187,7 @@ def compare(
     pair = Paired(reference, candidate, labels, patients, names)
     found = measure_fidelity(pair, validation)
     return GateResult(
-        checks=tuple(check(finding, limits) for finding in found.findings),
+        checks=tuple(check(deviation, limits) for deviation in found.deviations),
         images=found.images,
         patients=found.patients,
         agreement_ci95=found.agreement_ci95,

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
-from cxredge.gate.fidelity import Finding, Measure
+from cxredge.gate.fidelity import Deviation, Measure
 
 MIN_PATIENTS = 10
 """Patients that a measure must rest on: bootstrap intervals of fewer clusters are too narrow."""
@@ -46,7 +46,7 @@ class GateLimits:
     max_calibration_error_rise: float = 0.02
 
 
-class Verdict(str, Enum):
+class LimitVerdict(str, Enum):
     """What the gate makes of one measure."""
 
     HELD = "held"
@@ -79,44 +79,44 @@ _RULES = {
 
 
 @dataclass(frozen=True)
-class Check:
+class LimitCheck:
     """A measure, its limit and what the gate makes of it.
 
     Attributes:
-        finding: The measure in both precisions.
+        deviation: The measure in both precisions.
         limit: The limit, or None where there is none.
         verdict: Whether it holds.
     """
 
-    finding: Finding
+    deviation: Deviation
     limit: float | None
-    verdict: Verdict
+    verdict: LimitVerdict
 
     @property
     def limit_text(self) -> str:
         """The limit in words, such as ``may drop by 0.01``."""
-        rule = _RULES.get(self.finding.measure)
+        rule = _RULES.get(self.deviation.measure)
         return f"{rule.words} {self.limit:g}" if rule else ""
 
     @property
     def option(self) -> str:
         """The option of the command line that sets the limit."""
-        return f"--{_RULES[self.finding.measure].limit.replace('_', '-')}"
+        return f"--{_RULES[self.deviation.measure].limit.replace('_', '-')}"
 
     @property
     def subject(self) -> str:
         """What was measured, such as ``AUROC of covid19``."""
-        rule, name = _RULES.get(self.finding.measure), self.finding.class_name
-        words = rule.name if rule else self.finding.measure.value.replace("_", " ")
+        rule, name = _RULES.get(self.deviation.measure), self.deviation.class_name
+        words = rule.name if rule else self.deviation.measure.value.replace("_", " ")
         if name is not None:
             return f"{words} of {name}"
-        by_class = self.finding.measure in (Measure.AUROC, Measure.SENSITIVITY)
+        by_class = self.deviation.measure in (Measure.AUROC, Measure.SENSITIVITY)
         return f"mean {words}" if by_class else words
 
     @property
     def sentence(self) -> str:
         """What was found and what the limit is."""
-        found = self.finding
+        found = self.deviation
         if found.measure is Measure.AGREEMENT:
             return f"{self.subject} {found.candidate:.4f} ({self.limit_text})"
         words = f"{self.subject} {found.candidate:.4f} against {found.fp32:.4f} in FP32"
@@ -126,7 +126,7 @@ class Check:
         return f"{words} ({self.limit_text}; the change is {low:+.4f} to {high:+.4f} with 95%)"
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Check:
+    def from_json(cls, values: Mapping[str, Any]) -> LimitCheck:
         """Return what :meth:`to_json` wrote down; KeyError or TypeError if it did not."""
         rest = {
             k: v
@@ -134,17 +134,17 @@ class Check:
             if k not in ("subject", "limit", "limit_text", "verdict")
         }
         ci95 = tuple(rest["ci95"]) if rest["ci95"] is not None else None
-        finding = Finding(**{**rest, "measure": Measure(rest["measure"]), "ci95": ci95})
-        return cls(finding, values["limit"], Verdict(values["verdict"]))
+        deviation = Deviation(**{**rest, "measure": Measure(rest["measure"]), "ci95": ci95})
+        return cls(deviation, values["limit"], LimitVerdict(values["verdict"]))
 
     def to_json(self) -> dict[str, Any]:
         """Return the check as JSON values."""
-        found = asdict(self.finding)
-        ci95 = self.finding.ci95
+        found = asdict(self.deviation)
+        ci95 = self.deviation.ci95
         return {
             **found,
             "subject": self.subject,
-            "measure": self.finding.measure.value,
+            "measure": self.deviation.measure.value,
             "ci95": list(ci95) if ci95 else None,
             "limit": self.limit,
             "limit_text": self.limit_text,
@@ -152,27 +152,27 @@ class Check:
         }
 
 
-def check(finding: Finding, limits: GateLimits) -> Check:
+def check(deviation: Deviation, limits: GateLimits) -> LimitCheck:
     """Hold one measure to its limit."""
-    rule = _RULES.get(finding.measure)
+    rule = _RULES.get(deviation.measure)
     if rule is None:
-        return Check(finding, None, Verdict.NO_LIMIT)
+        return LimitCheck(deviation, None, LimitVerdict.NO_LIMIT)
     limit: float = getattr(limits, rule.limit)
-    return Check(finding, limit, _verdict(finding, rule, limit))
+    return LimitCheck(deviation, limit, _verdict(deviation, rule, limit))
 
 
-def _verdict(finding: Finding, rule: _Rule, limit: float) -> Verdict:
-    if finding.difference is None or finding.ci95 is None:
-        return Verdict.TOO_FEW
-    loss = finding.difference if rule.rise_is_loss else -finding.difference
-    allowed = 1 - limit if finding.measure is Measure.AGREEMENT else limit
+def _verdict(deviation: Deviation, rule: _Rule, limit: float) -> LimitVerdict:
+    if deviation.difference is None or deviation.ci95 is None:
+        return LimitVerdict.TOO_FEW
+    loss = deviation.difference if rule.rise_is_loss else -deviation.difference
+    allowed = 1 - limit if deviation.measure is Measure.AGREEMENT else limit
     # The tolerance only absorbs the rounding of a difference of shares.
     held = loss <= allowed + _ROUNDING
     if rule.as_measured:
-        return Verdict.HELD if held else Verdict.REFUSED
-    if finding.patients < MIN_PATIENTS:
-        return Verdict.TOO_FEW
+        return LimitVerdict.HELD if held else LimitVerdict.REFUSED
+    if deviation.patients < MIN_PATIENTS:
+        return LimitVerdict.TOO_FEW
     if held:
-        return Verdict.HELD
-    low, high = finding.ci95
-    return Verdict.UNCLEAR if low <= 0 <= high else Verdict.REFUSED
+        return LimitVerdict.HELD
+    low, high = deviation.ci95
+    return LimitVerdict.UNCLEAR if low <= 0 <= high else LimitVerdict.REFUSED

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from cxredge.artifacts.card import Classifier, sha256_of_json
+from cxredge.artifacts.card import ClassifierSpec, sha256_of_json
 from cxredge.errors import ArtifactError
 from cxredge.vocabulary import NOTICE
 
@@ -63,7 +63,7 @@ def infer_values(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     return [*inferred.value_info, *inferred.output]
 
 
-def describe(model: onnx.ModelProto, classifier: Classifier, precision: str) -> None:
+def describe(model: onnx.ModelProto, classifier: ClassifierSpec, precision: str) -> None:
     """Write what the graph is into its metadata, so that the file explains itself alone."""
     facts = {
         "network": classifier.network,

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 
 from cxredge.artifacts.card import (
+    ArtifactKind,
     Card,
-    Kind,
     check_files,
     read_card,
     sha256_of_file,
@@ -94,7 +94,7 @@ def quantize(
         CxredgeError: An input is damaged, has other classes, or calibration and evaluation share
             images.
     """
-    source = read_card(model, Kind.MODEL)
+    source = read_card(model, ArtifactKind.MODEL)
     check_files(model, source)
     calibration = read_calibration(calibration_path)
     check_labels(evaluation, source.classifier.classes)
@@ -124,7 +124,7 @@ def quantize(
     )
     onnx_graph.describe(rung.graph, source.classifier, f"int8-{config.dialect.value}")
     room = writing(out.parent, rung.graph.ByteSize(), f"the model {out.name}")
-    with room, atomic_folder(out, Kind.MODEL.value) as folder:
+    with room, atomic_folder(out, ArtifactKind.MODEL.value) as folder:
         path = folder / onnx_graph.FP32_NAME
         onnx.save(rung.graph, path)
         classes = source.classifier.classes
@@ -179,7 +179,7 @@ def _plan(
     tuning: Tuning | None,
 ) -> Card:
     return Card(
-        kind=Kind.MODEL,
+        kind=ArtifactKind.MODEL,
         classifier=source.classifier,
         parents={
             "fp32": sha256_of_file(model / onnx_graph.FP32_NAME),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxredge.artifacts.card import Classifier
+from cxredge.artifacts.card import ClassifierSpec
 from cxredge.backends.base import Logits
 from cxredge.backends.batched import infer_file
 from cxredge.data.labelled import LabelledImages, load_labelled
@@ -34,7 +34,7 @@ class Seen:
 
 
 def see(
-    manifest: Manifest, split: Split, source: Classifier, fp32: Path, progress: Progress
+    manifest: Manifest, split: Split, source: ClassifierSpec, fp32: Path, progress: Progress
 ) -> Seen:
     """Load a split and the validation images, and run FP32 on them.
 

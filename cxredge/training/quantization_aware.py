@@ -14,7 +14,7 @@ import onnx
 import torch
 import torch.nn.functional as F
 
-from cxredge.artifacts.card import Kind, check_files, read_card
+from cxredge.artifacts.card import ArtifactKind, check_files, read_card
 from cxredge.backends.base import Logits
 from cxredge.backends.batched import infer_file
 from cxredge.data.images import GreyImage
@@ -55,7 +55,7 @@ def training_pixels(run: Path, progress: Progress) -> GreyImage:
     Raises:
         CxredgeError: It is no finished run, or an image is gone.
     """
-    card = read_card(run, Kind.RUN)
+    card = read_card(run, ArtifactKind.RUN)
     check_files(run, card)
     entries = read_manifest(run / "manifest.csv").of(Split.TRAIN)
     every = -(-len(entries) // _MOST_IMAGES)

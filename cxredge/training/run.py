@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from cxredge.artifacts.card import Card, Classifier, Kind, sha256_of_file, tool_versions
+from cxredge.artifacts.card import ArtifactKind, Card, ClassifierSpec, sha256_of_file, tool_versions
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Manifest
 from cxredge.errors import CxredgeError
@@ -127,8 +127,8 @@ def _plan(manifest: Manifest, config: TrainConfig, hardware: Hardware) -> Card:
     # Room for features decides how long a run takes; the card's facts say if they were cached.
     del machine["cache_limit_gb"]
     return Card(
-        kind=Kind.RUN,
-        classifier=Classifier(
+        kind=ArtifactKind.RUN,
+        classifier=ClassifierSpec(
             network=network.name,
             classes=manifest.classes,
             input_size=config.input_size,

@@ -7,11 +7,18 @@ from typing import Any
 
 import pytest
 
-from cxredge.artifacts.card import CARD_NAME, Card, Classifier, Kind, sha256_of_json, write_card
+from cxredge.artifacts.card import (
+    CARD_NAME,
+    ArtifactKind,
+    Card,
+    ClassifierSpec,
+    sha256_of_json,
+    write_card,
+)
 
-CLASSIFIER = Classifier("mobilenet_v1", ("normal", "viral"), 224, 0.5, 0.25, "grey-square/1")
+CLASSIFIER = ClassifierSpec("mobilenet_v1", ("normal", "viral"), 224, 0.5, 0.25, "grey-square/1")
 CARD = Card(
-    Kind.MODEL,
+    ArtifactKind.MODEL,
     CLASSIFIER,
     parents={"run": "ab" * 32},
     config={"precision": "int8", "nested": {"list": [1, 2.5, None]}, "name": "röntgen"},

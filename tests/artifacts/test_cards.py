@@ -10,7 +10,7 @@ import pytest
 
 from cxredge.artifacts.card import (
     CARD_NAME,
-    Kind,
+    ArtifactKind,
     check_files,
     read_card,
     sha256_of_file,
@@ -21,7 +21,7 @@ from tests.artifacts.conftest import CARD, edit_card
 
 
 def test_card_survives_the_round_trip(model: Path) -> None:
-    card = read_card(model, Kind.RUN, Kind.MODEL)
+    card = read_card(model, ArtifactKind.RUN, ArtifactKind.MODEL)
     assert card == replace(CARD, files=card.files)
     assert card.classifier.classes == ("normal", "viral")
     assert card.files == {
@@ -76,7 +76,7 @@ def test_card_edited_by_hand_is_detected(
 def test_card_that_was_only_reformatted_is_intact(model: Path) -> None:
     body = json.loads((model / CARD_NAME).read_text())
     (model / CARD_NAME).write_text(json.dumps(dict(reversed(body.items()))))
-    assert read_card(model).kind is Kind.MODEL
+    assert read_card(model).kind is ArtifactKind.MODEL
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,9 @@ def test_well_signed_card_of_another_shape_is_refused(
 
 def test_folder_without_card_and_other_kinds_are_refused(tmp_path: Path, model: Path) -> None:
     with pytest.raises(ArtifactError, match="is not a cxredge run or bundle"):
-        read_card(tmp_path, Kind.RUN, Kind.BUNDLE)
+        read_card(tmp_path, ArtifactKind.RUN, ArtifactKind.BUNDLE)
     with pytest.raises(ArtifactError, match="is a cxredge model; expected a run or bundle"):
-        read_card(model, Kind.RUN, Kind.BUNDLE)
+        read_card(model, ArtifactKind.RUN, ArtifactKind.BUNDLE)
 
 
 @pytest.mark.parametrize("position", [0, 100, 255])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cxredge.artifacts.card import (
-    Kind,
+    ArtifactKind,
     read_card,
     read_json,
     sha256_of_file,
@@ -31,7 +31,7 @@ def test_artifact_of_the_same_inputs_is_up_to_date(model: Path) -> None:
         {"parents": {"run": "cd" * 32}},
         {"config": {"precision": "fp32"}},
         {"tools": {"cxredge": "1.1"}},
-        {"kind": Kind.BUNDLE},
+        {"kind": ArtifactKind.BUNDLE},
     ],
 )
 def test_artifact_of_other_inputs_is_not_up_to_date(model: Path, change: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from cxredge.backends.openvino import OpenVinoSession
 from cxredge.build.held_out import Answers, judge
 from cxredge.build.speed import Variant
 from cxredge.bundle.bundle import open_bundle, read_golden
-from cxredge.bundle.serving import Speed, Throughput, Way
+from cxredge.bundle.serving import RuntimeSettings, Speed, Throughput
 from cxredge.gate.gate import GateResult
 from cxredge.metrics.latency import summarise
 from cxredge.vocabulary import Precision
@@ -37,7 +37,7 @@ def fastest(monkeypatch: pytest.MonkeyPatch) -> None:
             v: 1.0 if (v.backend, v.precision.value) == OPENVINO_INT8 else 5.0 for v in variants
         }
         return {
-            v: Speed(summarise([ms] * 50), 1, Throughput(1000 / ms, Way(1, 2, 4)))
+            v: Speed(summarise([ms] * 50), 1, Throughput(1000 / ms, RuntimeSettings(1, 2, 4)))
             for v, ms in milliseconds.items()
         }
 

@@ -12,7 +12,7 @@ import pytest
 from cxredge.backends.base import Logits, SessionSpec
 from cxredge.build import speed
 from cxredge.build.speed import Variant, measure_speeds
-from cxredge.bundle.serving import Way
+from cxredge.bundle.serving import RuntimeSettings as Settings
 from cxredge.data.images import load_grey
 from cxredge.vocabulary import Precision
 
@@ -70,21 +70,27 @@ def test_each_has_its_best_way_for_many_images(four_cores: None) -> None:
     assert few is not None
     assert many is not None
     # A batch takes no longer than an image here, so the largest one is the best.
-    assert few.way == Way(4, 1, 4)
-    assert many.way == Way(1, 4, 4)
+    assert few.settings == Settings(4, 1, 4)
+    assert many.settings == Settings(1, 4, 4)
     assert 2000 < many.images_per_second <= 4 * 4 / 0.003
 
 
 def test_all_cores_for_one_inference_have_to_be_clearly_faster() -> None:
-    rates = {(MANY, Way(1, 4, 4)): 100.0, (MANY, Way(4, 1, 16)): 119.0}
-    assert speed._best_for_files(rates, 4)[1] == Way(1, 4, 4)
-    assert speed._best_for_files({**rates, (MANY, Way(4, 1, 1)): 121.0}, 4)[1] == Way(4, 1, 1)
+    rates = {(MANY, Settings(1, 4, 4)): 100.0, (MANY, Settings(4, 1, 16)): 119.0}
+    assert speed._best_for_files(rates, 4)[1] == Settings(1, 4, 4)
+    assert speed._best_for_files({**rates, (MANY, Settings(4, 1, 1)): 121.0}, 4)[1] == Settings(
+        4, 1, 1
+    )
 
 
 def test_a_smaller_batch_that_is_nearly_as_fast_is_taken() -> None:
-    rates = {(MANY, Way(1, 4, 1)): 94.0, (MANY, Way(1, 4, 8)): 96.0, (MANY, Way(1, 4, 16)): 100.0}
+    rates = {
+        (MANY, Settings(1, 4, 1)): 94.0,
+        (MANY, Settings(1, 4, 8)): 96.0,
+        (MANY, Settings(1, 4, 16)): 100.0,
+    }
     assert speed._best_for_files(rates, 4)[1].batch == 8
-    assert speed._best_for_files({**rates, (MANY, Way(1, 4, 1)): 95.0}, 4)[1].batch == 1
+    assert speed._best_for_files({**rates, (MANY, Settings(1, 4, 1)): 95.0}, 4)[1].batch == 1
 
 
 def test_settings_for_many_are_found_on_files_and_their_rate_in_memory(
@@ -113,7 +119,7 @@ def test_a_slow_network_is_not_timed_in_large_batches(
     monkeypatch.setattr(speed, "_MOST_S_A_BATCH", 0.001)
     found = measure_speeds((FEW,), IMAGE)[FEW].throughput
     assert found is not None
-    assert found.way.batch == 1
+    assert found.settings.batch == 1
 
 
 def test_on_a_gpu_there_are_no_threads_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:

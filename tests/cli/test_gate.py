@@ -181,7 +181,4 @@ def test_a_bundle_of_an_older_layout_is_refused_in_a_sentence(bundle: Path, cxre
     for command in (["build", bundle], ["report", bundle, "--out", bundle / "r.html"]):
         ran = cxredge(*command)
         assert ran.code == 1
-        assert (
-            "has schema 'cxredge.bundle/1'; this cxredge reads 'cxredge.bundle/2'"
-            in ran.err
-        )
+        assert "has schema 'cxredge.bundle/1'; this cxredge reads 'cxredge.bundle/2'" in ran.err

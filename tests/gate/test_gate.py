@@ -10,7 +10,7 @@ import pytest
 from cxredge.errors import ArtifactError
 from cxredge.gate.fidelity import Measure
 from cxredge.gate.gate import GateLimits, GateResult, Validation, compare
-from cxredge.gate.limits import Check, Verdict
+from cxredge.gate.limits import LimitCheck, LimitVerdict
 from cxredge.gate.thresholds import operating_thresholds
 
 RIGHT = [[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [0.0, 2.0]]
@@ -34,11 +34,11 @@ def logits_of(probability_sick: np.ndarray | list[float]) -> np.ndarray:
     return np.column_stack([np.log(p), np.log(1 - p)])
 
 
-def check_of(result: GateResult, measure: Measure, class_name: str | None = None) -> Check:
+def check_of(result: GateResult, measure: Measure, class_name: str | None = None) -> LimitCheck:
     return next(
         check
         for check in result.checks
-        if (check.finding.measure, check.finding.class_name) == (measure, class_name)
+        if (check.deviation.measure, check.deviation.class_name) == (measure, class_name)
     )
 
 
@@ -102,16 +102,16 @@ def test_flipped_images_are_listed_with_both_decisions() -> None:
 def test_sensitivity_that_chance_cannot_explain_is_refused() -> None:
     result = with_lost(4, limits=ONLY_SENSITIVITY)
     check = check_of(result, Measure.SENSITIVITY, "sick")
-    assert (check.finding.fp32, check.finding.candidate) == (1.0, 0.9)
-    assert check.finding.difference == pytest.approx(-0.1)
-    assert check.verdict is Verdict.REFUSED
+    assert (check.deviation.fp32, check.deviation.candidate) == (1.0, 0.9)
+    assert check.deviation.difference == pytest.approx(-0.1)
+    assert check.verdict is LimitVerdict.REFUSED
     assert "sensitivity of sick 0.9000 against 1.0000 in FP32" in result.refusal
     assert result.loosening == "--max-sensitivity-drop"
 
 
 def test_sensitivity_that_chance_could_explain_passes_and_is_said() -> None:
     result = with_lost(3, limits=ONLY_SENSITIVITY)
-    assert check_of(result, Measure.SENSITIVITY, "sick").verdict is Verdict.UNCLEAR
+    assert check_of(result, Measure.SENSITIVITY, "sick").verdict is LimitVerdict.UNCLEAR
     assert result.passed
     assert "chance could explain it: mean sensitivity" in " ".join(result.cautions)
     assert "sensitivity of sick 0.9250" in " ".join(result.cautions)
@@ -119,20 +119,20 @@ def test_sensitivity_that_chance_could_explain_passes_and_is_said() -> None:
 
 def test_a_small_loss_of_many_images_is_held() -> None:
     result = with_lost(4, sick=300, limits=ONLY_SENSITIVITY)
-    assert check_of(result, Measure.SENSITIVITY, "sick").verdict is Verdict.HELD
+    assert check_of(result, Measure.SENSITIVITY, "sick").verdict is LimitVerdict.HELD
     assert result.cautions == ()
 
 
 def test_losses_of_one_patient_are_one_piece_of_evidence() -> None:
     patients = ["the same"] * 4 + [str(n) for n in range(136)]
     result = with_lost(4, limits=ONLY_SENSITIVITY, patients=patients)
-    assert check_of(result, Measure.SENSITIVITY, "sick").verdict is Verdict.UNCLEAR
+    assert check_of(result, Measure.SENSITIVITY, "sick").verdict is LimitVerdict.UNCLEAR
 
 
 def test_a_class_of_few_patients_is_not_judged_and_said_so() -> None:
     result = with_lost(9, sick=9, limits=replace(ONLY_SENSITIVITY, max_auroc_drop=0))
     for measure in (Measure.SENSITIVITY, Measure.AUROC):
-        assert check_of(result, measure, "sick").verdict is Verdict.TOO_FEW
+        assert check_of(result, measure, "sick").verdict is LimitVerdict.TOO_FEW
     assert "AUROC of sick (9)" in " ".join(result.cautions)
     assert "sensitivity of sick (9)" in " ".join(result.cautions)
     # One more patient, and the loss of all of them is judged.
@@ -148,9 +148,9 @@ def test_ranking_is_judged_where_decisions_do_not_change() -> None:
     result = compare(logits_of(before), logits_of(after), labels, patients, GateLimits(), CLASSES)
     assert (result.agreement, result.accuracy, result.accuracy_fp32) == (1.0, 0.6, 0.6)
     area = check_of(result, Measure.AUROC, "sick")
-    assert (area.finding.fp32, area.verdict) == (1.0, Verdict.REFUSED)
+    assert (area.deviation.fp32, area.verdict) == (1.0, LimitVerdict.REFUSED)
     # 20 of the 60 well lie below 0.2.
-    assert area.finding.candidate == pytest.approx(1 / 3)
+    assert area.deviation.candidate == pytest.approx(1 / 3)
     assert "AUROC of sick 0.3333 against 1.0000" in result.refusal
 
 
@@ -163,9 +163,9 @@ def test_overconfidence_is_judged_where_decisions_do_not_change() -> None:
     result = compare(reference, 4 * reference, labels, patients, limits, CLASSES)
     check = check_of(result, Measure.CALIBRATION_ERROR)
     right = (reference.argmax(1) == labels).mean()
-    assert check.finding.fp32 == pytest.approx(abs(right - 0.8))
-    assert check.finding.candidate == pytest.approx(0.8**4 / (0.8**4 + 0.2**4) - right)
-    assert [row.finding.measure for row in result.refused] == [Measure.CALIBRATION_ERROR]
+    assert check.deviation.fp32 == pytest.approx(abs(right - 0.8))
+    assert check.deviation.candidate == pytest.approx(0.8**4 / (0.8**4 + 0.2**4) - right)
+    assert [row.deviation.measure for row in result.refused] == [Measure.CALIBRATION_ERROR]
     calmed = compare(4 * reference, reference, labels, patients, limits, CLASSES)
     assert calmed.passed
 
@@ -198,7 +198,7 @@ def test_thresholds_are_derived_for_each_precision() -> None:
     assert sick.specificity == sick.specificity_fp32 >= 0.9
     assert sick.sensitivity_kept == 0
     assert sick.specificity_kept == 1
-    assert check_of(result, Measure.SENSITIVITY, "sick").verdict is Verdict.HELD
+    assert check_of(result, Measure.SENSITIVITY, "sick").verdict is LimitVerdict.HELD
 
 
 def test_thresholds_keep_the_specificity() -> None:
@@ -209,7 +209,7 @@ def test_thresholds_keep_the_specificity() -> None:
 
 def test_without_validation_images_sensitivity_is_said_to_be_missing() -> None:
     result = of_four(RIGHT, RIGHT)
-    assert not [c for c in result.checks if c.finding.measure is Measure.SENSITIVITY]
+    assert not [c for c in result.checks if c.deviation.measure is Measure.SENSITIVITY]
     assert "Sensitivity was not compared" in result.cautions[-1]
 
 
@@ -218,8 +218,8 @@ def test_a_class_without_images_is_not_judged() -> None:
     patients = [str(n) for n in range(20)]
     result = compare(reference, reference, np.zeros(20, int), patients, GateLimits(), CLASSES)
     check = check_of(result, Measure.AUROC, "well")
-    assert (check.finding.fp32, check.finding.ci95) == (None, None)
-    assert check.verdict is Verdict.TOO_FEW
+    assert (check.deviation.fp32, check.deviation.ci95) == (None, None)
+    assert check.verdict is LimitVerdict.TOO_FEW
     assert result.passed
 
 

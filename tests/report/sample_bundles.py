@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from cxredge.artifacts.card import Card, Classifier, Kind, read_card, write_card
+from cxredge.artifacts.card import ArtifactKind, Card, ClassifierSpec, read_card, write_card
 from cxredge.build.pack import BuildConfig, build, plan
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Entry, Manifest, write_manifest
@@ -55,8 +55,8 @@ def brightness_network(shift: float) -> onnx.ModelProto:
 def write_model(folder: Path, shift: float, config: dict, facts: dict) -> Path:
     folder.mkdir()
     onnx.save(brightness_network(shift), folder / onnx_graph.FP32_NAME)
-    classifier = Classifier("mobilenet_v1", CLASSES, SIZE, 0.5, 0.5, PREPROCESSING)
-    write_card(folder, Card(Kind.MODEL, classifier, {}, config, facts))
+    classifier = ClassifierSpec("mobilenet_v1", CLASSES, SIZE, 0.5, 0.5, PREPROCESSING)
+    write_card(folder, Card(ArtifactKind.MODEL, classifier, {}, config, facts))
     return folder
 
 
