@@ -13,7 +13,7 @@ from cxredge.metrics import classification as metrics
 from cxredge.metrics.bootstrap import (
     mean_defined,
     one_hot,
-    patient_draws,
+    patient_weights,
     percentile_interval,
     weighted_auroc,
     weighted_calibration_error,
@@ -148,7 +148,7 @@ def _deviations(pair: Paired, drift: Sequence[Drift]) -> tuple[Deviation, ...]:
         return reference, _statistics(pair, pair.candidate, own, weights)
 
     before, after = (values[0] for values in both(np.ones((1, len(pair.labels)))))
-    draws = [after - before for before, after in map(both, patient_draws(pair.patients))]
+    draws = [after - before for before, after in map(both, patient_weights(pair.patients))]
     return tuple(
         Deviation(
             measure,
@@ -157,12 +157,18 @@ def _deviations(pair: Paired, drift: Sequence[Drift]) -> tuple[Deviation, ...]:
             _number(before[column]),
             _number(after[column]),
             _number(after[column] - before[column]),
-            percentile_interval(drawn),
+            _interval(drawn),
         )
         for column, ((measure, name), drawn) in enumerate(
             zip(_columns(pair.classes, bool(drift)), np.vstack(draws).T, strict=True)
         )
     )
+
+
+def _interval(drawn: metrics.Floats) -> metrics.Interval | None:
+    """Return the interval rounded to 1e-6: rounding errors of the sums are below that."""
+    interval = percentile_interval(drawn)
+    return interval and (round(interval[0], 6), round(interval[1], 6))
 
 
 def _columns(classes: Sequence[str], with_sensitivity: bool) -> list[tuple[Measure, str | None]]:

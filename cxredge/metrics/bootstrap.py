@@ -1,8 +1,13 @@
-"""The paired bootstrap over patients: draw once, and see every measure under the same draws.
+"""The bootstrap over patients.
 
-A draw is a weight for each image: how often its patient was drawn. Statistics take the weights of
-many draws at once, float (draws, images), and return one value for each draw; a statistic that a
-draw does not define, such as the AUROC of a class that it left out, is NaN there.
+Images of one patient are alike, so whole patients are drawn, with replacement (cluster bootstrap,
+Davison and Hinkley 1997, section 3.8); with single images an interval would be too narrow.
+
+:func:`bootstrap` evaluates one statistic on the images of each draw. :func:`patient_weights`
+returns the same draws as weights, how often each image was drawn, so that many statistics are
+evaluated for many draws at once: the ``weighted_*`` functions take float (draws, images) and return
+one value per draw. Statistics that are not defined for a draw, such as the AUROC of a class that it
+left out, are NaN there.
 """
 
 from __future__ import annotations
@@ -18,40 +23,81 @@ from cxredge.metrics.classification import Floats, Interval, Ints
 
 Bools = npt.NDArray[np.bool_]
 
+RESAMPLES = 1000
 _BLOCK = 2_000_000
-"""Weights held at a time: 16 MB, whatever the number of images."""
+"""Weights held at a time: 16 MB, independent of the number of images."""
 
 
-def patient_draws(
-    patients: Sequence[str], resamples: int = 1000, seed: int = 0
+def bootstrap(
+    statistic: Callable[[Ints], float],
+    patients: Sequence[str],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Return the 95% percentile interval of a statistic over resampled patients.
+
+    Args:
+        statistic: Maps an int array of image indices (with repeats) to a number; NaN is left out.
+        patients: The patient of each image.
+        resamples: Number of draws.
+        seed: The same seed gives the same draws as :func:`patient_weights`.
+
+    Returns:
+        Lower and upper bound; NaN twice if the statistic is never defined.
+    """
+    patient_of, count = _number(patients)
+    images_of = [np.flatnonzero(patient_of == number) for number in range(count)]
+    rng = np.random.default_rng(seed)
+    values = np.array(
+        [
+            statistic(np.concatenate([images_of[patient] for patient in drawn]))
+            for drawn in rng.integers(count, size=(resamples, count))
+        ]
+    )
+    return percentile_interval(values) or (math.nan, math.nan)
+
+
+def patient_weights(
+    patients: Sequence[str], resamples: int = RESAMPLES, seed: int = 0
 ) -> Iterator[npt.NDArray[np.float64]]:
-    """Yield the weights of the images, some draws at a time.
-
-    Images of one patient are alike, so whole patients are drawn, with replacement (cluster
-    bootstrap, Davison and Hinkley 1997, section 3.8).
+    """Yield how often each image is drawn, in blocks of draws.
 
     Args:
         patients: The patient of each image.
-        resamples: How many draws in all.
-        seed: Same seed, same draws.
+        resamples: Number of draws in total.
+        seed: The same seed gives the same draws as :func:`bootstrap`.
 
     Yields:
-        float (draws, images), whole numbers.
+        float (draws, images), integral values.
     """
-    _, patient_of = np.unique(np.asarray(patients), return_inverse=True)
-    groups = int(patient_of.max()) + 1
+    patient_of, count = _number(patients)
     rng = np.random.default_rng(seed)
     at_once = max(1, _BLOCK // len(patient_of))
     for start in range(0, resamples, at_once):
         draws = min(at_once, resamples - start)
-        drawn = rng.integers(groups, size=(draws, groups))
-        flat = (drawn + groups * np.arange(draws)[:, None]).ravel()
-        counts = np.bincount(flat, minlength=draws * groups).reshape(draws, groups)
+        drawn = rng.integers(count, size=(draws, count))
+        flat = (drawn + count * np.arange(draws)[:, None]).ravel()
+        counts = np.bincount(flat, minlength=draws * count).reshape(draws, count)
         yield counts[:, patient_of].astype(np.float64)
 
 
+def _number(patients: Sequence[str]) -> tuple[Ints, int]:
+    """Number the patients: int (images,), the patient of each image, and the number of patients."""
+    names, patient_of = np.unique(np.asarray(patients), return_inverse=True)
+    return patient_of, len(names)
+
+
+def percentile_interval(values: Floats) -> Interval | None:
+    """Return the 95% percentile interval of a statistic's draws; None if it is never defined."""
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        return None
+    low, high = np.percentile(defined, [2.5, 97.5])
+    return (float(low), float(high))
+
+
 def weighted_mean(values: Any, weights: Floats) -> npt.NDArray[np.float64]:
-    """Return the mean of ``values`` (images,) or (images, k) under each draw."""
+    """Return the mean of ``values``, (images,) or (images, k), for each draw."""
     total = weights.sum(axis=1)
     result: npt.NDArray[np.float64] = (weights @ values) / (
         total if np.ndim(values) == 1 else total[:, None]
@@ -60,7 +106,7 @@ def weighted_mean(values: Any, weights: Floats) -> npt.NDArray[np.float64]:
 
 
 def weighted_auroc(scores: Floats, positive: Bools, weights: Floats) -> npt.NDArray[np.float64]:
-    """Return the area under the ROC curve under each draw, ties counted half.
+    """Return the area under the ROC curve for each draw, ties counted half.
 
     Args:
         scores: float (images,), higher means more likely positive.
@@ -83,10 +129,10 @@ def weighted_auroc(scores: Floats, positive: Bools, weights: Floats) -> npt.NDAr
 def weighted_sensitivity(
     called: Bools, positive: Bools, weights: Floats
 ) -> npt.NDArray[np.float64]:
-    """Return the share of positive images that are called, under each draw; columns are classes.
+    """Return the sensitivity of each class for each draw.
 
     Args:
-        called: bool (images, classes).
+        called: bool (images, classes), true where the class is predicted.
         positive: bool (images, classes).
         weights: float (draws, images).
 
@@ -99,7 +145,7 @@ def weighted_sensitivity(
 def weighted_calibration_error(
     confidence: Floats, right: Bools, weights: Floats, bins: int = 10
 ) -> npt.NDArray[np.float64]:
-    """Return the expected calibration error under each draw, bins of equal width.
+    """Return the expected calibration error for each draw, bins of equal width.
 
     The error is the sum over bins of ``|sum of weight * (right - confidence)|`` over the total
     weight, which is
@@ -108,9 +154,9 @@ def weighted_calibration_error(
 
     Args:
         confidence: float (images,), the top probability.
-        right: bool (images,), whether the top class is the label.
+        right: bool (images,), true where the top class is the label.
         weights: float (draws, images).
-        bins: How many.
+        bins: Number of bins.
     """
     index = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = np.zeros((len(confidence), bins))
@@ -120,19 +166,9 @@ def weighted_calibration_error(
 
 
 def mean_defined(values: Floats) -> npt.NDArray[np.float64]:
-    """Return the mean of each row (draws, k) over what is not NaN; NaN where nothing is."""
+    """Return the mean of each row (draws, k) over values that are not NaN; NaN if all are."""
     defined = ~np.isnan(values)
     return _ratio(np.where(defined, values, 0).sum(axis=1), defined.sum(axis=1))
-
-
-def percentile_interval(values: Floats) -> Interval | None:
-    """Return the 95% percentile interval of a statistic's draws; None when never defined."""
-    defined = values[~np.isnan(values)]
-    if not len(defined):
-        return None
-    low, high = np.percentile(defined, [2.5, 97.5])
-    # A thousand draws settle three digits; what rounding of sums leaves behind is cut off.
-    return (round(float(low), 6), round(float(high), 6))
 
 
 def one_hot(labels: Ints, classes: int) -> Bools:
@@ -145,39 +181,3 @@ def _ratio(parts: Any, wholes: Any) -> npt.NDArray[np.float64]:
     with np.errstate(invalid="ignore"):
         result: npt.NDArray[np.float64] = np.asarray(parts, np.float64) / wholes
     return result
-
-
-def bootstrap(
-    statistic: Callable[[Ints], float],
-    groups: Sequence[str],
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """Return the 95% percentile interval of a statistic when patients are drawn again.
-
-    Images of one patient are alike, so whole patients are resampled (cluster bootstrap, Davison
-    and Hinkley 1997, section 3.8); with single images the interval would come out too narrow.
-
-    Args:
-        statistic: Maps an int array of image indices (with repeats) to a number; NaN is left out.
-        groups: The patient of each image.
-        resamples: How many draws.
-        seed: Same seed, same interval.
-
-    Returns:
-        Lower and upper bound; NaN twice when the statistic was never defined.
-    """
-    _, inverse = np.unique(np.asarray(groups), return_inverse=True)
-    members = [np.flatnonzero(inverse == g) for g in range(inverse.max() + 1)]
-    rng = np.random.default_rng(seed)
-    values = np.array(
-        [
-            statistic(np.concatenate([members[g] for g in drawn]))
-            for drawn in rng.integers(len(members), size=(resamples, len(members)))
-        ]
-    )
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return (math.nan, math.nan)
-    low, high = np.percentile(values, [2.5, 97.5])
-    return (float(low), float(high))

@@ -65,14 +65,14 @@ def summarise(milliseconds: Sequence[float]) -> Latency:
         p50=p50,
         p90=p90,
         p99=p99,
-        p50_ci95=percentile_interval(values, 0.50),
-        p90_ci95=percentile_interval(values, 0.90),
-        p99_ci95=percentile_interval(values, 0.99),
+        p50_ci95=order_statistic_interval(values, 0.50),
+        p90_ci95=order_statistic_interval(values, 0.90),
+        p99_ci95=order_statistic_interval(values, 0.99),
         cv=float(values.std() / values.mean()) if values.mean() else 0.0,
     )
 
 
-def percentile_interval(ordered: np.ndarray, share: float) -> Interval:
+def order_statistic_interval(ordered: np.ndarray, share: float) -> Interval:
     """Return the 95% interval of a percentile from order statistics (David and Nagaraja 2003, 7.1).
 
     Args:

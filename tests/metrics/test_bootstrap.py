@@ -12,7 +12,7 @@ from cxredge.metrics.bootstrap import (
     bootstrap,
     mean_defined,
     one_hot,
-    patient_draws,
+    patient_weights,
     percentile_interval,
     weighted_auroc,
     weighted_calibration_error,
@@ -40,7 +40,7 @@ def repeated(weights: np.ndarray) -> list[np.ndarray]:
 
 def test_patients_are_drawn_whole() -> None:
     patients = ["a", "b", "a", "c", "b", "a"]
-    (weights,) = patient_draws(patients, resamples=200)
+    (weights,) = patient_weights(patients, resamples=200)
     assert weights.shape == (200, 6)
     assert (weights[:, 0] == weights[:, 2]).all()
     assert (weights[:, 0] == weights[:, 5]).all()
@@ -51,7 +51,7 @@ def test_patients_are_drawn_whole() -> None:
 
 def test_draws_come_in_blocks_that_add_up(monkeypatch) -> None:
     monkeypatch.setattr("cxredge.metrics.bootstrap._BLOCK", 40)
-    blocks = list(patient_draws([str(n) for n in range(10)], resamples=11))
+    blocks = list(patient_weights([str(n) for n in range(10)], resamples=11))
     assert [len(block) for block in blocks] == [4, 4, 3]
 
 
@@ -59,7 +59,7 @@ def test_same_interval_as_the_bootstrap_that_repeats_images(rng: np.random.Gener
     labels = rng.integers(CLASSES, size=IMAGES)
     scores = rng.normal(size=IMAGES) + (labels == 1)
     patients = [str(n // 3) for n in range(IMAGES)]
-    (weights,) = patient_draws(patients)
+    (weights,) = patient_weights(patients)
     drawn = weighted_auroc(scores, labels == 1, weights)
     expected = bootstrap(lambda i: metrics.auroc(scores[i], labels[i] == 1), patients)
     assert percentile_interval(drawn) == pytest.approx(expected, abs=1e-6)

@@ -11,7 +11,7 @@ from cxredge.metrics.latency import (
     block_interval,
     early_stopping,
     interleave,
-    percentile_interval,
+    order_statistic_interval,
     summarise,
     take_turns,
 )
@@ -69,14 +69,14 @@ def test_json_is_rounded_and_has_lists() -> None:
 def test_interval_holds_the_true_percentile_in_95_of_100_samples(count: int, share: float) -> None:
     rng = np.random.default_rng(count)
     samples = np.sort(rng.uniform(size=(1500, count)), axis=1)
-    intervals = np.array([percentile_interval(sample, share) for sample in samples])
+    intervals = np.array([order_statistic_interval(sample, share) for sample in samples])
     covered = np.mean((intervals[:, 0] <= share) & (share <= intervals[:, 1]))
     assert 0.935 <= covered <= 0.99
 
 
 def test_interval_shrinks_with_the_root_of_the_sample() -> None:
     def width(count: int) -> float:
-        low, high = percentile_interval(np.linspace(0, 1, count), 0.5)
+        low, high = order_statistic_interval(np.linspace(0, 1, count), 0.5)
         return high - low
 
     assert width(100) / width(10_000) == pytest.approx(10, rel=0.15)
@@ -85,7 +85,7 @@ def test_interval_shrinks_with_the_root_of_the_sample() -> None:
 @pytest.mark.parametrize("count", range(1, 12))
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.9, 0.99])
 def test_interval_of_few_samples_stays_inside_them(count: int, share: float) -> None:
-    low, high = percentile_interval(np.arange(count, dtype=float), share)
+    low, high = order_statistic_interval(np.arange(count, dtype=float), share)
     assert 0 <= low <= high <= count - 1
     if share == 0.99:
         assert high == count - 1
@@ -152,7 +152,7 @@ def p90(values: np.ndarray) -> float:
 def test_interval_of_blocks_is_that_of_order_statistics_without_memory() -> None:
     values = np.random.default_rng(3).gamma(3, 1, 2000)
     low, high = block_interval(values, p90)
-    expected = percentile_interval(np.sort(values), 0.9)
+    expected = order_statistic_interval(np.sort(values), 0.9)
     assert high - low == pytest.approx(expected[1] - expected[0], rel=0.25)
     assert low <= p90(values) <= high
 
