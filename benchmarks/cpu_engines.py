@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 from cpu_engines_page import write_page
 
-from cxredge.artifacts.card import Kind, read_card, read_json, tool_versions, write_json
+from cxredge.artifacts.card import ArtifactKind, read_card, read_json, tool_versions, write_json
 from cxredge.backends import CPU_BACKENDS, open_session
 from cxredge.backends.base import Session
 from cxredge.backends.batched import infer_all
@@ -90,7 +90,7 @@ class Case:
 
     def pixels(self, manifest: Manifest, split: Split) -> np.ndarray:
         """Return the images of a split, uint8 (N, S, S)."""
-        classifier = read_card(self.model, Kind.MODEL).classifier
+        classifier = read_card(self.model, ArtifactKind.MODEL).classifier
         entries = manifest.of(split)
         return load_labelled(entries, classifier.classes, classifier.input_size, Silent()).pixels
 
@@ -125,7 +125,7 @@ def main() -> None:
                 alternatives = {n: replace(a, processor_ms=None) for n, a in alternatives.items()}
             taken = _take_turns(alternatives, arguments.rounds, arguments.seconds)
             found[arguments.part][case.name] = {
-                "network": read_card(case.model, Kind.MODEL).classifier.network,
+                "network": read_card(case.model, ArtifactKind.MODEL).classifier.network,
                 "rounds": arguments.rounds,
                 "seconds": arguments.seconds,
                 **facts,
@@ -212,7 +212,7 @@ def _shares(
             quantization.stem = partial(stem, share=share)
             config = QuantizeConfig(Dialect.CPU, float_stem=True)
             quantization.quantize(case.model, case.calibration, manifest, config, folder, Silent())
-        card = read_card(folder, Kind.MODEL)
+        card = read_card(folder, ArtifactKind.MODEL)
         for runtime, (backend, rest) in RESTS.items():
             session, single = (
                 opened.enter_context(open_session(folder / "model.onnx", backend, threads, rest))

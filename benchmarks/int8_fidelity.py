@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from cxredge.artifacts.card import Kind, read_card, tool_versions, write_json, write_text
+from cxredge.artifacts.card import ArtifactKind, read_card, tool_versions, write_json, write_text
 from cxredge.backends.batched import infer_file
 from cxredge.data.images import GreyImage
 from cxredge.data.labelled import LabelledImages, load_labelled
@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def _measure_case(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
-    card = read_card(case.model, Kind.MODEL)
+    card = read_card(case.model, ArtifactKind.MODEL)
     manifest, size = read_manifest(case.manifest), card.classifier.input_size
     classes, fp32 = card.classifier.classes, case.model / "model.onnx"
 

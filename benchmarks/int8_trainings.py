@@ -22,7 +22,7 @@ import numpy as np
 
 from cxredge.artifacts.card import write_json, write_text
 from cxredge.data.manifest import read_manifest
-from cxredge.metrics.bootstrap import patient_draws, percentile_interval, weighted_mean
+from cxredge.metrics.bootstrap import patient_weights, percentile_interval, weighted_mean
 from cxredge.metrics.classification import wilson
 from cxredge.vocabulary import Split
 
@@ -84,7 +84,7 @@ def pool(gates: Mapping[str, Mapping[str, Any]], patients: list[str]) -> dict[st
 
 
 def _interval(values: np.ndarray, patients: list[str]) -> list[float]:
-    draws = patient_draws(patients, resamples=10_000)
+    draws = patient_weights(patients, resamples=10_000)
     low, high = percentile_interval(np.concatenate([weighted_mean(values, w) for w in draws]))
     return [low, high]
 

@@ -20,7 +20,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from cxredge.artifacts.card import Kind, read_card, tool_versions, write_json, write_text
+from cxredge.artifacts.card import ArtifactKind, read_card, tool_versions, write_json, write_text
 from cxredge.backends import installed_on_cpu, onnxruntime, open_session
 from cxredge.backends.base import Logits, Session
 from cxredge.backends.batched import infer_all
@@ -40,7 +40,7 @@ SECONDS = 5.0
 
 def main() -> None:
     arguments = _arguments()
-    classifier = read_card(arguments.fp32, Kind.MODEL).classifier
+    classifier = read_card(arguments.fp32, ArtifactKind.MODEL).classifier
     images = load_labelled(
         read_manifest(arguments.manifest).of(Split.TEST),
         classifier.classes,
