@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from cxredge.artifacts.card import read_json, write_json, write_text
+from cxredge.artifacts.records import to_json
 from cxredge.data.manifest import Entry, read_manifest, write_manifest
 from cxredge.telemetry.linux import read_machine
 from cxredge.vocabulary import Split
@@ -69,7 +70,7 @@ def collect(found: Path, bundles: list[str], about: dict[str, str]) -> dict[str,
     }
     return {
         "schema": "cxredge.aarch64-check/1",
-        "built_on": read_machine().to_json(),
+        "built_on": to_json(read_machine()),
         **about,
         **said["system"],
         "packages": {package["name"]: package["version"] for package in said["packages"]},

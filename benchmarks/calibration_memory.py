@@ -26,6 +26,7 @@ from typing import Any
 import onnx
 
 from cxredge.artifacts.card import tool_versions, write_json, write_text
+from cxredge.artifacts.records import to_json
 from cxredge.data.images import load_grey
 from cxredge.data.inputs import walk_images
 from cxredge.data.manifest import Entry
@@ -63,7 +64,7 @@ def main() -> None:
     ]
     found = {
         "model": arguments.model.name,
-        "machine": read_machine().to_json(),
+        "machine": to_json(read_machine()),
         "tools": tool_versions("onnxruntime", "numpy", "onnx"),
         "memory": memory,
         "growth_mb": round(memory[-1]["peak_rss_mb"] - memory[0]["peak_rss_mb"], 1),

@@ -25,6 +25,7 @@ from image_sets import IMAGES, linked
 from other_work import OtherWork
 
 from cxredge.artifacts.card import tool_versions, write_json, write_text
+from cxredge.artifacts.records import to_json
 from cxredge.bundle.bundle import open_bundle
 from cxredge.bundle.passport import PASSPORT_NAME
 from cxredge.data.manifest import read_manifest
@@ -51,7 +52,7 @@ def main() -> None:
     serves = open_bundle(arguments.cascade)
     evaluated = cxredge("evaluate", arguments.cascade, arguments.manifest)
     found = {
-        "machine": read_machine().to_json(),
+        "machine": to_json(read_machine()),
         "tools": tool_versions("onnxruntime", "openvino", "numpy"),
         "network": serves.card.classifier.network,
         "precision": serves.precision.value,

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.commands import cxredge
 from cxredge.artifacts.card import read_card
+from cxredge.artifacts.records import to_json
 from cxredge.telemetry.linux import read_machine
 
 RESULTS = Path(__file__).parent / "results" / "speed"
@@ -43,7 +44,7 @@ def pytest_benchmark_update_machine_info(
 ) -> None:
     """State the machine as every other result does, without its name in the network."""
     machine_info.clear()
-    machine_info.update(read_machine().to_json())
+    machine_info.update(to_json(read_machine()))
 
 
 @pytest.fixture(scope="session")

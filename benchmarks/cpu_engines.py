@@ -37,6 +37,7 @@ import numpy as np
 from cpu_engines_page import write_page
 
 from cxredge.artifacts.card import ArtifactKind, read_card, read_json, tool_versions, write_json
+from cxredge.artifacts.records import to_json
 from cxredge.backends import CPU_BACKENDS, open_session
 from cxredge.backends.base import Session
 from cxredge.backends.batched import infer_all
@@ -132,7 +133,7 @@ def main() -> None:
                 "alternatives": taken,
             }
     if not arguments.prepare:
-        found["machine"] = read_machine().to_json()
+        found["machine"] = to_json(read_machine())
         found["tools"] = tool_versions("onnxruntime", "openvino", "onnx", "numpy")
         write_json(out, found)
         write_page(found, arguments.out.with_suffix(".md"))

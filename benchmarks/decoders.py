@@ -29,6 +29,7 @@ from image_sets import SETS, add_arguments, make_set
 from PIL import Image
 
 from cxredge.artifacts.card import tool_versions, write_json, write_text
+from cxredge.artifacts.records import to_json
 from cxredge.data.images import load_grey
 from cxredge.telemetry.linux import read_machine
 
@@ -111,7 +112,7 @@ def main() -> None:
     arguments = _arguments()
     decoders, missing = _installed()
     found: dict[str, Any] = {
-        "machine": read_machine().to_json(),
+        "machine": to_json(read_machine()),
         "tools": tool_versions("numpy", *dict.fromkeys(d[1] for d in DECODERS)),
         "not_installed": missing,
         "sets": {},

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from cxredge.artifacts.card import tool_versions, write_json, write_text
+from cxredge.artifacts.records import to_json
 from cxredge.data.manifest import read_manifest
 from cxredge.progress import Silent
 from cxredge.telemetry.linux import read_machine
@@ -56,7 +57,7 @@ def main() -> None:
         print(json.dumps(train(arguments)))
         return
     found: dict[str, Any] = {
-        "machine": read_machine().to_json(),
+        "machine": to_json(read_machine()),
         "tools": tool_versions("torch", "torchvision", "timm"),
         "networks": {},
     }

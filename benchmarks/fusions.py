@@ -22,6 +22,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from cxredge.artifacts.card import tool_versions, write_json, write_text
+from cxredge.artifacts.records import to_json
 from cxredge.backends import installed_on_cpu, open_session, reduced_precisions
 from cxredge.graph.nodes import constants_of, copy_of, integers_of, number_of, replace_nodes
 from cxredge.telemetry.linux import read_machine
@@ -206,7 +207,7 @@ def main() -> None:
     for (name, way), milliseconds in taken.items():
         facts[name].setdefault("processor_ms", {})[way] = [round(ms, 3) for ms in milliseconds]
     found = {
-        "machine": read_machine().to_json(),
+        "machine": to_json(read_machine()),
         "tools": tool_versions("onnx", "onnxruntime", "openvino"),
         "rounds": arguments.rounds,
         "variants": facts,

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from cxredge.artifacts.card import tool_versions, write_json
+from cxredge.artifacts.records import to_json
 from cxredge.backends.base import Logits
 from cxredge.backends.cuda.driver import read_gpu
 from cxredge.backends.tensorrt import (
@@ -78,7 +79,7 @@ def main() -> int:
     found: dict[str, Any] = {
         "schema": "cxredge.gpu-check/1",
         "gpu": gpu.to_json(),
-        "machine": read_machine().to_json(),
+        "machine": to_json(read_machine()),
         "network": bundle.card.classifier.network,
         "pycuda": install_pycuda(),
         "tools": tool_versions("numpy", "onnxruntime-gpu", "pycuda", "cuda-bindings"),

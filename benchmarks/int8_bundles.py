@@ -19,6 +19,7 @@ from commands import cxredge
 from int8_fidelity import Case
 
 from cxredge.artifacts.card import tool_versions, write_json, write_text
+from cxredge.artifacts.records import to_json
 from cxredge.backends import CPU_BACKENDS
 from cxredge.bundle.bundle import open_bundle
 from cxredge.telemetry.linux import read_machine
@@ -36,7 +37,7 @@ def main() -> None:
     arguments = _arguments()
     arguments.work.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {
-        "machine": read_machine().to_json(),
+        "machine": to_json(read_machine()),
         "tools": tool_versions("onnx", "onnxruntime", "openvino", "numpy"),
         "cases": {},
     }

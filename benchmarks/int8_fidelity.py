@@ -30,6 +30,7 @@ import numpy as np
 import onnxruntime as ort
 
 from cxredge.artifacts.card import ArtifactKind, read_card, tool_versions, write_json, write_text
+from cxredge.artifacts.records import to_json
 from cxredge.backends.batched import infer_file
 from cxredge.data.images import GreyImage
 from cxredge.data.labelled import LabelledImages, load_labelled
@@ -88,7 +89,7 @@ def main() -> None:
     arguments = _arguments()
     arguments.work.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {
-        "machine": read_machine().to_json(),
+        "machine": to_json(read_machine()),
         "tools": tool_versions("onnx", "onnxruntime", "numpy"),
         "cases": {},
     }

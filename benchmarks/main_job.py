@@ -18,6 +18,7 @@ from typing import Any
 from commands import cxredge
 
 from cxredge.artifacts.card import read_json, tool_versions, write_json, write_text
+from cxredge.artifacts.records import to_json
 from cxredge.telemetry.linux import read_machine
 
 
@@ -25,7 +26,7 @@ def main() -> None:
     arguments = _arguments()
     path = arguments.out.with_suffix(".json")
     found = read_json(path) if path.exists() else {"runs": []}
-    found["machine"] = read_machine().to_json()
+    found["machine"] = to_json(read_machine())
     found["tools"] = tool_versions("torch", "onnxruntime", "numpy", "pillow")
     done = {(r["protocol"], r["network"], r["split"], r["seed"]) for r in found["runs"]}
     for protocol in arguments.protocols:

@@ -27,6 +27,7 @@ import paper_pages
 from commands import cxredge
 
 from cxredge.artifacts.card import read_json, tool_versions, write_json
+from cxredge.artifacts.records import to_json
 from cxredge.models.zoo import ZOO
 from cxredge.telemetry.linux import read_machine
 
@@ -49,7 +50,7 @@ def main() -> None:
     arguments = _arguments()
     path = arguments.out.with_suffix(".json")
     found = read_json(path) if path.exists() else {"runs": []}
-    found["machine"] = read_machine().to_json()
+    found["machine"] = to_json(read_machine())
     found["tools"] = tool_versions("torch", "torchvision", "timm", "numpy", "pillow")
     done = {_key(record) for record in found["runs"]}
     missing = [run for run in _plan(arguments) if _key(vars(run)) not in done]

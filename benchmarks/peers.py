@@ -32,6 +32,7 @@ from image_sets import IMAGES, SETS, add_arguments, linked, make_set
 from other_work import OtherWork
 
 from cxredge.artifacts.card import tool_versions, write_json, write_text
+from cxredge.artifacts.records import to_json
 from cxredge.bundle.bundle import Bundle, open_bundle
 from cxredge.data.labelled import load_labelled
 from cxredge.progress import Silent
@@ -57,7 +58,7 @@ def main() -> None:
     found: dict[str, Any] = json.loads(record.read_text()) if record.is_file() else {}
     found = {"sets": {}, "others": {}, **found}
     found |= {
-        "machine": read_machine().to_json(),
+        "machine": to_json(read_machine()),
         "tools": tool_versions("onnxruntime", "openvino", "torch", "pillow"),
         "network": bundles[0].card.classifier.network,
         "ours": list(ours),

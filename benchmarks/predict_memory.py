@@ -16,6 +16,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from cxredge.artifacts.card import tool_versions, write_json
+from cxredge.artifacts.records import to_json
 from cxredge.data.inputs import walk_images
 from cxredge.telemetry.linux import read_machine
 
@@ -39,7 +40,7 @@ def main() -> None:
     arguments = parser.parse_args()
     sources = list(walk_images([arguments.images], Counter()))
     rows = [_measure(arguments, sources, count) for count in arguments.counts]
-    found = {"machine": read_machine().to_json(), "tools": tool_versions("onnxruntime", "pillow")}
+    found = {"machine": to_json(read_machine()), "tools": tool_versions("onnxruntime", "pillow")}
     found["rows"] = rows
     found["growth_mb"] = round(rows[-1]["peak_rss_mb"] - rows[0]["peak_rss_mb"], 1)
     write_json(arguments.out.with_suffix(".json"), found)

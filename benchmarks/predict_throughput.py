@@ -29,6 +29,7 @@ from image_sets import IMAGES, SETS, add_arguments, linked, make_set
 from other_work import OtherWork
 
 from cxredge.artifacts.card import tool_versions, write_json, write_text
+from cxredge.artifacts.records import to_json
 from cxredge.backends import open_session
 from cxredge.backends.onnxruntime import available_cores
 from cxredge.bundle.bundle import Bundle, open_bundle
@@ -50,7 +51,7 @@ def main() -> None:
     if record.is_file():
         found = json.loads(record.read_text())
     found |= {
-        "machine": read_machine().to_json(),
+        "machine": to_json(read_machine()),
         "tools": tool_versions("onnxruntime", "pillow", "numpy"),
         "network": bundle.card.classifier.network,
         "precision": bundle.precision.value,

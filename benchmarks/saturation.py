@@ -21,6 +21,7 @@ from unittest.mock import patch
 import numpy as np
 
 from cxredge.artifacts.card import ArtifactKind, read_card, tool_versions, write_json, write_text
+from cxredge.artifacts.records import to_json
 from cxredge.backends import installed_on_cpu, onnxruntime, open_session
 from cxredge.backends.base import Logits, Session
 from cxredge.backends.batched import infer_all
@@ -30,8 +31,7 @@ from cxredge.metrics.classification import wilson
 from cxredge.metrics.latency import summarise, take_turns
 from cxredge.progress import Silent
 from cxredge.quantization.judge import logit_error
-from cxredge.telemetry.instructions import may_saturate_here
-from cxredge.telemetry.linux import read_machine
+from cxredge.telemetry.linux import may_saturate_here, read_machine
 from cxredge.vocabulary import Split
 
 REFERENCE = "FP32 in ONNX Runtime"
@@ -55,7 +55,7 @@ def main() -> None:
             ).items()
         }
         found = {
-            "machine": read_machine().to_json(),
+            "machine": to_json(read_machine()),
             "may_saturate": may_saturate_here(),
             "tools": tool_versions("onnxruntime", "openvino", "numpy"),
             "network": classifier.network,

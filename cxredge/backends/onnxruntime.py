@@ -11,7 +11,7 @@ import onnxruntime as ort
 from cxredge.backends.base import Logits, SessionSpec, available_cores
 from cxredge.data.images import GreyImage
 from cxredge.errors import ArtifactError
-from cxredge.telemetry.instructions import may_saturate_here
+from cxredge.telemetry.linux import may_saturate_here
 from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME
 
 LEFT_OUT = ("WeightBiasQuantization",)

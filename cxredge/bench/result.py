@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cxredge.artifacts.card import CARD_NAME, sha256_of_file, tool_versions
+from cxredge.artifacts.records import to_json
 from cxredge.backends.base import AcceleratorSession, Session
 from cxredge.backends.cascade import first_of
 from cxredge.bench.scenarios import RULES, Measured, mlperf_shortfalls, score
@@ -18,8 +19,7 @@ from cxredge.comparison.verdict import judge
 from cxredge.data.images import PREPROCESSING
 from cxredge.metrics.latency import summarise
 from cxredge.targets.registry import find_target, is_here
-from cxredge.telemetry import jetson
-from cxredge.telemetry.jetson import JetsonState
+from cxredge.telemetry.jetson import JetsonState, reasons_not_to_compare
 from cxredge.telemetry.linux import MachineState, read_machine
 from cxredge.telemetry.sampling import Sampler
 from cxredge.vocabulary import Scenario
@@ -115,7 +115,7 @@ def describe(
     }
     reasons = [*_elsewhere(bundle), *_wrong(accuracy)]
     if circumstances.board_before and circumstances.board_after:
-        reasons += jetson.doubts(circumstances.board_before, circumstances.board_after)
+        reasons += reasons_not_to_compare(circumstances.board_before, circumstances.board_after)
     return {**result, "verdict": judge(result, reasons).to_json()}
 
 
@@ -143,17 +143,17 @@ def _surroundings(circumstances: Circumstances, images: int) -> dict[str, Any]:
     # Linux gives the peak in kB.
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 // 1_000_000
     return {
-        "machine": read_machine().to_json(),
+        "machine": to_json(read_machine()),
         "peak_memory_mb": peak_mb,
         "state": {
-            "before": asdict(circumstances.before),
-            "during": circumstances.during.summary(),
-            "after": asdict(circumstances.after),
+            "before": to_json(circumstances.before),
+            "during": to_json(circumstances.during.summary()),
+            "after": to_json(circumstances.after),
         },
-        "jetson": {"before": before.to_json(), "after": after.to_json()}
+        "jetson": {"before": to_json(before), "after": to_json(after)}
         if before and after
         else None,
-        "energy": energy.to_json(images) if energy else None,
+        "energy": to_json(energy.per_image(images)) if energy else None,
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cxredge.artifacts.card import CARD_NAME, read_json, sha256_of_file, tool_versions, write_json
+from cxredge.artifacts.records import to_json
 from cxredge.backends import CPU_BACKENDS
 from cxredge.bundle.serving import Serving
 from cxredge.errors import ArtifactError, quoted
@@ -39,7 +40,7 @@ def write_passport(bundle: Path, serving: Serving) -> None:
             "engine_sha256": sha256_of_file(bundle / serving.engine),
             "reason": serving.reason,
             "left_out": dict(serving.left_out),
-            "machine": read_machine().to_json(),
+            "machine": to_json(read_machine()),
             "tools": {
                 **tool_versions("onnxruntime", "openvino", "numpy", "pillow"),
                 **serving.runtime,
@@ -106,7 +107,7 @@ def strange_here(bundle: Path, target: str, passport: Mapping[str, Any] | None) 
             f"{bundle} is for {target} and was not finished there; ONNX Runtime runs it on this "
             f"machine's processor. On the device: {engine_by(all_targets().get(target), bundle)}"
         )
-    here, there = read_machine().to_json(), passport.get("machine", {})
+    here, there = to_json(read_machine()), passport.get("machine", {})
     if all(there.get(fact) == here[fact] for fact in ("architecture", "cpu")):
         return ""
     return (

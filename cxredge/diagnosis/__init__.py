@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
+from cxredge.artifacts.records import to_json
 from cxredge.diagnosis import capacity, clocks, cuda, jetpack, processor, software
 from cxredge.diagnosis.finding import Finding, Status
 from cxredge.diagnosis.surroundings import Surroundings
@@ -64,8 +64,8 @@ def diagnose(here: Surroundings | None = None) -> dict[str, Any]:
     return {
         "ok": all(finding.status is not Status.FAIL for finding in findings),
         "target": target,
-        "machine": here.machine.to_json(),
-        "state": asdict(here.state),
-        "jetson": read_jetson(here.root).to_json() if here.board.is_jetson else None,
+        "machine": to_json(here.machine),
+        "state": to_json(here.state),
+        "jetson": to_json(read_jetson(here.root)) if here.board.is_jetson else None,
         "findings": [finding.to_json() for finding in findings],
     }

@@ -6,7 +6,7 @@ import math
 
 from cxredge.diagnosis.finding import Finding, ok, skip, warn
 from cxredge.diagnosis.surroundings import Surroundings
-from cxredge.telemetry.instructions import FAST_INT8
+from cxredge.telemetry.linux import FAST_INT8
 
 _BF16 = {"x86_64": ("avx512_bf16", "amx_bf16"), "aarch64": ("bf16",)}
 

@@ -1,1 +1,1 @@
-"""What the machine is and what state it is in while something is measured."""
+"""Facts about the machine, and its state while something is measured."""

@@ -1,47 +1,63 @@
-"""Energy that a machine used while something ran, where it can tell."""
+"""Energy that a machine used during a measurement, where the hardware reports it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cxredge.telemetry.kernel_files import read_number, read_text
 
 
 @dataclass(frozen=True)
-class Energy:
-    """What was used.
+class EnergyPerImage:
+    """Energy used per image.
 
     Attributes:
-        source: What told: ``power rails`` of the board or ``RAPL`` of an x86 processor.
-        joules: Energy used in all, of what the source covers.
-        seconds: For how long.
+        source: As in :class:`Energy`.
+        joules: Total energy.
+        mean_watts: Mean power.
+        joules_per_image: Energy per image.
+    """
+
+    source: str
+    joules: float
+    mean_watts: float
+    joules_per_image: float
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy used over a period.
+
+    Attributes:
+        source: ``power rails`` of the board, or ``RAPL`` of an x86 processor.
+        joules: Total energy of the parts that the source covers.
+        seconds: Length of the period.
     """
 
     source: str
     joules: float
     seconds: float
 
-    def to_json(self, images: int) -> dict[str, Any]:
-        """Return the energy as JSON values, with joules per image."""
-        return {
-            "source": self.source,
-            "joules": round(self.joules, 3),
-            "mean_watts": round(self.joules / self.seconds, 3),
-            "joules_per_image": round(self.joules / images, 6),
-        }
+    def per_image(self, images: int) -> EnergyPerImage:
+        """Return the energy with its share of each image, rounded as it is reported."""
+        return EnergyPerImage(
+            source=self.source,
+            joules=round(self.joules, 3),
+            mean_watts=round(self.joules / self.seconds, 3),
+            joules_per_image=round(self.joules / images, 6),
+        )
 
 
 class Rapl:
-    """The energy counters of x86 processors (running average power limit), by package.
+    """Energy counters of x86 processors (running average power limit), per package.
 
-    Kernels let only root read them unless the administrator says otherwise. The counters wrap
-    after some minutes at full power, so they have to be read more often than that.
+    By default, only root may read them. The counters wrap after some minutes at full power, so
+    they must be read more often than that.
 
     Args:
-        root: Where ``sys`` lies; another one in tests.
+        root: Folder that holds ``sys``; tests use another one.
     """
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -55,11 +71,11 @@ class Rapl:
 
     @property
     def readable(self) -> bool:
-        """Whether there are packages and all can be read."""
+        """Whether the machine has such counters and all of them can be read."""
         return bool(self._last) and None not in self._last.values()
 
     def read(self) -> float | None:
-        """Return joules used since this object was made, or None where they cannot be read."""
+        """Return the joules used since this object was created, or None if unreadable."""
         if not self.readable:
             return None
         for package, before in self._last.items():
@@ -75,7 +91,7 @@ class Rapl:
 
 
 def integrate(times_s: Sequence[float], milliwatts: Sequence[float]) -> Energy | None:
-    """Return the energy under samples of power, by trapezoids; None for fewer than two samples."""
+    """Integrate power samples by the trapezoidal rule; return None for fewer than two samples."""
     if len(times_s) < 2:
         return None
     joules = sum(

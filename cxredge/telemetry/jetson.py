@@ -1,16 +1,15 @@
-"""Clocks, power mode, temperatures and throttling of a Jetson, from its own files.
+"""Clocks, power mode, temperatures and throttling of a Jetson, from the files of its kernel.
 
-Every function takes the folder that ``sys``, ``etc`` and ``usr`` lie in; what cannot be read is
-None or absent, never zero. Nothing here needs root or a service.
+Every function takes the folder that holds ``sys``, ``etc`` and ``usr``. A value that cannot be
+read is None or absent, never zero. Neither root nor a service is required.
 """
 
 from __future__ import annotations
 
 import re
 import subprocess
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from cxredge.telemetry.kernel_files import read_number, read_text
 from cxredge.telemetry.power_rails import Rail, power_rails, total_power_mw
@@ -20,35 +19,32 @@ _NVPMODEL_SECONDS = 5.0
 _MODE = re.compile(r"NV Power Mode:\s*(\S+)\s+(\d+)")
 _MODES = re.compile(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>")
 _GPU = re.compile(r"gpu|gpc|gv11b|gp10b|gm20b|ga10b")
-# A zone whose part is switched off reports -256 degrees.
+# A thermal zone that is switched off reports -256 degrees.
 _OFF_C = -200.0
 
 
 @dataclass(frozen=True)
 class Clock:
-    """The clock of a device that scales by itself.
+    """Clock of a device with dynamic frequency scaling.
 
     Attributes:
         name: Its folder in ``/sys/class/devfreq``, such as ``17000000.gpu``.
-        current_mhz: Now.
-        lowest_mhz: The least that is allowed.
-        highest_mhz: The most that is allowed.
+        current_mhz: Current frequency.
+        lowest_mhz: Lowest allowed frequency.
+        highest_mhz: Highest allowed frequency.
+        locked: Whether the frequency is fixed, as after ``jetson_clocks``.
     """
 
     name: str
     current_mhz: float | None
     lowest_mhz: float
     highest_mhz: float
-
-    @property
-    def locked(self) -> bool:
-        """Whether it cannot change, which is what ``jetson_clocks`` sees to."""
-        return self.lowest_mhz == self.highest_mhz
+    locked: bool
 
 
 @dataclass(frozen=True)
 class PowerMode:
-    """A mode of nvpmodel. Numbers mean something else on every board and release."""
+    """A mode of nvpmodel; its number differs between boards and releases."""
 
     name: str
     number: int
@@ -56,13 +52,13 @@ class PowerMode:
 
 @dataclass(frozen=True)
 class JetsonState:
-    """What may change while a benchmark runs.
+    """Values of a board that may change during a benchmark.
 
     Attributes:
         power_mode: nvpmodel's mode.
-        gpu_clock: The GPU's clock.
-        rails: Power by rail.
-        power_mw: The whole module's power, or None where no rail holds it.
+        gpu_clock: Clock of the GPU.
+        rails: Power per rail.
+        power_mw: Power of the whole module, or None if no rail was read.
         temperatures_c: Degrees Celsius by thermal zone; zones that are switched off are absent.
         throttle_events: Over-current events since boot by counter, such as ``hwmon3/oc1``.
     """
@@ -74,22 +70,14 @@ class JetsonState:
     temperatures_c: dict[str, float]
     throttle_events: dict[str, int]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the state as JSON values."""
-        found = asdict(self)
-        found["rails"] = list(found["rails"])
-        if self.gpu_clock:
-            found["gpu_clock"]["locked"] = self.gpu_clock.locked
-        return found
-
 
 def read_jetson(root: Path = Path("/")) -> JetsonState:
-    """Return the state of the board now."""
+    """Read the current state of the board."""
     return replace(read_during(root), power_mode=power_mode(root))
 
 
 def read_during(root: Path = Path("/")) -> JetsonState:
-    """Return the state without the power mode: asking nvpmodel would disturb what is measured."""
+    """Read the state without the power mode: running nvpmodel would disturb a measurement."""
     rails = power_rails(root)
     return JetsonState(
         power_mode=None,
@@ -101,37 +89,41 @@ def read_during(root: Path = Path("/")) -> JetsonState:
     )
 
 
-def doubts(before: JetsonState, after: JetsonState) -> list[str]:
-    """Return why what ran between two states should not be compared; empty if nothing speaks so."""
+def reasons_not_to_compare(before: JetsonState, after: JetsonState) -> list[str]:
+    """Return the reasons why a measurement between two states is not comparable, if any."""
     found = []
     if after.gpu_clock is None:
         found.append("the GPU's clock cannot be read, so it may have changed")
     elif not after.gpu_clock.locked:
         found.append("the GPU's clock is not locked (sudo jetson_clocks)")
     if before.power_mode != after.power_mode:
-        found.append("the power mode changed meanwhile")
+        found.append("the power mode changed during the measurement")
     rose = [
         name for name, n in after.throttle_events.items() if n > before.throttle_events.get(name, 0)
     ]
     if rose:
-        found.append(f"the board slowed itself down for too much current ({', '.join(rose)})")
+        found.append(f"the board throttled because of over-current ({', '.join(rose)})")
     return found
 
 
 def gpu_clock(root: Path = Path("/")) -> Clock | None:
-    """Return the GPU's clock, or None where no devfreq device is a GPU."""
+    """Return the GPU's clock, or None if no devfreq device is a GPU."""
     for folder in sorted((root / "sys/class/devfreq").glob("*")):
         lowest, highest = read_number(folder / "min_freq"), read_number(folder / "max_freq")
         if _GPU.search(folder.name) and lowest is not None and highest is not None:
             current = read_number(folder / "cur_freq")
             return Clock(
-                folder.name, None if current is None else current / 1e6, lowest / 1e6, highest / 1e6
+                name=folder.name,
+                current_mhz=None if current is None else current / 1e6,
+                lowest_mhz=lowest / 1e6,
+                highest_mhz=highest / 1e6,
+                locked=lowest == highest,
             )
     return None
 
 
 def power_mode(root: Path = Path("/")) -> PowerMode | None:
-    """Return nvpmodel's mode, or None where the command is not there, fails or hangs."""
+    """Return nvpmodel's mode, or None if the command is missing, fails or hangs."""
     command = root / _NVPMODEL
     try:
         done = subprocess.run(
@@ -149,7 +141,7 @@ def power_mode(root: Path = Path("/")) -> PowerMode | None:
 
 
 def power_modes(root: Path = Path("/")) -> tuple[PowerMode, ...]:
-    """Return the modes that this board has, in the order of nvpmodel's own file."""
+    """Return the modes of this board, in the order of ``nvpmodel.conf``."""
     found = _MODES.findall(read_text(root / "etc/nvpmodel.conf") or "")
     return tuple(PowerMode(name, int(number)) for number, name in found)
 
@@ -165,7 +157,7 @@ def temperatures_c(root: Path = Path("/")) -> dict[str, float]:
 
 
 def throttle_events(root: Path = Path("/")) -> dict[str, int]:
-    """Return how often the board slowed itself down for too much current since boot."""
+    """Return the number of over-current events since boot, by counter."""
     found = {}
     for path in sorted((root / "sys/class/hwmon").glob("hwmon*/oc*_event_cnt")):
         count = read_number(path)

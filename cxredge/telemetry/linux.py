@@ -1,14 +1,14 @@
-"""Facts about a Linux machine from /proc and /sys; what cannot be read is None, never a guess."""
+"""Facts about a Linux machine from /proc and /sys; unreadable values are None, never a guess."""
 
 from __future__ import annotations
 
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
 
-from cxredge.telemetry.kernel_files import read_number, read_text
+from cxredge.telemetry.kernel_files import read_number, read_sizes_mb, read_text
 
 _FLAGS_OF_INTEREST = (
     "avx2",
@@ -23,12 +23,28 @@ _FLAGS_OF_INTEREST = (
     "i8mm",
     "bf16",
 )
+FAST_INT8 = {
+    "x86_64": ("avx512_vnni", "avx_vnni", "amx_int8"),
+    "aarch64": ("asimddp", "i8mm"),
+}
+"""By architecture, instructions that multiply INT8 and accumulate in 32 bits; one is enough."""
+
 _PROCESSOR_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What does not change while a benchmark runs."""
+    """Facts that do not change during a benchmark.
+
+    Attributes:
+        system: Operating system and its release.
+        architecture: Processor architecture as the system names it, such as ``x86_64``.
+        cpu: Model of the processor, or of the board; None if unknown.
+        cores: Number of cores that this process may use.
+        cpu_flags: Instruction sets that matter to inference.
+        memory_mb: Total memory in MB (10^6 bytes).
+        virtual_machine: Whether a hypervisor is reported; None where the processor does not say.
+    """
 
     system: str
     architecture: str
@@ -38,24 +54,21 @@ class Machine:
     memory_mb: int | None
     virtual_machine: bool | None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the facts as JSON values."""
-        return {**asdict(self), "cpu_flags": list(self.cpu_flags)}
-
 
 @dataclass(frozen=True)
 class MachineState:
-    """What may change while a benchmark runs.
+    """Values that may change during a benchmark.
 
     Attributes:
-        governor: The frequency governor of the first core.
+        governor: Frequency governor of the first core.
         frequency_mhz: Mean frequency over the cores.
-        temperature_c: The hottest thermal zone or processor sensor, in degrees Celsius.
-        load_1min: Runnable processes, averaged over a minute.
-        memory_available_mb: Memory that could be used without swapping.
-        steal_ticks: Time that a hypervisor gave to others since boot, in clock ticks.
-        throttle_count: How often cores or package slowed down for heat since boot (x86).
-        process_memory_mb: Memory that this process holds now.
+        temperature_c: Temperature of the hottest thermal zone or processor sensor, in degrees
+            Celsius.
+        load_1min: Number of runnable processes, averaged over a minute.
+        memory_available_mb: Memory that is available without swapping, in MB (10^6 bytes).
+        steal_ticks: Time that the hypervisor gave to other guests since boot, in clock ticks.
+        throttle_count: Number of thermal throttling events of cores and packages since boot (x86).
+        process_memory_mb: Resident memory of this process, in MB (10^6 bytes).
     """
 
     governor: str | None
@@ -69,14 +82,14 @@ class MachineState:
 
 
 def read_machine(root: Path = Path("/")) -> Machine:
-    """Return what this machine is.
+    """Read the facts about this machine.
 
     Args:
-        root: Where ``proc`` and ``sys`` lie; another one in tests.
+        root: Folder that holds ``proc`` and ``sys``; tests use another one.
     """
     cpuinfo = _cpuinfo(root)
     flags = (cpuinfo.get("flags") or cpuinfo.get("Features") or "").split()
-    memory = _kilobytes(root / "proc/meminfo").get("MemTotal")
+    memory = read_sizes_mb(root / "proc/meminfo").get("MemTotal")
     return Machine(
         system=f"{platform.system()} {platform.release()}",
         architecture=platform.machine(),
@@ -89,7 +102,7 @@ def read_machine(root: Path = Path("/")) -> Machine:
 
 
 def read_state(root: Path = Path("/")) -> MachineState:
-    """Return what state the machine is in now."""
+    """Read the current state of the machine."""
     cpu = root / "sys/devices/system/cpu"
     frequencies = [read_number(p) for p in sorted(cpu.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))]
     known = [value / 1000 for value in frequencies if value is not None]
@@ -100,17 +113,33 @@ def read_state(root: Path = Path("/")) -> MachineState:
         frequency_mhz=sum(known) / len(known) if known else None,
         temperature_c=max(degrees) if degrees else None,
         load_1min=float(load[0]) if load else None,
-        memory_available_mb=_kilobytes(root / "proc/meminfo").get("MemAvailable"),
+        memory_available_mb=read_sizes_mb(root / "proc/meminfo").get("MemAvailable"),
         steal_ticks=_steal(root),
         throttle_count=_throttled(cpu),
-        process_memory_mb=_kilobytes(root / "proc/self/status").get("VmRSS"),
+        process_memory_mb=read_sizes_mb(root / "proc/self/status").get("VmRSS"),
     )
 
 
+def may_saturate(machine: Machine) -> bool:
+    """Return whether INT8 accumulation may saturate on a processor.
+
+    x86 runtimes without VNNI multiply uint8 by int8 with VPMADDUBSW, which adds two products with
+    signed saturation in 16 bits: 255 * 127 * 2 is 64,770, and 32,767 is kept.
+    """
+    x86 = machine.architecture.lower() in ("x86_64", "amd64", "i386", "i686")
+    return x86 and not set(FAST_INT8["x86_64"]) & set(machine.cpu_flags)
+
+
+@cache
+def may_saturate_here() -> bool:
+    """Return whether INT8 accumulation may saturate on this machine, or its flags are unknown."""
+    return may_saturate(read_machine())
+
+
 def process_age_ms(root: Path = Path("/")) -> float | None:
-    """Return how long ago this process started, in milliseconds to the clock tick."""
+    """Return the age of this process in milliseconds, to the clock tick; None if unreadable."""
     uptime = (read_text(root / "proc/uptime") or "").split()
-    # The name in brackets may hold spaces; the start is the 20th field after it.
+    # The name in brackets may hold spaces; the start time is the 20th field after it.
     fields = (read_text(root / "proc/self/stat") or "").rpartition(")")[2].split()
     if not uptime or len(fields) < 20:
         return None
@@ -123,18 +152,8 @@ def _cpuinfo(root: Path) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _kilobytes(path: Path) -> dict[str, int]:
-    """Return the sizes that a file lists in kB, in units of 10^6 bytes."""
-    lines = (line.split() for line in (read_text(path) or "").splitlines())
-    return {
-        words[0].rstrip(":"): int(words[1]) * 1024 // 1_000_000
-        for words in lines
-        if len(words) >= 2 and words[1].isdigit()
-    }
-
-
 def _degrees_c(root: Path) -> list[float]:
-    """Return what thermal zones and the processor's own sensors say; AMD has only the latter."""
+    """Return temperatures of thermal zones and processor sensors; AMD has only the latter."""
     paths = list((root / "sys/class/thermal").glob("thermal_zone*/temp"))
     for name in (root / "sys/class/hwmon").glob("hwmon*/name"):
         if read_text(name) in _PROCESSOR_SENSORS:
@@ -148,7 +167,10 @@ def _steal(root: Path) -> int | None:
 
 
 def _throttled(cpu: Path) -> int | None:
-    """Return the events of all cores and packages; cores of one package repeat its count."""
+    """Return the throttling events of all cores and packages.
+
+    Each core of a package repeats the package's count, so the largest one is taken.
+    """
     kinds = ("core_throttle_count", "package_throttle_count")
     counts = [
         [n for path in cpu.glob(f"cpu[0-9]*/thermal_throttle/{kind}") if (n := read_number(path))]

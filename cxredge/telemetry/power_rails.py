@@ -1,4 +1,4 @@
-"""What a Jetson draws, from the monitors on its board; no service and no root."""
+"""Power of a Jetson from the monitors on its board; neither root nor a service is required."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 
 from cxredge.telemetry.kernel_files import read_number, read_text
 
-# These rails hold the others, or the whole input of the module.
+# These rails include the others, or are the input of the whole module.
 _TOTAL_RAILS = ("VDD_IN", "POM_5V_IN", "VIN")
 _INA3221_CHANNELS = range(1, 7)
 
 
 @dataclass(frozen=True)
 class Rail:
-    """A power rail and what it carries now, in milliwatts."""
+    """A power rail and its current power."""
 
     name: str
     milliwatts: float
 
 
 def power_rails(root: Path = Path("/")) -> tuple[Rail, ...]:
-    """Return what each rail of the monitors INA3221 and INA238 carries."""
+    """Read the rails of the INA3221 and INA238 monitors."""
     rails: list[Rail] = []
     for name in sorted((root / "sys/bus/i2c/devices").glob("*/name")):
         kind = read_text(name) or ""
@@ -34,9 +34,9 @@ def power_rails(root: Path = Path("/")) -> tuple[Rail, ...]:
 
 
 def total_power_mw(rails: tuple[Rail, ...]) -> float | None:
-    """Return the module's power: of the rail that holds all others, or the sum where none does.
+    """Return the module's power: of the rail that includes the others, or the sum if none does.
 
-    On Thor the rail is VIN, which feeds the carrier board too.
+    On Thor that rail is VIN, which also feeds the carrier board.
     """
     for name in _TOTAL_RAILS:
         for rail in rails:
@@ -46,9 +46,9 @@ def total_power_mw(rails: tuple[Rail, ...]) -> float | None:
 
 
 def _ina3221(device: Path) -> Iterator[Rail]:
-    """Yield the rails of one monitor: volts times amperes, or JetPack 4's ready power."""
+    """Yield the rails of one monitor: voltage times current, or the power itself on JetPack 4."""
     for monitor in sorted(device.glob("hwmon/hwmon*")):
-        # Channel 7 is the sum of others.
+        # Channel 7 is a sum of other channels.
         for channel in _INA3221_CHANNELS:
             label = read_text(monitor / f"in{channel}_label")
             millivolts = read_number(monitor / f"in{channel}_input")

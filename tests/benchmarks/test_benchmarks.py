@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from cxredge.artifacts.records import to_json
 from cxredge.telemetry.linux import read_machine
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +46,7 @@ def test_results_are_kept_with_the_machine(model: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     (saved,) = tmp_path.rglob("*_mine.json")
     found = json.loads(saved.read_text())
-    assert found["machine_info"] == read_machine().to_json()
+    assert found["machine_info"] == json.loads(json.dumps(to_json(read_machine())))
     assert [one["name"] for one in found["benchmarks"]] == ["test_phantom[jpeg-224]"]
 
 

@@ -12,11 +12,11 @@ from cxredge.telemetry.jetson import (
     Clock,
     JetsonState,
     PowerMode,
-    doubts,
     gpu_clock,
     power_mode,
     power_modes,
     read_jetson,
+    reasons_not_to_compare,
     temperatures_c,
     throttle_events,
 )
@@ -51,16 +51,15 @@ def clocks(lowest: int, highest: int, name: str = GPU) -> dict[str, str]:
     }
 
 
-def test_a_machine_without_any_of_it(tmp_path: Path) -> None:
-    state = read_jetson(tmp_path)
-    assert state.to_json() == {
-        "power_mode": None,
-        "gpu_clock": None,
-        "rails": [],
-        "power_mw": None,
-        "temperatures_c": {},
-        "throttle_events": {},
-    }
+def test_a_machine_that_is_no_jetson(tmp_path: Path) -> None:
+    assert read_jetson(tmp_path) == JetsonState(
+        power_mode=None,
+        gpu_clock=None,
+        rails=(),
+        power_mw=None,
+        temperatures_c={},
+        throttle_events={},
+    )
 
 
 def test_locked_and_free_clocks(tmp_path: Path) -> None:
@@ -74,7 +73,7 @@ def test_locked_and_free_clocks(tmp_path: Path) -> None:
     assert locked.current_mhz == 1020.0
 
 
-def test_the_gpu_is_told_from_other_devices(tmp_path: Path) -> None:
+def test_the_gpu_is_distinguished_from_other_devices(tmp_path: Path) -> None:
     files = {
         **clocks(1, 1, "sys/class/devfreq/15340000.vic"),
         **clocks(1, 2, "sys/class/devfreq/gpu-gpc-0"),
@@ -85,21 +84,23 @@ def test_the_gpu_is_told_from_other_devices(tmp_path: Path) -> None:
     assert gpu_clock(tree(tmp_path / "b", clocks(1, 1, "sys/class/devfreq/15340000.vic"))) is None
 
 
-def test_power_mode_is_asked_of_nvpmodel(tmp_path: Path) -> None:
+def test_power_mode_is_read_from_nvpmodel(tmp_path: Path) -> None:
     root = command(tmp_path, '[ "$1" = -q ] && printf "NV Power Mode: MAXN_SUPER\\n2\\n"')
     assert power_mode(root) == PowerMode("MAXN_SUPER", 2)
 
 
 @pytest.mark.parametrize("body", ["echo no; exit 1", "echo something else", "exit 0"])
-def test_nvpmodel_that_fails_gives_none(body: str, tmp_path: Path) -> None:
+def test_power_mode_is_none_if_nvpmodel_fails(body: str, tmp_path: Path) -> None:
     assert power_mode(command(tmp_path, body)) is None
 
 
-def test_nvpmodel_that_is_no_program_gives_none(tmp_path: Path) -> None:
+def test_power_mode_is_none_if_nvpmodel_is_not_executable(tmp_path: Path) -> None:
     assert power_mode(tree(tmp_path, {"usr/sbin/nvpmodel": "text"})) is None
 
 
-def test_nvpmodel_that_hangs_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_power_mode_is_none_if_nvpmodel_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(jetson, "_NVPMODEL_SECONDS", 0.2)
     start = time.perf_counter()
     assert power_mode(command(tmp_path, "exec sleep 20")) is None
@@ -124,24 +125,24 @@ def orin_rails() -> dict[str, str]:
     return files
 
 
-def test_rails_are_volts_times_amperes(tmp_path: Path) -> None:
+def test_rail_power_is_voltage_times_current(tmp_path: Path) -> None:
     rails = power_rails(tree(tmp_path, orin_rails()))
     assert rails == (Rail("VDD_IN", 6000.0), Rail("VDD_CPU_GPU_CV", 2000.0))
     assert total_power_mw(rails) == 6000.0
 
 
-def test_a_rail_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
+def test_an_unreadable_rail_is_omitted(tmp_path: Path) -> None:
     files = orin_rails()
     del files[f"{MONITOR}/hwmon/hwmon3/curr1_input"]
     assert power_rails(tree(tmp_path, files)) == (Rail("VDD_CPU_GPU_CV", 2000.0),)
 
 
-def test_power_of_boards_without_a_rail_for_all_is_the_sum() -> None:
+def test_power_of_boards_without_a_total_rail_is_the_sum() -> None:
     assert total_power_mw((Rail("GPU", 1000.0), Rail("CPU", 500.0))) == 1500.0
     assert total_power_mw(()) is None
 
 
-def test_jetpack_4_gives_power_itself(tmp_path: Path) -> None:
+def test_jetpack_4_reports_power_directly(tmp_path: Path) -> None:
     monitor = "sys/bus/i2c/devices/6-0040"
     files = {
         f"{monitor}/name": "ina3221x\n",
@@ -155,7 +156,7 @@ def test_jetpack_4_gives_power_itself(tmp_path: Path) -> None:
     assert total_power_mw(rails) == 2340.0
 
 
-def test_thor_gives_microwatts_of_its_input(tmp_path: Path) -> None:
+def test_thor_reports_its_input_in_microwatts(tmp_path: Path) -> None:
     files = {
         "sys/bus/i2c/devices/2-0044/name": "ina238\n",
         "sys/bus/i2c/devices/2-0044/hwmon/hwmon4/power1_input": "30500000\n",
@@ -189,16 +190,17 @@ def test_throttle_events(tmp_path: Path) -> None:
 def test_the_whole_state(tmp_path: Path) -> None:
     tree(tmp_path, {**clocks(5, 5), **orin_rails()})
     root = command(tmp_path, 'printf "NV Power Mode: 15W\\n0\\n"')
-    found = read_jetson(root).to_json()
-    assert found["power_mode"] == {"name": "15W", "number": 0}
-    assert found["gpu_clock"]["locked"] is True
-    assert found["rails"][0] == {"name": "VDD_IN", "milliwatts": 6000.0}
-    assert found["power_mw"] == 6000.0
+    found = read_jetson(root)
+    assert found.power_mode == PowerMode("15W", 0)
+    assert found.gpu_clock is not None
+    assert found.gpu_clock.locked
+    assert found.rails[0] == Rail("VDD_IN", 6000.0)
+    assert found.power_mw == 6000.0
 
 
 STEADY = JetsonState(
     power_mode=PowerMode("MAXN_SUPER", 2),
-    gpu_clock=Clock("17000000.gpu", 1020.0, 1020.0, 1020.0),
+    gpu_clock=Clock("17000000.gpu", 1020.0, 1020.0, 1020.0, locked=True),
     rails=(),
     power_mw=None,
     temperatures_c={},
@@ -206,34 +208,37 @@ STEADY = JetsonState(
 )
 
 
-def test_a_steady_board_raises_no_doubts() -> None:
-    assert doubts(STEADY, STEADY) == []
+def test_measurements_on_a_steady_board_are_comparable() -> None:
+    assert reasons_not_to_compare(STEADY, STEADY) == []
 
 
 @pytest.mark.parametrize(
     ("after", "words"),
     [
         (replace(STEADY, gpu_clock=None), "cannot be read"),
-        (replace(STEADY, gpu_clock=Clock("gpu", 1.0, 1.0, 2.0)), "not locked"),
+        (replace(STEADY, gpu_clock=Clock("gpu", 1.0, 1.0, 2.0, locked=False)), "not locked"),
         (replace(STEADY, power_mode=PowerMode("15W", 0)), "power mode changed"),
-        (replace(STEADY, throttle_events={"hwmon3/oc1": 4}), "slowed itself down.*hwmon3/oc1"),
+        (
+            replace(STEADY, throttle_events={"hwmon3/oc1": 4}),
+            "throttled because of over-current.*hwmon3/oc1",
+        ),
     ],
 )
-def test_doubts(after: JetsonState, words: str) -> None:
-    found = doubts(STEADY, after)
+def test_reasons_not_to_compare(after: JetsonState, words: str) -> None:
+    found = reasons_not_to_compare(STEADY, after)
     assert len(found) == 1
     assert re.search(words, found[0])
 
 
-def test_a_benchmark_on_a_board_keeps_its_state(cxredge, bundle: Path, monkeypatch) -> None:
+def test_a_benchmark_on_a_board_records_its_state(cxredge, bundle: Path, monkeypatch) -> None:
     states = iter([STEADY, replace(STEADY, throttle_events={"hwmon3/oc1": 9})])
     monkeypatch.setattr("cxredge.bench.run._board_state", lambda: next(states))
     found = cxredge("bench", bundle, "--seconds", 0, "--queries", 5, "--json").json
     assert found["jetson"]["before"]["power_mode"] == {"name": "MAXN_SUPER", "number": 2}
     assert found["jetson"]["after"]["throttle_events"] == {"hwmon3/oc1": 9}
-    assert any("slowed itself down" in reason for reason in found["verdict"]["reasons"])
+    assert any("over-current" in reason for reason in found["verdict"]["reasons"])
 
 
-def test_a_benchmark_elsewhere_has_no_board(cxredge, bundle: Path) -> None:
+def test_a_benchmark_elsewhere_records_no_board(cxredge, bundle: Path) -> None:
     found = cxredge("bench", bundle, "--seconds", 0, "--queries", 5, "--json").json
     assert found["jetson"] is None

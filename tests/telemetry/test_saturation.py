@@ -1,4 +1,4 @@
-"""Which processors cut INT8 sums off, and that a session there does not."""
+"""Processors on which INT8 accumulation may saturate; a session there does not."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from cxredge.backends import onnxruntime
-from cxredge.telemetry.instructions import may_saturate
-from cxredge.telemetry.linux import Machine, read_machine
+from cxredge.telemetry.linux import Machine, may_saturate, read_machine
 
 
 @pytest.mark.parametrize(
@@ -27,7 +26,7 @@ from cxredge.telemetry.linux import Machine, read_machine
         ("arm64", (), False),
     ],
 )
-def test_processors_that_sum_in_16_bits(
+def test_processors_that_accumulate_in_16_bits(
     architecture: str, flags: tuple[str, ...], saturates: bool
 ) -> None:
     machine: Machine = replace(read_machine(), architecture=architecture, cpu_flags=flags)
@@ -36,7 +35,7 @@ def test_processors_that_sum_in_16_bits(
 
 @pytest.fixture
 def large_sums(tmp_path: Path) -> Path:
-    """A classifier that sums 8 channels of 255 times 127, two of which 16 bits cannot hold."""
+    """A classifier that sums 8 channels of 255 times 127; two of them overflow 16 bits."""
     initializers = [
         numpy_helper.from_array(np.float32(1), "scale"),
         numpy_helper.from_array(np.uint8(0), "zero"),
@@ -65,25 +64,25 @@ def large_sums(tmp_path: Path) -> Path:
     return tmp_path / "sums.onnx"
 
 
-def test_no_session_cuts_sums_off(large_sums: Path) -> None:
+def test_int8_accumulation_does_not_saturate(large_sums: Path) -> None:
     white = np.full((1, 16, 16), 255, np.uint8)
     with onnxruntime.OnnxRuntimeSession(large_sums) as session:
         assert session.infer(white)[0] == pytest.approx(255 * 127 * 8)
 
 
 @pytest.mark.parametrize("saturates", [True, False])
-def test_exact_sums_are_asked_for_where_they_are_not_the_rule(
+def test_exact_sums_are_requested_only_where_they_are_not_the_default(
     saturates: bool, large_sums: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Elsewhere the option would cost time for nothing: it takes the slower kernels everywhere."""
-    asked: list[tuple[str, str]] = []
+    """Elsewhere the option would cost time for nothing: it selects the slower kernels."""
+    requested: list[tuple[str, str]] = []
 
     class Options(ort.SessionOptions):
         def add_session_config_entry(self, key: str, value: str) -> None:
-            asked.append((key, value))
+            requested.append((key, value))
             super().add_session_config_entry(key, value)
 
     monkeypatch.setattr(ort, "SessionOptions", Options)
     monkeypatch.setattr(onnxruntime, "may_saturate_here", lambda: saturates)
     with onnxruntime.OnnxRuntimeSession(large_sums):
-        assert asked == ([onnxruntime.EXACT_SUMS] if saturates else [])
+        assert requested == ([onnxruntime.EXACT_SUMS] if saturates else [])
