@@ -15,7 +15,7 @@ from cxredge.backends.base import AcceleratorSession, Session
 from cxredge.backends.cascade import first_of
 from cxredge.bench.scenarios import RULES, Measured, mlperf_shortfalls, score
 from cxredge.bundle.bundle import Bundle
-from cxredge.comparison.verdict import judge
+from cxredge.comparison.comparability import judge
 from cxredge.data.images import PREPROCESSING
 from cxredge.metrics.latency import summarise
 from cxredge.targets.registry import find_target, is_here

@@ -12,7 +12,7 @@ from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import table
 
 if TYPE_CHECKING:
-    from cxredge.comparison import Comparison, Row
+    from cxredge.comparison import Comparison, ComparisonRow
 
 _MOST_LISTED = 3
 
@@ -62,7 +62,7 @@ def compare(
     A difference exceeds the noise when its 95% interval excludes zero. Exits 3 when a figure is
     worse by more than the noise and more than its limit.
     """
-    from cxredge.comparison import Limits, read_side
+    from cxredge.comparison import Limits, read_result_set
     from cxredge.comparison import compare as stage
     from cxredge.errors import GateRefused
     from cxredge.report import write_comparison
@@ -74,8 +74,8 @@ def compare(
         max_calibration_error_rise,
         max_latency_rise,
     )
-    sides = [read_side(path) for path in others]
-    found = stage(read_side(first), sides, limits, across or ())
+    sides = [read_result_set(path) for path in others]
+    found = stage(read_result_set(first), sides, limits, across or ())
     data = found.to_json()
     if out is not None:
         write_comparison(found, out)
@@ -105,7 +105,7 @@ def _text(found: Comparison) -> str:
     return "\n".join([*lines, *(f"Doubt: {doubt}." for doubt in doubts)])
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: ComparisonRow) -> list[str]:
     from cxredge.report.numbers import in_unit, signed_in_unit
 
     before, after = (f" {p}" if p else "" for p in row.precisions)

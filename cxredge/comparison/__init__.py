@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from cxredge.comparison.figures import Limits
-from cxredge.comparison.rows import Comparison, Finding, Row, compare
-from cxredge.comparison.sides import Side, read_side
+from cxredge.comparison.metrics import Limits
+from cxredge.comparison.rows import Change, Comparison, ComparisonRow, compare
+from cxredge.comparison.sides import ResultSet, read_result_set
 
-__all__ = ["Comparison", "Finding", "Limits", "Row", "Side", "compare", "read_side"]
+__all__ = [
+    "Change",
+    "Comparison",
+    "ComparisonRow",
+    "Limits",
+    "ResultSet",
+    "compare",
+    "read_result_set",
+]

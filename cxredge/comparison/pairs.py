@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from cxredge.comparison.sides import Kind, Result, Side, kind_of
-from cxredge.comparison.verdict import ASPECTS, comparable
+from cxredge.comparison.comparability import ASPECTS, comparable
+from cxredge.comparison.sides import Result, ResultKind, ResultSet, kind_of
 from cxredge.errors import WrongUsage
 
 _MUST_AGREE = ("scenario", "timed", "samples_per_query")
@@ -15,7 +15,11 @@ _MUST_AGREE = ("scenario", "timed", "samples_per_query")
 AGREEABLE = tuple(sorted({*ASPECTS, "clock"} - set(_MUST_AGREE)))
 """What ``--across`` may name."""
 
-_WORDS = {Kind.EVALUATION: "evaluation", Kind.BENCH: "benchmark", Kind.PASSPORT: "passport"}
+_WORDS = {
+    ResultKind.EVALUATION: "evaluation",
+    ResultKind.BENCH: "benchmark",
+    ResultKind.PASSPORT: "passport",
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def check_across(across: Collection[str]) -> None:
             )
 
 
-def pairs_of(first: Side, other: Side, across: Collection[str]) -> Iterator[Pair | str]:
+def pairs_of(first: ResultSet, other: ResultSet, across: Collection[str]) -> Iterator[Pair | str]:
     """Yield pairs of results, and for a result of either side without a partner, why it has none.
 
     A result is paired with those of its own precision, with others where there is none.
@@ -80,25 +84,25 @@ def _pair(before: Result, after: Result, across: Collection[str]) -> Pair:
 def _unlike(before: Result, after: Result, across: Collection[str]) -> tuple[str, ...]:
     """Return what differs besides what is compared; a result's doubts of itself stand apart."""
     kind = kind_of(before)
-    if kind is Kind.BENCH:
+    if kind is ResultKind.BENCH:
         # Without the verdicts, the reasons are those of the pair alone.
         return comparable({**before, "verdict": {}}, {**after, "verdict": {}}, across).reasons
-    if kind is Kind.PASSPORT and "machine" not in across:
+    if kind is ResultKind.PASSPORT and "machine" not in across:
         return comparable({"machine": before["machine"]}, {"machine": after["machine"]}).reasons
     return ()
 
 
 def _what(result: Result) -> str:
     kind = kind_of(result)
-    if kind is Kind.EVALUATION:
+    if kind is ResultKind.EVALUATION:
         return f"split {result['split']} of manifest {result['manifest_sha256'][:12]}"
-    if kind is Kind.BENCH:
+    if kind is ResultKind.BENCH:
         count = result.get("samples_per_query", 1)
         return f"{result['scenario']}, {'+'.join(result['timed'])}, {count} a query"
     return "network alone, one image"
 
 
-def _lonely(side: Side, result: Result, other: Side) -> str:
+def _lonely(side: ResultSet, result: Result, other: ResultSet) -> str:
     kind = kind_of(result)
     mine = f"{_WORDS[kind]} of {side.name} ({_what(result)})"
     theirs = sorted({_what(theirs) for theirs in other.of(kind)})

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
-from cxredge.comparison.figures import Figure, Interval, Limits, difference_ci95, figures
+from cxredge.comparison.metrics import Interval, Limits, Metric, difference_ci95, metrics_of
 from cxredge.comparison.pairs import Pair, check_across, pairs_of
-from cxredge.comparison.sides import Result, Side, kind_of
+from cxredge.comparison.sides import Result, ResultSet, kind_of
 from cxredge.errors import ArtifactError
 
 
-class Finding(str, Enum):
+class Change(str, Enum):
     """What a difference amounts to, in the words that are shown."""
 
     SAME = "within the noise"
@@ -25,7 +25,7 @@ class Finding(str, Enum):
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """One figure of one side against the first.
 
     Attributes:
@@ -65,7 +65,7 @@ class Row:
     limit: float | None
     exceeds_noise: bool
     regression: bool
-    finding: Finding
+    finding: Change
     unlike: tuple[str, ...]
     doubts: tuple[str, ...]
 
@@ -75,7 +75,7 @@ class Comparison:
     """All rows, and what was not compared and why."""
 
     against: str
-    rows: tuple[Row, ...]
+    rows: tuple[ComparisonRow, ...]
     not_compared: tuple[str, ...]
 
     @property
@@ -89,7 +89,7 @@ class Comparison:
 
 
 def compare(
-    first: Side, others: Sequence[Side], limits: Limits, across: Collection[str] = ()
+    first: ResultSet, others: Sequence[ResultSet], limits: Limits, across: Collection[str] = ()
 ) -> Comparison:
     """Compare each side with the first one.
 
@@ -121,14 +121,14 @@ def compare(
     return Comparison(first.name, tuple(rows), tuple(dict.fromkeys(lonely)))
 
 
-def _kinds(side: Side) -> str:
+def _kinds(side: ResultSet) -> str:
     kinds = dict.fromkeys(kind_of(result).value for result in side.results)
     return f"{side.name} holds {', '.join(kinds)}"
 
 
-def _rows(side: Side, pair: Pair, limits: Limits) -> Iterator[Row]:
-    after_by_name = figures(pair.after)
-    for name, before in figures(pair.before).items():
+def _rows(side: ResultSet, pair: Pair, limits: Limits) -> Iterator[ComparisonRow]:
+    after_by_name = metrics_of(pair.after)
+    for name, before in metrics_of(pair.before).items():
         if name in after_by_name:
             yield _row(side.name, pair, before, after_by_name[name], limits)
 
@@ -138,7 +138,7 @@ def _served(result: Result) -> str:
     return str(result.get("precision", "")) + (" + fp32" if result.get("cascade") else "")
 
 
-def _row(of: str, pair: Pair, before: Figure, after: Figure, limits: Limits) -> Row:
+def _row(of: str, pair: Pair, before: Metric, after: Metric, limits: Limits) -> ComparisonRow:
     difference, interval = after.value - before.value, difference_ci95(before, after)
     change = _change(before.value, difference)
     limit = getattr(limits, before.limit) if before.limit else None
@@ -146,7 +146,7 @@ def _row(of: str, pair: Pair, before: Figure, after: Figure, limits: Limits) -> 
     loss = change if before.relative else difference
     worse = -loss if before.higher_is_better else loss
     regression = not pair.unlike and apart and limit is not None and worse > limit
-    return Row(
+    return ComparisonRow(
         metric=before.name,
         unit=before.unit,
         of=of,
@@ -175,13 +175,13 @@ def _change(before: float, difference: float) -> float:
 
 def _finding(
     pair: Pair, interval: Interval | None, apart: bool, worse: float, regression: bool
-) -> Finding:
+) -> Change:
     if pair.unlike:
-        return Finding.NOT_COMPARABLE
+        return Change.NOT_COMPARABLE
     if interval is None:
-        return Finding.NO_INTERVAL
+        return Change.NO_INTERVAL
     if regression:
-        return Finding.REGRESSION
+        return Change.REGRESSION
     if not apart:
-        return Finding.SAME
-    return Finding.WORSE if worse > 0 else Finding.BETTER
+        return Change.SAME
+    return Change.WORSE if worse > 0 else Change.BETTER

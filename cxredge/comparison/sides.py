@@ -16,7 +16,7 @@ from cxredge.errors import ArtifactError, quoted
 Result = Mapping[str, Any]
 
 
-class Kind(str, Enum):
+class ResultKind(str, Enum):
     """The kinds of results, as their schemas and readers name them."""
 
     EVALUATION = "evaluation"
@@ -24,22 +24,22 @@ class Kind(str, Enum):
     PASSPORT = "passport"
 
 
-KINDS = {f"cxredge.{kind.value}/1": kind for kind in Kind}
+KINDS = {f"cxredge.{kind.value}/1": kind for kind in ResultKind}
 
 
 @dataclass(frozen=True)
-class Side:
+class ResultSet:
     """One thing to compare, with its name and the results that it holds."""
 
     name: str
     results: Sequence[Result]
 
-    def of(self, kind: Kind) -> list[Result]:
+    def of(self, kind: ResultKind) -> list[Result]:
         """Return the results of a kind."""
         return [result for result in self.results if kind_of(result) is kind]
 
 
-def kind_of(result: Result) -> Kind:
+def kind_of(result: Result) -> ResultKind:
     """Return what a result is.
 
     Raises:
@@ -48,14 +48,14 @@ def kind_of(result: Result) -> Kind:
     return KINDS[str(result.get("schema"))]
 
 
-def read_side(path: Path) -> Side:
+def read_result_set(path: Path) -> ResultSet:
     """Read a result file, or a bundle's passport and all its results.
 
     Raises:
         ArtifactError: It is neither, or a bundle without any.
     """
     if not path.is_dir():
-        return Side(str(path), [_read_result(path)])
+        return ResultSet(str(path), [_read_result(path)])
     if not (path / CARD_NAME).is_file():
         raise ArtifactError(f"{path} is no bundle: it has no {CARD_NAME}.", "Give a bundle.")
     results = [_read_result(file) for file in sorted((path / "results").glob("*.json"))]
@@ -67,13 +67,13 @@ def read_side(path: Path) -> Side:
             f"{path} has no results yet.",
             f"Run cxredge evaluate {quoted(path)} MANIFEST or cxredge bench {quoted(path)}",
         )
-    return Side(str(path), results)
+    return ResultSet(str(path), results)
 
 
 _REQUIRED = {
-    Kind.EVALUATION: ("precision", "split", "manifest_sha256", "accuracy"),
-    Kind.BENCH: ("precision", "scenario", "timed", "latency_ms"),
-    Kind.PASSPORT: ("machine", "latency_ms"),
+    ResultKind.EVALUATION: ("precision", "split", "manifest_sha256", "accuracy"),
+    ResultKind.BENCH: ("precision", "scenario", "timed", "latency_ms"),
+    ResultKind.PASSPORT: ("machine", "latency_ms"),
 }
 
 

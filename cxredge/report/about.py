@@ -10,7 +10,7 @@ from cxredge.bundle.bundle import Bundle
 from cxredge.errors import quoted
 from cxredge.report import numbers
 from cxredge.report.page import Block, Commands, Facts, Missing, Section, Sentences, Table
-from cxredge.report.sources import Result, Source
+from cxredge.report.reported_bundle import ReportedBundle, Result
 from cxredge.targets.registry import all_targets
 
 _TRAIN_OPTIONS = (
@@ -36,41 +36,41 @@ _TRAIN_OPTIONS = (
 )
 
 
-def purpose_section(source: Source) -> Section:
+def purpose_section(reported: ReportedBundle) -> Section:
     """Say what goes in, what comes out, and why this precision serves."""
-    if source.bundle is None:
-        result = (source.evaluations + source.benches)[0]
+    if reported.bundle is None:
+        result = (reported.evaluations + reported.benches)[0]
         pairs = [("Network", result["network"]), ("Classes", numbers.plain(result.get("classes")))]
         return Section("What it is", (Facts("", tuple(pairs)), _without_bundle()))
-    card, classifier = source.bundle.card, source.bundle.card.classifier
+    card, classifier = reported.bundle.card, reported.bundle.card.classifier
     size = classifier.input_size
-    runtime = source.bundle.backend if source.bundle.passport else card.config["backend"]
+    runtime = reported.bundle.backend if reported.bundle.passport else card.config["backend"]
     facts = Facts(
         "",
         (
-            ("For", f"studying chest X-ray classifiers on: {_device(source.bundle)}"),
+            ("For", f"studying chest X-ray classifiers on: {_device(reported.bundle)}"),
             ("Not for", "images of other ages, devices or views than the data below"),
             ("Task", f"sorts a chest X-ray into one of {len(classifier.classes)} classes"),
             ("Classes", ", ".join(classifier.classes)),
             ("Input", f"{size} by {size} grey pixels, 8 bits ({classifier.preprocessing})"),
             ("Network", classifier.network),
             ("Target", f"{card.config['target']} through {runtime}"),
-            ("Precision", served_precision(source)),
-            ("Why this precision", _reason(source.bundle)),
+            ("Precision", served_precision(reported)),
+            ("Why this precision", _reason(reported.bundle)),
         ),
     )
-    return Section("What it is", (facts, _thresholds(source.bundle)))
+    return Section("What it is", (facts, _thresholds(reported.bundle)))
 
 
-def data_section(source: Source) -> Section:
+def data_section(reported: ReportedBundle) -> Section:
     """Count images by class and split, and patients where they are known."""
     blocks: list[Block] = []
-    if source.bundle is not None:
-        facts = source.bundle.card.facts
+    if reported.bundle is not None:
+        facts = reported.bundle.card.facts
         blocks.append(_images(facts["data"]))
         held = ", ".join(f"{split} {number}" for split, number in facts["patients"].items())
         blocks.append(Sentences("", (f"Patients: {held}.",)))
-    for result in _by_manifest(source.evaluations):
+    for result in _by_manifest(reported.evaluations):
         line = (
             f"Evaluated on {numbers.count(result['images'])} images of "
             f"{numbers.count(result['patients'])} patients (split '{result['split']}')."
@@ -81,9 +81,9 @@ def data_section(source: Source) -> Section:
     return Section("Data", tuple(blocks))
 
 
-def training_section(source: Source) -> Section:
+def training_section(reported: ReportedBundle) -> Section:
     """Repeat what the card says of the training."""
-    training = source.bundle.card.facts.get("training") if source.bundle else None
+    training = reported.bundle.card.facts.get("training") if reported.bundle else None
     if not training:
         line = "Not on the card: the bundle was built from a model, not from a run of cxredge."
         return Section("Training", (Sentences("", (line,)),))
@@ -106,31 +106,31 @@ def training_section(source: Source) -> Section:
     return Section("Training", (Facts("", tuple(pairs)),))
 
 
-def provenance_section(source: Source) -> Section:
+def provenance_section(reported: ReportedBundle) -> Section:
     """List hashes, versions, configuration and the commands that make it again."""
     blocks: list[Block] = []
-    if source.bundle is not None:
-        card = source.bundle.card
+    if reported.bundle is not None:
+        card = reported.bundle.card
         blocks += [
             Table("Made from (SHA-256)", ("input", "hash"), tuple(card.parents.items())),
             Table("Files (SHA-256)", ("file", "hash"), tuple(card.files.items())),
             Facts("Configuration", tuple(_flat(card.config))),
             Facts("Versions at build", tuple(card.tools.items())),
         ]
-        if source.bundle.passport:
-            tools = source.bundle.passport["tools"]
+        if reported.bundle.passport:
+            tools = reported.bundle.passport["tools"]
             blocks.append(Facts("Versions on the device", tuple(tools.items())))
-        blocks.append(_commands(source.bundle))
-    results = source.evaluations + source.benches
+        blocks.append(_commands(reported.bundle))
+    results = reported.evaluations + reported.benches
     if results:
         shas = sorted({r["bundle_sha256"] for r in results})
         blocks.append(Facts("Results belong to card (SHA-256)", tuple(("card", s) for s in shas)))
     return Section("Provenance", tuple(blocks))
 
 
-def served_precision(source: Source) -> str:
+def served_precision(reported: ReportedBundle) -> str:
     """Name what a bundle serves: its precision, and FP32 beside it where that decides near ties."""
-    name, bundle = source.precision.upper(), source.bundle
+    name, bundle = reported.precision.upper(), reported.bundle
     if bundle is None or bundle.cascade_margin is None:
         return name
     return f"{name}, and FP32 for its near ties"
@@ -214,7 +214,7 @@ def _commands(bundle: Bundle) -> Commands:
     training = card.facts.get("training")
     if training:
         lines.append(_train_command(training))
-    source, calibrated = "RUN" if training else "MODEL", ""
+    given, calibrated = "RUN" if training else "MODEL", ""
     if card.facts.get("quantization"):
         images = card.facts["quantization"]["calibration_images"]
         lines.append(f"cxredge calibrate MANIFEST --count {images} --out CALIBRATION.csv")
@@ -223,7 +223,7 @@ def _commands(bundle: Bundle) -> Commands:
     limits = " ".join(f"--{k.replace('_', '-')} {v:g}" for k, v in config["gate"].items())
     cascade = "--cascade" if config.get("cascade") else "--no-cascade"
     lines += [
-        f"cxredge build {source} --target {config['target']} --precision {config['precision']} "
+        f"cxredge build {given} --target {config['target']} --precision {config['precision']} "
         f"{calibrated}--evaluate MANIFEST --split {config['split']} "
         f"{limits} --specificity {config['specificity']:g} {cascade} --out BUNDLE",
         "cxredge verify BUNDLE",

@@ -10,28 +10,28 @@ from cxredge import plots
 from cxredge.errors import quoted
 from cxredge.report import numbers
 from cxredge.report.page import Block, Facts, Figure, Missing, Section, Table
-from cxredge.report.sources import Result, Source
+from cxredge.report.reported_bundle import ReportedBundle, Result
 
 _MOST_FLIPPED = 100
 _UNIT = (0.0, 1.0)
 
 
-def accuracy_section(source: Source) -> Section:
+def accuracy_section(reported: ReportedBundle) -> Section:
     """Show the evaluation of the precision that serves, and list the others."""
-    result = source.evaluation
+    result = reported.evaluation
     title = "Accuracy"
     if result is None:
         missing = Missing(
-            "Accuracy", f"cxredge evaluate {quoted(source.name)} MANIFEST --split test"
+            "Accuracy", f"cxredge evaluate {quoted(reported.name)} MANIFEST --split test"
         )
-        return Section(title, (missing, *_all_evaluations(source)))
+        return Section(title, (missing, *_all_evaluations(reported)))
     blocks: list[Block] = [
         _overall(result),
         _confusion(result),
         _roc(result),
         _reliability(result),
         _by_class(result),
-        *_all_evaluations(source),
+        *_all_evaluations(reported),
     ]
     return Section(title, tuple(blocks))
 
@@ -198,8 +198,8 @@ def _by_class(result: Result) -> Table:
     )
 
 
-def _all_evaluations(source: Source) -> tuple[Table, ...]:
-    if len(source.evaluations) < (1 if source.evaluation is None else 2):
+def _all_evaluations(reported: ReportedBundle) -> tuple[Table, ...]:
+    if len(reported.evaluations) < (1 if reported.evaluation is None else 2):
         return ()
     rows = tuple(
         (
@@ -211,7 +211,7 @@ def _all_evaluations(source: Source) -> tuple[Table, ...]:
             numbers.fraction(r["auroc"], r["auroc_ci95"]),
             r["manifest_sha256"][:12],
         )
-        for r in source.evaluations
+        for r in reported.evaluations
     )
     header = ("precision", "split", "images", "accuracy", "macro F1", "AUROC", "manifest")
     return (Table("All evaluations of this bundle", header, rows),)

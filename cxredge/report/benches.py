@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cxredge.report.sources import Result
+from cxredge.report.reported_bundle import Result
 
 
 def bench_names(results: Sequence[Result]) -> list[str]:

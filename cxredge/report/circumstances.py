@@ -8,7 +8,7 @@ from typing import Any
 from cxredge.report import numbers
 from cxredge.report.benches import machine_name
 from cxredge.report.page import Facts, Table
-from cxredge.report.sources import Result
+from cxredge.report.reported_bundle import Result
 
 _COLUMNS = 4
 """Benchmarks in one table; more would not be read on a phone or on paper."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from cxredge import __version__
 from cxredge.artifacts.card import write_text
 from cxredge.artifacts.csv_text import csv_line
-from cxredge.comparison import Comparison, Row
+from cxredge.comparison import Comparison, ComparisonRow
 from cxredge.errors import CxredgeError
 from cxredge.report import numbers
 from cxredge.report.page import Block, Report, Sentences, Table
@@ -76,13 +76,13 @@ def _report(found: Comparison) -> Report:
     )
 
 
-def _group(row: Row) -> tuple[str, str, str]:
+def _group(row: ComparisonRow) -> tuple[str, str, str]:
     """Return what rows of one table have in common, in words."""
     precisions = " to ".join(dict.fromkeys(p.upper() for p in row.precisions if p))
     return (row.of, row.what, precisions)
 
 
-def _table(title: str, rows: Sequence[Row], group: tuple[str, str, str]) -> Table:
+def _table(title: str, rows: Sequence[ComparisonRow], group: tuple[str, str, str]) -> Table:
     return Table(
         title,
         ("figure", "before", "after", "difference", "limit", "finding"),
@@ -93,7 +93,7 @@ def _table(title: str, rows: Sequence[Row], group: tuple[str, str, str]) -> Tabl
     )
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: ComparisonRow) -> tuple[str, ...]:
     return (
         _name(row),
         numbers.in_unit(row.before, row.unit),
@@ -104,7 +104,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _name(row: Row) -> str:
+def _name(row: ComparisonRow) -> str:
     return row.metric.removesuffix("_ms").replace("_", " ")
 
 

@@ -9,31 +9,31 @@ from cxredge.metrics import classification as metrics
 from cxredge.report import numbers
 from cxredge.report.benches import bench_names, joules_per_image
 from cxredge.report.page import Headline
-from cxredge.report.sources import Result, Source
+from cxredge.report.reported_bundle import ReportedBundle, Result
 from cxredge.vocabulary import Precision, Scenario
 
 _EVALUATE, _BENCH = "cxredge evaluate", "cxredge bench"
 
 
-def headlines(source: Source) -> tuple[Headline, ...]:
+def headlines(reported: ReportedBundle) -> tuple[Headline, ...]:
     """Return how right, how close to FP32 and how large it is, then how fast and how thrifty."""
     return (
-        _accuracy(source),
-        _lowest_sensitivity(source),
-        _agreement(source),
-        _size(source),
-        _latency(source, "p50"),
-        _latency(source, "p90"),
-        _throughput(source),
-        _energy(source),
+        _accuracy(reported),
+        _lowest_sensitivity(reported),
+        _agreement(reported),
+        _size(reported),
+        _latency(reported, "p50"),
+        _latency(reported, "p90"),
+        _throughput(reported),
+        _energy(reported),
     )
 
 
-def gate_of(source: Source) -> Mapping[str, Any] | None:
+def gate_of(reported: ReportedBundle) -> Mapping[str, Any] | None:
     """Return what the gate found of the precision that serves; None without the bundle."""
-    if source.bundle is None:
+    if reported.bundle is None:
         return None
-    found: Mapping[str, Any] = source.bundle.card.facts["gate"][source.precision]
+    found: Mapping[str, Any] = reported.bundle.card.facts["gate"][reported.precision]
     return found
 
 
@@ -43,24 +43,24 @@ def _as_served(gate: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
-def _accuracy(source: Source) -> Headline:
-    result, gate, label = source.evaluation, gate_of(source), "Accuracy"
+def _accuracy(reported: ReportedBundle) -> Headline:
+    result, gate, label = reported.evaluation, gate_of(reported), "Accuracy"
     if result is not None:
         value, ci95 = result["accuracy"], tuple(result["accuracy_ci95"])
         detail = f"{numbers.count(result['images'])} images, split '{result['split']}'"
-    elif gate is not None and source.bundle is not None:
+    elif gate is not None and reported.bundle is not None:
         value, images = _as_served(gate)["accuracy"], gate["images"]
         ci95 = metrics.wilson(round(value * images), images)
-        split = source.bundle.card.config["split"]
+        split = reported.bundle.card.config["split"]
         detail = f"at build: {numbers.count(images)} images, split '{split}'"
     else:
         return _unmeasured(label, _EVALUATE)
     return _share(label, value, ci95, detail)
 
 
-def _lowest_sensitivity(source: Source) -> Headline:
+def _lowest_sensitivity(reported: ReportedBundle) -> Headline:
     label = "Lowest sensitivity of a class"
-    rows = source.evaluation["by_class"] if source.evaluation else {}
+    rows = reported.evaluation["by_class"] if reported.evaluation else {}
     known = {name: row for name, row in rows.items() if row["sensitivity"] is not None}
     if not known:
         return _unmeasured(label, _EVALUATE)
@@ -70,11 +70,11 @@ def _lowest_sensitivity(source: Source) -> Headline:
     return _share(label, row["sensitivity"], row["sensitivity_ci95"], detail)
 
 
-def _agreement(source: Source) -> Headline:
+def _agreement(reported: ReportedBundle) -> Headline:
     label = "Agreement with FP32"
-    if source.precision == Precision.FP32.value:
+    if reported.precision == Precision.FP32.value:
         return Headline(label, "is FP32", "the reference itself serves")
-    result, gate = source.evaluation, gate_of(source)
+    result, gate = reported.evaluation, gate_of(reported)
     if result is not None:
         value, images = result["agreement_fp32"], result["images"]
         near = result["cascade"]["near"] if result.get("cascade") else 0
@@ -89,52 +89,52 @@ def _agreement(source: Source) -> Headline:
     return _share(label, value, metrics.wilson(round(value * images), images), detail)
 
 
-def _size(source: Source) -> Headline:
-    if source.bundle is None:
+def _size(reported: ReportedBundle) -> Headline:
+    if reported.bundle is None:
         return Headline("Size", numbers.MISSING, "the bundle was not given")
-    files = [source.bundle.engine]
-    if source.bundle.cascade_margin is not None:
-        files.append(source.bundle.engine_of(Precision.FP32))
+    files = [reported.bundle.engine]
+    if reported.bundle.cascade_margin is not None:
+        files.append(reported.bundle.engine_of(Precision.FP32))
     size = sum(file.stat().st_size for file in files)
     names = " and ".join(file.name for file in files)
     return Headline("Size", numbers.megabytes(size), names, size / 1e6)
 
 
-def _latency(source: Source, percentile: str) -> Headline:
+def _latency(reported: ReportedBundle, percentile: str) -> Headline:
     label = "Latency, median" if percentile == "p50" else "Latency, 90th percentile"
-    result = source.bench
+    result = reported.bench
     if result is None:
         return _unmeasured(label, _BENCH)
     value, (low, high) = (result["latency_ms"][key] for key in (percentile, f"{percentile}_ci95"))
     between = f"95%: {numbers.significant(low)}\N{EN DASH}{numbers.significant(high)} ms"
-    text, detail = numbers.milliseconds(value), f"{between}; {_name(source, result)}"
+    text, detail = numbers.milliseconds(value), f"{between}; {_name(reported, result)}"
     return Headline(label, text, detail, value, (low, high))
 
 
-def _throughput(source: Source) -> Headline:
+def _throughput(reported: ReportedBundle) -> Headline:
     """Prefer the offline scenario, which is there to measure throughput."""
-    of_precision = [r for r in source.benches if r["precision"] == source.precision]
+    of_precision = [r for r in reported.benches if r["precision"] == reported.precision]
     offline = (r for r in of_precision if r["scenario"] == Scenario.OFFLINE.value)
-    result = next(offline, source.bench)
+    result = next(offline, reported.bench)
     if result is None:
         return _unmeasured("Images a second", _BENCH)
     value = result["throughput"]
-    detail = f"{_name(source, result)}; threads: {result['threads']}"
+    detail = f"{_name(reported, result)}; threads: {result['threads']}"
     return Headline("Images a second", numbers.significant(value), detail, value)
 
 
-def _energy(source: Source) -> Headline:
+def _energy(reported: ReportedBundle) -> Headline:
     label = "Energy an image"
-    if source.bench is None:
+    if reported.bench is None:
         return _unmeasured(label, _BENCH)
-    value = joules_per_image(source.bench)
+    value = joules_per_image(reported.bench)
     if value is None:
         return Headline(label, "not measured", "no power reading on this machine")
-    return Headline(label, numbers.joules(value), _name(source, source.bench), value)
+    return Headline(label, numbers.joules(value), _name(reported, reported.bench), value)
 
 
-def _name(source: Source, result: Result) -> str:
-    return bench_names(source.benches)[source.benches.index(result)]
+def _name(reported: ReportedBundle, result: Result) -> str:
+    return bench_names(reported.benches)[reported.benches.index(result)]
 
 
 def _unmeasured(label: str, command: str) -> Headline:

@@ -11,7 +11,7 @@ from cxredge.report import numbers
 from cxredge.report.benches import bench_names, joules_per_image, machine_name
 from cxredge.report.circumstances import circumstances, machines
 from cxredge.report.page import Block, Figure, Missing, Part, Section, Sentences, Table
-from cxredge.report.sources import Result, Source
+from cxredge.report.reported_bundle import ReportedBundle, Result
 
 _PERCENTILES = ("p50", "p90", "p99")
 _BEYOND = 1.25
@@ -26,21 +26,21 @@ _STAGE_WORDS = {
 }
 
 
-def latency_section(source: Source) -> Section:
+def latency_section(reported: ReportedBundle) -> Section:
     """Show every benchmark of a bundle: all side by side, then each, then the circumstances."""
     title = "Latency and energy"
-    if not source.benches:
+    if not reported.benches:
         missing = Missing(
-            "Latency and energy", f"cxredge bench {quoted(source.name)} --images FOLDER"
+            "Latency and energy", f"cxredge bench {quoted(reported.name)} --images FOLDER"
         )
         return Section(title, (missing,))
-    names = bench_names(source.benches)
-    blocks: list[Block] = [_overview(names, source.benches), chart(names, source.benches)]
-    blocks += _energy(source)
-    for name, result in zip(names, source.benches, strict=True):
+    names = bench_names(reported.benches)
+    blocks: list[Block] = [_overview(names, reported.benches), chart(names, reported.benches)]
+    blocks += _energy(reported)
+    for name, result in zip(names, reported.benches, strict=True):
         blocks += _one(name, result)
-    blocks += [Part("Circumstances"), *circumstances(names, source.benches)]
-    return Section(title, (*blocks, *machines(source.benches)))
+    blocks += [Part("Circumstances"), *circumstances(names, reported.benches)]
+    return Section(title, (*blocks, *machines(reported.benches)))
 
 
 def chart(names: Sequence[str], results: Sequence[Result]) -> Figure:
@@ -108,8 +108,8 @@ def _batches(results: Sequence[Result]) -> str:
     return ", ".join(f"{count} in {scenario}" for scenario, count in found.items())
 
 
-def _energy(source: Source) -> list[Block]:
-    if any(joules_per_image(r) is not None for r in source.benches):
+def _energy(reported: ReportedBundle) -> list[Block]:
+    if any(joules_per_image(r) is not None for r in reported.benches):
         return []
     line = "Energy was not measured: none of these machines has a power reading."
     return [Sentences("", (line,))]

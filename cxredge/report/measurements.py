@@ -7,7 +7,7 @@ from typing import Any
 
 from cxredge.report.benches import bench_names, joules_per_image, machine_name
 from cxredge.report.page import Measurement
-from cxredge.report.sources import Result, Source
+from cxredge.report.reported_bundle import ReportedBundle, Result
 from cxredge.vocabulary import Split
 
 _OVERALL = ("accuracy", "macro_f1", "auroc", "calibration_error", "agreement_fp32")
@@ -15,25 +15,25 @@ _BY_CLASS = ("recall", "auroc", "sensitivity", "specificity")
 _PERCENTILES = ("p50", "p90", "p99")
 
 
-def measurements(source: Source) -> tuple[Measurement, ...]:
+def measurements(reported: ReportedBundle) -> tuple[Measurement, ...]:
     """Return every figure with its interval; what was not measured is there without a value."""
     rows: list[Measurement] = []
-    for result in source.evaluations:
+    for result in reported.evaluations:
         rows += _of_evaluation(result)
-    if not source.evaluations:
+    if not reported.evaluations:
         rows += [Measurement(name, "", None, None, "1", "not measured") for name in _OVERALL]
-    for name, result in zip(bench_names(source.benches), source.benches, strict=True):
+    for name, result in zip(bench_names(reported.benches), reported.benches, strict=True):
         rows += _of_bench(name, result)
-    if not source.benches:
+    if not reported.benches:
         names = [*(f"latency {p}" for p in _PERCENTILES), "throughput", "energy an image"]
         units = ["ms", "ms", "ms", "images/s", "J"]
         rows += [
             Measurement(name, "", None, None, unit, "not measured")
             for name, unit in zip(names, units, strict=True)
         ]
-    if source.bundle is not None:
-        size = source.bundle.engine.stat().st_size
-        rows.append(Measurement("size", "", size, None, "bytes", source.bundle.engine.name))
+    if reported.bundle is not None:
+        size = reported.bundle.engine.stat().st_size
+        rows.append(Measurement("size", "", size, None, "bytes", reported.bundle.engine.name))
     return tuple(rows)
 
 

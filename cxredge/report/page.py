@@ -187,7 +187,7 @@ class Answer(str, Enum):
 
 
 @dataclass(frozen=True)
-class Check:
+class TrustQuestion:
     """One question that decides whether the numbers can be relied on.
 
     Attributes:
@@ -263,7 +263,7 @@ class Chapter:
     card: str
     warnings: tuple[str, ...]
     headlines: tuple[Headline, ...]
-    checks: tuple[Check, ...]
+    checks: tuple[TrustQuestion, ...]
     sections: tuple[Section, ...]
     measurements: tuple[Measurement, ...]
 

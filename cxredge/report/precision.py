@@ -15,23 +15,23 @@ from cxredge.report.circumstances import machine_facts
 from cxredge.report.gate import gate_blocks
 from cxredge.report.int8_layers import layer_blocks
 from cxredge.report.page import Block, Facts, Missing, Section, Sentences, Table
-from cxredge.report.sources import Source
+from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.vocabulary import Precision
 
 
-def precision_section(source: Source, pictures: bool) -> Section:
+def precision_section(reported: ReportedBundle, pictures: bool) -> Section:
     """Compare the precisions of a bundle; without a bundle, show the flipped decisions alone.
 
     Args:
-        source: What is compared.
+        reported: What is compared.
         pictures: Whether flipped X-rays are shown; they come from the data set.
     """
     blocks: list[Block] = []
-    if source.bundle is not None:
-        blocks += _of_bundle(source.bundle, pictures)
-    result = source.evaluation
+    if reported.bundle is not None:
+        blocks += _of_bundle(reported.bundle, pictures)
+    result = reported.evaluation
     if result is None:
-        command = f"cxredge evaluate {quoted(source.name)} MANIFEST --split test"
+        command = f"cxredge evaluate {quoted(reported.name)} MANIFEST --split test"
         blocks.append(Missing("Decisions that differ from FP32", command))
     elif result["precision"] == Precision.FP32.value:
         blocks.append(Sentences("", ("FP32 itself serves, so no decision differs from it.",)))

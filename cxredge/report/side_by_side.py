@@ -11,16 +11,18 @@ from cxredge.report.about import served_precision
 from cxredge.report.benches import bench_names, machine_name, scenario_words
 from cxredge.report.latency import chart
 from cxredge.report.page import Block, Chapter, Figure, Table
-from cxredge.report.sources import Source
+from cxredge.report.reported_bundle import ReportedBundle
 
 
-def side_by_side(sources: Sequence[Source], chapters: Sequence[Chapter]) -> tuple[Block, ...]:
+def side_by_side(
+    bundles: Sequence[ReportedBundle], chapters: Sequence[Chapter]
+) -> tuple[Block, ...]:
     """Return the headlines of all bundles as a table and as pictures; nothing for a single one."""
-    if len(sources) < 2:
+    if len(bundles) < 2:
         return ()
     named = {
         "network": [chapter.network for chapter in chapters],
-        "precision": [served_precision(source) for source in sources],
+        "precision": [served_precision(reported) for reported in bundles],
         "target": [chapter.target for chapter in chapters],
     }
     # By place, not by name: one question names the precision it asks about.
@@ -33,7 +35,7 @@ def side_by_side(sources: Sequence[Source], chapters: Sequence[Chapter]) -> tupl
     rows = tuple((label, *cells) for label, cells in named.items())
     note = "In brackets: 95% intervals. Which differences exceed the noise: cxredge compare A B."
     table = Table("Side by side", header, rows, note)
-    return (table, *_accuracies(chapters), *_latencies(sources))
+    return (table, *_accuracies(chapters), *_latencies(bundles))
 
 
 def _cell(text: str, ci95: tuple[float, float] | None) -> str:
@@ -64,8 +66,10 @@ def _percent(ci95: tuple[float, float] | None) -> tuple[float, float] | None:
     return None if ci95 is None else (100 * ci95[0], 100 * ci95[1])
 
 
-def _latencies(sources: Sequence[Source]) -> list[Figure]:
-    benches = [(source.name, source.bench) for source in sources if source.bench is not None]
+def _latencies(bundles: Sequence[ReportedBundle]) -> list[Figure]:
+    benches = [
+        (reported.name, reported.bench) for reported in bundles if reported.bench is not None
+    ]
     if not benches:
         return []
     results = [result for _, result in benches]
@@ -76,14 +80,14 @@ def _latencies(sources: Sequence[Source]) -> list[Figure]:
     return [chart(names, results)]
 
 
-def caveats(sources: Sequence[Source]) -> tuple[str, ...]:
+def caveats(bundles: Sequence[ReportedBundle]) -> tuple[str, ...]:
     """Say what differs between the measurements besides the bundles."""
-    if len(sources) < 2:
+    if len(bundles) < 2:
         return ()
-    evaluations = [s.evaluation for s in sources if s.evaluation]
-    benches = [s.bench for s in sources if s.bench]
+    evaluations = [s.evaluation for s in bundles if s.evaluation]
+    benches = [s.bench for s in bundles if s.bench]
     found = []
-    if len(evaluations) < len(sources):
+    if len(evaluations) < len(bundles):
         found.append("Not all were evaluated: accuracy at build may be of other images.")
     if _differ([(e["manifest_sha256"], e["split"]) for e in evaluations]):
         found.append("Evaluated on different images: accuracies cannot be compared.")

@@ -13,8 +13,8 @@ from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.report.chapter import write_chapter
 from cxredge.report.page import Report
 from cxredge.report.render import CSV_HEADER, SCHEMA, to_csv, to_html, to_json, to_markdown
+from cxredge.report.reported_bundle import ReportedBundle, read_bundles
 from cxredge.report.side_by_side import caveats, side_by_side
-from cxredge.report.sources import Source, read_sources
 from cxredge.vocabulary import NOTICE
 
 FORMATS: dict[str, Callable[[Report], str]] = {
@@ -55,9 +55,9 @@ def write_report(paths: Sequence[Path], out: Path, xrays: bool = True) -> Writte
         ArtifactError: A path is neither a bundle nor a whole result.
     """
     render = _renderer(out)
-    sources, notes = read_sources(paths)
+    bundles, notes = read_bundles(paths)
     try:
-        report = make_report(sources, notes, xrays)
+        report = make_report(bundles, notes, xrays)
         text = render(report)
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise ArtifactError(
@@ -67,8 +67,8 @@ def write_report(paths: Sequence[Path], out: Path, xrays: bool = True) -> Writte
     # A file name may hold bytes that are not UTF-8; they must not stop the report.
     write_text(out, text.encode("utf-8", "replace").decode("utf-8"))
     return Written(
-        bundles=sum(source.bundle is not None for source in sources),
-        results=sum(len(source.evaluations) + len(source.benches) for source in sources),
+        bundles=sum(reported.bundle is not None for reported in bundles),
+        results=sum(len(reported.evaluations) + len(reported.benches) for reported in bundles),
         notes=report.notes,
         warnings=tuple(
             dict.fromkeys(warning for chapter in report.chapters for warning in chapter.warnings)
@@ -76,16 +76,18 @@ def write_report(paths: Sequence[Path], out: Path, xrays: bool = True) -> Writte
     )
 
 
-def make_report(sources: Sequence[Source], notes: Sequence[str], xrays: bool = True) -> Report:
+def make_report(
+    bundles: Sequence[ReportedBundle], notes: Sequence[str], xrays: bool = True
+) -> Report:
     """Return the view model that every format renders."""
-    chapters = tuple(write_chapter(source, xrays) for source in sources)
+    chapters = tuple(write_chapter(reported, xrays) for reported in bundles)
     title = chapters[0].title if len(chapters) == 1 else f"{len(chapters)} bundles side by side"
     return Report(
         title=title,
         notice=NOTICE,
         notes=tuple(notes),
-        warnings=caveats(sources),
-        comparison=side_by_side(sources, chapters),
+        warnings=caveats(bundles),
+        comparison=side_by_side(bundles, chapters),
         chapters=chapters,
         version=__version__,
     )

@@ -13,26 +13,26 @@ from cxredge.data.images import GreyImage
 from cxredge.metrics.classification import softmax
 from cxredge.report import numbers
 from cxredge.report.page import Gallery, Missing, Section, Xray
-from cxredge.report.sources import Source
+from cxredge.report.reported_bundle import ReportedBundle
 
 _MOST = 12
 _MOST_PIXELS = 192
 """Side of an embedded picture: enough to recognise an image, little enough for many bundles."""
 
 
-def xray_section(source: Source, pictures: bool) -> Section:
+def xray_section(reported: ReportedBundle, pictures: bool) -> Section:
     """Show the golden images with the prediction of the precision that serves.
 
     Args:
-        source: Whose goldens.
+        reported: Whose goldens.
         pictures: Whether the X-rays themselves are shown; they come from the data set.
     """
     title = "X-rays and predictions"
-    if source.bundle is None:
+    if reported.bundle is None:
         return Section(title, (Missing("X-rays", "cxredge report BUNDLE --out report.html"),))
-    golden = read_golden(source.bundle)
-    classes = source.bundle.card.classifier.classes
-    probabilities = softmax(golden.logits[source.bundle.precision])
+    golden = read_golden(reported.bundle)
+    classes = reported.bundle.card.classifier.classes
+    probabilities = softmax(golden.logits[reported.bundle.precision])
     xrays = tuple(
         Xray(
             png=png(pixels) if pictures else "",

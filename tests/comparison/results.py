@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cxredge.comparison import Limits, Row, Side, compare
+from cxredge.comparison import ComparisonRow, Limits, ResultSet, compare
 
 BOARD = {"machine": {"cpu": "Cortex-A78AE", "cores": 6}}
 SERVER = {"machine": {"cpu": "AMD EPYC", "cores": 2}}
@@ -41,10 +41,12 @@ def passport(p50: float, ci95: tuple[float, float], **machine: Any) -> dict[str,
     }
 
 
-def side(*results: dict[str, Any], name: str = "B") -> Side:
-    return Side(name, results)
+def side(*results: dict[str, Any], name: str = "B") -> ResultSet:
+    return ResultSet(name, results)
 
 
-def compared(before: dict[str, Any], after: dict[str, Any], **more: Any) -> tuple[Row, ...]:
+def compared(
+    before: dict[str, Any], after: dict[str, Any], **more: Any
+) -> tuple[ComparisonRow, ...]:
     limits = more.pop("limits", Limits())
     return compare(side(before, name="A"), [side(after)], limits, **more).rows

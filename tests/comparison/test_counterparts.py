@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cxredge.comparison import Finding, Limits, compare
+from cxredge.comparison import Change, Limits, compare
 from cxredge.errors import ArtifactError, WrongUsage
 from tests.comparison.results import BOARD, SERVER, bench, compared, evaluation, passport, side
 
@@ -64,7 +64,7 @@ def test_energy_and_throughput_are_shown_without_a_finding() -> None:
     rows = {row.metric: row for row in compared(of(0.1, 50.0), of(0.2, 25.0))}
     assert rows["joules_per_image"].change == pytest.approx(1.0)
     assert rows["images_per_second"].change == pytest.approx(-0.5)
-    assert rows["joules_per_image"].finding is Finding.NO_INTERVAL
+    assert rows["joules_per_image"].finding is Change.NO_INTERVAL
     without = compared({**of(0.1, 50.0), "energy": None}, of(0.2, 25.0))
     assert "joules_per_image" not in {row.metric for row in without}
 
@@ -92,7 +92,7 @@ def test_doubts_of_both_sides_are_told_and_do_not_excuse() -> None:
 
 def test_other_machines_are_shown_and_are_no_regression() -> None:
     (row,) = compared(bench(1, (1, 1), **SERVER), bench(9, (9, 9), **BOARD))
-    assert row.finding is Finding.NOT_COMPARABLE
+    assert row.finding is Change.NOT_COMPARABLE
     assert row.exceeds_noise is True
     assert row.regression is False
     assert any("machines differ" in reason for reason in row.unlike)
@@ -100,7 +100,7 @@ def test_other_machines_are_shown_and_are_no_regression() -> None:
 
 def test_across_machines_when_it_is_meant() -> None:
     (row,) = compared(bench(1, (1, 1), **SERVER), bench(9, (9, 9), **BOARD), across=["machine"])
-    assert row.finding is Finding.REGRESSION
+    assert row.finding is Change.REGRESSION
 
 
 @pytest.mark.parametrize("name", ["scenario", "timed", "colour"])
@@ -113,6 +113,6 @@ def test_across_what_must_agree_is_wrong_usage(name: str) -> None:
 def test_passports_of_one_machine_are_compared() -> None:
     (row,) = compared(passport(1, (0.9, 1.1)), passport(2, (1.9, 2.1)))
     assert row.metric == "int8 p50_ms"
-    assert row.finding is Finding.REGRESSION
+    assert row.finding is Change.REGRESSION
     (row,) = compared(passport(1, (0.9, 1.1)), passport(2, (1.9, 2.1), cpu="Cortex-A76"))
-    assert row.finding is Finding.NOT_COMPARABLE
+    assert row.finding is Change.NOT_COMPARABLE

@@ -9,14 +9,14 @@ from dataclasses import replace
 import pytest
 
 from cxredge.artifacts.card import read_card, write_card
-from cxredge.report import numbers, sources, write_report
+from cxredge.report import numbers, reported_bundle, write_report
 from cxredge.report.about import purpose_section
-from cxredge.report.checks import checks
+from cxredge.report.trust import trust_questions
 from tests.report.sample_bundles import page_of
 
 
 def test_target_is_named_with_the_runtime_that_serves_there(bundles):
-    (source,), _ = sources.read_sources([bundles / "first"])
+    (source,), _ = reported_bundle.read_bundles([bundles / "first"])
     for bundle, runtime in (
         (replace(source.bundle, backend="openvino"), "openvino"),
         (replace(source.bundle, passport=None, backend="openvino"), "onnxruntime"),
@@ -55,9 +55,9 @@ class TestChecks:
         rows = [{"verdict": verdict, "limit_text": "may drop by 0.01"} for verdict in verdicts]
         rows.append({"verdict": "no limit", "limit_text": ""})
         gate = {"checks": rows, "images": 9, "passed": passed, "cautions": []}
-        monkeypatch.setattr("cxredge.report.checks.gate_of", lambda source: gate)
-        (source,), _ = sources.read_sources([bundles / "first"])
-        check = checks(source)[2]
+        monkeypatch.setattr("cxredge.report.trust.gate_of", lambda source: gate)
+        (source,), _ = reported_bundle.read_bundles([bundles / "first"])
+        check = trust_questions(source)[2]
         assert check.answer.value == answer
         assert check.evidence.startswith(f"{verdicts.count('held')} of 2 measures held")
 

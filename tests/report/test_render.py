@@ -12,7 +12,6 @@ from cxredge.report.cells import columns
 from cxredge.report.page import (
     Answer,
     Chapter,
-    Check,
     Facts,
     Flip,
     Flips,
@@ -24,6 +23,7 @@ from cxredge.report.page import (
     Section,
     Sentences,
     Table,
+    TrustQuestion,
 )
 from cxredge.report.render import to_csv, to_html, to_markdown
 
@@ -35,7 +35,7 @@ CHAPTER = Chapter(
     card="ab" * 32,
     warnings=("Mind | this",),
     headlines=(Headline("Accuracy", "82.2%", "95%: 75.4-87.5%", 0.822, (0.754, 0.875)),),
-    checks=(Check("Is it?", Answer.DOUBTFUL, "Perhaps."),),
+    checks=(TrustQuestion("Is it?", Answer.DOUBTFUL, "Perhaps."),),
     sections=(
         Section(
             "Numbers",

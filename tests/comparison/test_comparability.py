@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from cxredge.comparison.verdict import ASPECTS, comparable, judge
+from cxredge.comparison.comparability import ASPECTS, comparable, judge
 
 CALM = {
     "governor": "performance",

@@ -23,7 +23,7 @@ _REQUIRED = {
 
 
 @dataclass(frozen=True)
-class Source:
+class ReportedBundle:
     """One bundle with its results, or results whose bundle was not given.
 
     Attributes:
@@ -56,7 +56,7 @@ class Source:
         return _first_of(self.benches, self.precision)
 
 
-def read_sources(paths: Sequence[Path]) -> tuple[list[Source], list[str]]:
+def read_bundles(paths: Sequence[Path]) -> tuple[list[ReportedBundle], list[str]]:
     """Read bundles and results.
 
     Args:
@@ -86,13 +86,13 @@ def read_sources(paths: Sequence[Path]) -> tuple[list[Source], list[str]]:
             if bundles:
                 notes.append(_belongs_elsewhere(path, result, cards))
     names = _distinct([b.path.resolve().name for b in bundles])
-    sources = [
+    reported = [
         _source(name, bundle, held.values())
         for name, bundle, held in zip(names, bundles, taken, strict=True)
     ]
     for sha, held in strays.items():
-        sources.append(_source(f"card {sha[:12]}", None, held.values()))
-    return sources, notes
+        reported.append(_source(f"card {sha[:12]}", None, held.values()))
+    return reported, notes
 
 
 def read_result(path: Path) -> Result:
@@ -154,12 +154,12 @@ def _belongs_elsewhere(path: Path, result: Result, cards: Sequence[str]) -> str:
     )
 
 
-def _source(name: str, bundle: Bundle | None, results: Iterable[Result]) -> Source:
+def _source(name: str, bundle: Bundle | None, results: Iterable[Result]) -> ReportedBundle:
     held = list(results)
     evaluations = [r for r in held if r["schema"] == EVALUATION]
     benches = [r for r in held if r["schema"] == BENCH]
     serving = bundle.precision.value if bundle else None
-    return Source(
+    return ReportedBundle(
         name,
         bundle,
         tuple(sorted(evaluations, key=lambda r: (r["precision"] != serving, r["split"] != "test"))),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cxredge.comparison.sides import Kind, Result, kind_of
+from cxredge.comparison.sides import Result, ResultKind, kind_of
 
 Interval = tuple[float, float]
 _PERCENTILES = ("p50", "p90", "p99")
@@ -33,7 +33,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Metric:
     """One figure of a result.
 
     Attributes:
@@ -58,13 +58,17 @@ class Figure:
         return self.unit not in ("share", "1")
 
 
-def figures(result: Result) -> dict[str, Figure]:
+def metrics_of(result: Result) -> dict[str, Metric]:
     """Return a result's figures by name; those that it lacks are left out."""
-    read = {Kind.EVALUATION: _evaluation, Kind.BENCH: _bench, Kind.PASSPORT: _passport}
+    read = {
+        ResultKind.EVALUATION: _evaluation,
+        ResultKind.BENCH: _bench,
+        ResultKind.PASSPORT: _passport,
+    }
     return {figure.name: figure for figure in read[kind_of(result)](result)}
 
 
-def difference_ci95(before: Figure, after: Figure) -> Interval | None:
+def difference_ci95(before: Metric, after: Metric) -> Interval | None:
     """Return the 95% interval of ``after - before``; None when either has none.
 
     The interval is recovered from those of the two (Zou and Donner 2008; for Wilson's intervals
@@ -84,7 +88,7 @@ def _arms(value: float, ci95: Interval) -> tuple[float, float]:
     return (max(0.0, value - ci95[0]), max(0.0, ci95[1] - value))
 
 
-def _evaluation(result: Result) -> Iterator[Figure]:
+def _evaluation(result: Result) -> Iterator[Metric]:
     overall = (
         ("accuracy", True, "share", "accuracy_drop"),
         ("macro_f1", True, "1", "accuracy_drop"),
@@ -99,7 +103,7 @@ def _evaluation(result: Result) -> Iterator[Figure]:
         )
 
 
-def _bench(result: Result) -> Iterator[Figure]:
+def _bench(result: Result) -> Iterator[Metric]:
     for p in _PERCENTILES:
         yield from _figure(f"{p}_ms", result["latency_ms"], p, False, "ms", "latency_rise")
     yield from _figure("images_per_second", result, "throughput", True, "images/s", "")
@@ -107,7 +111,7 @@ def _bench(result: Result) -> Iterator[Figure]:
     yield from _figure("joules_per_image", energy, "joules_per_image", False, "J", "")
 
 
-def _passport(result: Result) -> Iterator[Figure]:
+def _passport(result: Result) -> Iterator[Metric]:
     for precision, latency in result["latency_ms"].items():
         for p in _PERCENTILES:
             name = f"{precision} {p}_ms"
@@ -116,10 +120,10 @@ def _passport(result: Result) -> Iterator[Figure]:
 
 def _figure(
     name: str, values: Mapping[str, Any], key: str, higher: bool, unit: str, limit: str
-) -> Iterator[Figure]:
+) -> Iterator[Metric]:
     value = values.get(key)
     if value is not None:
-        yield Figure(name, value, _interval(values.get(f"{key}_ci95")), higher, unit, limit)
+        yield Metric(name, value, _interval(values.get(f"{key}_ci95")), higher, unit, limit)
 
 
 def _interval(bounds: Sequence[float | None] | None) -> Interval | None:

@@ -19,7 +19,7 @@ _MAX_LOAD_OF_OTHERS = 0.25
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Comparability:
     """A judgement with its reasons.
 
     Attributes:
@@ -38,17 +38,17 @@ class Verdict:
         return {"comparable": self.comparable, "reasons": list(self.reasons)}
 
 
-def judge(result: Result, more: Sequence[str] = ()) -> Verdict:
+def judge(result: Result, more: Sequence[str] = ()) -> Comparability:
     """Tell whether one result may be held against others at all.
 
     Args:
         result: Of ``cxredge bench``, its own verdict not needed.
         more: Reasons that were found elsewhere.
     """
-    return Verdict((*more, *_of_the_sample(result), *_of_the_state(result)))
+    return Comparability((*more, *_of_the_sample(result), *_of_the_state(result)))
 
 
-def comparable(first: Result, second: Result, across: Collection[str] = ()) -> Verdict:
+def comparable(first: Result, second: Result, across: Collection[str] = ()) -> Comparability:
     """Tell whether the latencies of two results may be held against each other.
 
     Precision, network and backend may differ: to compare them is what results are for. What each
@@ -72,7 +72,7 @@ def comparable(first: Result, second: Result, across: Collection[str] = ()) -> V
         for which, result in (("the first", first), ("the second", second))
         for reason in result.get("verdict", {}).get("reasons", ())
     ]
-    return Verdict((*unlike, *doubts))
+    return Comparability((*unlike, *doubts))
 
 
 def _at(*keys: str) -> Callable[[Result], Any]:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from cxredge.comparison import Finding, Limits, compare
-from cxredge.comparison.figures import Figure, difference_ci95
+from cxredge.comparison import Change, Limits, compare
+from cxredge.comparison.metrics import Metric, difference_ci95
 from cxredge.metrics.classification import wilson
 from tests.comparison.results import bench, compared, evaluation, side
 
@@ -23,20 +23,20 @@ def test_row_tells_what_changed() -> None:
     assert row.precisions == ("fp32", "int8")
     assert row.exceeds_noise is True
     assert row.regression is False
-    assert row.finding is Finding.BETTER
+    assert row.finding is Change.BETTER
     assert "test" in row.what
 
 
 def test_difference_of_shares_has_newcombes_interval() -> None:
     """Newcombe 1998, Statistics in Medicine 17, table II, method 10: 56/70 against 48/80."""
-    first = Figure("a", 48 / 80, wilson(48, 80), True, "share")
-    second = Figure("a", 56 / 70, wilson(56, 70), True, "share")
+    first = Metric("a", 48 / 80, wilson(48, 80), True, "share")
+    second = Metric("a", 56 / 70, wilson(56, 70), True, "share")
     assert difference_ci95(first, second) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 
 
 def test_interval_of_a_difference_turns_with_the_sides() -> None:
     first, second = (
-        Figure("a", v, ci, True, "share") for v, ci in ((0.5, (0.3, 0.6)), (0.7, (0.6, 0.9)))
+        Metric("a", v, ci, True, "share") for v, ci in ((0.5, (0.3, 0.6)), (0.7, (0.6, 0.9)))
     )
     low, high = difference_ci95(first, second)
     assert difference_ci95(second, first) == pytest.approx((-high, -low))
@@ -46,7 +46,7 @@ def test_noise_is_exceeded_before_intervals_part() -> None:
     """Two intervals may meet and their difference still be clear; wider ones hide it."""
     assert compared(evaluation(0.7, (0.65, 0.75)), evaluation(0.79, (0.74, 0.84)))[0].exceeds_noise
     (row,) = compared(evaluation(0.7, (0.6, 0.8)), evaluation(0.79, (0.69, 0.89)))
-    assert row.finding is Finding.SAME
+    assert row.finding is Change.SAME
 
 
 @pytest.mark.parametrize("missing", [None, [None, None], []])
@@ -57,7 +57,7 @@ def test_without_an_interval_nothing_exceeds_the_noise(missing: Any) -> None:
     assert row.difference_ci95 is None
     assert not row.exceeds_noise
     assert not row.regression
-    assert row.finding is Finding.NO_INTERVAL
+    assert row.finding is Change.NO_INTERVAL
 
 
 HIGHER_IS_BETTER = {
@@ -93,14 +93,14 @@ def test_only_a_change_for_the_worse_is_a_regression(name: str, rises: bool) -> 
 @pytest.mark.parametrize(
     ("after", "limit", "finding"),
     [
-        (10.4, 0.05, Finding.WORSE),
-        (10.6, 0.05, Finding.REGRESSION),
-        (10.4, 0.0, Finding.REGRESSION),
-        (20.0, 1.5, Finding.WORSE),
-        (9.0, 0.0, Finding.BETTER),
+        (10.4, 0.05, Change.WORSE),
+        (10.6, 0.05, Change.REGRESSION),
+        (10.4, 0.0, Change.REGRESSION),
+        (20.0, 1.5, Change.WORSE),
+        (9.0, 0.0, Change.BETTER),
     ],
 )
-def test_latency_is_held_to_a_relative_limit(after: float, limit: float, finding: Finding) -> None:
+def test_latency_is_held_to_a_relative_limit(after: float, limit: float, finding: Change) -> None:
     (row,) = compared(
         bench(10, (9.9, 10.1)),
         bench(after, (after - 0.1, after + 0.1)),
@@ -108,7 +108,7 @@ def test_latency_is_held_to_a_relative_limit(after: float, limit: float, finding
     )
     assert row.exceeds_noise is True
     assert row.finding is finding
-    assert row.regression is (finding is Finding.REGRESSION)
+    assert row.regression is (finding is Change.REGRESSION)
 
 
 @pytest.mark.parametrize(("limit", "regression"), [(0.02, True), (0.04, False)])
@@ -130,8 +130,8 @@ def test_each_class_is_held_to_its_sensitivity() -> None:
 
     rows = compared(of(0.95, 0.9, 0.98), of(0.5, 0.4, 0.6))
     assert {row.metric: row.finding for row in rows} == {
-        "accuracy": Finding.SAME,
-        "sensitivity of covid19": Finding.REGRESSION,
+        "accuracy": Change.SAME,
+        "sensitivity of covid19": Change.REGRESSION,
     }
 
 
@@ -156,4 +156,4 @@ def test_worsening_from_zero_is_a_regression() -> None:
 def test_unchanged_zero_is_no_change() -> None:
     (row,) = compared(evaluation(0.0, (0, 0.1)), evaluation(0.0, (0, 0.1)))
     assert row.change == 0
-    assert row.finding is Finding.SAME
+    assert row.finding is Change.SAME

@@ -1,0 +1,121 @@
+"""The questions that decide whether a bundle's numbers hold on a device, with their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cxredge.data.audit_record import NOT_AUDITED
+from cxredge.errors import quoted
+from cxredge.report import numbers
+from cxredge.report.benches import bench_names, machine_name
+from cxredge.report.headlines import gate_of
+from cxredge.report.page import Answer, TrustQuestion
+from cxredge.report.reported_bundle import ReportedBundle
+from cxredge.vocabulary import Precision, Split
+
+
+def trust_questions(reported: ReportedBundle) -> tuple[TrustQuestion, ...]:
+    """Ask of the files, the device, the precision, the images, the data and the latency."""
+    return (
+        _files(reported),
+        _device(reported),
+        _precision(reported),
+        _images(reported),
+        _data(reported),
+        _latency(reported),
+    )
+
+
+def _files(reported: ReportedBundle) -> TrustQuestion:
+    question = "Are these the files that were built?"
+    if reported.bundle is None:
+        return TrustQuestion(question, Answer.UNKNOWN, "The bundle was not given.")
+    count = len(reported.bundle.card.files)
+    return TrustQuestion(question, Answer.YES, f"All {count} files have the hashes on the card.")
+
+
+def _device(reported: ReportedBundle) -> TrustQuestion:
+    question = "Was it finished on the device?"
+    if reported.bundle is None:
+        return TrustQuestion(question, Answer.UNKNOWN, "The bundle was not given.")
+    passport = reported.bundle.passport
+    if passport is None:
+        target = reported.bundle.card.config["target"]
+        return TrustQuestion(
+            question, Answer.NO, f"On {target}, run cxredge build {quoted(reported.name)}"
+        )
+    machine = machine_name({"machine": passport["machine"]})
+    return TrustQuestion(question, Answer.YES, f"Checked and timed on {machine}.")
+
+
+def _precision(reported: ReportedBundle) -> TrustQuestion:
+    name = reported.precision.upper()
+    question = f"Does {name} decide as FP32?"
+    if reported.precision == Precision.FP32.value:
+        return TrustQuestion(question, Answer.YES, "FP32 itself serves.")
+    gate = gate_of(reported)
+    if gate is None:
+        return TrustQuestion(question, Answer.UNKNOWN, "The bundle was not given.")
+    verdicts = [check["verdict"] for check in gate["checks"] if check["limit_text"]]
+    held, images = verdicts.count("held"), numbers.count(gate["images"])
+    evidence = f"{held} of {len(verdicts)} measures held their limits on {images} images."
+    if not gate["passed"]:
+        return TrustQuestion(question, Answer.NO, evidence)
+    all_held = held == len(verdicts) and not gate["cautions"]
+    return TrustQuestion(question, Answer.YES if all_held else Answer.DOUBTFUL, evidence)
+
+
+def _images(reported: ReportedBundle) -> TrustQuestion:
+    question = "Was it evaluated on images it never saw?"
+    result = reported.evaluation
+    if result is None:
+        command = f"cxredge evaluate {quoted(reported.name)} MANIFEST --split test"
+        return TrustQuestion(question, Answer.UNKNOWN, f"Run {command}")
+    evidence = (
+        f"{numbers.count(result['images'])} images of {numbers.count(result['patients'])} "
+        f"patients, split '{result['split']}'."
+    )
+    unseen = result["split"] == Split.TEST.value
+    return TrustQuestion(question, Answer.YES if unseen else Answer.NO, evidence)
+
+
+def _data(reported: ReportedBundle) -> TrustQuestion:
+    question = "Are the data free of known shortcuts?"
+    found = data_warnings(reported)
+    if not found and reported.evaluation is None:
+        return TrustQuestion(
+            question, Answer.UNKNOWN, "Run cxredge data audit MANIFEST, then evaluate."
+        )
+    if found == [NOT_AUDITED]:
+        return TrustQuestion(question, Answer.UNKNOWN, NOT_AUDITED)
+    if found:
+        words = "the warning" if len(found) == 1 else f"the {len(found)} warnings"
+        return TrustQuestion(question, Answer.NO, f"Read {words} on the data above.")
+    return TrustQuestion(question, Answer.YES, "The audit found nothing to warn of.")
+
+
+def data_warnings(reported: ReportedBundle) -> list[str]:
+    """Return what the card and the evaluations warn of, each once."""
+    on_card: Sequence[str] = (
+        reported.bundle.card.facts.get("warnings", []) if reported.bundle else []
+    )
+    of_results = [text for result in reported.evaluations for text in result.get("warnings", [])]
+    return list(dict.fromkeys([*on_card, *of_results]))
+
+
+def _latency(reported: ReportedBundle) -> TrustQuestion:
+    question = "Can the latency be compared with others?"
+    result: Mapping[str, Any] | None = reported.bench
+    if result is None:
+        return TrustQuestion(
+            question, Answer.UNKNOWN, f"Run cxredge bench {quoted(reported.name)} --images FOLDER"
+        )
+    name = bench_names(reported.benches)[reported.benches.index(result)]
+    reasons = result["verdict"]["reasons"]
+    if not reasons:
+        return TrustQuestion(question, Answer.YES, f"Nothing spoke against it ({name}).")
+    words = "1 reason" if len(reasons) == 1 else f"{len(reasons)} reasons"
+    return TrustQuestion(
+        question, Answer.NO, f"{words} against it ({name}), listed with the benchmark."
+    )
