@@ -28,8 +28,8 @@ from cxredge.progress import Silent
 from cxredge.telemetry.linux import read_machine
 from cxredge.training.assembly import assemble, load_images
 from cxredge.training.checkpoint import write_checkpoint
-from cxredge.training.config import Hardware, TrainConfig
-from cxredge.training.memory import keep_freed_memory
+from cxredge.training.config import TrainConfig, TrainingHardware
+from cxredge.training.performance import keep_freed_memory
 from cxredge.vocabulary import Augmentation, FeatureCache, TrainingPrecision
 
 PAPER_EPOCHS = 1000
@@ -97,7 +97,7 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     images = load_images(manifest, config.input_size, Silent())
     folder = arguments.scratch / arguments.child
     trainer = assemble(
-        config, Hardware("cpu", precision=way.precision), len(manifest.classes), images, folder,
+        config, TrainingHardware("cpu", precision=way.precision), len(manifest.classes), images, folder,
         Silent(),
     )  # fmt: skip
     for _ in range(arguments.epochs + 1):
@@ -107,7 +107,7 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "seconds": [epoch.seconds for epoch in trainer.state.history[1:]],
         "checkpoint_seconds": time.perf_counter() - start,
-        "features": trainer.source.facts(),
+        "features": {k: v for k, v in vars(trainer.source.facts()).items() if v is not None},
         "train_loss": [epoch.train_loss for epoch in trainer.state.history],
     }
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,9 @@ from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import share, table
 from cxredge.errors import quoted
 from cxredge.vocabulary import Augmentation, FeatureCache, TrainingPrecision
+
+if TYPE_CHECKING:
+    from cxredge.training.records import FreezeCandidate, RunFacts
 
 
 def register(app: typer.Typer) -> None:
@@ -140,7 +144,7 @@ def train(
     listed = read_manifest(manifest)
     hub = weights == "imagenet"
 
-    from cxredge.training.config import Hardware, Search, TrainConfig
+    from cxredge.training.config import SearchConfig, TrainConfig, TrainingHardware
     from cxredge.training.run import train as run
 
     config = TrainConfig(
@@ -164,47 +168,43 @@ def train(
         std=std if std is not None else network.hub_std if hub else 0.5,
         views=views if views is not None else 0 if features is FeatureCache.OFF else 8,
         features=features,
-        search=Search(search_points, search_epochs) if freeze == "search" else None,
+        search=SearchConfig(search_points, search_epochs) if freeze == "search" else None,
     )
-    hardware = Hardware(accelerator, devices, precision, cache_limit_gb)
-    card = run(listed, config, hardware, out, output)
-    data: dict[str, Any] = {
-        "run": str(out),
-        "classes": list(card.classifier.classes),
-        **card.facts,
-    }
-    return Outcome(data, _text(out, data), f"cxredge export {quoted(out)} --out MODEL")
+    hardware = TrainingHardware(accelerator, devices, precision, cache_limit_gb)
+    result = run(listed, config, hardware, out, output)
+    classes = result.card.classifier.classes
+    data = {"run": str(out), "classes": list(classes), **result.facts.to_json()}
+    text = _text(out, classes, result.facts)
+    return Outcome(data, text, f"cxredge export {quoted(out)} --out MODEL")
 
 
-def _text(out: Path, data: dict[str, Any]) -> str:
-    test = data["test"]
-    names = data["classes"]
-    rows = [[name, *row] for name, row in zip(names, test["confusion"], strict=True)]
+def _text(out: Path, names: Sequence[str], facts: RunFacts) -> str:
+    test = facts.test
+    rows = [[name, *row] for name, row in zip(names, test.confusion, strict=True)]
     return "\n".join(
         [
-            *_search_lines(data.get("search", [])),
-            f"Best epoch {data['best_epoch']} of {data['epochs']}, "
-            f"{data['seconds_per_epoch']:.1f} s an epoch; validation accuracy "
-            f"{share(data['validation']['accuracy'])}.",
-            f"Test accuracy {share(test['accuracy'], test['ci95'])}, "
-            f"macro F1 {test['macro_f1']:.3f}.",
+            *_search_lines(facts.search or ()),
+            f"Best epoch {facts.best_epoch} of {facts.epochs}, "
+            f"{facts.seconds_per_epoch:.1f} s per epoch; validation accuracy "
+            f"{share(facts.validation.accuracy)}.",
+            f"Test accuracy {share(test.accuracy, test.ci95)}, macro F1 {test.macro_f1:.3f}.",
             table(["true \\ predicted", *names], rows),
             f"Wrote {out}",
         ]
     )
 
 
-def _search_lines(tried: list[dict[str, Any]]) -> list[str]:
+def _search_lines(candidates: Sequence[FreezeCandidate]) -> list[str]:
     rows = [
         [
-            trial["freeze"],
-            trial["trainable"],
-            trial["epochs"],
-            round(trial["seconds"], 1),
-            share(trial["accuracy"]),
-            round(trial["loss"], 3),
+            candidate.freeze,
+            candidate.trainable,
+            candidate.epochs,
+            round(candidate.seconds, 1),
+            share(candidate.accuracy),
+            round(candidate.loss, 3),
         ]
-        for trial in tried
+        for candidate in candidates
     ]
     header = ["--freeze", "trainable", "epochs", "seconds", "validation accuracy", "loss"]
-    return [table(header, rows), ""] if tried else []
+    return [table(header, rows), ""] if candidates else []

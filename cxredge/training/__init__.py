@@ -1,7 +1,7 @@
-"""Fine-tuning: manifest in, run out. Needs the ``train`` extra."""
+"""Fine-tuning: trains a network on a manifest and writes a run. Needs the ``train`` extra."""
 
 import os
 
-# Has to stand before torch loads its thread library. Threads that wait by spinning gain nothing
-# here when the machine is free, and make a step several times slower when it is shared.
+# Must be set before torch loads its thread library. Spinning threads gain nothing on an idle
+# machine and make a step several times slower on a shared one.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,4 +1,4 @@
-"""From settings to a trainer that is ready for its first epoch."""
+"""Assembly of a trainer from settings and images."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from cxredge.models.batch_norm import follow_batches, restore_statistics
 from cxredge.models.freeze import freeze_blocks
 from cxredge.models.zoo import find_network
 from cxredge.progress import Progress
-from cxredge.training.batches import grey_batches, normalise
-from cxredge.training.config import Hardware, TrainConfig
-from cxredge.training.depthwise import keep_depthwise_in_float32
+from cxredge.training.batches import LiveImages, grey_batches, normalise
+from cxredge.training.config import TrainConfig, TrainingHardware
 from cxredge.training.fit import Trainer
 from cxredge.training.frozen_features import choose_source
-from cxredge.training.gradient_layout import keep_gradients_channels_last
-from cxredge.training.sources import LiveImages
+from cxredge.training.performance import (
+    keep_depthwise_in_float32,
+    keep_gradients_channels_last,
+)
 from cxredge.vocabulary import Split, TrainingPrecision
 
 Images = Mapping[Split, LabelledImages]
-"""The images of a manifest in memory."""
+"""Decoded images of a manifest by split."""
 
 _STATISTICS_IMAGES = 512
 
@@ -38,7 +39,7 @@ def load_images(manifest: Manifest, input_size: int, progress: Progress) -> Imag
     Args:
         manifest: Images with train, val and test splits.
         input_size: Height and width in pixels.
-        progress: Hears of images decoded.
+        progress: Progress listener.
 
     Raises:
         CxredgeError: A class has no training images, or an image cannot be read.
@@ -55,24 +56,24 @@ def load_images(manifest: Manifest, input_size: int, progress: Progress) -> Imag
 
 def assemble(
     config: TrainConfig,
-    hardware: Hardware,
+    hardware: TrainingHardware,
     classes: int,
     images: Images,
     scratch: Path,
     progress: Progress,
 ) -> Trainer:
-    """Build the network, freeze its blocks, and compute their features if they are to be kept.
+    """Build the network, freeze its blocks, and cache their features if the settings say so.
 
     Args:
-        config: The settings; ``freeze`` is not ``search``.
-        hardware: Where to train.
+        config: Training settings; ``freeze`` is not ``search``.
+        hardware: Devices and precision.
         classes: Number of classes.
         images: Training and validation images.
-        scratch: Folder for features, of these settings, images and weights alone.
-        progress: Hears of images done.
+        scratch: Folder for features; used for these settings, images and weights only.
+        progress: Progress listener.
 
     Raises:
-        CxredgeError: The weights do not fit.
+        CxredgeError: The weights do not fit the network.
     """
     fabric = Fabric(
         accelerator=hardware.accelerator,

@@ -1,4 +1,4 @@
-"""Light augmentation of grey batches: what another exposure of the same chest would change."""
+"""Light augmentation of grey batches, within the variation between exposures of one chest."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ _DRAWS = 6
 
 
 def view_of(epoch: int, views: int) -> int:
-    """Return the number of the view that an epoch trains on.
+    """Return the number of the view that an epoch uses.
 
     Args:
         epoch: Number of the epoch, from 1.
-        views: Views of each image, used in turn; 0 for a fresh one every epoch.
+        views: Number of views per image, used in turn; 0 for a new one every epoch.
     """
     return (epoch - 1) % views if views else epoch - 1
 
 
 def draw_view(seed: int, rows: torch.Tensor, view: int) -> torch.Tensor:
-    """Draw how a view differs from the image: a function of seed, image and view alone.
+    """Draw the augmentation parameters of a view.
 
-    Neither the order of images nor their batch plays a part, so that a view can be computed ahead.
+    They depend on seed, image and view only, not on the order of images or their batch, so that
+    views can be computed in advance.
 
     Args:
         seed: The run's seed, at least 0.
@@ -37,7 +38,7 @@ def draw_view(seed: int, rows: torch.Tensor, view: int) -> torch.Tensor:
         view: Number of the view.
 
     Returns:
-        float32 (N, 6), evenly distributed in [-1, 1).
+        float32 (N, 6), uniformly distributed in [-1, 1).
     """
     draws = [
         np.random.default_rng((seed, view, row)).uniform(-1, 1, _DRAWS) for row in rows.tolist()
@@ -46,17 +47,17 @@ def draw_view(seed: int, rows: torch.Tensor, view: int) -> torch.Tensor:
 
 
 def augment(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """Rotate, shift, zoom and re-expose each image a little.
+    """Rotate, zoom and shift each image slightly, and vary contrast and brightness.
 
     Images are never mirrored: the heart would change sides.
 
     Args:
         images: float32 (N, 1, H, W) in [0, 1].
-        draws: float32 (N, 6) in [-1, 1): rotation, zoom, two shifts, contrast, brightness; each
-            is the share of the most that is allowed.
+        draws: float32 (N, 6) in [-1, 1): rotation, zoom, two shifts, contrast and brightness,
+            each as a share of its maximum.
 
     Returns:
-        New float32 (N, 1, H, W) in [0, 1]; edges are repeated where the image was moved in.
+        New float32 (N, 1, H, W) in [0, 1]; pixels outside the image repeat its border.
     """
     turn, grow, across, down, contrast, brightness = draws.to(images.device).unbind(1)
     angle, zoom = turn * math.radians(MAX_ROTATION_DEGREES), 1 + grow * MAX_ZOOM

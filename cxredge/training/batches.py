@@ -1,20 +1,29 @@
-"""Images on their way into a network."""
+"""Batches for training, validation and prediction."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 
 from cxredge.data.images import GreyImage
+from cxredge.data.labelled import LabelledImages
 from cxredge.metrics import classification as metrics
+from cxredge.models.networks import Classifier
+from cxredge.training.augment import augment, draw_view, view_of
 from cxredge.training.config import TrainConfig
+from cxredge.training.records import FeatureFacts
+from cxredge.vocabulary import Augmentation
 
 EVALUATION_BATCH = 64
 
+Inputs = tuple[torch.Tensor, ...]
+"""Arguments of the trained network; the first dimension of each is the batch."""
+
 
 def scale_pixels(images: torch.Tensor) -> torch.Tensor:
-    """Turn uint8 (N, H, W) into float32 (N, 1, H, W) in [0, 1]."""
+    """Convert uint8 (N, H, W) to float32 (N, 1, H, W) in [0, 1]."""
     return images.unsqueeze(1).float() / 255
 
 
@@ -36,10 +45,87 @@ def grey_batches(pixels: GreyImage, device: torch.device) -> Iterator[torch.Tens
 def predict_logits(
     model: torch.nn.Module, pixels: GreyImage, config: TrainConfig, device: torch.device
 ) -> metrics.Floats:
-    """Return float32 logits (N, classes) of uint8 images (N, S, S) in inference mode."""
+    """Return float32 logits (N, classes) of uint8 images (N, S, S), computed in inference mode."""
     model.eval()
     logits = [
         model(normalise(batch, config.mean, config.std)).float().cpu()
         for batch in grey_batches(pixels, device)
     ]
     return torch.cat(logits).numpy()
+
+
+class BatchSource(Protocol):
+    """Source of a trainer's batches: images, or features of the frozen blocks.
+
+    Attributes:
+        network: Network or part of it that is trained on these inputs; returns logits.
+        train_labels: int64 (N,), classes of the training images.
+        val_labels: int64 (M,), classes of the validation images.
+    """
+
+    network: torch.nn.Module
+    train_labels: torch.Tensor
+    val_labels: torch.Tensor
+
+    def training(self, rows: torch.Tensor, epoch: int) -> Inputs:
+        """Return the inputs of training images for one epoch.
+
+        Args:
+            rows: int64 (n,), indices of the images.
+            epoch: Number of the epoch, from 1; decides the augmentation.
+        """
+        ...
+
+    def validation(self) -> Iterator[Inputs]:
+        """Yield batches of the validation images, in order and without augmentation."""
+        ...
+
+    def facts(self) -> FeatureFacts:
+        """Return how features are cached, for the run's card."""
+        ...
+
+
+class LiveImages:
+    """Batch source that runs images through the whole network at every step.
+
+    Args:
+        model: The network.
+        config: Training settings.
+        device: Device of the network.
+        train: Training images.
+        val: Validation images.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        config: TrainConfig,
+        device: torch.device,
+        train: LabelledImages,
+        val: LabelledImages,
+    ) -> None:
+        self.network: torch.nn.Module = model
+        self.config = config
+        self.train_labels = torch.from_numpy(train.labels)
+        self.val_labels = torch.from_numpy(val.labels)
+        self._train = torch.from_numpy(train.pixels)
+        self._val = torch.from_numpy(val.pixels)
+        self._device = device
+
+    def training(self, rows: torch.Tensor, epoch: int) -> Inputs:
+        """Return float32 images (n, 3, S, S), augmented; see :class:`BatchSource`."""
+        images = scale_pixels(self._train[rows].to(self._device))
+        if self.config.augmentation is Augmentation.LIGHT:
+            view = view_of(epoch, self.config.views)
+            images = augment(images, draw_view(self.config.seed, rows, view))
+        return (normalise(images, self.config.mean, self.config.std),)
+
+    def validation(self) -> Iterator[Inputs]:
+        """Yield float32 images (n, 3, S, S); see :class:`BatchSource`."""
+        for pixels in torch.split(self._val, EVALUATION_BATCH):
+            images = scale_pixels(pixels.to(self._device))
+            yield (normalise(images, self.config.mean, self.config.std),)
+
+    def facts(self) -> FeatureFacts:
+        """Return that no features are cached."""
+        return FeatureFacts(cached=False)

@@ -1,4 +1,4 @@
-"""The settings of one fine-tuning."""
+"""Settings of a training run."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from cxredge.vocabulary import Augmentation, FeatureCache, TrainingPrecision
 
 SEARCH = "search"
-"""The freeze point that is found by trying."""
+"""Value of ``freeze`` that selects the freeze point by a search."""
 
 
 @dataclass(frozen=True)
-class Search:
-    """How ``--freeze search`` looks for the freeze point.
+class SearchConfig:
+    """Settings of ``--freeze search``.
 
     Attributes:
-        points: Block boundaries to try, next to ``head`` and ``none``.
-        epochs: Most epochs of each trial.
+        points: Number of block boundaries to try besides ``head`` and ``none``.
+        epochs: Maximum number of epochs per trial.
     """
 
     points: int = 6
@@ -25,31 +25,31 @@ class Search:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides the result of a training run, next to the images.
+    """All settings that affect the result of a training run.
 
     Attributes:
         network: Name in the zoo.
         weights: ``imagenet``, ``none`` or a file.
         freeze: ``paper``, ``none``, ``head``, ``search`` or the first block to train.
-        epochs: Most epochs to run.
-        patience: Epochs without a better validation result before stopping.
-        batch_size: Images a step.
-        learning_rate: Peak of the schedule, for the head.
-        backbone_rate: Peak of the schedule for the backbone, as a share of ``learning_rate``.
+        epochs: Maximum number of epochs.
+        patience: Number of epochs without a better validation result before stopping.
+        batch_size: Images per step.
+        learning_rate: Peak learning rate of the head.
+        backbone_rate: Peak learning rate of the backbone, as a share of ``learning_rate``.
         weight_decay: AdamW's decoupled weight decay.
         label_smoothing: Share of the target spread over all classes.
         dropout: Share of features dropped before the head.
-        average_decay: Decay of the moving average of the weights, a step; 0 for none.
-        augmentation: How far images are varied.
-        balance: Weight the loss so that every class counts the same.
-        seed: Same seed, machine and versions, same result.
+        average_decay: Decay per step of the moving average of the weights; 0 for none.
+        augmentation: Strength of the augmentation.
+        balance: Whether the loss gives every class the same weight.
+        seed: The same seed, machine and versions give the same result.
         input_size: Height and width in pixels.
         mean: Mean grey value, in [0, 1], that the weights expect.
-        std: Standard deviation that they expect.
-        views: Varied views of each image, used in turn by the epochs; 0 draws a fresh one every
-            epoch, so that features of frozen blocks cannot be kept.
-        features: Number format in which features of frozen blocks are kept.
-        search: How to search the freeze point, when ``freeze`` is ``search``.
+        std: Standard deviation of grey values that the weights expect.
+        views: Number of augmented views per image, used in turn by the epochs; 0 draws a new one
+            every epoch, which rules out cached features.
+        features: Number format of cached features of frozen blocks.
+        search: Settings of the search if ``freeze`` is ``search``.
     """
 
     network: str
@@ -72,18 +72,18 @@ class TrainConfig:
     std: float
     views: int = 8
     features: FeatureCache = FeatureCache.FP16
-    search: Search | None = None
+    search: SearchConfig | None = None
 
 
 @dataclass(frozen=True)
-class Hardware:
-    """Where to train; Lightning Fabric's terms.
+class TrainingHardware:
+    """Devices and precision, in Lightning Fabric's terms.
 
     Attributes:
         accelerator: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         devices: Number of devices; more than one trains data-parallel.
         precision: Number format of weights and activations.
-        cache_limit_gb: Most gigabytes (1e9 bytes) of features on disk.
+        cache_limit_gb: Maximum size of cached features on disk, in gigabytes (1e9 bytes).
     """
 
     accelerator: str = "auto"

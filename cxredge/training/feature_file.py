@@ -1,4 +1,4 @@
-"""Feature maps of many images on disk, one file a tensor, read by mapping it into memory."""
+"""Feature maps on disk: one memory-mapped file per tensor."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ DTYPES = {
 
 
 class CannotStoreError(CxredgeError):
-    """Features cannot be kept on disk; the network can still be trained end to end."""
+    """Features cannot be cached on disk; the network can still be trained end to end."""
 
 
 @dataclass(frozen=True)
 class FeatureLayout:
-    """How one tensor of each image is laid out in a file: rows, channels last, no header.
+    """Layout of a feature file: one row per image, channels last, no header.
 
     Attributes:
-        shape: One image's tensor as the network has it, such as (C, H, W) or (F,).
+        shape: Shape of one image's tensor in the network, such as (C, H, W) or (F,).
         dtype: Number format on disk.
     """
 
@@ -39,23 +39,23 @@ class FeatureLayout:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one image."""
+        """Number of bytes per image."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def pack(self, batch: torch.Tensor) -> bytes:
-        """Turn a batch (n, ...) into bytes.
+        """Convert a batch (n, ...) to bytes.
 
         Raises:
             CannotStoreError: A value is too large for the number format.
         """
         stored = batch.detach().to(self.dtype)
         if not torch.isfinite(stored).all():
-            raise CannotStoreError(f"Features go beyond what {self.dtype} can hold.")
+            raise CannotStoreError(f"Features exceed the range of {self.dtype}.")
         rows = stored.movedim(1, -1).contiguous().cpu()
         return rows.view(torch.uint8).numpy().tobytes()
 
     def map(self, path: Path, rows: int) -> torch.Tensor:
-        """Return a file as a tensor (rows, ..., C) that is read when used."""
+        """Map a file into memory and return it as a tensor (rows, ..., C)."""
         size = rows * math.prod(self.shape)
         flat = torch.from_file(str(path), shared=False, size=size, dtype=self.dtype)
         return flat.view(rows, *self.shape[1:], self.shape[0])
@@ -71,13 +71,13 @@ def write_features(
     batches: Iterable[Sequence[torch.Tensor]],
     advance: Callable[[int], None],
 ) -> None:
-    """Write one file a tensor, all rows in order; each file is whole or not there.
+    """Write one file per tensor, rows in order; each file is written completely or not at all.
 
     Args:
         paths: The files.
-        layouts: How each is laid out.
-        batches: Tensors (n, ...), one for each file.
-        advance: Hears of images written.
+        layouts: Layout of each file.
+        batches: Batches of tensors (n, ...), one tensor per file.
+        advance: Called with the number of images written.
 
     Raises:
         CannotStoreError: The disk is full, or a value is too large for the number format.

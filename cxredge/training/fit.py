@@ -1,8 +1,7 @@
-"""The training loop: a pure function of state, seed and epoch, so that it can be resumed."""
+"""The training loop: a function of state, seed and epoch, so that it can be resumed."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,19 +15,20 @@ from torch.utils.data import DataLoader
 from cxredge.errors import CxredgeError
 from cxredge.models.freeze import train_mode
 from cxredge.models.networks import Classifier
-from cxredge.training.average import WeightAverage
+from cxredge.training.batches import BatchSource
+from cxredge.training.checkpoint import Checkpoint
 from cxredge.training.config import TrainConfig
-from cxredge.training.history import Epoch, best_epoch
-from cxredge.training.sources import Source
+from cxredge.training.optimization import WeightAverage, build_optimizer, class_weights, schedule
+from cxredge.training.records import Epoch, best_epoch
 
 
 @dataclass
 class FitState:
-    """How far a training has come.
+    """Progress of a training.
 
     Attributes:
-        history: The epochs so far.
-        best: Weights of the epoch to keep so far; those of frozen blocks may be left out.
+        history: Finished epochs.
+        best: Weights of the best epoch; those of frozen blocks may be missing.
     """
 
     history: list[Epoch] = field(default_factory=list)
@@ -36,57 +36,58 @@ class FitState:
 
     @property
     def best_epoch(self) -> int:
-        """The number of the epoch to keep; 0 before the first."""
+        """Number of the best epoch; 0 before the first."""
         return best_epoch(self.history)
 
 
 class Trainer:
-    """Trains one network on one machine or several devices.
+    """Trains one network on one or several devices.
 
     Args:
-        model: The whole network, frozen as wanted.
-        config: The settings.
-        fabric: Carries device, precision and data parallelism.
-        source: What to train, which may be a part of the network, and on what.
+        model: The whole network, with its blocks frozen.
+        config: Training settings.
+        fabric: Device, precision and data parallelism.
+        source: Trained part of the network, and its batches.
     """
 
     def __init__(
-        self, model: Classifier, config: TrainConfig, fabric: Fabric, source: Source
+        self, model: Classifier, config: TrainConfig, fabric: Fabric, source: BatchSource
     ) -> None:
         self.config = config
         self.fabric = fabric
         self.source = source
         self.whole = model
         self._labels = source.train_labels.to(fabric.device)
-        self._class_weights = _class_weights(source.train_labels, config, fabric)
+        weights = class_weights(source.train_labels) if config.balance else None
+        self._class_weights = weights if weights is None else weights.to(fabric.device)
         self._generator = torch.Generator()
         self._loader: Any = fabric.setup_dataloaders(
             _row_loader(len(source.train_labels), config.batch_size, self._generator),
             move_to_device=False,
         )
-        self.model, self.optimizer = fabric.setup(source.network, _optimizer(model, config))
+        self.model, self.optimizer = fabric.setup(source.network, build_optimizer(model, config))
         self._average = WeightAverage(source.network, config.average_decay)
         self.state = FitState()
 
     def fit(self, after_epoch: Callable[[Epoch], None], on_batch: Callable[[], None]) -> FitState:
-        """Train until the epochs or the patience are used up.
+        """Train until the number of epochs or the patience is reached.
 
         Args:
-            after_epoch: Called with each finished epoch, best weights already updated.
+            after_epoch: Called with each finished epoch, after the best weights were updated.
             on_batch: Called after each step.
 
         Raises:
-            CxredgeError: The loss is no longer a number.
+            CxredgeError: The loss is not finite.
         """
         while not self.finished:
             after_epoch(self.run_epoch(on_batch))
         return self.state
 
     def run_epoch(self, on_batch: Callable[[], None]) -> Epoch:
-        """Train and validate one more epoch, and keep its weights if they are the best so far.
+        """Train and validate one epoch, and keep its weights if it is the best so far.
 
         Raises:
-            CxredgeError: The loss is no longer a number.
+            CxredgeError: The loss is not finite.
         """
         number = len(self.state.history) + 1
         self._seed(number)
@@ -103,40 +104,39 @@ class Trainer:
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch."""
+        """Number of steps per epoch."""
         steps: int = len(self._loader)
         return steps
 
     @property
     def finished(self) -> bool:
-        """Whether the epochs or the patience are used up."""
+        """Whether the number of epochs or the patience is reached."""
         done = len(self.state.history)
         waited = done - self.state.best_epoch
         return done >= self.config.epochs or (done > 0 and waited >= self.config.patience)
 
-    def checkpoint(self) -> dict[str, Any]:
-        """Return tensors and plain values that :meth:`resume` goes on from."""
-        return {
-            "model": self.source.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "average": self._average.model.state_dict(),
-            "steps": self._average.steps,
-            "best": self.state.best,
-            "history": [vars(epoch) for epoch in self.state.history],
-        }
+    def checkpoint(self) -> Checkpoint:
+        """Return the state that :meth:`resume` restores."""
+        return Checkpoint(
+            model=self.source.network.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            average=self._average.model.state_dict(),
+            steps=self._average.steps,
+            best=self.state.best,
+            history=list(self.state.history),
+        )
 
-    def resume(self, checkpoint: dict[str, Any]) -> None:
-        """Take up what :meth:`checkpoint` returned."""
-        # Of a network in two parts, the frozen one is as it was built.
-        self.whole.load_state_dict(checkpoint["model"], strict=False)
-        self.optimizer.load_state_dict(checkpoint["optimizer"])
-        self._average.model.load_state_dict(checkpoint["average"])
-        self._average.steps = checkpoint["steps"]
-        history = [Epoch(**epoch) for epoch in checkpoint["history"]]
-        self.state = FitState(history, checkpoint["best"])
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Restore a state returned by :meth:`checkpoint`."""
+        # The checkpoint of a split network lacks the frozen part, which never changes.
+        self.whole.load_state_dict(checkpoint.model, strict=False)
+        self.optimizer.load_state_dict(checkpoint.optimizer)
+        self._average.model.load_state_dict(checkpoint.average)
+        self._average.steps = checkpoint.steps
+        self.state = FitState(list(checkpoint.history), checkpoint.best)
 
     def keep_best(self) -> None:
-        """Put the weights of the best epoch into the whole network."""
+        """Load the weights of the best epoch into the whole network."""
         self.whole.load_state_dict(self.state.best, strict=False)
 
     def _seed(self, epoch: int) -> None:
@@ -148,6 +148,7 @@ class Trainer:
             set_epoch(epoch)
 
     def _train_epoch(self, number: int, on_batch: Callable[[], None]) -> tuple[float, float]:
+        """Return the mean loss and the last learning rate of the head."""
         train_mode(self.model)
         total, count, rate = 0.0, 0, 0.0
         for step, rows in enumerate(self._loader):
@@ -177,6 +178,7 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:
+        """Return loss and accuracy of the averaged weights."""
         network = self._average.model.eval()
         labels = self.source.val_labels
         with self.fabric.autocast():
@@ -191,51 +193,14 @@ class Trainer:
         return self.config.learning_rate * share
 
 
-def schedule(done: float, epochs: int) -> float:
-    """Return the share of the peak learning rate: one epoch of warm-up, then half a cosine.
-
-    Args:
-        done: Share of all epochs that is done, in [0, 1).
-        epochs: Number of epochs.
-    """
-    warm_up = min(1.0 / epochs, 0.2)
-    if done < warm_up:
-        return 0.1 + 0.9 * done / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up)))
-
-
 def _row_loader(rows: int, batch_size: int, generator: torch.Generator) -> DataLoader[int]:
-    """Return a loader of row numbers, int64 (batch,), in a new order every epoch."""
+    """Return a loader of row numbers, int64 (batch,), shuffled every epoch."""
     numbers: Any = range(rows)
     return DataLoader(
         numbers,
         batch_size=min(batch_size, rows),
         shuffle=True,
-        # One image alone has no batch statistics.
+        # A batch of one image has no batch statistics.
         drop_last=rows % batch_size == 1 and rows > 1,
         generator=generator,
     )
-
-
-def _optimizer(model: Classifier, config: TrainConfig) -> torch.optim.Optimizer:
-    groups = []
-    for module, share in ((model.backbone, config.backbone_rate), (model.head, 1.0)):
-        trained = [p for p in module.parameters() if p.requires_grad]
-        peak = config.learning_rate * share
-        # Scales and shifts are not decayed: batch norm and biases have one dimension.
-        for decay, wanted in ((config.weight_decay, True), (0.0, False)):
-            chosen = [p for p in trained if (p.ndim > 1) is wanted]
-            if chosen:
-                groups.append({"params": chosen, "lr": peak, "peak": peak, "weight_decay": decay})
-    # One kernel instead of eight a tensor: a tenth of an epoch on cached features.
-    return torch.optim.AdamW(groups, fused=True)
-
-
-def _class_weights(
-    labels: torch.Tensor, config: TrainConfig, fabric: Fabric
-) -> torch.Tensor | None:
-    if not config.balance:
-        return None
-    counts = torch.bincount(labels)
-    weights = len(labels) / (len(counts) * counts.clamp_min(1))
-    return weights.float().to(fabric.device)

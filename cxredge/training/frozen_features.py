@@ -1,7 +1,7 @@
-"""Features of the frozen part, computed once per view of an image and kept on disk.
+"""Cached features of frozen blocks.
 
-The frozen part of a network returns the same for the same view at every epoch. Here it runs once,
-and every epoch trains the rest on what it returned.
+Frozen blocks return the same features for the same view of an image in every epoch. They run once
+per view here; every epoch trains the other blocks on the cached features.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -19,9 +18,9 @@ from cxredge.models.networks import Classifier
 from cxredge.models.split import CannotSplitError, Parts, split_network
 from cxredge.progress import Progress
 from cxredge.training.augment import view_of
-from cxredge.training.batches import EVALUATION_BATCH
+from cxredge.training.batches import EVALUATION_BATCH, BatchSource, Inputs, LiveImages
 from cxredge.training.feature_file import DTYPES, CannotStoreError, FeatureLayout, write_features
-from cxredge.training.sources import Inputs, LiveImages, Source
+from cxredge.training.records import FeatureFacts
 from cxredge.vocabulary import Augmentation, FeatureCache
 
 _GB = 1e9
@@ -36,18 +35,18 @@ def choose_source(
     folder: Path,
     limit_gb: float,
     progress: Progress,
-) -> Source:
+) -> BatchSource:
     """Return cached features if blocks are frozen and their features fit, otherwise the images.
 
-    When frozen blocks are trained end to end nevertheless, a note says why.
+    A note says why if the features of frozen blocks cannot be cached.
 
     Args:
-        model: The network, frozen as wanted.
-        images: The images, on their way into it.
-        fabric: Carries device and precision.
-        folder: Scratch for the features of these images, settings and weights, and of no others.
-        limit_gb: Most gigabytes (1e9 bytes) there.
-        progress: Hears of images done.
+        model: The network, with its blocks frozen.
+        images: Batch source of the whole network.
+        fabric: Device and precision.
+        folder: Folder for features; used for these images, settings and weights only.
+        limit_gb: Maximum size of the features, in gigabytes (1e9 bytes).
+        progress: Progress listener.
     """
     if images.config.features is FeatureCache.OFF:
         return images
@@ -61,23 +60,23 @@ def choose_source(
     except (CannotSplitError, CannotStoreError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         hint = f" {error.hint}" if error.hint else ""
-        progress.note(f"Frozen blocks are computed anew at every step: {error.message}{hint}")
+        progress.note(f"Frozen blocks are computed again at every step: {error.message}{hint}")
         return images
     return cached
 
 
 class CachedFeatures:
-    """The frozen part's output for every view of every image; a :class:`Source`.
+    """Batch source that reads the frozen part's output for every view from files.
 
     Args:
         parts: The network in two parts.
-        images: What the frozen part is fed.
-        fabric: Carries device and precision.
-        folder: Where the files are; files that an interrupted run completed are used again.
+        images: Inputs of the frozen part.
+        fabric: Device and precision.
+        folder: Folder of the files; complete files of an interrupted run are reused.
 
     Raises:
-        CannotSplitError: The frozen part returns something else than tensors.
-        CannotStoreError: Every epoch sees fresh views.
+        CannotSplitError: The frozen part returns something other than one row per image.
+        CannotStoreError: Every epoch draws new views.
     """
 
     def __init__(self, parts: Parts, images: LiveImages, fabric: Fabric, folder: Path) -> None:
@@ -85,7 +84,7 @@ class CachedFeatures:
         varied = config.augmentation is not Augmentation.NONE
         if varied and not config.views:
             raise CannotStoreError(
-                "every epoch draws fresh views.", "--views N uses N views of each image in turn."
+                "every epoch draws new views.", "--views N uses N views of each image in turn."
             )
         self.network: torch.nn.Module = parts.trained
         self.train_labels, self.val_labels = images.train_labels, images.val_labels
@@ -98,26 +97,30 @@ class CachedFeatures:
 
     @property
     def total_bytes(self) -> int:
-        """Bytes on disk of all views of all training images, and of the validation images."""
+        """Size on disk of the features of all training views and validation images."""
         rows = self._views * len(self.train_labels) + len(self.val_labels)
         return rows * sum(layout.row_bytes for layout in self._layouts)
 
     def check_room(self, limit_gb: float) -> None:
-        """Raise CannotStoreError if the features take more than allowed or than the disk has."""
+        """Check that the features fit the limit and the free disk space.
+
+        Raises:
+            CannotStoreError: They do not.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
-        there = sum(path.stat().st_size for path in self._folder.glob("*.features"))
-        free = shutil.disk_usage(self._folder).free + there - _SPARE_BYTES
-        size = f"{self._views} views of their features take {self.total_bytes / _GB:.1f} GB"
-        fewer = "Fewer --views or a later --freeze take less."
+        existing = sum(path.stat().st_size for path in self._folder.glob("*.features"))
+        free = shutil.disk_usage(self._folder).free + existing - _SPARE_BYTES
+        size = f"the features of {self._views} views need {self.total_bytes / _GB:.1f} GB"
+        hint = "Use fewer --views or a later --freeze."
         if self.total_bytes > limit_gb * _GB:
             raise CannotStoreError(
-                f"{size}, more than --cache-limit-gb {limit_gb:g} allows.", fewer
+                f"{size}, more than --cache-limit-gb {limit_gb:g} allows.", hint
             )
         if self.total_bytes > free:
-            raise CannotStoreError(f"{size}, and the disk has {free / _GB:.1f} GB to spare.", fewer)
+            raise CannotStoreError(f"{size}, and the disk has {free / _GB:.1f} GB free.", hint)
 
     def compute(self, progress: Progress) -> None:
-        """Compute and write what is not there yet.
+        """Compute and write the missing features.
 
         Raises:
             CannotStoreError: The disk is full, or features are too large for the number format.
@@ -133,37 +136,37 @@ class CachedFeatures:
         self.seconds = time.perf_counter() - start
 
     def training(self, rows: torch.Tensor, epoch: int) -> Inputs:
-        """Return float32 features (n, ...) of this epoch's views; see :class:`Source`."""
+        """Return float32 features (n, ...) of this epoch's views; see :class:`BatchSource`."""
         return self._read(_view_name(view_of(epoch, self._views)), rows)
 
     def validation(self) -> Iterator[Inputs]:
-        """Yield float32 features (n, ...); see :class:`Source`."""
+        """Yield float32 features (n, ...); see :class:`BatchSource`."""
         for rows in _batches(len(self.val_labels)):
             yield self._read(_VALIDATION, rows)
 
-    def facts(self) -> dict[str, Any]:
-        """Return how much is cached, in which format, and how long that took."""
-        return {
-            "cached": True,
-            "precision": self._images.config.features.value,
-            "views": self._views,
-            "shapes": [list(layout.shape) for layout in self._layouts],
-            "bytes": self.total_bytes,
-            "seconds": round(self.seconds, 3),
-        }
+    def facts(self) -> FeatureFacts:
+        """Return the size, format and computing time of the cached features."""
+        return FeatureFacts(
+            cached=True,
+            precision=self._images.config.features.value,
+            views=self._views,
+            shapes=tuple(layout.shape for layout in self._layouts),
+            bytes=self.total_bytes,
+            seconds=round(self.seconds, 3),
+        )
 
     @torch.no_grad()
     def _probe(self) -> list[FeatureLayout]:
-        """Run the frozen part on two images to see what it returns."""
+        """Return the layouts of the frozen part's output, found by running it on two images."""
         outputs = self._frozen(*self._images.training(torch.tensor([0, 0]), 1))
         if not all(torch.is_tensor(t) and t.ndim > 1 and len(t) == 2 for t in outputs):
-            raise CannotSplitError("its frozen part returns more than one tensor an image.")
+            raise CannotSplitError("the frozen part returns outputs that are not one row per image.")
         dtype = DTYPES[self._images.config.features]
         return [FeatureLayout(tuple(t.shape[1:]), dtype) for t in outputs]
 
     @torch.no_grad()
     def _run(self, name: str) -> Iterator[Inputs]:
-        """Yield the frozen part's output for all rows of a view, in order."""
+        """Yield the frozen part's output for all images of a view, in order."""
         for inputs in self._inputs(name):
             with self._fabric.autocast():
                 yield self._frozen(*inputs)
@@ -182,7 +185,7 @@ class CachedFeatures:
         for path, layout in zip(self._paths(name), self._layouts, strict=True):
             if path not in self._mapped:
                 self._mapped[path] = layout.map(path, self._rows(name))
-            # Indexing copies, so that layers working in place cannot reach the file's pages.
+            # Indexing copies, so that in-place layers cannot change the mapped file.
             tensors.append(layout.unpack(self._mapped[path][rows].to(device)))
         return tuple(tensors)
 

@@ -1,7 +1,8 @@
-"""A quantized ONNX graph as a torch module: it computes as the graph does and can be trained.
+"""A quantized ONNX graph as a trainable torch module.
 
-QuantizeLinear rounds and clips on the way forward; on the way back gradients pass as if it did
-not round (the straight-through estimator, Bengio et al. 2013), and not at all where it clips.
+The forward pass computes what the graph computes: QuantizeLinear rounds and clips. The backward
+pass ignores rounding (straight-through estimator, Bengio et al. 2013) and is zero where values
+are clipped.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ _LEVELS = {torch.int8: (-128, 127), torch.uint8: (0, 255)}
 
 
 class GraphModule(nn.Module):
-    """Runs an emitted graph, its weights and biases as parameters.
+    """Module that runs a quantized graph, with its weights and biases as parameters.
 
     Args:
         graph: A graph of either dialect: weights are float behind Q/DQ, or int8 behind DQ.
 
     Raises:
-        CxredgeError: The graph has an operator that is not known here.
+        CxredgeError: The graph has an operator that is not supported.
     """
 
     def __init__(self, graph: onnx.ModelProto) -> None:
@@ -64,7 +65,11 @@ class GraphModule(nn.Module):
         return values[self._output]
 
     def write_to(self, graph: onnx.ModelProto) -> onnx.ModelProto:
-        """Return a copy of the graph this was made from, with the parameters as they are now."""
+        """Return a copy of the graph with the current parameters.
+
+        Args:
+            graph: The graph that the module was made from.
+        """
         copy = onnx.ModelProto()
         copy.CopyFrom(graph)
         steps = {n.input[0]: n for n in self._nodes if n.op_type == "DequantizeLinear"}
@@ -81,7 +86,7 @@ class GraphModule(nn.Module):
         return copy
 
     def _trained(self) -> list[str]:
-        """Return the names of weights and biases, however they are stored."""
+        """Return the names of weights and biases, in float or integer format."""
         read = [
             name
             for node in self._nodes
@@ -99,7 +104,7 @@ class GraphModule(nn.Module):
         return values.float() * self._scale_of(node)
 
     def _stored(self, node: onnx.NodeProto) -> Tensor:
-        """Return a stored weight on its grid; int32 biases have steps too fine to matter."""
+        """Return a stored weight rounded to its grid; int32 biases need no rounding."""
         values: Tensor = self.trained[self._keys[node.input[0]]]
         stored = self._constants[node.input[0]].dtype
         if stored == torch.int32:
@@ -107,7 +112,7 @@ class GraphModule(nn.Module):
         return _rounded(values, self._scale_of(node), stored)
 
     def _scale_of(self, node: onnx.NodeProto) -> Tensor:
-        """Return the scale of a DequantizeLinear, shaped to multiply what it reads."""
+        """Return the scale of a DequantizeLinear, in a shape that broadcasts to its input."""
         shape = self._constants[node.input[0]].shape
         return _shaped(self._constants[node.input[1]], len(shape), _attributes(node))
 
@@ -125,13 +130,13 @@ def _shaped(scale: Tensor, dimensions: int, attributes: Mapping[str, Any]) -> Te
 
 
 def _rounded(values: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return values on a grid around zero, float32; gradients pass where nothing is clipped."""
+    """Round float32 values to a symmetric grid; gradients pass where values are not clipped."""
     steps = (values / scale).clamp(*_LEVELS[dtype])
     return (steps + (steps.round() - steps).detach()) * scale
 
 
 def _quantize(attributes: Mapping[str, Any], x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
-    """Return float32 steps: DequantizeLinear takes zero point and scale back."""
+    """Return integers as float32; DequantizeLinear applies zero point and scale."""
     low, high = _LEVELS[zero.dtype]
     shaped, offset = (_shaped(v, x.ndim, attributes) for v in (scale, zero.float()))
     steps = (x / shaped + offset).clamp(low, high)
@@ -146,7 +151,7 @@ def _dequantize(attributes: Mapping[str, Any], x: Tensor, scale: Tensor, zero: T
 def _padded(
     attributes: Mapping[str, Any], x: Tensor, value: float
 ) -> tuple[Tensor, tuple[int, int]]:
-    """Return the input with asymmetric padding laid on, and what torch's operator can pad."""
+    """Apply asymmetric padding, and return symmetric padding for torch's operator."""
     top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
     if (top, left) == (bottom, right):
         return x, (top, left)
@@ -176,7 +181,7 @@ def _max_pool(attributes: Mapping[str, Any], x: Tensor) -> Tensor:
 
 
 def _average_pool(attributes: Mapping[str, Any], x: Tensor) -> Tensor:
-    """Average with or without the padding, which may differ from side to side."""
+    """Average with or without the padding, which may be asymmetric."""
     size, strides = tuple(attributes["kernel_shape"]), tuple(attributes.get("strides", (1, 1)))
     top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
     sides = (left, right, top, bottom)

@@ -1,8 +1,8 @@
-"""A short quantization-aware fine-tuning: INT8 weights that answer as FP32 does.
+"""Quantization-aware fine-tuning of INT8 weights.
 
-The quantized graph itself is trained, through its own rounding, towards the logits of the FP32
-network (distillation: labels are not needed, and what FP32 decides is what INT8 should). Scales
-and the graph stay as they are, so it remains as legal and as fast as it was.
+The quantized graph is trained through its rounding towards the logits of the FP32 network
+(distillation: no labels are needed, and the target is agreement with FP32). Scales and graph
+structure do not change, so the result stays as legal and as fast as before.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _MOST_IMAGES = 1024
 
 @dataclass(frozen=True)
 class FineTuning:
-    """How long and how fast weights are moved.
+    """Settings of quantization-aware fine-tuning.
 
     Attributes:
-        steps: Steps of the optimiser.
-        batch_size: Images a step.
-        weight_rate: Peak learning rate of weights, in their own units; half a step of a grid is
-            about 0.0005 in the networks here.
-        bias_rate: That of biases.
-        seed: Chooses the images of each step.
+        steps: Number of optimiser steps.
+        batch_size: Images per step.
+        weight_rate: Peak learning rate of weights; half a quantization step of a weight is about
+            0.0005 in the networks here.
+        bias_rate: Peak learning rate of biases.
+        seed: Seed for drawing the images of each step.
     """
 
     steps: int = 200
@@ -50,10 +50,10 @@ class FineTuning:
 
 
 def training_pixels(run: Path, progress: Progress) -> GreyImage:
-    """Return images of a run's training split, at most 1024, evenly picked: uint8 (N, S, S).
+    """Return at most 1024 images of a run's training split, evenly spaced: uint8 (N, S, S).
 
     Raises:
-        CxredgeError: It is no finished run, or an image is gone.
+        CxredgeError: ``run`` is not a finished run, or an image is missing.
     """
     card = read_card(run, ArtifactKind.RUN)
     check_files(run, card)
@@ -71,17 +71,20 @@ def fine_tune(
     settings: FineTuning,
     progress: Progress,
 ) -> onnx.ModelProto:
-    """Return the quantized graph with weights and biases that were trained.
+    """Fine-tune the weights and biases of a quantized graph.
 
     Args:
-        graph: An emitted graph, of either dialect.
-        fp32: The FP32 ONNX file that it should answer like.
+        graph: Quantized graph of either dialect.
+        fp32: FP32 ONNX file whose logits are the target.
         pixels: uint8 (N, S, S) training images.
-        settings: How long and how fast.
-        progress: Hears of steps.
+        settings: Number of steps and learning rates.
+        progress: Progress listener.
+
+    Returns:
+        A new graph.
 
     Raises:
-        CxredgeError: The graph has an operator that cannot be trained here, or training diverged.
+        CxredgeError: The graph has an operator that is not supported, or training diverged.
     """
     keep_freed_memory()
     reference = infer_file(fp32, pixels)

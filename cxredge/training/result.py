@@ -1,17 +1,20 @@
-"""What a finished training leaves behind: weights, facts, history and curves."""
+"""The result of a finished training: facts, weights, history and curves."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors.torch import save_file
 
+from cxredge import plots
 from cxredge.artifacts.atomic import atomic_file
 from cxredge.artifacts.card import Card, write_card, write_text
 from cxredge.data.labelled import LabelledImages
@@ -21,48 +24,81 @@ from cxredge.models.networks import geometry
 from cxredge.training.batches import predict_logits
 from cxredge.training.checkpoint import CHECKPOINT_NAME, SCRATCH_NAME
 from cxredge.training.fit import Trainer
-from cxredge.training.history import draw_curves, history_csv
+from cxredge.training.records import (
+    Epoch,
+    FreezeCandidate,
+    HeldOutMetrics,
+    RunFacts,
+    ValidationMetrics,
+)
 from cxredge.vocabulary import Split
 
 WEIGHTS_NAME = "model.safetensors"
 MANIFEST_NAME = "manifest.csv"
 
 
-def run_facts(trainer: Trainer, images: Mapping[Split, LabelledImages]) -> dict[str, Any]:
-    """Return what the run's card says of the training, its cost and its accuracy.
+def run_facts(
+    trainer: Trainer,
+    images: Mapping[Split, LabelledImages],
+    freeze: str,
+    search: Sequence[FreezeCandidate] | None,
+) -> RunFacts:
+    """Evaluate the network on the test images and summarise its training.
 
     Args:
-        trainer: The finished training, with the weights to keep in the network.
-        images: The images by split; the test images are judged here.
+        trainer: The finished training, with the best weights in the network.
+        images: Images by split.
+        freeze: Freeze point of the training.
+        search: Freeze points tried before; None without a search.
     """
     state, model = trainer.state, trainer.whole
     best = state.history[state.best_epoch - 1]
-    test = images[Split.TEST]
-    logits = predict_logits(model, test.pixels, trainer.config, trainer.fabric.device)
-    counts = metrics.confusion(logits, test.labels)
     seconds = [epoch.seconds for epoch in state.history]
     features = trainer.source.facts()
-    return {
-        "trainable": sum(p.numel() for p in model.backbone.parameters() if p.requires_grad),
-        "geometry": geometry(model),
-        "best_epoch": state.best_epoch,
-        "epochs": len(state.history),
-        "seconds_per_epoch": round(statistics.median(seconds), 3),
-        "seconds": round(sum(seconds) + features.get("seconds", 0.0), 3),
-        "features": features,
-        "validation": {"accuracy": best.val_accuracy, "loss": round(best.val_loss, 6)},
-        "test": {
-            "accuracy": metrics.accuracy(logits, test.labels),
-            "ci95": list(metrics.wilson(int(np.trace(counts)), len(test.labels))),
-            "macro_f1": metrics.macro_f1(logits, test.labels),
-            "confusion": counts.tolist(),
-        },
-        "images": {split.value: len(part.labels) for split, part in images.items()},
-    }
+    return RunFacts(
+        freeze=freeze,
+        search=None if search is None else tuple(search),
+        trainable=sum(p.numel() for p in model.backbone.parameters() if p.requires_grad),
+        geometry=geometry(model),
+        best_epoch=state.best_epoch,
+        epochs=len(state.history),
+        seconds_per_epoch=round(statistics.median(seconds), 3),
+        seconds=round(sum(seconds) + (features.seconds or 0.0), 3),
+        features=features,
+        validation=ValidationMetrics(best.val_accuracy, round(best.val_loss, 6)),
+        test=_evaluate(trainer, images[Split.TEST]),
+        images={split.value: len(part.labels) for split, part in images.items()},
+    )
+
+
+def history_csv(history: Sequence[Epoch]) -> str:
+    """Return the history as CSV text, one row per epoch."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [f.name for f in fields(Epoch)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {k: round(v, 6) if isinstance(v, float) else v for k, v in vars(epoch).items()}
+        for epoch in history
+    )
+    return text.getvalue()
+
+
+def draw_curves(history: Sequence[Epoch]) -> str:
+    """Return training loss, validation loss and validation accuracy by epoch, as SVG."""
+    x = [epoch.epoch for epoch in history]
+    lines = [
+        plots.Line("training loss", x, [epoch.train_loss for epoch in history]),
+        plots.Line("validation loss", x, [epoch.val_loss for epoch in history]),
+        plots.Line("validation accuracy", x, [epoch.val_accuracy for epoch in history]),
+    ]
+    top = max(1.0, *(value for line in lines for value in line.y))
+    return plots.line_chart(
+        "Training", plots.Axis("epoch", 1, max(2, x[-1])), plots.Axis("", 0, top), lines
+    )
 
 
 def write_run(out: Path, manifest: Manifest, trainer: Trainer, card: Card) -> Card:
-    """Write the run's files, then its card, and remove what only an unfinished run needs.
+    """Write the run's files and its card, and delete the files of the unfinished run.
 
     Returns:
         The card with the hashes of the files.
@@ -74,8 +110,19 @@ def write_run(out: Path, manifest: Manifest, trainer: Trainer, card: Card) -> Ca
     write_manifest(out / MANIFEST_NAME, manifest.entries)
     write_text(out / "history.csv", history_csv(trainer.state.history))
     write_text(out / "curves.svg", draw_curves(trainer.state.history))
-    # The checkpoint goes last, so that a crash in between leaves a run that can go on.
+    # The checkpoint is deleted last, so that a run can be resumed after a crash in between.
     finished = write_card(out, card, without=(CHECKPOINT_NAME, SCRATCH_NAME))
     shutil.rmtree(out / SCRATCH_NAME, ignore_errors=True)
     (out / CHECKPOINT_NAME).unlink(missing_ok=True)
     return finished
+
+
+def _evaluate(trainer: Trainer, test: LabelledImages) -> HeldOutMetrics:
+    logits = predict_logits(trainer.whole, test.pixels, trainer.config, trainer.fabric.device)
+    counts = metrics.confusion(logits, test.labels)
+    return HeldOutMetrics(
+        accuracy=metrics.accuracy(logits, test.labels),
+        ci95=metrics.wilson(int(np.trace(counts)), len(test.labels)),
+        macro_f1=metrics.macro_f1(logits, test.labels),
+        confusion=tuple(tuple(row) for row in counts.tolist()),
+    )

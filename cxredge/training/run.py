@@ -1,10 +1,10 @@
-"""One training run as an artifact: resumable while it runs, complete once its card is there."""
+"""Training as an artifact: a run that can be resumed, and is complete once it has a card."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from cxredge.artifacts.card import ArtifactKind, Card, ClassifierSpec, sha256_of_file, tool_versions
 from cxredge.data.images import PREPROCESSING
@@ -19,91 +19,99 @@ from cxredge.training.checkpoint import (
     scratch_folder,
     write_checkpoint,
 )
-from cxredge.training.config import SEARCH, Hardware, Search, TrainConfig
+from cxredge.training.config import SEARCH, SearchConfig, TrainConfig, TrainingHardware
 from cxredge.training.fit import Trainer
-from cxredge.training.history import Epoch
-from cxredge.training.memory import enough_memory, keep_freed_memory
+from cxredge.training.performance import explain_out_of_memory, keep_freed_memory
+from cxredge.training.records import (
+    Epoch,
+    FreezeCandidate,
+    RunFacts,
+    TrainingResult,
+    read_run_facts,
+)
 from cxredge.training.result import run_facts, write_run
-from cxredge.training.search import Candidate, best_of, boundaries, search
+from cxredge.training.search import best_of, boundaries, search
 
 
 def train(
     manifest: Manifest,
     config: TrainConfig,
-    hardware: Hardware,
+    hardware: TrainingHardware,
     out: Path,
     progress: Progress,
     images: Images | None = None,
-) -> Card:
-    """Fine-tune a network and write its run, or go on with one that was interrupted.
+) -> TrainingResult:
+    """Fine-tune a network and write its run, or resume an unfinished run.
 
     Args:
         manifest: Images with train, val and test splits.
-        config: The settings.
-        hardware: Where to train.
+        config: Training settings.
+        hardware: Devices and precision.
         out: The run's folder: ``model.safetensors``, ``card.json``, ``history.csv``,
             ``curves.svg`` and a copy of the manifest.
-        progress: Hears of images decoded and of steps.
-        images: The manifest's images where they are already decoded.
+        progress: Progress listener.
+        images: Decoded images of the manifest; None decodes them.
 
     Returns:
-        The run's card; a finished run of the same inputs is returned as it is.
+        The result; that of a finished run of the same inputs is returned without training again.
 
     Raises:
         CxredgeError: ``out`` holds another run, a split is empty, an image cannot be read, the
-            training diverged, or the device's memory is too small.
+            training diverged, or the device ran out of memory.
     """
     planned = _plan(manifest, config, hardware)
     if (finished := finished_run(out, planned)) is not None:
         progress.note(f"{out} is up to date: same images, settings and versions.")
-        return finished
+        return TrainingResult(finished, read_run_facts(finished, out))
     checkpoint = read_checkpoint(out, planned.stage_key)
     keep_freed_memory()
     images = images or load_images(manifest, config.input_size, progress)
     scratch = scratch_folder(out, planned.stage_key)
-    found: dict[str, Any] = {"freeze": config.freeze}
-    if config.freeze == SEARCH:
-        tried = _search(manifest, config, hardware, scratch / "search", progress, images)
-        found = {"freeze": best_of(tried).freeze, "search": [asdict(trial) for trial in tried]}
-    chosen = replace(config, freeze=found["freeze"])
+    freeze, candidates = config.freeze, None
+    if freeze == SEARCH:
+        candidates = _search(manifest, config, hardware, scratch / "search", progress, images)
+        freeze = best_of(candidates).freeze
+    chosen = replace(config, freeze=freeze)
     classes = len(manifest.classes)
-    with enough_memory(config.batch_size):
+    with explain_out_of_memory(config.batch_size):
         trainer = assemble(chosen, hardware, classes, images, scratch / "features", progress)
         if checkpoint is not None:
             trainer.resume(checkpoint)
             done = len(trainer.state.history)
-            progress.note(f"Going on after epoch {done} of {config.epochs}.")
+            progress.note(f"Resuming after epoch {done} of {config.epochs}.")
         _fit(trainer, planned, out, progress)
         trainer.keep_best()
-        card = replace(planned, facts={**found, **run_facts(trainer, images)})
+        facts = run_facts(trainer, images, freeze, candidates)
+    card = replace(planned, facts=facts.to_json())
     if trainer.fabric.global_rank == 0:
         card = write_run(out, manifest, trainer, card)
-    return card
+    return TrainingResult(card, facts)
 
 
 def _search(
     manifest: Manifest,
     config: TrainConfig,
-    hardware: Hardware,
+    hardware: TrainingHardware,
     folder: Path,
     progress: Progress,
     images: Images,
-) -> list[Candidate]:
-    """Train from several boundaries, each a run of its own that is not run again."""
-    wanted = config.search or Search()
-    trial = replace(config, epochs=wanted.epochs, search=None)
-    freezes = boundaries(find_network(config.network), wanted.points)
+) -> Sequence[FreezeCandidate]:
+    """Train from several boundaries, each in a run that a resumed search does not repeat."""
+    settings = config.search or SearchConfig()
+    trial = replace(config, epochs=settings.epochs, search=None)
+    freezes = boundaries(find_network(config.network), settings.points)
 
-    def train_one(freeze: str) -> Card:
+    def train_one(freeze: str) -> RunFacts:
         one = replace(trial, freeze=freeze)
-        return train(manifest, one, hardware, folder / freeze, progress, images)
+        return train(manifest, one, hardware, folder / freeze, progress, images).facts
 
-    tried = search(freezes, train_one, progress)
-    progress.note(f"Training with --freeze {best_of(tried).freeze}.")
-    return tried
+    candidates = search(freezes, train_one, progress)
+    progress.note(f"Training with --freeze {best_of(candidates).freeze}.")
+    return candidates
 
 
-def _plan(manifest: Manifest, config: TrainConfig, hardware: Hardware) -> Card:
+def _plan(manifest: Manifest, config: TrainConfig, hardware: TrainingHardware) -> Card:
+    """Return the card of the run before training: its inputs, settings and tools."""
     network = find_network(config.network)
     if len(manifest.classes) < 2:
         raise CxredgeError(f"{manifest.path} has one class only; a classifier needs two.")
@@ -115,7 +123,7 @@ def _plan(manifest: Manifest, config: TrainConfig, hardware: Hardware) -> Card:
                 f"Weights file {path} does not exist.", "Give imagenet, none or a file."
             )
         parents["weights"] = sha256_of_file(path)
-    # The file's name does not decide the result, its content does.
+    # The content of the weights file decides the result, not its name.
     weights = "file" if "weights" in parents else config.weights
     settings = {
         **asdict(config),
@@ -124,7 +132,7 @@ def _plan(manifest: Manifest, config: TrainConfig, hardware: Hardware) -> Card:
         "features": config.features.value,
     }
     machine = {**asdict(hardware), "precision": hardware.precision.value}
-    # Room for features decides how long a run takes; the card's facts say if they were cached.
+    # The cache limit affects the duration only; the card's facts say whether features were cached.
     del machine["cache_limit_gb"]
     return Card(
         kind=ArtifactKind.RUN,
@@ -143,7 +151,7 @@ def _plan(manifest: Manifest, config: TrainConfig, hardware: Hardware) -> Card:
 
 
 def _fit(trainer: Trainer, planned: Card, out: Path, progress: Progress) -> None:
-    """Train, leaving a checkpoint after every epoch."""
+    """Train, and write a checkpoint after every epoch."""
     left = trainer.config.epochs - len(trainer.state.history)
     with progress.task(f"Training {trainer.config.network}", left * trainer.steps) as advance:
 

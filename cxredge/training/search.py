@@ -1,43 +1,21 @@
-"""Searching the freeze point: one training for each of a few block boundaries."""
+"""Search for the freeze point: one training for each of a few block boundaries."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from cxredge.artifacts.card import Card
 from cxredge.models.zoo import Network
 from cxredge.progress import Progress
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What training from one boundary cost and gave.
-
-    Attributes:
-        freeze: ``head``, ``none`` or the first block that was trained.
-        trainable: Trainable weights before the head.
-        epochs: Epochs until the patience or the epochs were used up.
-        seconds: Time of these epochs and of computing frozen features.
-        accuracy: Validation accuracy of the best epoch, in [0, 1].
-        loss: Its validation loss.
-    """
-
-    freeze: str
-    trainable: int
-    epochs: int
-    seconds: float
-    accuracy: float
-    loss: float
+from cxredge.training.records import FreezeCandidate, RunFacts
 
 
 def boundaries(network: Network, points: int) -> list[str]:
-    """Return the freeze points to try, from the least that is trained to the most.
+    """Return the freeze points to try, in ascending order of trained blocks.
 
     Args:
         network: The network.
         points: Number of block boundaries between ``head`` and ``none``, spread evenly over the
-            blocks; all boundaries if there are no more.
+            blocks; all boundaries if the network has fewer.
     """
     names = [block.name for block in network.blocks]
     points = min(points, len(names) - 1)
@@ -46,16 +24,19 @@ def boundaries(network: Network, points: int) -> list[str]:
 
 
 def search(
-    freezes: Sequence[str], train_one: Callable[[str], Card], progress: Progress
-) -> list[Candidate]:
-    """Train from each boundary and tell what came of it.
+    freezes: Sequence[str], train_one: Callable[[str], RunFacts], progress: Progress
+) -> list[FreezeCandidate]:
+    """Train from each freeze point.
 
     Args:
         freezes: The freeze points.
-        train_one: Trains from one of them and returns the run's card.
-        progress: Hears of each result.
+        train_one: Trains from one of them and returns the facts of the run.
+        progress: Progress listener.
+
+    Returns:
+        One candidate per freeze point, in their order.
     """
-    found = []
+    candidates = []
     for number, freeze in enumerate(freezes, start=1):
         progress.note(f"Search {number} of {len(freezes)}: --freeze {freeze}")
         candidate = _candidate(freeze, train_one(freeze))
@@ -63,25 +44,25 @@ def search(
             f"--freeze {freeze}: validation accuracy {candidate.accuracy:.3f}, loss "
             f"{candidate.loss:.3f}, {candidate.trainable:,} weights, {candidate.seconds:.0f} s"
         )
-        found.append(candidate)
-    return found
+        candidates.append(candidate)
+    return candidates
 
 
-def best_of(candidates: Sequence[Candidate]) -> Candidate:
-    """Return the one to keep.
+def best_of(candidates: Sequence[FreezeCandidate]) -> FreezeCandidate:
+    """Return the best candidate.
 
-    The highest validation accuracy, as the paper kept; of equal ones the lowest validation loss.
+    The best one has the highest validation accuracy, the criterion of the paper; ties go to the
+    lowest validation loss.
     """
     return max(candidates, key=lambda c: (c.accuracy, -c.loss))
 
 
-def _candidate(freeze: str, card: Card) -> Candidate:
-    facts = card.facts
-    return Candidate(
+def _candidate(freeze: str, facts: RunFacts) -> FreezeCandidate:
+    return FreezeCandidate(
         freeze=freeze,
-        trainable=facts["trainable"],
-        epochs=facts["epochs"],
-        seconds=facts["seconds"],
-        accuracy=facts["validation"]["accuracy"],
-        loss=facts["validation"]["loss"],
+        trainable=facts.trainable,
+        epochs=facts.epochs,
+        seconds=facts.seconds,
+        accuracy=facts.validation.accuracy,
+        loss=facts.validation.loss,
     )

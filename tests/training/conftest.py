@@ -1,4 +1,4 @@
-"""What the tests of training share: a few images, short settings, someone who listens."""
+"""Fixtures for the tests of training: a few images, short settings and a progress listener."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cxredge.vocabulary import Augmentation, Split
 
 
 class Listener(Silent):
-    """Remembers what is said."""
+    """Progress listener that records notes."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []

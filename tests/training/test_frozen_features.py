@@ -1,4 +1,4 @@
-"""Training on cached features gives what training end to end gives."""
+"""Training on cached features is equivalent to training end to end."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from cxredge.training import run as run_module  # noqa: E402
 from cxredge.training.assembly import assemble, load_images  # noqa: E402
 from cxredge.training.augment import draw_view, view_of  # noqa: E402
 from cxredge.training.batches import normalise, scale_pixels  # noqa: E402
-from cxredge.training.config import Hardware, TrainConfig  # noqa: E402
+from cxredge.training.config import TrainingHardware, TrainConfig  # noqa: E402
 from cxredge.training.feature_file import CannotStoreError, FeatureLayout, write_features  # noqa: E402
 from cxredge.training.run import train  # noqa: E402
 from cxredge.vocabulary import Augmentation, FeatureCache, Split  # noqa: E402
 
 pytestmark = pytest.mark.train
 
-CPU = Hardware(accelerator="cpu")
+CPU = TrainingHardware(accelerator="cpu")
 OFF, FP16, FP32 = FeatureCache.OFF, FeatureCache.FP16, FeatureCache.FP32
 
 
@@ -37,9 +37,9 @@ def trained(few: Manifest, settings: TrainConfig, out: Path) -> dict[str, torch.
 
 
 def lively_weights(network: str, few: Manifest, folder: Path) -> str:
-    """Write random weights whose batch norm spreads the images out, as pretrained ones do.
+    """Write random weights with measured batch norm statistics, as pretrained weights have.
 
-    Without, the images differ by less in a random network's features than half precision resolves.
+    Without them, the features of different images differ by less than FP16 resolves.
     """
     torch.manual_seed(0)
     model = build_model(network, 0)
@@ -58,16 +58,17 @@ def lively_weights(network: str, few: Manifest, folder: Path) -> str:
 def distances(
     few: Manifest, whole: TrainConfig, others: list[TrainConfig], folder: Path
 ) -> list[float]:
-    """Train once end to end and in each other way.
+    """Train once end to end and once with each other configuration.
 
-    Returns how far from it the weights of each end, as a share of how far they went.
+    Returns the distance of each configuration's weights from those of end-to-end training, as a
+    share of the distance that end-to-end training covered.
     """
     images = load_images(few, whole.input_size, Silent())
     starts, ends = [], []
     for number, config in enumerate((whole, *others)):
         scratch = folder / str(number)
         trainer = assemble(config, CPU, len(few.classes), images, scratch, Silent())
-        assert trainer.source.facts()["cached"] == (config.features is not OFF)
+        assert trainer.source.facts().cached == (config.features is not OFF)
         tensors = [p for p in trainer.whole.parameters() if p.requires_grad]
         tensors += [b for n, b in trainer.whole.named_buffers() if "running" in n]
         starts.append(torch.cat([t.detach().flatten() for t in tensors]))
@@ -81,10 +82,10 @@ def distances(
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
-    """Have FP32 end on the same bits.
+    """Make FP32 results reproducible to the bit.
 
-    With one thread, convolutions of other batch sizes round otherwise, and batch norm over the few
-    pixels of these small images amplifies that to 1e-2.
+    With one thread, convolutions of other batch sizes round differently, and batch norm over the
+    few pixels of these small images amplifies the difference to 1e-2.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -94,7 +95,7 @@ def two_threads() -> Iterator[None]:
 
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("network", ["mobilenet_v1", "mobilenet_v2"])
-def test_weights_are_those_of_training_end_to_end(
+def test_weights_equal_those_of_training_end_to_end(
     few: Manifest, settings: TrainConfig, tmp_path: Path, network: str
 ) -> None:
     whole = replace(settings, network=network, weights=lively_weights(network, few, tmp_path))
@@ -105,38 +106,38 @@ def test_weights_are_those_of_training_end_to_end(
     assert fp16 < 0.05
 
 
-def test_other_views_end_elsewhere(few: Manifest, settings: TrainConfig, tmp_path: Path) -> None:
-    # What the tolerances above are measured against.
+def test_other_views_train_other_weights(few: Manifest, settings: TrainConfig, tmp_path: Path) -> None:
+    # Shows that the tolerances above are small.
     whole = replace(settings, weights=lively_weights(settings.network, few, tmp_path), features=OFF)
     (away,) = distances(few, whole, [replace(whole, views=3)], tmp_path)
     assert away > 0.3
 
 
-def test_the_head_alone_is_trained_on_pooled_features(
+def test_only_the_head_is_trained_on_pooled_features(
     few: Manifest, settings: TrainConfig, tmp_path: Path
 ) -> None:
     settings = replace(settings, freeze="head", features=FP32)
     (away,) = distances(few, replace(settings, features=OFF), [settings], tmp_path)
     assert away < 1e-4
-    card = train(few, replace(settings, epochs=1), CPU, tmp_path / "run", Silent())
-    assert card.facts["features"]["shapes"] == [[1024]]
+    result = train(few, replace(settings, epochs=1), CPU, tmp_path / "run", Silent())
+    assert result.facts.features.shapes == ((1024,),)
 
 
-def test_the_card_tells_what_was_cached_and_nothing_is_left(
+def test_the_card_states_what_was_cached_and_no_scratch_file_remains(
     few: Manifest, settings: TrainConfig, tmp_path: Path
 ) -> None:
-    card = train(few, replace(settings, views=5), CPU, tmp_path / "run", Silent())
-    features, images = card.facts["features"], card.facts["images"]
+    facts = train(few, replace(settings, views=5), CPU, tmp_path / "run", Silent()).facts
+    features, images = facts.features, facts.images
     # No more views than epochs; 512 features of 2x2 pixels in two bytes each.
-    assert features["views"] == 3
-    assert features["bytes"] == (3 * images["train"] + images["val"]) * 512 * 2 * 2 * 2
+    assert features.views == 3
+    assert features.bytes == (3 * images["train"] + images["val"]) * 512 * 2 * 2 * 2
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
         "card.json", "curves.svg", "history.csv", "manifest.csv", "model.safetensors"
     }  # fmt: skip
 
 
-def test_an_interrupted_run_uses_its_features_again(
+def test_an_interrupted_run_reuses_its_features(
     few: Manifest, settings: TrainConfig, tmp_path: Path, monkeypatch
 ) -> None:
     whole = trained(few, settings, tmp_path / "whole")
@@ -165,7 +166,7 @@ def test_an_interrupted_run_uses_its_features_again(
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
-def test_features_of_other_settings_are_thrown_away(
+def test_features_of_other_settings_are_deleted(
     few: Manifest, settings: TrainConfig, tmp_path: Path, monkeypatch
 ) -> None:
     class Stop(Exception):  # noqa: N818
@@ -184,35 +185,35 @@ def test_features_of_other_settings_are_thrown_away(
 @pytest.mark.parametrize(
     ("change", "hardware", "reason"),
     [
-        ({"views": 0}, CPU, "draws fresh views"),
+        ({"views": 0}, CPU, "draws new views"),
         ({}, replace(CPU, cache_limit_gb=0), "more than --cache-limit-gb 0"),
     ],
 )
-def test_what_cannot_be_cached_is_trained_end_to_end_and_said(
+def test_features_that_cannot_be_cached_are_noted_and_the_network_is_trained_end_to_end(
     few: Manifest, settings: TrainConfig, tmp_path: Path, listener, change, hardware, reason
 ) -> None:
     settings = replace(settings, epochs=1, **change)
-    card = train(few, settings, hardware, tmp_path / "run", listener)
+    result = train(few, settings, hardware, tmp_path / "run", listener)
     assert any(reason in note for note in listener.notes)
-    assert card.facts["features"] == {"cached": False}
+    assert result.card.facts["features"] == {"cached": False}
     whole = trained(few, replace(settings, features=OFF), tmp_path / "whole")
     weights = load_file(tmp_path / "run" / "model.safetensors")
     assert all(torch.equal(whole[name], weights[name]) for name in whole)
 
 
-def test_a_full_disk_is_said(
+def test_a_full_disk_is_noted(
     few: Manifest, settings: TrainConfig, tmp_path: Path, listener, monkeypatch
 ) -> None:
     def full(_: object, __: object) -> bytes:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(FeatureLayout, "pack", full)
-    card = train(few, replace(settings, epochs=1), CPU, tmp_path / "run", listener)
-    assert card.facts["features"] == {"cached": False}
+    result = train(few, replace(settings, epochs=1), CPU, tmp_path / "run", listener)
+    assert result.card.facts["features"] == {"cached": False}
     assert any("No space left on device" in note for note in listener.notes)
 
 
-def test_nothing_is_said_where_nothing_is_frozen(
+def test_without_frozen_blocks_there_is_no_note_about_features(
     few: Manifest, settings: TrainConfig, tmp_path: Path, listener
 ) -> None:
     train(few, replace(settings, freeze="none", epochs=1), CPU, tmp_path / "run", listener)
@@ -233,7 +234,7 @@ def test_a_view_does_not_depend_on_its_batch() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("shape", [(4, 3, 2), (6,)])
-def test_features_come_back_as_they_were(
+def test_features_survive_writing_and_reading(
     tmp_path: Path, dtype: torch.dtype, shape: tuple[int, ...]
 ) -> None:
     layout = FeatureLayout(shape, dtype)
@@ -249,14 +250,14 @@ def test_features_come_back_as_they_were(
 
 def test_features_beyond_the_number_format_are_refused(tmp_path: Path) -> None:
     layout = FeatureLayout((2,), torch.float16)
-    with pytest.raises(CannotStoreError, match="beyond what"):
+    with pytest.raises(CannotStoreError, match="exceed the range"):
         write_features([tmp_path / "f"], [layout], [(torch.full((1, 2), 1e6),)], lambda _: None)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_variation_there_is_one_view(
+def test_without_augmentation_there_is_one_view(
     few: Manifest, settings: TrainConfig, tmp_path: Path
 ) -> None:
     settings = replace(settings, augmentation=Augmentation.NONE, views=0, epochs=1)
-    card = train(few, settings, CPU, tmp_path / "run", Silent())
-    assert card.facts["features"]["views"] == 1
+    result = train(few, settings, CPU, tmp_path / "run", Silent())
+    assert result.facts.features.views == 1

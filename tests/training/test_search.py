@@ -1,4 +1,4 @@
-"""Searching the freeze point."""
+"""Search for the freeze point."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from cxredge.artifacts.card import CARD_NAME, read_card  # noqa: E402
 from cxredge.data.manifest import Manifest  # noqa: E402
 from cxredge.models.zoo import ZOO  # noqa: E402
 from cxredge.training import run as run_module  # noqa: E402
-from cxredge.training.config import Hardware, Search, TrainConfig  # noqa: E402
+from cxredge.training.config import SearchConfig, TrainConfig, TrainingHardware  # noqa: E402
+from cxredge.training.records import FreezeCandidate  # noqa: E402
 from cxredge.training.run import train  # noqa: E402
-from cxredge.training.search import Candidate, best_of, boundaries  # noqa: E402
+from cxredge.training.search import best_of, boundaries  # noqa: E402
 
 pytestmark = pytest.mark.train
 
-CPU = Hardware(accelerator="cpu")
+CPU = TrainingHardware(accelerator="cpu")
 
 
-def test_boundaries_are_spread_from_little_to_much() -> None:
+def test_boundaries_are_spread_in_ascending_order() -> None:
     network = ZOO["mobilenet_v1"]
     assert boundaries(network, 0) == ["head", "none"]
     assert boundaries(network, 1) == ["head", "conv_dw_7", "none"]
@@ -44,38 +45,39 @@ def test_boundaries_are_blocks_once_each_and_never_the_first(name: str, points: 
 
 def test_ties_go_to_the_lower_loss() -> None:
     tried = [
-        Candidate("a", 1, 1, 1.0, 0.8, 0.9),
-        Candidate("b", 1, 1, 1.0, 0.8, 0.5),
-        Candidate("c", 1, 1, 1.0, 0.7, 0.1),
+        FreezeCandidate("a", 1, 1, 1.0, 0.8, 0.9),
+        FreezeCandidate("b", 1, 1, 1.0, 0.8, 0.5),
+        FreezeCandidate("c", 1, 1, 1.0, 0.7, 0.1),
     ]
     assert best_of(tried).freeze == "b"
 
 
-def test_the_search_keeps_the_best_and_records_all(
+def test_the_search_keeps_the_best_candidate_and_records_all(
     few: Manifest, settings: TrainConfig, tmp_path: Path, listener
 ) -> None:
-    settings = replace(settings, freeze="search", epochs=2, search=Search(1, 1))
-    card = train(few, settings, CPU, tmp_path / "run", listener)
-    tried = [Candidate(**trial) for trial in card.facts["search"]]
+    settings = replace(settings, freeze="search", epochs=2, search=SearchConfig(1, 1))
+    result = train(few, settings, CPU, tmp_path / "run", listener)
+    tried = result.facts.search
+    assert tried == tuple(FreezeCandidate(**trial) for trial in result.card.facts["search"])
     assert [trial.freeze for trial in tried] == ["head", "conv_dw_7", "none"]
     assert [trial.epochs for trial in tried] == [1, 1, 1]
     assert tried[0].trainable == 0 < tried[1].trainable < tried[2].trainable
     assert all(trial.seconds > 0 for trial in tried)
-    assert card.facts["freeze"] == best_of(tried).freeze
-    assert card.facts["trainable"] == best_of(tried).trainable
-    assert card.facts["epochs"] == 2
+    assert result.facts.freeze == best_of(tried).freeze
+    assert result.facts.trainable == best_of(tried).trainable
+    assert result.facts.epochs == 2
     assert read_card(tmp_path / "run").config["freeze"] == "search"
     assert not any("scratch" in path.name for path in (tmp_path / "run").iterdir())
     # The kept boundary, trained by name, gives the same network.
-    named = replace(settings, freeze=card.facts["freeze"], search=None)
+    named = replace(settings, freeze=result.facts.freeze, search=None)
     again = train(few, named, CPU, tmp_path / "named", listener)
-    assert again.files["model.safetensors"] == card.files["model.safetensors"]
+    assert again.card.files["model.safetensors"] == result.card.files["model.safetensors"]
 
 
 def test_an_interrupted_search_does_not_repeat_its_trials(
     few: Manifest, settings: TrainConfig, tmp_path: Path, monkeypatch, listener
 ) -> None:
-    settings = replace(settings, freeze="search", epochs=1, search=Search(1, 1))
+    settings = replace(settings, freeze="search", epochs=1, search=SearchConfig(1, 1))
 
     class Stop(Exception):  # noqa: N818
         pass
@@ -92,9 +94,9 @@ def test_an_interrupted_search_does_not_repeat_its_trials(
     with pytest.raises(Stop):
         train(few, settings, CPU, tmp_path / "run", listener)
     assert len(list((tmp_path / "run").glob(f"*/*/search/*/{CARD_NAME}"))) == 2
-    card = train(few, settings, CPU, tmp_path / "run", listener)
+    result = train(few, settings, CPU, tmp_path / "run", listener)
     assert len(fits) == 3 + 1 + 1
-    assert len(card.facts["search"]) == 3
+    assert len(result.facts.search) == 3
 
 
 def test_the_command_shows_the_table(cxredge, few: Manifest, tmp_path: Path) -> None:

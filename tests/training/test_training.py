@@ -1,4 +1,4 @@
-"""Training: what it keeps, that it can be interrupted, and that it does not guess."""
+"""Training: results, interruption, determinism and errors."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from cxredge.progress import Silent  # noqa: E402
 from cxredge.training import run as run_module  # noqa: E402
 from cxredge.training.assembly import assemble, load_images  # noqa: E402
 from cxredge.training.augment import augment, draw_view  # noqa: E402
-from cxredge.training.average import WeightAverage  # noqa: E402
-from cxredge.training.config import Hardware, TrainConfig  # noqa: E402
-from cxredge.training.fit import Trainer, schedule  # noqa: E402
-from cxredge.training.history import Epoch, best_epoch  # noqa: E402
+from cxredge.training.optimization import WeightAverage, schedule  # noqa: E402
+from cxredge.training.config import TrainingHardware, TrainConfig  # noqa: E402
+from cxredge.training.fit import Trainer  # noqa: E402
+from cxredge.training.records import Epoch, best_epoch  # noqa: E402
 from cxredge.training.run import train  # noqa: E402
 from cxredge.vocabulary import Augmentation, Split, TrainingPrecision  # noqa: E402
 
@@ -34,7 +34,7 @@ CONFIG = TrainConfig(
     average_decay=0.9,
     augmentation=Augmentation.LIGHT, balance=True, seed=0, input_size=32, mean=0.5, std=0.5,
 )  # fmt: skip
-CPU = Hardware(accelerator="cpu")
+CPU = TrainingHardware(accelerator="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ class Stop(Exception):  # noqa: N818
     pass
 
 
-def test_interrupted_training_goes_on_as_if_nothing_had_happened(
+def test_a_resumed_training_has_the_same_result_as_an_uninterrupted_one(
     few: Manifest, tmp_path: Path, monkeypatch
 ) -> None:
     whole = train(few, CONFIG, CPU, tmp_path / "whole", Silent())
@@ -71,7 +71,7 @@ def test_interrupted_training_goes_on_as_if_nothing_had_happened(
     parts = train(few, CONFIG, CPU, tmp_path / "parts", Silent())
     assert len(calls) == 3
     assert history(tmp_path / "parts") == history(tmp_path / "whole")
-    assert parts.files["model.safetensors"] == whole.files["model.safetensors"]
+    assert parts.card.files["model.safetensors"] == whole.card.files["model.safetensors"]
     assert not (tmp_path / "parts" / "checkpoint.pt").exists()
 
 
@@ -84,7 +84,7 @@ def test_a_finished_run_is_not_run_again(few: Manifest, tmp_path: Path, monkeypa
         train(few, replace(config, seed=1), CPU, tmp_path / "run", Silent())
 
 
-def test_an_unfinished_run_of_other_settings_is_not_taken_up(
+def test_an_unfinished_run_of_other_settings_is_not_resumed(
     few: Manifest, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setattr(run_module, "write_run", lambda *_: (_ for _ in ()).throw(Stop))
@@ -96,18 +96,16 @@ def test_an_unfinished_run_of_other_settings_is_not_taken_up(
 
 def test_early_stopping_counts_from_the_best_epoch(few: Manifest, tmp_path: Path) -> None:
     config = replace(CONFIG, epochs=30, patience=2, learning_rate=1e-9)
-    card = train(few, config, CPU, tmp_path / "run", Silent())
-    assert card.facts["epochs"] == min(30, card.facts["best_epoch"] + 2)
+    facts = train(few, config, CPU, tmp_path / "run", Silent()).facts
+    assert facts.epochs == min(30, facts.best_epoch + 2)
 
 
 def test_the_kept_weights_are_those_of_the_best_epoch(few: Manifest, tmp_path: Path) -> None:
-    card = train(few, CONFIG, CPU, tmp_path / "run", Silent())
+    facts = train(few, CONFIG, CPU, tmp_path / "run", Silent()).facts
     rows = history(tmp_path / "run")
     best = max(rows, key=lambda row: (float(row["val_accuracy"]), -float(row["val_loss"])))
-    assert card.facts["best_epoch"] == int(best["epoch"])
-    assert card.facts["validation"]["accuracy"] == pytest.approx(
-        float(best["val_accuracy"]), abs=1e-6
-    )
+    assert facts.best_epoch == int(best["epoch"])
+    assert facts.validation.accuracy == pytest.approx(float(best["val_accuracy"]), abs=1e-6)
 
 
 def test_ties_go_to_the_lower_loss() -> None:
@@ -130,7 +128,7 @@ def test_a_class_without_training_images_is_refused(manifest: Manifest, tmp_path
     assert not (tmp_path / "run").exists()
 
 
-def test_the_card_says_what_decides_the_result(run_folder: Path) -> None:
+def test_the_card_records_what_affects_the_result(run_folder: Path) -> None:
     card = read_card(run_folder)
     assert card.classifier.classes == ("bacterial", "covid19", "normal", "viral")
     assert card.config["weights"] == "none"
@@ -141,7 +139,7 @@ def test_the_card_says_what_decides_the_result(run_folder: Path) -> None:
     assert all(entry.path.is_file() for entry in copy.entries)
 
 
-def test_schedule_warms_up_and_ends_near_nothing() -> None:
+def test_schedule_warms_up_and_ends_near_zero() -> None:
     shares = [schedule(step / 1000, 10) for step in range(1000)]
     assert shares[0] == pytest.approx(0.1)
     assert max(shares) == pytest.approx(1, abs=1e-3)
@@ -169,7 +167,7 @@ def test_augmentation_never_swaps_left_and_right() -> None:
     assert bool((means[:, -6:].mean(1) > means[:, :6].mean(1)).all())
 
 
-def test_the_average_follows_the_weights_at_the_pace_of_its_decay() -> None:
+def test_the_average_follows_the_weights_with_its_decay() -> None:
     layer = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.zeros_(layer.weight)
     average = WeightAverage(layer, 0.75)
@@ -184,9 +182,9 @@ def test_the_average_follows_the_weights_at_the_pace_of_its_decay() -> None:
 
 def test_same_seed_same_weights(few: Manifest, tmp_path: Path) -> None:
     config = replace(CONFIG, epochs=1)
-    cards = [train(few, config, CPU, tmp_path / name, Silent()) for name in ("a", "b")]
+    results = [train(few, config, CPU, tmp_path / name, Silent()) for name in ("a", "b")]
     other = train(few, replace(config, seed=5), CPU, tmp_path / "c", Silent())
-    weights = [card.files["model.safetensors"] for card in (*cards, other)]
+    weights = [result.card.files["model.safetensors"] for result in (*results, other)]
     assert weights[0] == weights[1] != weights[2]
 
 
@@ -211,16 +209,16 @@ def test_bf16_leaves_depthwise_convolutions_in_float32(few: Manifest, tmp_path: 
             exact = torch.nn.Conv2d._conv_forward(module, inputs[0].float(), module.weight, None)
         seen.add((module.groups > 1, output.dtype, torch.equal(output, exact.to(output.dtype))))
 
-    hardware = Hardware("cpu", precision=TrainingPrecision.BF16_MIXED)
+    hardware = TrainingHardware("cpu", precision=TrainingPrecision.BF16_MIXED)
     images = load_images(few, CONFIG.input_size, Silent())
     trainer = assemble(CONFIG, hardware, len(few.classes), images, tmp_path, Silent())
     for module in trainer.whole.modules():
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(note)
     trainer.run_epoch(lambda: None)
-    # The others round their weights to BF16 as well, so that what they return is less exact.
+    # The other convolutions round their weights to BF16 too, so their outputs are less exact.
     assert seen == {(True, torch.bfloat16, True), (False, torch.bfloat16, False)}
-    # A copy, such as the average of the weights, computes with its own weights.
+    # A copy, such as the weight average, has weights of its own.
     copied = copy.deepcopy(trainer.whole)
     assert copied.state_dict().keys() == trainer.whole.state_dict().keys()
 
@@ -228,7 +226,7 @@ def test_bf16_leaves_depthwise_convolutions_in_float32(few: Manifest, tmp_path: 
 def test_statistics_of_nasnet_follow_a_short_training(few: Manifest, tmp_path: Path) -> None:
     config = replace(CONFIG, network="nasnet_mobile", freeze="reduction_8")
     images = load_images(few, config.input_size, Silent())
-    trainer = assemble(config, Hardware("cpu"), 4, images, tmp_path, Silent())
+    trainer = assemble(config, TrainingHardware("cpu"), 4, images, tmp_path, Silent())
     norms = [m for m in trainer.whole.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert {m.momentum for m in norms if m.weight.requires_grad} == {0.1}
     assert {m.momentum for m in norms if not m.weight.requires_grad} == {3e-4}

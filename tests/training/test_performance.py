@@ -1,4 +1,4 @@
-"""Gradients in the layout of the activations that they belong to."""
+"""Gradients have the memory layout of their activations; values do not change."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from cxredge.models import build_model  # noqa: E402
-from cxredge.training.gradient_layout import keep_gradients_channels_last  # noqa: E402
+from cxredge.training.performance import keep_gradients_channels_last  # noqa: E402
 
 pytestmark = pytest.mark.train
 
