@@ -97,8 +97,8 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     images = load_images(manifest, config.input_size, Silent())
     folder = arguments.scratch / arguments.child
     trainer = assemble(
-        config, TrainingHardware("cpu", precision=way.precision), len(manifest.classes), images, folder,
-        Silent(),
+        config, TrainingHardware("cpu", precision=way.precision), len(manifest.classes), images,
+        folder, Silent(),
     )  # fmt: skip
     for _ in range(arguments.epochs + 1):
         trainer.run_epoch(lambda: None)

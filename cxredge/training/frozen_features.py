@@ -113,9 +113,7 @@ class CachedFeatures:
         size = f"the features of {self._views} views need {self.total_bytes / _GB:.1f} GB"
         hint = "Use fewer --views or a later --freeze."
         if self.total_bytes > limit_gb * _GB:
-            raise CannotStoreError(
-                f"{size}, more than --cache-limit-gb {limit_gb:g} allows.", hint
-            )
+            raise CannotStoreError(f"{size}, more than --cache-limit-gb {limit_gb:g} allows.", hint)
         if self.total_bytes > free:
             raise CannotStoreError(f"{size}, and the disk has {free / _GB:.1f} GB free.", hint)
 
@@ -160,7 +158,7 @@ class CachedFeatures:
         """Return the layouts of the frozen part's output, found by running it on two images."""
         outputs = self._frozen(*self._images.training(torch.tensor([0, 0]), 1))
         if not all(torch.is_tensor(t) and t.ndim > 1 and len(t) == 2 for t in outputs):
-            raise CannotSplitError("the frozen part returns outputs that are not one row per image.")
+            raise CannotSplitError("the frozen part does not return one row per image.")
         dtype = DTYPES[self._images.config.features]
         return [FeatureLayout(tuple(t.shape[1:]), dtype) for t in outputs]
 

@@ -23,7 +23,7 @@ from cxredge.data.manifest import read_manifest
 from cxredge.errors import CxredgeError
 from cxredge.progress import Progress
 from cxredge.training.graph_module import GraphModule
-from cxredge.training.memory import keep_freed_memory
+from cxredge.training.performance import keep_freed_memory
 from cxredge.vocabulary import Split
 
 _MOST_IMAGES = 1024

@@ -150,9 +150,8 @@ class RunFacts:
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as JSON values, without the keys whose value is None."""
-        values: dict[str, Any] = records.to_json(self)
-        values["features"] = _without_none(values["features"])
-        return _without_none(values)
+        values: dict[str, Any] = _without_none(records.to_json(self))
+        return values
 
 
 @dataclass(frozen=True)
@@ -178,5 +177,10 @@ def read_run_facts(card: Card, run: Path) -> RunFacts:
     return records.from_json(values, RunFacts, run, f"Delete {run} and train again.")
 
 
-def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
+def _without_none(value: Any) -> Any:
+    """Return JSON values without keys whose value is None, and sequences as lists."""
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_without_none(item) for item in value]
+    return value

@@ -20,7 +20,7 @@ from cxredge.training import run as run_module  # noqa: E402
 from cxredge.training.assembly import assemble, load_images  # noqa: E402
 from cxredge.training.augment import draw_view, view_of  # noqa: E402
 from cxredge.training.batches import normalise, scale_pixels  # noqa: E402
-from cxredge.training.config import TrainingHardware, TrainConfig  # noqa: E402
+from cxredge.training.config import TrainConfig, TrainingHardware  # noqa: E402
 from cxredge.training.feature_file import CannotStoreError, FeatureLayout, write_features  # noqa: E402
 from cxredge.training.run import train  # noqa: E402
 from cxredge.vocabulary import Augmentation, FeatureCache, Split  # noqa: E402
@@ -106,7 +106,9 @@ def test_weights_equal_those_of_training_end_to_end(
     assert fp16 < 0.05
 
 
-def test_other_views_train_other_weights(few: Manifest, settings: TrainConfig, tmp_path: Path) -> None:
+def test_other_views_train_other_weights(
+    few: Manifest, settings: TrainConfig, tmp_path: Path
+) -> None:
     # Shows that the tolerances above are small.
     whole = replace(settings, weights=lively_weights(settings.network, few, tmp_path), features=OFF)
     (away,) = distances(few, whole, [replace(whole, views=3)], tmp_path)

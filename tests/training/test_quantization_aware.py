@@ -1,4 +1,4 @@
-"""Fine-tuning a quantized graph: torch computes what ONNX Runtime does, and errors shrink."""
+"""Fine-tuning a quantized graph: torch computes what ONNX Runtime computes, and errors shrink."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def dialect(request: pytest.FixtureRequest) -> Dialect:
 
 @pytest.fixture(scope="module")
 def quantized(model: Path, pixels: GreyImage, dialect: Dialect) -> onnx.ModelProto:
-    """INT8 with weights of 16 steps instead of 255, so that there is much to make up for."""
+    """INT8 graph with weights of 16 steps instead of 255, so that its error is large."""
     graph = onnx.load(model / "model.onnx")
     found = measure(graph, [pixels], lambda _: None)
     ranges = found.ranges(RangeMethod.MINMAX, dialect is Dialect.TENSORRT)
@@ -48,20 +48,20 @@ def quantized(model: Path, pixels: GreyImage, dialect: Dialect) -> onnx.ModelPro
     return emit(graph, ranges, dialect, weight_scales=coarse)
 
 
-def test_the_module_computes_what_the_graph_does(
+def test_the_module_computes_what_the_graph_computes(
     quantized: onnx.ModelProto, pixels: GreyImage
 ) -> None:
     module = GraphModule(quantized)
     with torch.no_grad():
         found = module(torch.from_numpy(pixels)[:, None]).numpy()
     expected = infer_graph(quantized, pixels)
-    # Sums are added up in another order, which may move a value over the edge of its step.
+    # Another order of summation may move a value across the boundary of its step.
     assert logit_error(expected, found) < 0.02
     again = module.write_to(quantized)
     np.testing.assert_allclose(infer_graph(again, pixels), expected, atol=1e-5)
 
 
-def test_fine_tuning_answers_more_like_fp32(
+def test_fine_tuning_reduces_the_error_against_fp32(
     quantized: onnx.ModelProto, model: Path, pixels: GreyImage, manifest: Manifest, dialect: Dialect
 ) -> None:
     settings = FineTuning(steps=60, batch_size=8, weight_rate=1e-3, bias_rate=5e-3)
@@ -91,11 +91,11 @@ def test_an_unknown_operator_is_named(quantized: onnx.ModelProto) -> None:
         GraphModule(strange)
 
 
-def test_a_model_is_no_run(model: Path) -> None:
+def test_a_model_is_not_accepted_as_a_run(model: Path) -> None:
     with pytest.raises(CxredgeError):
         training_pixels(model, Silent())
 
 
-def test_images_are_those_the_run_was_trained_on(run_folder: Path, manifest: Manifest) -> None:
+def test_images_are_the_training_images_of_the_run(run_folder: Path, manifest: Manifest) -> None:
     found = training_pixels(run_folder, Silent())
     np.testing.assert_array_equal(found, load_pixels(manifest.of(Split.TRAIN), 64))

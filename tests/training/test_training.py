@@ -19,9 +19,9 @@ from cxredge.progress import Silent  # noqa: E402
 from cxredge.training import run as run_module  # noqa: E402
 from cxredge.training.assembly import assemble, load_images  # noqa: E402
 from cxredge.training.augment import augment, draw_view  # noqa: E402
-from cxredge.training.optimization import WeightAverage, schedule  # noqa: E402
-from cxredge.training.config import TrainingHardware, TrainConfig  # noqa: E402
+from cxredge.training.config import TrainConfig, TrainingHardware  # noqa: E402
 from cxredge.training.fit import Trainer  # noqa: E402
+from cxredge.training.optimization import WeightAverage, schedule  # noqa: E402
 from cxredge.training.records import Epoch, best_epoch  # noqa: E402
 from cxredge.training.run import train  # noqa: E402
 from cxredge.vocabulary import Augmentation, Split, TrainingPrecision  # noqa: E402
