@@ -42,7 +42,7 @@ from cxredge.backends import CPU_BACKENDS, open_session
 from cxredge.backends.base import Session
 from cxredge.backends.batched import infer_all
 from cxredge.bundle.layout import engine_name
-from cxredge.data.labelled import load_labelled
+from cxredge.data.loading import load_labelled
 from cxredge.data.manifest import Manifest, read_manifest
 from cxredge.metrics.latency import interleave, take_turns
 from cxredge.progress import Silent

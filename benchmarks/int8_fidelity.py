@@ -33,7 +33,7 @@ from cxredge.artifacts.card import ArtifactKind, read_card, tool_versions, write
 from cxredge.artifacts.records import to_json
 from cxredge.backends.batched import infer_file
 from cxredge.data.images import GreyImage
-from cxredge.data.labelled import LabelledImages, load_labelled
+from cxredge.data.loading import LabelledImages, load_labelled
 from cxredge.data.manifest import read_manifest
 from cxredge.gate.gate import GateLimits, Validation, compare
 from cxredge.metrics.near_ties import decided_again

@@ -34,7 +34,7 @@ from other_work import OtherWork
 from cxredge.artifacts.card import tool_versions, write_json, write_text
 from cxredge.artifacts.records import to_json
 from cxredge.bundle.bundle import Bundle, open_bundle
-from cxredge.data.labelled import load_labelled
+from cxredge.data.loading import load_labelled
 from cxredge.progress import Silent
 from cxredge.quantization.calibration_set import read_calibration
 from cxredge.telemetry.linux import read_machine

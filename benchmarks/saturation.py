@@ -25,7 +25,7 @@ from cxredge.artifacts.records import to_json
 from cxredge.backends import installed_on_cpu, onnxruntime, open_session
 from cxredge.backends.base import Logits, Session
 from cxredge.backends.batched import infer_all
-from cxredge.data.labelled import LabelledImages, load_labelled
+from cxredge.data.loading import LabelledImages, load_labelled
 from cxredge.data.manifest import read_manifest
 from cxredge.metrics.classification import wilson
 from cxredge.metrics.latency import summarise, take_turns

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.commands import cxredge
 from cxredge.data.images import GreyImage
-from cxredge.data.manifest import load_pixels
+from cxredge.data.loading import load_pixels
 from cxredge.quantization.calibration_set import read_calibration
 from cxredge.quantization.correction.reconstruction import reconstruct
 from cxredge.quantization.qdq.emit import emit

@@ -26,7 +26,8 @@ from cxredge.artifacts.card import ArtifactKind, Card, ClassifierSpec, sha256_of
 from cxredge.artifacts.folder import atomic_folder
 from cxredge.backends import open_session
 from cxredge.data.images import PREPROCESSING
-from cxredge.data.manifest import Manifest, load_pixels, read_manifest, write_manifest
+from cxredge.data.loading import load_pixels
+from cxredge.data.manifest import Manifest, read_manifest, write_manifest
 from cxredge.graph import model_file as onnx_graph
 from cxredge.quantization.ranges.statistics import Ranges
 from cxredge.vocabulary import Dialect, Split

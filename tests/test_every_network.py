@@ -19,7 +19,8 @@ from cxredge.backends.tensorrt import EngineConfig, EngineFacts, build_engine  #
 from cxredge.backends.tensorrt.api import Flavour  # noqa: E402
 from cxredge.build import speed  # noqa: E402
 from cxredge.bundle.serving import RuntimeSettings  # noqa: E402
-from cxredge.data.manifest import Manifest, load_pixels, write_manifest  # noqa: E402
+from cxredge.data.loading import load_pixels  # noqa: E402
+from cxredge.data.manifest import Manifest, write_manifest  # noqa: E402
 from cxredge.export.half_precision import write_fp16  # noqa: E402
 from cxredge.graph.model_file import infer_values  # noqa: E402
 from cxredge.graph.wiring import Wiring  # noqa: E402

@@ -13,7 +13,7 @@ from cxredge.backends.cascade import first_of
 from cxredge.bundle.bundle import Bundle, read_golden
 from cxredge.bundle.replay import compare_with_golden
 from cxredge.data.audit_record import evaluation_warnings
-from cxredge.data.labelled import load_labelled
+from cxredge.data.loading import load_labelled
 from cxredge.data.manifest import Manifest, check_labels
 from cxredge.metrics.classification import wilson
 from cxredge.progress import Progress

@@ -12,7 +12,7 @@ from cxredge.backends.base import Logits
 from cxredge.backends.batched import infer_file
 from cxredge.build.speed import Variant
 from cxredge.bundle.golden import Golden
-from cxredge.data.labelled import LabelledImages, load_labelled
+from cxredge.data.loading import LabelledImages, load_labelled
 from cxredge.data.manifest import Entry
 from cxredge.gate.gate import GateLimits, GateResult, Validation, compare
 from cxredge.progress import Progress

@@ -178,7 +178,7 @@ PHANTOM_PATIENT = "^(.+)-[0-9]+$"
 
 
 def _check(output: Output, samples: list[Sample]) -> tuple[list[Entry], Counter[str]]:
-    from cxredge.data.manifest import check_samples
+    from cxredge.data.loading import check_samples
 
     with output.task("Checking images", len(samples)) as advance:
         return check_samples(samples, lambda: advance(1))

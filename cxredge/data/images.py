@@ -1,7 +1,8 @@
-"""The one preprocessing: from an image file to a uint8 grey square.
+"""Preprocessing shared by all stages: from an image file to a square uint8 grey image.
 
-Training, calibration, evaluation and the device all call :func:`load_grey`. What follows it
-(scaling, mean, standard deviation) is inside the exported graph, so the two sides cannot differ.
+Training, calibration, evaluation and inference all call :func:`load_grey`. The steps after it
+(scaling, mean, standard deviation) are part of the exported graph, so that training and device
+cannot differ.
 """
 
 from __future__ import annotations
@@ -17,13 +18,20 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from cxredge.data.limits import check_size, too_many_pixels
-from cxredge.data.sources import HEAD_BYTES, ImageSource, is_dicom, is_dicom_file, read_source
+from cxredge.data.sources import (
+    HEAD_BYTES,
+    ImageSource,
+    check_size,
+    is_dicom,
+    is_dicom_file,
+    read_source,
+    too_many_pixels,
+)
 from cxredge.data.zip_members import is_archive_name
 from cxredge.errors import Caution, ImageError, ImageProblem
 
 PREPROCESSING = "grey-square/2"
-"""Version of :func:`load_grey`; it changes when a pixel would."""
+"""Version of :func:`load_grey`; it changes whenever a pixel value would."""
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 _FORMATS = ("PNG", "JPEG")
@@ -40,20 +48,20 @@ _TURNS = {
 
 GreyImage = npt.NDArray[np.uint8]
 
-Mark = Callable[[str], None]
-"""Hears the name of a stage of :func:`load_grey` when it is over; for benchmarks."""
+StageListener = Callable[[str], None]
+"""Called with the name of each stage of :func:`load_grey` when it ends; used by benchmarks."""
 
 STAGES = ("read", "decode", "preprocess")
-"""The stages of :func:`load_grey`: the file's bytes, its grey pixels, the square."""
+"""Stages of :func:`load_grey`: read the bytes, decode to grey pixels, resize to the square."""
 
-# Above MAX_PIXELS the file is refused with a sentence of our own, so Pillow need not warn too.
+# Images above MAX_PIXELS are refused with our own message; Pillow's warning would repeat it.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Odd metadata does not matter here; one line on stderr for every such file would.
+# Invalid metadata does not affect pixels, and Pillow would print one line per file.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def _unheard(stage: str) -> None:
-    """Take no notice of a stage."""
+def _ignore_stage(stage: str) -> None:
+    """Ignore a stage; the default listener."""
 
 
 @dataclass(frozen=True)
@@ -62,25 +70,26 @@ class LoadedImage:
 
     Attributes:
         pixels: uint8 (size, size), 0 is black.
-        cautions: What its DICOM header says that makes a prediction doubtful.
+        cautions: Reasons in its DICOM header to doubt a prediction.
     """
 
     pixels: GreyImage
     cautions: tuple[Caution, ...] = ()
 
 
-def load_grey(source: ImageSource, size: int, mark: Mark = _unheard) -> GreyImage:
-    """Decode one chest X-ray into a grey square.
+def load_grey(source: ImageSource, size: int, on_stage: StageListener = _ignore_stage) -> GreyImage:
+    """Decode one chest X-ray into a square grey image.
 
-    EXIF orientation is applied, colour becomes luma (ITU-R BT.601), transparency is laid over
-    black, 16-bit values are divided by 257, and the whole image is squeezed into the square with
-    an antialiased bilinear filter, as the paper's 224x224 inputs were. DICOM goes through the
-    transformations that its header names (:mod:`cxredge.data.dicom`) before it is squeezed.
+    Applies the EXIF orientation, converts colour to luma (ITU-R BT.601), composites transparency
+    over black, divides 16-bit values by 257, and resizes the whole image to the square with an
+    antialiased bilinear filter, without keeping the aspect ratio, as the paper did for its 224x224
+    inputs. DICOM pixels first go through the transformations that the header specifies
+    (:mod:`cxredge.data.dicom`).
 
     Args:
         source: An 8- or 16-bit PNG, a JPEG or a DICOM file, or such a member of a zip archive.
         size: Height and width of the result in pixels.
-        mark: Called with the name of each of ``STAGES`` when it is over.
+        on_stage: Called with the name of each of ``STAGES`` when it ends.
 
     Returns:
         New uint8 array, shape (size, size), 0 is black.
@@ -88,36 +97,39 @@ def load_grey(source: ImageSource, size: int, mark: Mark = _unheard) -> GreyImag
     Raises:
         ImageError: The file cannot be used; ``problem`` says why.
     """
-    return load_image(source, size, mark).pixels
+    return load_image(source, size, on_stage).pixels
 
 
 def load_image(
-    source: ImageSource, size: int, mark: Mark = _unheard, any_view: bool = False
+    source: ImageSource,
+    size: int,
+    on_stage: StageListener = _ignore_stage,
+    any_view: bool = False,
 ) -> LoadedImage:
-    """Do what :func:`load_grey` does, and say what is doubtful about the image.
+    """Decode one chest X-ray as :func:`load_grey` does; return its cautions with the pixels.
 
     Args:
-        source: As there.
-        size: As there.
-        mark: As there.
-        any_view: Decode lateral and oblique views too, with a caution.
+        source: See :func:`load_grey`.
+        size: See :func:`load_grey`.
+        on_stage: See :func:`load_grey`.
+        any_view: Decode lateral and oblique views too, with a caution, instead of refusing them.
 
     Raises:
         ImageError: The file cannot be used; ``problem`` says why.
     """
     name, content = str(source), read_source(source)
-    mark("read")
+    on_stage("read")
     cautions: tuple[Caution, ...] = ()
     if is_dicom(content[:HEAD_BYTES]):
         values, cautions = _decode_dicom(name, content, any_view)
         grey = Image.fromarray(values)
     else:
         grey = _decode(name, content, size)
-    mark("decode")
+    on_stage("decode")
     if grey.size != (size, size):
         grey = grey.resize((size, size), Image.Resampling.BILINEAR)
     pixels = np.array(grey, dtype=np.uint8)
-    mark("preprocess")
+    on_stage("preprocess")
     return LoadedImage(pixels, cautions)
 
 
@@ -127,19 +139,19 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def is_image_file(path: Path) -> bool:
-    """Tell whether a file is an image we read by its name, or DICOM by its content."""
+    """Return whether a file is an image, by its name or, for DICOM, by its content."""
     if path.name.startswith(".") or is_dicom_index(path.name):
         return False
     return is_image_name(path.name) or is_dicom_file(path)
 
 
 def is_image_name(name: str) -> bool:
-    """Tell whether a file name is that of an image we read; hidden files are not."""
+    """Return whether a file name has an image extension; hidden files are no images."""
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 
 def is_dicom_index(name: str) -> bool:
-    """Tell whether a file name is that of the index of a DICOM disc, which holds no image."""
+    """Return whether a file name is that of a DICOMDIR, the index of a disc without any image."""
     return name.upper() == "DICOMDIR"
 
 
@@ -151,7 +163,7 @@ def _decode_dicom(
     except ModuleNotFoundError:
         raise ImageError(
             ImageProblem.NOT_INSTALLED,
-            f"{name} is DICOM, which needs the extra 'dicom'.",
+            f"{name} is DICOM; reading it requires the extra 'dicom'.",
             "pip install 'cxredge[dicom]'",
         ) from None
     return decode_dicom(name, content, any_view)
@@ -166,7 +178,7 @@ def _decode(name: str, content: bytes, size: int) -> Image.Image:
         except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
             raise ImageError(
                 ImageProblem.TRUNCATED,
-                f"{name} is cut off or damaged: {error}.",
+                f"{name} is truncated or damaged: {error}.",
                 "Copy the file again from its source.",
             ) from None
 
@@ -177,26 +189,26 @@ def _open(name: str, content: bytes) -> Image.Image:
     except Image.DecompressionBombError:
         raise too_many_pixels(name, "far too many") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
-        kind = "a PNG or JPEG image, nor DICOM"
+        expected = "a PNG, JPEG or DICOM image"
         if is_archive_name(name):
-            kind = "a zip archive that can be opened"
+            expected = "a zip archive that can be opened"
         raise ImageError(
             ImageProblem.UNREADABLE,
-            f"{name} is not {kind}, whatever its name says.",
+            f"{name} is not {expected}.",
             "Convert it to PNG or leave it out.",
         ) from None
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn an image as its EXIF orientation says; metadata that cannot be read turns nothing.
+    """Apply the EXIF orientation; do nothing if the metadata cannot be read.
 
-    Pillow's own ``exif_transpose`` also writes the remaining tags anew and fails on odd ones.
+    Pillow's ``exif_transpose`` also rewrites the other tags and fails on invalid ones.
     """
     image.load()
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
     except Exception:
-        # Metadata is parsed lazily and fails in many ways; the pixels are not affected.
+        # Pillow parses metadata lazily and raises almost anything; the pixels are not affected.
         return image
     turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
     return image if turn is None else image.transpose(turn)
@@ -217,11 +229,11 @@ def _to_grey(name: str, image: Image.Image) -> Image.Image:
 def _from_16_bit(name: str, image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     if values.max(initial=0) < 4096:
-        # 12-bit values in a 16-bit file would come out nearly black. Guessing the depth from one
-        # image would make two images of one series differ, so it is refused.
+        # 12-bit values in a 16-bit file would be nearly black. A depth guessed from each image
+        # would differ within one series, so the file is refused.
         raise ImageError(
             ImageProblem.NOT_SCALED,
-            f"{name} is a 16-bit image whose brightest value is {values.max(initial=0)} of 65535.",
+            f"{name} is a 16-bit image whose maximum is {values.max(initial=0)} of 65535.",
             "Scale its values to 16 bits (12-bit data: times 16) or save it as 8-bit.",
         )
     grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)

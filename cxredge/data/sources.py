@@ -1,4 +1,4 @@
-"""Where an image is read from: a file, or a member of a zip archive."""
+"""Bytes of an image, from a file or a member of a zip archive, and the limits on its size."""
 
 from __future__ import annotations
 
@@ -7,25 +7,29 @@ import os
 import stat
 from pathlib import Path
 
-from cxredge.data.limits import check_bytes
 from cxredge.data.zip_members import MAX_MEMBER_BYTES, ZipMember, head_of, member_at, open_member
 from cxredge.errors import ImageError, ImageProblem
 
 ImageSource = Path | ZipMember
 
+MAX_PIXELS = 64_000_000
+MAX_BYTES = 10 * MAX_PIXELS  # MAX_PIXELS in 16-bit RGBA, and room for metadata
+MIN_SIDE = 32
 HEAD_BYTES = 132
+"""Bytes at the beginning of a file that identify its format."""
+
 _DICOM_MAGIC = b"DICM"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
 
 
 def is_dicom(head: bytes) -> bool:
-    """Tell whether a file is DICOM by its first 132 bytes: a preamble of 128, then ``DICM``."""
+    """Return whether a file is DICOM, by its first 132 bytes: a preamble of 128, then ``DICM``."""
     return head[128:HEAD_BYTES] == _DICOM_MAGIC
 
 
 def is_dicom_file(path: Path) -> bool:
-    """Tell whether a file is DICOM, whatever it is called; False when it cannot be read."""
+    """Return whether a file is DICOM by its content; False if it cannot be read."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return False
@@ -36,17 +40,38 @@ def is_dicom_file(path: Path) -> bool:
 
 
 def is_dicom_source(source: ImageSource) -> bool:
-    """Tell whether an image is DICOM by its content; False when it cannot be read."""
+    """Return whether a file or member is DICOM by its content; False if it cannot be read."""
     if isinstance(source, ZipMember):
         return is_dicom(head_of(source, HEAD_BYTES))
     return is_dicom_file(source)
+
+
+def check_size(name: str, width: int, height: int) -> None:
+    """Raise ImageError if an image of this size in pixels is too large or too small to decode."""
+    if width * height > MAX_PIXELS:
+        raise too_many_pixels(name, f"{width}x{height}")
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(
+            ImageProblem.TOO_SMALL,
+            f"{name} has {width}x{height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are required.",
+            "Use the original image.",
+        )
+
+
+def too_many_pixels(name: str, found: str) -> ImageError:
+    """Return the error for an image with more than MAX_PIXELS."""
+    return ImageError(
+        ImageProblem.TOO_LARGE,
+        f"{name} has {found} pixels; at most {MAX_PIXELS // 1_000_000} million are decoded.",
+        "Scale it down first.",
+    )
 
 
 def sha256_of_source(source: ImageSource) -> str:
     """Return the SHA-256 of an image's bytes.
 
     Raises:
-        ImageError: As :func:`read_source`.
+        ImageError: See :func:`read_source`.
     """
     return hashlib.sha256(read_source(source)).hexdigest()
 
@@ -54,12 +79,12 @@ def sha256_of_source(source: ImageSource) -> str:
 def read_source(source: ImageSource) -> bytes:
     """Return the bytes of an image, at least one.
 
-    Of a member of an archive that does not begin as an image does, only the beginning. A path may
-    lead through an archive: ``set.zip/normal/1.png``.
+    If a member of an archive does not begin like an image, only its first bytes are returned. A
+    path may lead through an archive: ``set.zip/normal/1.png``.
 
     Raises:
-        ImageError: It is missing, empty, too large, not a regular file, unreadable, or a member of
-            an archive that is refused.
+        ImageError: The image is missing, empty, too large, not a regular file, unreadable, or a
+            member that :func:`~cxredge.data.zip_members.open_member` refuses.
     """
     if isinstance(source, ZipMember):
         return _read_member(source)
@@ -69,7 +94,7 @@ def read_source(source: ImageSource) -> bytes:
             raise _folder(source)
         if not stat.S_ISREG(status.st_mode):
             raise _unreadable(source, "it is not a regular file")
-        check_bytes(str(source), status.st_size)
+        _check_bytes(source, status.st_size)
         content = source.read_bytes()
     except FileNotFoundError:
         raise _missing(source) from None
@@ -80,14 +105,14 @@ def read_source(source: ImageSource) -> bytes:
     except OSError as error:
         raise _unreadable(source, _reason(error)) from None
     except ValueError:
-        raise _unreadable(source, "its name holds a zero byte") from None
+        raise _unreadable(source, "its name contains a zero byte") from None
     if not content:
         raise _empty(source)
     return content
 
 
 def _read_member(member: ZipMember) -> bytes:
-    """Inflate a member that begins as an image does; of others no more than the beginning."""
+    """Inflate a member that begins like an image; of any other, only the first bytes."""
     try:
         with open_member(member) as stream:
             head = stream.read(HEAD_BYTES)
@@ -95,10 +120,19 @@ def _read_member(member: ZipMember) -> bytes:
                 raise _empty(member)
             if not (head.startswith((_PNG_MAGIC, _JPEG_MAGIC)) or is_dicom(head)):
                 return head
-            # To the end, where the checksum is compared.
+            # Read to the end, where zipfile compares the checksum.
             return head + stream.read(MAX_MEMBER_BYTES)
     except OSError as error:
         raise _unreadable(member, _reason(error)) from None
+
+
+def _check_bytes(path: Path, size_bytes: int) -> None:
+    if size_bytes > MAX_BYTES:
+        raise ImageError(
+            ImageProblem.TOO_LARGE,
+            f"{path} has {size_bytes // 1_000_000} MB; at most {MAX_BYTES // 1_000_000} are read.",
+            "Save it as a compressed PNG.",
+        )
 
 
 def _missing(path: Path) -> ImageError:

@@ -15,7 +15,7 @@ from cxredge.backends.cascade import cascade_of
 from cxredge.bundle.bundle import Bundle, note_if_strange
 from cxredge.data.audit_record import evaluation_warnings
 from cxredge.data.images import GreyImage
-from cxredge.data.labelled import load_labelled
+from cxredge.data.loading import load_labelled
 from cxredge.data.manifest import Manifest, check_labels
 from cxredge.metrics import classification as metrics
 from cxredge.metrics.bootstrap import bootstrap

@@ -15,9 +15,9 @@ import onnx
 
 from cxredge.artifacts.card import sha256_of_json, tool_versions
 from cxredge.data.images import PREPROCESSING
+from cxredge.data.loading import stream_pixels
 from cxredge.data.manifest import Entry
 from cxredge.data.sources import sha256_of_source
-from cxredge.data.streaming import stream_pixels
 from cxredge.errors import ArtifactError
 from cxredge.progress import Advance
 from cxredge.quantization.qdq.placement import activations_to_measure

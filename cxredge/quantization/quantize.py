@@ -25,7 +25,7 @@ from cxredge.artifacts.card import (
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder
 from cxredge.backends.batched import infer_file
-from cxredge.data.labelled import LabelledImages, load_labelled
+from cxredge.data.loading import LabelledImages, load_labelled
 from cxredge.data.manifest import Manifest, check_labels, write_manifest
 from cxredge.gate.gate import GateResult
 from cxredge.graph import model_file as onnx_graph

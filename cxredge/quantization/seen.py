@@ -9,7 +9,7 @@ from pathlib import Path
 from cxredge.artifacts.card import ClassifierSpec
 from cxredge.backends.base import Logits
 from cxredge.backends.batched import infer_file
-from cxredge.data.labelled import LabelledImages, load_labelled
+from cxredge.data.loading import LabelledImages, load_labelled
 from cxredge.data.manifest import Manifest
 from cxredge.gate.gate import GateLimits, GateResult, Validation, compare
 from cxredge.progress import Progress

@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 
 from cxredge.data.images import GreyImage
-from cxredge.data.labelled import LabelledImages, load_labelled
+from cxredge.data.loading import LabelledImages, load_labelled
 from cxredge.data.manifest import Manifest
 from cxredge.errors import CxredgeError
 from cxredge.models import build_model

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 
 from cxredge.data.images import GreyImage
-from cxredge.data.labelled import LabelledImages
+from cxredge.data.loading import LabelledImages
 from cxredge.metrics import classification as metrics
 from cxredge.models.networks import Classifier
 from cxredge.training.augment import augment, draw_view, view_of

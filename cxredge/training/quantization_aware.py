@@ -18,7 +18,7 @@ from cxredge.artifacts.card import ArtifactKind, check_files, read_card
 from cxredge.backends.base import Logits
 from cxredge.backends.batched import infer_file
 from cxredge.data.images import GreyImage
-from cxredge.data.labelled import load_labelled
+from cxredge.data.loading import load_labelled
 from cxredge.data.manifest import read_manifest
 from cxredge.errors import CxredgeError
 from cxredge.progress import Progress

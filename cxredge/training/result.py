@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from cxredge import plots
 from cxredge.artifacts.atomic import atomic_file
 from cxredge.artifacts.card import Card, write_card, write_text
-from cxredge.data.labelled import LabelledImages
+from cxredge.data.loading import LabelledImages
 from cxredge.data.manifest import Manifest, write_manifest
 from cxredge.metrics import classification as metrics
 from cxredge.models.networks import geometry

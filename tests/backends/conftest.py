@@ -11,7 +11,8 @@ import pytest
 
 from cxredge.backends.cuda import driver, memory
 from cxredge.backends.tensorrt import builder, session
-from cxredge.data.manifest import Manifest, load_pixels
+from cxredge.data.loading import load_pixels
+from cxredge.data.manifest import Manifest
 from cxredge.export.half_precision import to_fp16
 from cxredge.quantization.qdq.emit import emit
 from cxredge.quantization.ranges.measure import measure_ranges

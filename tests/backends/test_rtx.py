@@ -19,7 +19,8 @@ from cxredge.backends.tensorrt.facts import read_facts
 from cxredge.backends.tensorrt.log import capture_log
 from cxredge.backends.tensorrt.mismatch import Here, explain_mismatch, read_plan
 from cxredge.bundle.bundle import open_bundle
-from cxredge.data.manifest import Manifest, load_pixels
+from cxredge.data.loading import load_pixels
+from cxredge.data.manifest import Manifest
 from cxredge.errors import ArtifactError, CxredgeError, DependencyError
 from cxredge.quantization.qdq.emit import emit
 from cxredge.quantization.ranges.measure import measure_ranges

@@ -17,7 +17,8 @@ from cxredge.build.speed import Variant
 from cxredge.bundle.bundle import open_bundle, read_golden
 from cxredge.bundle.passport import PASSPORT_NAME
 from cxredge.bundle.serving import Speed
-from cxredge.data.manifest import Manifest, load_pixels
+from cxredge.data.loading import load_pixels
+from cxredge.data.manifest import Manifest
 from cxredge.metrics.classification import softmax
 from cxredge.metrics.latency import summarise
 from cxredge.targets import registry

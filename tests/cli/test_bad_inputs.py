@@ -40,8 +40,12 @@ def truncated(path: Path) -> None:
 
 BAD_FILES = {
     "empty.png": (lambda path: path.write_bytes(b""), "empty", "is empty"),
-    "truncated.png": (truncated, "truncated", "cut off"),
-    "text.png": (lambda path: path.write_text("not an image"), "unreadable", "not a PNG or JPEG"),
+    "truncated.png": (truncated, "truncated", "truncated or damaged"),
+    "text.png": (
+        lambda path: path.write_text("not an image"),
+        "unreadable",
+        "not a PNG, JPEG or DICOM",
+    ),
     "one.png": (lambda path: Image.new("L", (1, 1)).save(path), "too_small", "1x1"),
     "bomb.png": (lambda path: bomb(path, 20_000), "too_large", "at most 64 million"),
 }

@@ -10,7 +10,8 @@ import pytest
 
 from cxredge.artifacts.card import read_card, write_json
 from cxredge.bundle.flipped import read_flipped, write_flipped
-from cxredge.data.manifest import Manifest, load_pixels, read_manifest, write_manifest
+from cxredge.data.loading import load_pixels
+from cxredge.data.manifest import Manifest, read_manifest, write_manifest
 from cxredge.gate.gate import GateLimits
 from cxredge.vocabulary import Split
 

@@ -11,14 +11,8 @@ import pytest
 from PIL import Image
 
 from cxredge.data.folder import read_folder
-from cxredge.data.manifest import (
-    Entry,
-    Sample,
-    check_samples,
-    load_pixels,
-    read_manifest,
-    write_manifest,
-)
+from cxredge.data.loading import check_samples, load_pixels
+from cxredge.data.manifest import Entry, Sample, read_manifest, write_manifest
 from cxredge.data.pseudonyms import Pseudonyms
 from cxredge.data.sources import read_source
 from cxredge.data.zip_members import ZipMember, path_through

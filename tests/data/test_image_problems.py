@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cxredge.data.images import load_grey
-from cxredge.data.limits import MAX_BYTES, MAX_PIXELS
+from cxredge.data.sources import MAX_BYTES, MAX_PIXELS
 from cxredge.errors import ImageError, ImageProblem
 from tests.data.image_files import NOISE, chunk, encode, handmade_png, save
 

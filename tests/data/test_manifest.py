@@ -11,15 +11,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cxredge.artifacts.card import sha256_of_file
-from cxredge.data.labelled import load_labelled
+from cxredge.data.loading import check_samples, load_labelled, load_pixels
 from cxredge.data.manifest import (
     COLUMNS,
     Entry,
     Manifest,
     Sample,
     check_labels,
-    check_samples,
-    load_pixels,
     read_manifest,
     write_manifest,
 )
@@ -236,7 +234,7 @@ def test_counts_classes_and_splits(tmp_path: Path) -> None:
     assert manifest.counts() == {"train": {"normal": 2}, "test": {"normal": 2, "viral": 1}}
     assert manifest.patients_in_two_splits() == 2
     assert [e.path.name for e in manifest.of(Split.TEST)] == ["a", "d", "e"]
-    with pytest.raises(DataError, match="no 'val' images; it holds: test, train"):
+    with pytest.raises(DataError, match="no 'val' images; it has: test, train"):
         manifest.of(Split.VAL)
 
 
@@ -293,7 +291,10 @@ def test_image_that_changed_since_is_noticed(tmp_path: Path) -> None:
 
 def test_image_that_went_missing_or_broke_is_a_data_error(tmp_path: Path) -> None:
     broken = written(tmp_path / "broken.png", "x")
-    for path, words in ((tmp_path / "gone.png", "does not exist"), (broken, "not a PNG or JPEG")):
+    for path, words in (
+        (tmp_path / "gone.png", "does not exist"),
+        (broken, "not a PNG, JPEG or DICOM"),
+    ):
         with pytest.raises(DataError, match=words) as caught:
             load_pixels([entry(path)], 32)
         assert caught.value.hint

@@ -8,9 +8,9 @@ import time
 import numpy as np
 import pytest
 
-from cxredge.data import streaming
-from cxredge.data.manifest import Entry, Manifest, load_pixels
-from cxredge.data.streaming import stream_pixels
+from cxredge.data import loading
+from cxredge.data.loading import load_pixels, stream_pixels
+from cxredge.data.manifest import Entry, Manifest
 from cxredge.errors import DataError
 
 SIZE = 48
@@ -38,7 +38,7 @@ def test_decoding_goes_on_while_the_caller_works_but_not_without_end(
         decoded.append(entry)
         return np.zeros((size, size), np.uint8)
 
-    monkeypatch.setattr(streaming, "load_entry", load)
+    monkeypatch.setattr(loading, "load_entry", load)
     batches = stream_pixels(manifest.entries[:40], SIZE, batch=4)
     next(batches)
     deadline = time.monotonic() + 5

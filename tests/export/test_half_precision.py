@@ -9,7 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cxredge.artifacts.card import read_card
 from cxredge.backends.batched import infer_file
-from cxredge.data.manifest import Manifest, load_pixels
+from cxredge.data.loading import load_pixels
+from cxredge.data.manifest import Manifest
 from cxredge.errors import ArtifactError
 from cxredge.export.half_precision import to_fp16, write_fp16
 from cxredge.vocabulary import Split

@@ -141,7 +141,7 @@ def test_odd_names_have_rows_and_are_shown(bundle: Path, phantoms: Path, tmp_pat
     )  # fmt: skip
     found = {Path(row["path"]).name: row["status"] for row in read_rows(out)}
     assert found == {**dict.fromkeys(names, "ok"), "\udcff.png": "unreadable"}
-    assert b"\\udcff.png is not a PNG or JPEG" in done.stdout
+    assert b"\\udcff.png is not a PNG, JPEG or DICOM" in done.stdout
 
 
 def test_stages_and_speed_are_told(bundle: Path, phantoms: Path, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cxredge.data.manifest import Entry, Manifest, load_pixels
+from cxredge.data.loading import load_pixels
+from cxredge.data.manifest import Entry, Manifest
 from cxredge.errors import CxredgeError, DataError
 from cxredge.graph.wiring import Wiring
 from cxredge.quantization import calibration

@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
-from cxredge.data.manifest import Manifest, load_pixels
+from cxredge.data.loading import load_pixels
+from cxredge.data.manifest import Manifest
 from cxredge.quantization.evidence import Layer, measure_layers
 from cxredge.quantization.qdq.emit import emit
 from cxredge.quantization.ranges.measure import measure, session_with_outputs

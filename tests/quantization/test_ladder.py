@@ -12,7 +12,8 @@ import pytest
 from onnx import numpy_helper
 
 from cxredge.data.images import GreyImage
-from cxredge.data.manifest import Manifest, load_pixels
+from cxredge.data.loading import load_pixels
+from cxredge.data.manifest import Manifest
 from cxredge.graph.nodes import copy_of
 from cxredge.progress import Silent
 from cxredge.quantization import ladder

@@ -12,7 +12,8 @@ import pytest
 from onnx import numpy_helper
 
 from cxredge.data.images import GreyImage
-from cxredge.data.manifest import Manifest, load_pixels
+from cxredge.data.loading import load_pixels
+from cxredge.data.manifest import Manifest
 from cxredge.quantization.correction.reconstruction import reconstruct
 from cxredge.quantization.judge import infer_graph, logit_error
 from cxredge.quantization.qdq.emit import emit

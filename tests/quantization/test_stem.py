@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 import pytest
 
-from cxredge.data.manifest import Manifest, load_pixels
+from cxredge.data.loading import load_pixels
+from cxredge.data.manifest import Manifest
 from cxredge.quantization.qdq.emit import emit
 from cxredge.quantization.ranges.measure import measure_ranges
 from cxredge.quantization.stem import stem

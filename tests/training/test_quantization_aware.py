@@ -12,7 +12,8 @@ from onnx import numpy_helper
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from cxredge.data.images import GreyImage  # noqa: E402
-from cxredge.data.manifest import Manifest, load_pixels  # noqa: E402
+from cxredge.data.loading import load_pixels  # noqa: E402
+from cxredge.data.manifest import Manifest  # noqa: E402
 from cxredge.errors import CxredgeError  # noqa: E402
 from cxredge.progress import Silent  # noqa: E402
 from cxredge.quantization.judge import infer_graph, logit_error  # noqa: E402

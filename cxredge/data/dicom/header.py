@@ -19,8 +19,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
-from cxredge.data.limits import MAX_BYTES
-from cxredge.data.sources import HEAD_BYTES
+from cxredge.data.sources import HEAD_BYTES, MAX_BYTES
 from cxredge.errors import ImageError, ImageProblem
 
 PIXEL_DATA = 0x7FE00010

@@ -15,7 +15,7 @@ from pydicom.uid import RLELossless
 from cxredge.data.dicom.codestream import read_codestream
 from cxredge.data.dicom.header import PIXEL_DATA, Header, bad_header, damage_is_an_image_error
 from cxredge.data.dicom.run_lengths import decode_run_lengths
-from cxredge.data.limits import check_size
+from cxredge.data.sources import check_size
 from cxredge.errors import ImageError, ImageProblem
 
 _NATIVE = (

@@ -11,7 +11,8 @@ import onnxruntime as ort
 import pytest
 
 from cxredge.data.images import GreyImage
-from cxredge.data.manifest import Manifest, load_pixels
+from cxredge.data.loading import load_pixels
+from cxredge.data.manifest import Manifest
 from cxredge.errors import CxredgeError
 from cxredge.quantization.qdq.emit import emit
 from cxredge.quantization.qdq.int8_with_fp16 import to_fp16

@@ -7,7 +7,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from cxredge.data.manifest import Manifest, load_pixels
+from cxredge.data.loading import load_pixels
+from cxredge.data.manifest import Manifest
 from cxredge.quantization.correction.reconstruction import reconstruct
 from cxredge.quantization.qdq.emit import emit
 from cxredge.quantization.ranges.measure import measure_ranges
