@@ -1,32 +1,35 @@
-"""What every runtime offers."""
+"""The interface that every runtime implements."""
 
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cxredge.data.images import GreyImage
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 Logits = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class SessionSpec:
-    """What a session takes and gives: uint8 (N, 1, size, size) in, float32 (N, classes) out.
+    """Shapes and threading of a session: uint8 (N, 1, size, size) in, float32 (N, classes) out.
 
     Attributes:
         size: Height and width of an image in pixels.
-        classes: Logits of an image.
+        classes: Number of logits per image.
         backend: Name of the runtime.
-        threads: Threads of one inference.
-        concurrent: Whether several threads may call ``infer`` at a time. With one thread an
-            inference, that serves a folder faster than several threads an inference.
-        batch: Images an inference when there are many.
+        threads: Number of threads per inference.
+        concurrent: Whether several threads may call ``infer`` at the same time. With one thread
+            per inference, that serves a folder faster than several threads per inference.
+        batch: Number of images per inference when there are many.
     """
 
     size: int
@@ -37,50 +40,93 @@ class SessionSpec:
     batch: int = 16
 
 
-class Session(Protocol):
-    """A loaded network, of one thread unless ``spec.concurrent``; as a context manager freed."""
+@dataclass(frozen=True)
+class Inference:
+    """Logits of a batch, and which of them FP32 decided.
 
-    @property
-    def spec(self) -> SessionSpec:
-        """What the session takes and gives."""
-        ...
+    Attributes:
+        logits: float32 (N, classes).
+        decided_by_fp32: bool (N,): the near ties of a cascade; all False without one.
+    """
 
+    logits: Logits
+    decided_by_fp32: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class CascadeCounts:
+    """Number of near ties that FP32 decided in a session so far.
+
+    Attributes:
+        margin: First logit minus second up to which an image is a near tie.
+        images: Number of images inferred.
+        near: Number of near ties among them.
+    """
+
+    margin: float
+    images: int
+    near: int
+
+
+class Session(ABC):
+    """A loaded network. Leaving its ``with`` block closes it.
+
+    A session belongs to the thread that opened it, unless ``spec.concurrent`` is set.
+
+    Attributes:
+        spec: Shapes and threading.
+    """
+
+    spec: SessionSpec
+
+    @abstractmethod
     def infer(self, images: GreyImage) -> Logits:
         """Return float32 logits (N, classes) of uint8 images (N, size, size), N at least 1."""
-        ...
 
-    def __enter__(self) -> Session:
-        """Return the session."""
-        ...
+    def infer_decided(self, images: GreyImage) -> Inference:
+        """Return the logits of :meth:`infer`, and which of them FP32 decided."""
+        return Inference(self.infer(images), np.zeros(len(images), np.bool_))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    @abstractmethod
+    def close(self) -> None:
         """Free memory and device."""
-        ...
+
+    @property
+    def primary(self) -> Session:
+        """The session that infers every image: the first of a cascade, otherwise this one."""
+        return self
+
+    @property
+    def cascade(self) -> CascadeCounts | None:
+        """Counts of a cascade; None for a session without one."""
+        return None
+
+    def __enter__(self) -> Self:
+        """Return the session."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the session."""
+        self.close()
 
 
-@runtime_checkable
-class AcceleratorSession(Session, Protocol):
-    """A session on a device that images are copied to and logits from."""
+class AcceleratorSession(Session):
+    """A session on a device with memory of its own: images and logits are copied."""
 
+    @abstractmethod
     def infer_in_stages(self, images: GreyImage) -> tuple[Logits, dict[str, float]]:
         """Return logits and milliseconds of ``host_to_device``, ``compute``, ``device_to_host``.
 
-        Slower than ``infer``: what hides the stages is left out.
+        Slower than ``infer``, because it does without what hides the stages.
         """
-        ...
 
+    @abstractmethod
     def circumstances(self) -> dict[str, Any]:
-        """Return what a benchmark should say of how the engine ran, as JSON values."""
-        ...
+        """Return how the engine ran, as JSON values for a benchmark."""
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
-from cxredge.backends.base import Logits, SessionSpec, available_cores
+from cxredge.backends.base import Logits, Session, SessionSpec, available_cores
 from cxredge.data.images import GreyImage
 from cxredge.errors import ArtifactError
 from cxredge.telemetry.linux import may_saturate_here
@@ -34,7 +34,7 @@ def exact_options() -> ort.SessionOptions:
     return options
 
 
-class OnnxRuntimeSession:
+class OnnxRuntimeSession(Session):
     """A model in ONNX Runtime's CPU provider.
 
     Args:
@@ -50,7 +50,7 @@ class OnnxRuntimeSession:
         options = exact_options()
         options.intra_op_num_threads = threads or available_cores()
         try:
-            self._session = ort.InferenceSession(
+            self._session: Any = ort.InferenceSession(
                 str(path),
                 options,
                 providers=["CPUExecutionProvider"],
@@ -84,15 +84,6 @@ class OnnxRuntimeSession:
         logits: Logits = self._session.run([OUTPUT_NAME], feed)[0]
         return logits
 
-    def __enter__(self) -> OnnxRuntimeSession:
-        """Return the session."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Free the model's memory."""
-        del self._session
+    def close(self) -> None:
+        """Free the model's memory. A second call has no effect."""
+        self._session = None

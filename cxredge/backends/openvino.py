@@ -7,12 +7,12 @@ import threading
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from cxredge.backends.base import Logits, SessionSpec, available_cores
+from cxredge.backends.base import Logits, Session, SessionSpec, available_cores
 from cxredge.data.images import GreyImage
 from cxredge.errors import ArtifactError, CxredgeError, DependencyError
 from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME, Precision
@@ -24,7 +24,7 @@ OpenVINO takes BF16 or FP16 for FP32 of its own accord where the processor has i
 """
 
 
-class OpenVinoSession:
+class OpenVinoSession(Session):
     """A model in OpenVINO's CPU plugin; threads may share it.
 
     It is compiled for ``batch`` images, which is faster than for any number. Other numbers of
@@ -72,8 +72,8 @@ class OpenVinoSession:
         }
         model.reshape([batch, 1, size, size])
         self._tensor = openvino.Tensor
-        self._compiled = core.compile_model(model, "CPU", settings)
-        self._of_thread = threading.local()
+        self._compiled: Any = core.compile_model(model, "CPU", settings)
+        self._of_thread: Any = threading.local()
 
     def infer(self, images: GreyImage) -> Logits:
         """Return float32 logits (N, classes) of uint8 images (N, size, size)."""
@@ -81,18 +81,9 @@ class OpenVinoSession:
         parts = [self._infer(images[i : i + batch]) for i in range(0, len(images), batch)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def __enter__(self) -> OpenVinoSession:
-        """Return the session."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Free the model's memory."""
-        del self._of_thread, self._compiled
+    def close(self) -> None:
+        """Free the model's memory. A second call has no effect."""
+        self._of_thread = self._compiled = None
 
     def _infer(self, images: GreyImage) -> Logits:
         """Infer at most a batch."""

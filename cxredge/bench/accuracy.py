@@ -9,7 +9,6 @@ import numpy as np
 
 from cxredge.backends.base import Session
 from cxredge.backends.batched import infer_all
-from cxredge.backends.cascade import first_of
 from cxredge.bundle.bundle import Bundle, read_golden
 from cxredge.bundle.replay import compare_with_golden
 from cxredge.data.audit_record import evaluation_warnings
@@ -49,7 +48,7 @@ def measure_accuracy(
     """
     golden = read_golden(bundle)
     # The golden outputs are of the engine alone, without FP32 for its near ties.
-    replay, logits = compare_with_golden(first_of(session), bundle, bundle.precision, golden)
+    replay, logits = compare_with_golden(session.primary, bundle, bundle.precision, golden)
     same = logits.argmax(axis=1) == golden.logits[Precision.FP32].argmax(axis=1)
     found: dict[str, Any] = {
         "golden": {

@@ -11,8 +11,7 @@ import numpy as np
 
 from cxredge.artifacts.card import CARD_NAME, sha256_of_file, tool_versions
 from cxredge.artifacts.records import to_json
-from cxredge.backends.base import AcceleratorSession, Session
-from cxredge.backends.cascade import first_of
+from cxredge.backends.base import AcceleratorSession, CascadeCounts, Session
 from cxredge.bench.scenarios import RULES, Measured, mlperf_shortfalls, score
 from cxredge.bundle.bundle import Bundle
 from cxredge.comparison.comparability import judge
@@ -40,7 +39,7 @@ class Circumstances:
         different_images: How many images took turns.
         timed: The stages that a query is made of.
         warm_up_queries: Untimed queries before.
-        cascade: How many near ties FP32 decided, from the first inference on; None where the engine
+        cascade: Near ties that FP32 decided, from the first inference on; None where the engine
             decides all.
         cold_start_ms: ``process``: from its start to the measurement's, with Python and imports;
             ``load``: opening the session; ``first_inference``: of one image.
@@ -54,7 +53,7 @@ class Circumstances:
     different_images: int
     timed: Sequence[str]
     warm_up_queries: int
-    cascade: Mapping[str, Any] | None
+    cascade: CascadeCounts | None
     cold_start_ms: Mapping[str, float | None]
     before: MachineState
     after: MachineState
@@ -93,7 +92,7 @@ def describe(
         "mlperf_shortfalls": mlperf_shortfalls(circumstances.scenario, measured),
         "timed": list(circumstances.timed),
         "images": circumstances.different_images,
-        "cascade": circumstances.cascade,
+        "cascade": to_json(circumstances.cascade),
         "score": score(rules, measured),
         "latency_ms": latency.to_json(),
         "throughput": round(measured.samples / measured.seconds, 3),
@@ -121,7 +120,7 @@ def describe(
 
 def _subject(bundle: Bundle, session: Session) -> dict[str, Any]:
     """Return what was measured."""
-    first = first_of(session)
+    primary = session.primary
     return {
         "bundle_sha256": sha256_of_file(bundle.path / CARD_NAME),
         "engine_sha256": sha256_of_file(bundle.engine),
@@ -132,7 +131,7 @@ def _subject(bundle: Bundle, session: Session) -> dict[str, Any]:
         "target": bundle.card.config["target"],
         "input_size": session.spec.size,
         "preprocessing": PREPROCESSING,
-        "engine": first.circumstances() if isinstance(first, AcceleratorSession) else None,
+        "engine": primary.circumstances() if isinstance(primary, AcceleratorSession) else None,
     }
 
 

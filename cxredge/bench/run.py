@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from cxredge.backends.base import Session
-from cxredge.backends.cascade import cascade_of
 from cxredge.backends.tensorrt.session import SessionOptions
 from cxredge.bench import builtin, gpu, loadgen
 from cxredge.bench.accuracy import Labelled, measure_accuracy
@@ -108,7 +107,7 @@ def bench(
             with Sampler(jetson=board_before is not None) as sampler:
                 measured = _send(workload, config, warm_up_ms, progress)
             after, board_after = read_state(), _board_state()
-            cascade = cascade_of(session)
+            cascade = session.cascade
         stages_ms = {**workload.stages, **split_stages(session, read_golden(bundle).pixels)}
         found = describe(
             bundle,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cxredge.backends.base import AcceleratorSession, Session
-from cxredge.backends.cascade import first_of
 from cxredge.data.images import GreyImage
 
 _WARM_UP, _RUNS = 10, 200
@@ -23,12 +22,12 @@ def split_stages(session: Session, pixels: GreyImage) -> Mapping[str, list[float
         Milliseconds by stage: ``host_to_device``, ``compute``, ``device_to_host``, by the device's
         own clock and without CUDA graphs, which hide the stages; empty for a processor.
     """
-    first = first_of(session)
-    if not isinstance(first, AcceleratorSession):
+    primary = session.primary
+    if not isinstance(primary, AcceleratorSession):
         return {}
     taken: dict[str, list[float]] = {}
     for run in range(_WARM_UP + _RUNS):
-        _, stages_ms = first.infer_in_stages(pixels[run % len(pixels)][None])
+        _, stages_ms = primary.infer_in_stages(pixels[run % len(pixels)][None])
         if run >= _WARM_UP:
             for stage, milliseconds in stages_ms.items():
                 taken.setdefault(stage, []).append(milliseconds)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from cxredge.artifacts.card import CARD_NAME, sha256_of_file
+from cxredge.artifacts.records import to_json
 from cxredge.backends.base import Session
 from cxredge.backends.batched import infer_all
-from cxredge.backends.cascade import cascade_of
 from cxredge.bundle.bundle import Bundle, note_if_strange
 from cxredge.data.audit_record import evaluation_warnings
 from cxredge.data.images import GreyImage
@@ -54,7 +54,7 @@ def evaluate(
     labels, patients = images.labels, images.patients
     with bundle.open() as session:
         probabilities = _probabilities(session, images.pixels)
-        cascade = cascade_of(session)
+        cascade = session.cascade
     with bundle.open(Precision.FP32) as session:
         reference = _probabilities(session, images.pixels)
     same = probabilities.argmax(1) == reference.argmax(1)
@@ -66,7 +66,7 @@ def evaluate(
         "network": bundle.card.classifier.network,
         "precision": bundle.precision.value,
         "backend": bundle.backend,
-        "cascade": cascade,
+        "cascade": to_json(cascade),
         "split": split.value,
         "images": len(entries),
         "patients": len(set(patients)),

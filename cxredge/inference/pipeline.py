@@ -19,7 +19,6 @@ from typing import TypeVar
 import numpy as np
 
 from cxredge.backends.base import Logits, Session
-from cxredge.backends.cascade import infer_marked
 from cxredge.data.images import LoadedImage, load_image
 from cxredge.data.sources import ImageSource
 from cxredge.errors import ImageError
@@ -142,8 +141,8 @@ def _infer(group: Group, session: Session) -> Group:
         batch = group.loaded[start : start + size]
         good = [image.pixels for image in batch if isinstance(image, LoadedImage)]
         if good:
-            logits, near = infer_marked(session, np.stack(good))
-            group.logits.extend(logits)
-            group.near_ties += int(near.sum())
+            found = session.infer_decided(np.stack(good))
+            group.logits.extend(found.logits)
+            group.near_ties += int(found.decided_by_fp32.sum())
     stopwatch("infer")
     return group

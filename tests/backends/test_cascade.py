@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from cxredge.backends.base import SessionSpec
-from cxredge.backends.cascade import CascadeSession, cascade_of, first_of, infer_marked
+from cxredge.backends.base import CascadeCounts, Session, SessionSpec
+from cxredge.backends.cascade import CascadeSession
 
 
-class Fixed:
-    """A session whose logits are an image's first pixel over a hundred, and what it was told."""
+class Fixed(Session):
+    """First logit: an image's first pixel over a hundred. Records what it inferred."""
 
     def __init__(self, other: float, concurrent: bool = True) -> None:
         self.spec = SessionSpec(2, 2, "test", 1, concurrent, 4)
@@ -23,10 +23,7 @@ class Fixed:
         found = images[:, 0, 0].astype(np.float32) / 100
         return np.stack([found, np.full(len(images), self.other, np.float32)], axis=1)
 
-    def __enter__(self) -> Fixed:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
         self.closed = True
 
 
@@ -37,13 +34,14 @@ def images(*brightness: int) -> np.ndarray:
 def test_near_ties_are_decided_by_the_second_and_others_are_not_shown_to_it() -> None:
     first, second = Fixed(1.0), Fixed(1.08)
     with CascadeSession(first, second, 0.05) as cascade:
-        logits, near = infer_marked(cascade, images(90, 96, 104, 200))
-        assert near.tolist() == [False, True, True, False]
+        found = cascade.infer_decided(images(90, 96, 104, 200))
+        logits = found.logits
+        assert found.decided_by_fp32.tolist() == [False, True, True, False]
         assert second.seen == [96, 104]
         assert logits[:, 1] == pytest.approx([1.0, 1.08, 1.08, 1.0])
         assert logits.argmax(axis=1).tolist() == [1, 1, 1, 0]
         assert cascade.infer(images(90)).tolist() == first.infer(images(90)).tolist()
-        assert cascade_of(cascade) == {"margin": 0.05, "images": 5, "near": 2}
+        assert cascade.cascade == CascadeCounts(margin=0.05, images=5, near=2)
     assert first.closed
     assert second.closed
 
@@ -58,7 +56,7 @@ def test_images_are_counted_whoever_calls() -> None:
     cascade = CascadeSession(Fixed(1.0), Fixed(1.0), 0.05)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: cascade.infer(images(100, 0)), range(200)))
-    assert cascade.to_json() == {"margin": 0.05, "images": 400, "near": 200}
+    assert cascade.cascade == CascadeCounts(margin=0.05, images=400, near=200)
 
 
 @pytest.mark.parametrize(
@@ -73,11 +71,11 @@ def test_several_threads_may_call_it_where_they_may_call_both(
     assert (cascade.spec.size, cascade.spec.batch) == (2, 4)
 
 
-def test_any_other_session_decides_all_by_itself() -> None:
+def test_a_session_without_a_cascade_decides_every_image() -> None:
     session = Fixed(1.0)
-    logits, near = infer_marked(session, images(100, 0))
-    assert logits.shape == (2, 2)
-    assert near.tolist() == [False, False]
-    assert first_of(session) is session
-    assert cascade_of(session) is None
-    assert first_of(CascadeSession(session, Fixed(1.0), 0.05)) is session
+    found = session.infer_decided(images(100, 0))
+    assert found.logits.shape == (2, 2)
+    assert found.decided_by_fp32.tolist() == [False, False]
+    assert session.primary is session
+    assert session.cascade is None
+    assert CascadeSession(session, Fixed(1.0), 0.05).primary is session

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cxredge.backends.base import Logits, SessionSpec
+from cxredge.backends.base import Logits, Session, SessionSpec
 from cxredge.data.images import GreyImage
 
 SIZE = 64
@@ -18,7 +18,7 @@ def images_of(milliseconds: Sequence[int]) -> list[GreyImage]:
     return [np.full((SIZE, SIZE), ms, np.uint8) for ms in milliseconds]
 
 
-class FakeSession:
+class FakeSession(Session):
     """Sleeps as long as the slowest image of a batch asks for; notes who called and with what."""
 
     def __init__(
@@ -40,10 +40,7 @@ class FakeSession:
         time.sleep(float(images[:, 0, 0].max()) / 1000)
         return np.zeros((len(images), 4), np.float32)
 
-    def __enter__(self) -> FakeSession:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         return None
 
 

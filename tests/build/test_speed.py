@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxredge.backends.base import Logits, SessionSpec
+from cxredge.backends.base import Logits, Session, SessionSpec
 from cxredge.build import speed
 from cxredge.build.speed import Variant, measure_speeds
 from cxredge.bundle.serving import RuntimeSettings as Settings
@@ -20,7 +20,7 @@ IMAGE = np.zeros((1, 8, 8), np.uint8)
 FEW, MANY = (Variant(name, Precision.FP32, Path(name)) for name in ("onnxruntime", "openvino"))
 
 
-class Session:
+class Paced(Session):
     """Takes a time that its settings tell; one inference at a time, or several side by side."""
 
     def __init__(self, seconds: float, lanes: int) -> None:
@@ -32,10 +32,7 @@ class Session:
             time.sleep(self._seconds)
         return np.zeros((len(images), 2), np.float32)
 
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         return None
 
 
@@ -45,10 +42,10 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def open_session(
         path: Path, backend: str, threads: int, precision: Precision, batch: int
-    ) -> Session:
+    ) -> Paced:
         if backend == "onnxruntime":
-            return Session({1: 0.012, 2: 0.001, 4: 0.003}[threads], lanes=1)
-        return Session({1: 0.003, 2: 0.003, 4: 0.001}[threads], lanes=4 // threads)
+            return Paced({1: 0.012, 2: 0.001, 4: 0.003}[threads], lanes=1)
+        return Paced({1: 0.003, 2: 0.003, 4: 0.001}[threads], lanes=4 // threads)
 
     monkeypatch.setattr(speed, "open_session", open_session)
     monkeypatch.setattr(speed, "available_cores", lambda: 4)
@@ -123,7 +120,7 @@ def test_a_slow_network_is_not_timed_in_large_batches(
 
 
 def test_on_a_gpu_there_are_no_threads_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "open_session", lambda *_: Session(0.0, 1))
+    monkeypatch.setattr(speed, "open_session", lambda *_: Paced(0.0, 1))
     engine = Variant("tensorrt", Precision.FP16, Path("model-fp16.plan"))
     found = measure_speeds((engine,), IMAGE)[engine]
     assert found.latency.count >= 10

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxredge.backends.base import SessionSpec
+from cxredge.backends.base import Session, SessionSpec
 from cxredge.data.images import LoadedImage
 from cxredge.errors import ImageError
 from cxredge.inference.pipeline import IMAGES_AHEAD, TOGETHER, infer_images, map_in_order
@@ -20,7 +20,7 @@ from cxredge.inference.pipeline import IMAGES_AHEAD, TOGETHER, infer_images, map
 SIZE = 32
 
 
-class Recorder:
+class Recorder(Session):
     """A session whose logits tell an image's brightness, and that remembers its callers."""
 
     def __init__(self, concurrent: bool, batch: int) -> None:
@@ -42,10 +42,7 @@ class Recorder:
         mean = images.mean(axis=(1, 2), dtype=np.float32)
         return np.stack([mean, -mean], axis=1)
 
-    def __enter__(self) -> Recorder:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
         pass
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from cxredge.backends.base import Logits, SessionSpec
+from cxredge.backends.base import AcceleratorSession, Logits, SessionSpec
 from cxredge.backends.cuda.memory import CudaMemory, open_memory
 from cxredge.backends.tensorrt.api import load_api
 from cxredge.backends.tensorrt.explain import OTHER_GPU, explain
@@ -50,7 +49,7 @@ class SessionOptions:
     library: str | None = None
 
 
-class TensorRTSession:
+class TensorRTSession(AcceleratorSession):
     """An engine on the first GPU. Belongs to the thread that made it.
 
     Args:
@@ -125,19 +124,6 @@ class TensorRTSession:
         self._engine = None
         self._runtime = None
         self._memory.close()
-
-    def __enter__(self) -> TensorRTSession:
-        """Return the session."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Free the engine and all memory."""
-        self.close()
 
     def _infer(self, images: GreyImage) -> Logits:
         shape = self._fill(images)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from cxredge.backends.cascade import CascadeSession
 from cxredge.backends.tensorrt.session import TensorRTSession
 from cxredge.bundle.bundle import open_bundle
 from cxredge.errors import CxredgeError
@@ -28,9 +27,10 @@ def test_both_engines_serve_and_are_freed(
     margin = finished.card.facts["gate"][precision]["near_ties"]["margin"]
     for session in (finished.open(), finished.open_for_many()):
         with session:
-            assert isinstance(session, CascadeSession)
-            assert isinstance(session.first, TensorRTSession)
-            assert session.margin == margin
+            assert session.cascade is not None
+            assert session.cascade.margin == margin
+            assert isinstance(session.primary, TensorRTSession)
+            assert session.primary is not session
             assert session.spec.backend == "tensorrt"
     rows = tmp_path / "p.csv"
     predicted = cxredge("predict", bundle, phantoms / "images", "--out", rows, "--json")
@@ -69,7 +69,7 @@ def test_how_near_holds_for_our_own_int8_alone(
     finished = open_bundle(bundle)
     assert finished.cascade_margin is None
     with finished.open() as session:
-        assert not isinstance(session, CascadeSession)
+        assert session.cascade is None
 
 
 @pytest.mark.usefixtures("on_board")
