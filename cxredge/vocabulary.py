@@ -41,15 +41,6 @@ class ProtocolName(str, Enum):
     CXR_C = "cxr-c"
 
 
-class ProtocolChoice(str, Enum):
-    """What ``data prepare`` is asked for: one of the paper's data sets, or all there is."""
-
-    CXR_A = "cxr-a"
-    CXR_B = "cxr-b"
-    CXR_C = "cxr-c"
-    FULL = "full"
-
-
 class Augmentation(str, Enum):
     """How far training images are varied."""
 
@@ -95,16 +86,6 @@ class RangeMethod(str, Enum):
 class Precision(str, Enum):
     """Number format of weights and activations."""
 
-    FP32 = "fp32"
-    BF16 = "bf16"
-    FP16 = "fp16"
-    INT8 = "int8"
-
-
-class PrecisionChoice(str, Enum):
-    """What ``build`` is asked for; ``auto`` is the fastest that passes the gate."""
-
-    AUTO = "auto"
     FP32 = "fp32"
     BF16 = "bf16"
     FP16 = "fp16"

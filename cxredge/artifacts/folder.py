@@ -55,7 +55,7 @@ def check_replaceable(path: Path, kind: str = "") -> None:
         raise ArtifactError(f"{path} is a link.", "Give the folder that it points to.")
     if not any(path.iterdir()):
         return
-    held = _kind_of(path / _CARD_NAME)
+    held = kind_of(path)
     if held is None:
         raise ArtifactError(
             f"{path} holds files that cxredge did not write (no {_CARD_NAME} of cxredge).",
@@ -65,10 +65,13 @@ def check_replaceable(path: Path, kind: str = "") -> None:
         raise ArtifactError(f"{path} holds a {held}, no {kind}.", "Choose another --out.")
 
 
-def _kind_of(card: Path) -> str | None:
-    """Return what a card of cxredge is of, be it edited or of another version; None for others."""
+def kind_of(folder: Path) -> str | None:
+    """Return the kind of artifact that a folder's card states, without checking the card.
+
+    None if the folder has no card of cxredge, of any version.
+    """
     try:
-        body = json.loads(card.read_text(encoding="utf-8"))
+        body = json.loads((folder / _CARD_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     if not isinstance(body, dict) or not str(body.get("schema", "")).startswith("cxredge."):

@@ -14,7 +14,7 @@ from cxredge.bundle.serving import Serving, Speed
 from cxredge.errors import CxredgeError, GateRefused
 from cxredge.gate.gate import GateResult
 from cxredge.targets.record import Target
-from cxredge.vocabulary import Precision, PrecisionChoice
+from cxredge.vocabulary import Precision
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Built:
+class BuildResult:
     """What a build came to.
 
     Attributes:
@@ -119,14 +119,14 @@ def gates_by_runtime(candidates: Sequence[Candidate]) -> dict[str, dict[str, Any
 
 
 def choose(
-    candidates: Sequence[Candidate], wanted: PrecisionChoice, target: Target
+    candidates: Sequence[Candidate], wanted: Precision | None, target: Target
 ) -> tuple[Candidate, str]:
     """Return the candidate that ships and why, in a sentence.
 
     Args:
         candidates: All timed on the target, or none.
-        wanted: ``auto`` takes the fastest that passed, FP32's time for near ties counted in; where
-            none was timed, the first that passed in the target's own order.
+        wanted: A precision; None for the fastest that passed, including FP32's time for near
+            ties, or if none was timed, the first that passed in the target's order.
         target: The device.
 
     Raises:
@@ -134,8 +134,8 @@ def choose(
         CxredgeError: The one that was asked for is not there.
     """
     held = list(dict.fromkeys(c.precision.value for c in candidates))
-    asked = [c for c in candidates if wanted.value in (c.precision.value, "auto")]
-    if not asked:
+    asked = [c for c in candidates if wanted in (c.precision, None)]
+    if wanted and not asked:
         raise CxredgeError(
             f"There is no {wanted.value} candidate; there is {', '.join(held)}.",
             f"Use --precision {held[0]}, or auto.",
@@ -148,7 +148,7 @@ def choose(
     best = min(
         passing, key=lambda c: order(c.precision) if untimed else _p50(c) + _added_ms(c, candidates)
     )
-    if wanted is not PrecisionChoice.AUTO:
+    if wanted:
         words = f"{wanted.value} was asked for and passes the gate"
         return best, f"{words}." if len(asked) == 1 else _why(best, asked, words)
     return best, _why_untimed(best, candidates, target) if untimed else _why(best, candidates)

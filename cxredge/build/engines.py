@@ -30,10 +30,10 @@ from cxredge.errors import CxredgeError, WrongUsage
 from cxredge.progress import Progress
 from cxredge.targets import registry
 from cxredge.targets.detect import read_board
-from cxredge.targets.engine_request import read_request, workspace_for
+from cxredge.targets.engine_request import EngineRequest, read_request, workspace_for
 from cxredge.targets.record import Target, version_of
 from cxredge.targets.trtexec import LEVELS
-from cxredge.vocabulary import Precision, PrecisionChoice
+from cxredge.vocabulary import Precision
 
 _FLAVOURS = {"tensorrt": Flavour.TENSORRT, "tensorrt-rtx": Flavour.RTX}
 """Whose engines a backend runs."""
@@ -60,19 +60,39 @@ def are_built(backend: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What is asked on the device, over what the bundle was packed with.
+class EngineOptions:
+    """Options of engines that override what a bundle was packed with; None keeps that.
 
     Attributes:
-        request: Options of the engines by their names in :class:`EngineRequest`.
-        calibration: List of images for TensorRT's own calibrator, instead of Q/DQ; INT8 alone.
+        batches: Batch sizes to optimise for, ascending.
+        workspace_mb: Largest scratch memory of a layer, in units of 10^6 bytes.
+        optimization_level: 0 to 5.
+        version_compatible: Newer TensorRT versions may load the engine.
+        calibration: List of images for TensorRT's own calibrator, used instead of Q/DQ; INT8 only.
     """
 
-    request: Mapping[str, Any] = field(default_factory=dict)
+    batches: tuple[int, ...] | None = None
+    workspace_mb: int | None = None
+    optimization_level: int | None = None
+    version_compatible: bool | None = None
     calibration: Path | None = None
 
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options of :class:`EngineRequest` that are not None, by name."""
+        values = {name: value for name, value in asdict(self).items() if name != "calibration"}
+        return {name: value for name, value in values.items() if value is not None}
 
-NO_WISHES = Wishes()
+    def override(self, packed: EngineRequest) -> EngineRequest:
+        """Return a request in which these options replace the packed ones.
+
+        Raises:
+            WrongUsage: A value is out of range.
+        """
+        return replace(packed, **self.given)
+
+
+DEFAULT_OPTIONS = EngineOptions()
 
 
 @dataclass(frozen=True)
@@ -86,20 +106,20 @@ class _Origin:
     board: str | None
 
 
-def check_wishes(target: Target, wishes: Wishes) -> None:
-    """Refuse options of engines for a target whose runtime loads the ONNX files themselves.
+def check_options(target: Target, options: EngineOptions) -> None:
+    """Refuse options of engines for a target whose runtime loads the ONNX files directly.
 
     Raises:
-        WrongUsage: The options would do nothing.
+        WrongUsage: The options would have no effect.
     """
-    if wishes != NO_WISHES and not are_built(target.backend):
+    if options != DEFAULT_OPTIONS and not are_built(target.backend):
         raise WrongUsage(
             f"--batch, --workspace-mb, --optimization-level, --version-compatible and "
             f"--legacy-calibration are for TensorRT engines; {target.name} has none.",
             "Leave them out.",
         )
     newest = target.jetpack[-1].tensorrt if target.jetpack else ""
-    late = {"optimization_level", "version_compatible"} & set(wishes.request)
+    late = {"optimization_level", "version_compatible"} & set(options.given)
     if late and newest and version_of(newest) < LEVELS:
         raise WrongUsage(
             f"Optimization levels and version-compatible engines came with TensorRT 8.6; the "
@@ -109,7 +129,11 @@ def check_wishes(target: Target, wishes: Wishes) -> None:
 
 
 def build_engines(
-    bundle: Bundle, backend: str, wanted: PrecisionChoice, wishes: Wishes, progress: Progress
+    bundle: Bundle,
+    backend: str,
+    wanted: Precision | None,
+    options: EngineOptions,
+    progress: Progress,
 ) -> Engines:
     """Build an engine of every precision in a bundle; what is up to date is kept.
 
@@ -120,7 +144,7 @@ def build_engines(
         bundle: Its folder receives the engines.
         backend: ``tensorrt`` or ``tensorrt-rtx``.
         wanted: A precision that was asked for may not be left out.
-        wishes: What is asked of the engines here.
+        options: Options that override the packed ones.
         progress: Hears what is going on.
 
     Raises:
@@ -131,7 +155,7 @@ def build_engines(
     left_out: dict[str, str] = {}
     failure: CxredgeError | None = None
     for precision in bundle.precisions:
-        settings = _settings(bundle, precision, wishes, api, gpu)
+        settings = _settings(bundle, precision, options, api, gpu)
         origin = _Origin(api.flavour, api.version, gpu.compute_capability, gpu.name, board.model)
         if _is_up_to_date(bundle, settings, origin):
             progress.note(f"{plan_name(precision)} is up to date: same model, TensorRT and GPU.")
@@ -144,7 +168,7 @@ def build_engines(
         try:
             _build(bundle, settings, progress)
         except CxredgeError as error:
-            if precision.value == wanted.value:
+            if precision is wanted:
                 raise
             progress.note(f"{precision.value} is left out: {error.message}")
             left_out[precision.value], failure = error.message, error
@@ -154,18 +178,18 @@ def build_engines(
 
 
 def _settings(
-    bundle: Bundle, precision: Precision, wishes: Wishes, api: Api, gpu: Gpu
+    bundle: Bundle, precision: Precision, options: EngineOptions, api: Api, gpu: Gpu
 ) -> EngineConfig:
     """Return what the card asks for, what is asked here over it, and what this machine adds."""
-    request = read_request({**bundle.card.config.get("engine", {}), **wishes.request})
+    request = options.override(read_request(bundle.card.config.get("engine", {})))
     if request.workspace_mb is None and gpu.integrated:
         request = replace(request, workspace_mb=workspace_for(gpu.memory_mb))
     cache = _cache_folder()
     parents = {"card": sha256_of_file(bundle.path / CARD_NAME)}
     calibration = None
-    if wishes.calibration is not None and precision is Precision.INT8:
-        parents["calibration"] = sha256_of_file(wishes.calibration)
-        calibration = LegacyCalibration(wishes.calibration, cache or bundle.path)
+    if options.calibration is not None and precision is Precision.INT8:
+        parents["calibration"] = sha256_of_file(options.calibration)
+        calibration = LegacyCalibration(options.calibration, cache or bundle.path)
     return EngineConfig(
         precision,
         **asdict(request),

@@ -8,8 +8,15 @@ from pathlib import Path
 from cxredge.artifacts.card import Card
 from cxredge.backends import CPU_BACKENDS, installed_on_cpu
 from cxredge.backends.tensorrt.facts import record_golden
-from cxredge.build.candidates import Built, Candidate, choose, serving
-from cxredge.build.engines import NO_WISHES, Engines, Wishes, are_built, build_engines, check_wishes
+from cxredge.build.candidates import BuildResult, Candidate, choose, serving
+from cxredge.build.engines import (
+    DEFAULT_OPTIONS,
+    EngineOptions,
+    Engines,
+    are_built,
+    build_engines,
+    check_options,
+)
 from cxredge.build.speed import Variant, measure_speeds
 from cxredge.bundle.bundle import Bundle, open_bundle, open_unfinished, read_golden
 from cxredge.bundle.golden import Golden
@@ -22,7 +29,7 @@ from cxredge.progress import Progress
 from cxredge.targets.record import Target
 from cxredge.targets.registry import check_software, find_target, is_here, words_for_this_machine
 from cxredge.targets.trtexec import engine_by
-from cxredge.vocabulary import Precision, PrecisionChoice
+from cxredge.vocabulary import Precision
 
 
 def require_here(card: Card, path: Path) -> Target:
@@ -48,17 +55,20 @@ def require_here(card: Card, path: Path) -> Target:
 
 
 def finish(
-    path: Path, precision: PrecisionChoice, progress: Progress, wishes: Wishes = NO_WISHES
-) -> Built:
+    path: Path,
+    precision: Precision | None,
+    progress: Progress,
+    options: EngineOptions = DEFAULT_OPTIONS,
+) -> BuildResult:
     """On the device: build engines, replay the goldens, time the candidates, write the passport.
 
     What an earlier run left is replaced, be it whole or not.
 
     Args:
         path: A bundle.
-        precision: ``auto`` for the fastest that passed, or one that the bundle holds.
+        precision: A precision of the bundle; None for the fastest that passed the gate.
         progress: Hears what is going on.
-        wishes: What is asked of engines here, over what the bundle was packed with.
+        options: Options of engines that override the packed ones.
 
     Raises:
         WrongUsage: Something is asked of engines, and the target has none.
@@ -68,18 +78,18 @@ def finish(
     """
     bundle = open_unfinished(path)
     target = require_here(bundle.card, path)
-    check_wishes(target, wishes)
+    check_options(target, options)
     cascade = bundle.card.config.get("cascade", False)
     engines = Engines()
     if are_built(target.backend):
-        if wishes.calibration:
+        if options.calibration:
             progress.note(
                 "INT8 is calibrated by TensorRT: it is held to FP32's classes on the golden "
                 "images. The gate's figures are those of cxredge's own INT8, and so is how near a "
                 "tie is: this one decides all images by itself. Measure it: "
                 f"cxredge evaluate {quoted(path)} MANIFEST"
             )
-        engines = build_engines(bundle, target.backend, precision, wishes, progress)
+        engines = build_engines(bundle, target.backend, precision, options, progress)
         bundle = replace(bundle, backend=target.backend)
         if cascade and Precision.FP32 not in bundle.runnable:
             raise CxredgeError(
@@ -94,10 +104,10 @@ def finish(
     )
     write_passport(path, found)
     listed = [candidate.to_json() for candidate in candidates]
-    return Built(open_bundle(path), chosen.gate, listed, reason, engines.left_out)
+    return BuildResult(open_bundle(path), chosen.gate, listed, reason, engines.left_out)
 
 
-def reopen(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
+def reopen(path: Path, precision: Precision | None, progress: Progress) -> BuildResult:
     """Return what an earlier build of the same inputs came to; on the target, times are taken anew.
 
     Args:
@@ -111,7 +121,7 @@ def reopen(path: Path, precision: PrecisionChoice, progress: Progress) -> Built:
         return finish(path, precision, progress)
     candidates = _judge(bundle, target, progress)
     chosen, reason = choose(candidates, precision, target)
-    return Built(bundle, chosen.gate, [c.to_json() for c in candidates], reason)
+    return BuildResult(bundle, chosen.gate, [c.to_json() for c in candidates], reason)
 
 
 def _judge(bundle: Bundle, target: Target, progress: Progress) -> list[Candidate]:

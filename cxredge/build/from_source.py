@@ -11,7 +11,7 @@ from cxredge.vocabulary import Effort, Precision, Split
 
 if TYPE_CHECKING:
     from cxredge.artifacts.card import Card
-    from cxredge.build.candidates import Built
+    from cxredge.build.candidates import BuildResult
     from cxredge.build.pack import BuildConfig
     from cxredge.data.manifest import Manifest
 
@@ -26,7 +26,7 @@ def build_from_source(
     calibration: Path | None,
     out: Path,
     output: Progress,
-) -> Built:
+) -> BuildResult:
     """Run the stages that are missing, then the build."""
     from cxredge.artifacts.card import CARD_NAME, ArtifactKind, sha256_of_file, up_to_date
     from cxredge.build.fine_tuning import tuning_of

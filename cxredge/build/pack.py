@@ -24,7 +24,7 @@ from cxredge.artifacts.card import (
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder
 from cxredge.backends import CPU_BACKENDS, installed_on_cpu, reduced_precisions
-from cxredge.build.candidates import Built, Candidate, choose, gates_by_runtime, serving
+from cxredge.build.candidates import BuildResult, Candidate, choose, gates_by_runtime, serving
 from cxredge.build.held_out import answer, judge, pick_goldens
 from cxredge.build.rtx_engines import build_ahead
 from cxredge.build.speed import Variant, measure_speeds
@@ -54,7 +54,7 @@ from cxredge.targets.engine_request import EngineRequest
 from cxredge.targets.record import Target
 from cxredge.targets.registry import is_here
 from cxredge.targets.trtexec import RECIPE_NAME, newest_lines, recipe
-from cxredge.vocabulary import Dialect, Effort, Precision, PrecisionChoice, Split
+from cxredge.vocabulary import Dialect, Effort, Precision, Split
 
 _PACKED_FOR = "onnxruntime"
 """Runs a bundle until it is finished on a device."""
@@ -66,7 +66,7 @@ class BuildConfig:
 
     Attributes:
         target: The device.
-        precision: What was asked for.
+        precision: The precision to ship; None for the best that passes.
         limits: What may be lost against FP32.
         split: Held-out images that the gate compares on.
         specificity: What the operating thresholds are set to reach on validation images.
@@ -79,7 +79,7 @@ class BuildConfig:
     """
 
     target: Target
-    precision: PrecisionChoice
+    precision: Precision | None
     limits: GateLimits
     split: Split = Split.TEST
     specificity: float = 0.9
@@ -92,10 +92,8 @@ class BuildConfig:
     @property
     def candidates(self) -> tuple[Precision, ...]:
         """What is made and compared: all that the target takes, or FP32 and what was asked for."""
-        wanted = {p.value for p in self.target.precisions}
-        if self.precision is not PrecisionChoice.AUTO:
-            wanted = {Precision.FP32.value, self.precision.value}
-        return tuple(p for p in Precision if p.value in wanted)
+        wanted = {Precision.FP32, self.precision} if self.precision else self.target.precisions
+        return tuple(p for p in Precision if p in wanted)
 
     @property
     def models(self) -> tuple[Precision, ...]:
@@ -115,7 +113,7 @@ class BuildConfig:
             "float_stem": self.float_stem,
             "target": self.target.name,
             "backend": self.target.backend,
-            "precision": self.precision.value,
+            "precision": self.precision.value if self.precision else "auto",
             "gate": asdict(self.limits),
             "split": self.split.value,
             "specificity": self.specificity,
@@ -153,7 +151,7 @@ def build(
     provenance: Mapping[str, Any],
     out: Path,
     progress: Progress,
-) -> Built:
+) -> BuildResult:
     """Measure the candidates on held-out images, time them if this is the target, write the bundle.
 
     Where the target runs engines instead of ONNX files, nothing is timed yet: that is left to
@@ -243,7 +241,7 @@ def build(
             file = folder / engine_name(chosen.precision, chosen.variant.backend)
             chosen = replace(chosen, variant=replace(chosen.variant, model=file))
             write_passport(folder, serving(candidates, chosen, reason))
-    return Built(open_bundle(out), chosen.gate, [c.to_json() for c in candidates], reason)
+    return BuildResult(open_bundle(out), chosen.gate, [c.to_json() for c in candidates], reason)
 
 
 def _write_typed_int8(model: Path, folder: Path, progress: Progress) -> None:
@@ -276,8 +274,8 @@ def _variants(
             variants += [Variant(backend, p, model) for p, model in models.items()]
         extra = [p for p in reduced_precisions(backend) if p in config.candidates]
         variants += [Variant(backend, p, models[Precision.FP32]) for p in extra]
-    held = {variant.precision.value for variant in variants}
-    if config.precision.value not in (*held, PrecisionChoice.AUTO.value):
+    held = {variant.precision for variant in variants}
+    if config.precision and config.precision not in held:
         raise CxredgeError(
             f"No runtime computes in {config.precision.value} on this machine.",
             "It takes OpenVINO (pip install 'cxredge[openvino]') and a processor with instructions "
@@ -288,8 +286,8 @@ def _variants(
 
 def _packed_precision(candidates: Sequence[Candidate], config: BuildConfig) -> Precision:
     """Return what serves before any device has chosen, in ONNX Runtime."""
-    held = {candidate.precision.value for candidate in candidates}
-    wanted = config.precision if config.precision.value in held else PrecisionChoice.AUTO
+    held = {candidate.precision for candidate in candidates}
+    wanted = config.precision if config.precision in held else None
     return choose(candidates, wanted, config.target)[0].precision
 
 

@@ -18,12 +18,12 @@ from cxredge.progress import Progress
 
 
 def read_delivered(source: Path) -> Card:
-    """Return the card of a folder or an archive.
+    """Return the card of a bundle, a folder or an archive.
 
     Raises:
-        ArtifactError: It is neither.
+        ArtifactError: It is not a bundle.
     """
-    return read_head(source)[0] if is_archive(source) else read_card(source)
+    return read_head(source)[0] if is_archive(source) else read_card(source, ArtifactKind.BUNDLE)
 
 
 def deliver(source: Path, out: Path | None, progress: Progress) -> Path:

@@ -51,6 +51,7 @@ for _name in (
     "targets",
     "build",
     "sign",
+    "deploy",
     "verify",
     "predict",
     "evaluate",

@@ -1,96 +1,95 @@
-"""``cxredge build``: from a run or a model to a bundle; on the device, to an engine."""
+"""``cxredge build``: from a run or a model to a bundle."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from cxredge.build.from_source import CALIBRATION_IMAGES, build_from_source
-from cxredge.cli.command import command, refuse_options
-from cxredge.cli.deploy import finish_delivered
-from cxredge.cli.engine import (
-    BatchOption,
-    ComputeCapabilityOption,
-    LegacyCalibrationOption,
-    OptimizationLevelOption,
-    VersionCompatibleOption,
-    WorkspaceOption,
-    capabilities,
-    engine_options,
-)
-from cxredge.cli.gate import (
-    MaxAccuracyDrop,
-    MaxAurocDrop,
-    MaxCalibrationErrorRise,
-    MaxSensitivityDrop,
-    MinAgreement,
-    SpecificityOption,
-    explained,
-    limits_of,
-)
-from cxredge.cli.options import EffortOption, PublicKeyOption, SeedOption, SignWithOption
-from cxredge.cli.output import Outcome, Output
-from cxredge.vocabulary import Effort, PrecisionChoice, Split
+from cxredge.cli.command import command
+from cxredge.cli.engine import ComputeCapabilityOption, TensorRTOptions, capabilities
+from cxredge.cli.gate import GateOptions, explained
+from cxredge.cli.options import EffortOption, PrecisionOption, SeedOption, SignWithOption
+from cxredge.cli.output import Outcome, Output, Verbosity
+from cxredge.errors import WrongUsage, quoted
+from cxredge.vocabulary import Effort, Split
 
-if TYPE_CHECKING:
-    pass
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""What a parser raises when arguments do not fit; Typer does not export it."""
 
-_MAKING = (
-    "target", "calibration", "evaluate", "split", "max_accuracy_drop", "min_agreement",
-    "max_auroc_drop", "max_sensitivity_drop", "max_calibration_error_rise", "specificity", "seed",
-    "effort", "cascade", "archive", "sign_with", "compute_capability",
-)  # fmt: skip
-_FINISHING = ("public_key", "legacy_calibration")
+
+class _BuildOrDeploy(TyperCommand):
+    """``build``; for a bundle, another name of ``deploy``."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
+    ) -> Any:
+        """Parse the arguments as those of ``deploy`` if they fit and name a bundle."""
+        return _parse_as_deploy(args, parent) or super().make_context(
+            info_name, args, parent, **extra
+        )
+
+
+def _parse_as_deploy(args: list[str], parent: Any) -> Any:
+    if parent is None or {*parent.help_option_names} & {*args}:
+        return None
+    deploy = parent.command.get_command(parent, "deploy")
+    try:
+        context = deploy.make_context("deploy", [*args], parent)
+    except _UsageError:
+        return None
+    bundle = context.params["bundle"]
+    if not _is_bundle(bundle):
+        return None
+    verbosity = Verbosity.QUIET if context.params["quiet"] else Verbosity.NORMAL
+    Output(verbosity=verbosity).note(
+        f"'cxredge build BUNDLE' is another name of: cxredge deploy {quoted(bundle)}"
+    )
+    return context
+
+
+def _is_bundle(source: Path) -> bool:
+    from cxredge.artifacts.card import ArtifactKind
+    from cxredge.artifacts.folder import kind_of
+    from cxredge.bundle.archive import is_archive
+
+    return is_archive(source) or kind_of(source) == ArtifactKind.BUNDLE.value
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    command(app, "build")(build)
+    command(app, "build", _BuildOrDeploy)(build)
 
 
 def build(
     output: Output,
+    *,
     source: Annotated[
-        Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run, an FP32 model, or a bundle.")
+        Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run, or an FP32 model.")
     ],
     target: Annotated[
         str, typer.Option("--target", help="See: cxredge targets; 'here' is this machine.")
     ] = "here",
-    precision: Annotated[
-        PrecisionChoice,
-        typer.Option("--precision", help="auto: the fastest that passes the gate."),
-    ] = PrecisionChoice.AUTO,
+    precision: PrecisionOption = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
             "--calibration",
-            help=f"The list of 'cxredge calibrate'. [default: {CALIBRATION_IMAGES} training "
-            "images of the run's own manifest]",
+            help="The list of 'cxredge calibrate'. [default: 256 training images of the run's own "
+            "manifest]",
         ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            help="The bundle's folder. [default for a bundle: itself; for an archive: beside it]",
-            show_default=False,
-        ),
-    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="The bundle's folder.")],
     evaluate: Annotated[
         Path | None,
         typer.Option("--evaluate", help="Manifest for the gate. [default: the run's own]"),
     ] = None,
-    split: Annotated[Split, typer.Option("--split", help="Images the gate compares on.")] = (
-        Split.TEST
-    ),
-    max_accuracy_drop: MaxAccuracyDrop = None,
-    min_agreement: MinAgreement = None,
-    max_auroc_drop: MaxAurocDrop = None,
-    max_sensitivity_drop: MaxSensitivityDrop = None,
-    max_calibration_error_rise: MaxCalibrationErrorRise = None,
-    specificity: SpecificityOption = 0.9,
+    split: Annotated[
+        Split, typer.Option("--split", help="Images that the gate compares on.")
+    ] = Split.TEST,
+    gate: GateOptions,
     seed: SeedOption = 0,
     effort: EffortOption = Effort.DEFAULT,
     cascade: Annotated[
@@ -98,74 +97,55 @@ def build(
         typer.Option(
             "--cascade/--no-cascade",
             help="Let FP32 decide near ties: images whose first two classes a reduced precision "
-            "may have put in the wrong order; it has to pass the gate by itself all the same. "
-            "[default: --cascade where the target runs cxredge]",
+            "may have swapped. The reduced precision has to pass the gate alone anyway. [default: "
+            "--cascade if cxredge runs on the target]",
         ),
     ] = None,
     archive: Annotated[
-        bool, typer.Option("--archive", help="Pack the bundle as one file too, BUNDLE.tar.")
+        bool, typer.Option("--archive", help="Also pack the bundle as one file, BUNDLE.tar.")
     ] = False,
     sign_with: SignWithOption = None,
-    public_key: PublicKeyOption = None,
-    batch: BatchOption = None,
-    optimization_level: OptimizationLevelOption = None,
-    workspace_mb: WorkspaceOption = None,
-    version_compatible: VersionCompatibleOption = None,
+    engine: TensorRTOptions,
     compute_capability: ComputeCapabilityOption = None,
-    legacy_calibration: LegacyCalibrationOption = None,
 ) -> Outcome:
-    """Build a bundle: export and quantize as needed, measure, pass the gate, pack.
+    """Build a bundle: export, quantize, compare with FP32, pack.
 
-    Given a bundle or its archive, on the device: check where it comes from, unpack it, build its
-    engines where the device takes such, replay the golden images, time the candidates here and
-    choose.
-    Exits 3 when a precision that was asked for does not pass the gate.
+    Runs the stages that are missing, compares every precision with FP32 on held-out images, times
+    them if this machine is the target, and packs what passes. Finish the bundle on its device with
+    'cxredge deploy'.
+    Exits 3 if a precision that was chosen does not pass the gate.
     """
-    asked = dict(locals())
-    from cxredge.artifacts.card import ArtifactKind
-    from cxredge.build.engines import Wishes
-    from cxredge.bundle.delivery import read_delivered
+    from cxredge.artifacts.card import ArtifactKind, read_card
+    from cxredge.cli.build_outcome import outcome_of
 
-    card = read_delivered(source)
-    named = engine_options(batch, workspace_mb, optimization_level, version_compatible)
-    wishes = Wishes(named, legacy_calibration)
-    if card.kind is ArtifactKind.BUNDLE:
-        refuse_options(build, {n: asked[n] for n in _MAKING}, "making a bundle", f"{source} is one")
-        return finish_delivered(source, card, out, public_key, precision, wishes, output)
-    named_for_later = {n: asked[n] for n in _FINISHING}
-    refuse_options(build, named_for_later, "finishing a bundle on its device", f"{source} is none")
-    # What makes a bundle needs the package onnx, which a device may do without.
+    if _is_bundle(source):
+        raise WrongUsage(
+            f"{source} is a bundle already; it accepts the options of 'cxredge deploy' only.",
+            f"Finish it on its device: cxredge deploy {quoted(source)}",
+        )
+    card = read_card(source, ArtifactKind.RUN, ArtifactKind.MODEL)
+    # Making a bundle requires the package onnx, which a device may lack.
     from cxredge.artifacts.folder import check_replaceable
-    from cxredge.build.engines import check_wishes
+    from cxredge.build.engines import check_options
+    from cxredge.build.from_source import build_from_source
     from cxredge.build.pack import BuildConfig
     from cxredge.build.rtx_engines import check_capabilities
     from cxredge.bundle.archive import archive_of, write_archive
     from cxredge.bundle.signature import read_private_key, sign
-    from cxredge.cli.built import outcome_of
     from cxredge.data.manifest import read_manifest
-    from cxredge.targets.engine_request import read_request
+    from cxredge.targets.engine_request import EngineRequest
     from cxredge.targets.registry import cascades, find_target, require_precision
 
-    if out is None:
-        raise typer.BadParameter("a folder for the bundle is needed.", param_hint="--out")
     found = find_target(target)
     require_precision(found, precision)
-    check_wishes(found, wishes)
-    request = read_request(named)
+    options = engine.engine_options()
+    check_options(found, options)
+    request = options.override(EngineRequest())
     ahead = capabilities(compute_capability, found.hardware.compute_capabilities)
     check_capabilities(found, ahead, request)
     key = read_private_key(sign_with) if sign_with else None
-    limits = limits_of(
-        {
-            "max_accuracy_drop": max_accuracy_drop,
-            "min_agreement": min_agreement,
-            "max_auroc_drop": max_auroc_drop,
-            "max_sensitivity_drop": max_sensitivity_drop,
-            "max_calibration_error_rise": max_calibration_error_rise,
-        }
-    )
     config = BuildConfig(
-        found, precision, limits, split, specificity, seed, effort, request, ahead,
+        found, precision, gate.limits(), split, gate.specificity, seed, effort, request, ahead,
         cascades(found, precision, cascade),
     )  # fmt: skip
     check_replaceable(out, ArtifactKind.BUNDLE.value)

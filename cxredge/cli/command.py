@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from cxredge.artifacts.disk_space import FULL
+from cxredge.cli.option_groups import collect, expand
 from cxredge.cli.output import Outcome, Output, Verbosity
-from cxredge.errors import CxredgeError, WrongUsage
+from cxredge.errors import CxredgeError
 
 _JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
 _QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the result.")]
@@ -22,17 +24,25 @@ _SHARED = {"as_json": _JsonOption, "quiet": _QuietOption, "verbose": _VerboseOpt
 _INTERRUPTED = 130
 
 
-def command(app: typer.Typer, name: str) -> Callable[[Callable[..., Outcome]], Callable[..., None]]:
+def command(
+    app: typer.Typer, name: str, kind: type[TyperCommand] | None = None
+) -> Callable[[Callable[..., Outcome]], Callable[..., None]]:
     """Register a function ``f(output, ...) -> Outcome`` as a command.
 
-    The function's first parameter receives the :class:`Output`; the others become options. The
-    command gets ``--json``, ``-q`` and ``-v`` besides, prints the outcome, and turns errors into a
-    sentence and an exit code: 1 failed, 2 wrong usage, 3 refused by a gate, 130 interrupted.
+    The function's first parameter receives the :class:`Output`; the others become options, a
+    dataclass one option per field (see :mod:`cxredge.cli.option_groups`). The command also accepts
+    ``--json``, ``-q`` and ``-v``, prints the outcome, and turns errors into a sentence and an exit
+    code: 1 failed, 2 wrong usage, 3 refused by a gate, 130 interrupted.
+
+    Args:
+        app: The application or group.
+        name: Name of the command.
+        kind: How Typer parses it, if not as usual.
     """
 
     def register(function: Callable[..., Outcome]) -> Callable[..., None]:
         run = _with_shared_options(function)
-        app.command(name)(run)
+        app.command(name, cls=kind)(run)
         return run
 
     return register
@@ -65,45 +75,19 @@ def default_command(
     return register
 
 
-def refuse_options(
-    function: Callable[..., Outcome], given: Mapping[str, Any], purpose: str, why: str
-) -> None:
-    """Refuse options that would do nothing.
-
-    Args:
-        function: The command; its defaults tell what was not asked for.
-        given: The values of the options in question, by parameter.
-        purpose: What they are for.
-        why: Why they have no use here.
-
-    Raises:
-        WrongUsage: One of them has another value than its default.
-    """
-    defaults = inspect.signature(function).parameters
-    named = [n for n, value in given.items() if value != defaults[n].default]
-    if named:
-        one = len(named) == 1
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in named)
-        raise WrongUsage(
-            f"{options} {'is' if one else 'are'} for {purpose}; {why}.",
-            f"Leave {'it' if one else 'them'} out.",
-        )
-
-
 def _with_shared_options(function: Callable[..., Outcome]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(*, as_json: bool, quiet: bool, verbose: bool, **arguments: Any) -> None:
         verbosity = Verbosity(0 if quiet else 2 if verbose else 1)
         output = Output(as_json, verbosity)
-        _show(output, _guarded(output, function, arguments))
+        _show(output, _guarded(output, function, collect(own, arguments)))
 
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
     shared = [
         inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
         for key, kind in _SHARED.items()
     ]
-    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-    signature = inspect.Signature([*own, *shared])
+    signature = inspect.Signature([*expand(own), *shared])
     run.__signature__ = signature  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
     return run

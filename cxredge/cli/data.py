@@ -10,11 +10,11 @@ import typer
 
 from cxredge.cli.audit import audit
 from cxredge.cli.command import command
-from cxredge.cli.options import OutFolder, SeedOption
+from cxredge.cli.options import OutFolder, ProtocolOption, SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import counts_table
 from cxredge.errors import quoted
-from cxredge.vocabulary import ProtocolChoice, ProtocolName, SplitBy
+from cxredge.vocabulary import SplitBy
 
 if TYPE_CHECKING:
     from cxredge.data.manifest import Entry, Sample
@@ -36,9 +36,7 @@ def register(app: typer.Typer) -> None:
 
 def prepare(
     output: Output,
-    protocol: Annotated[
-        ProtocolChoice, typer.Option("--protocol", help="The paper's data set; full: all there is.")
-    ],
+    protocol: ProtocolOption,
     cohen: Annotated[Path, typer.Option("--cohen", help="Cohen's set: metadata.csv, images/.")],
     kermany: Annotated[Path, typer.Option("--kermany", help="Kermany's set: train/, test/.")],
     out: OutFolder,
@@ -63,8 +61,7 @@ def prepare(
     from cxredge.data.kermany import read_kermany
     from cxredge.data.protocols import draw_full, draw_protocol
 
-    full = protocol is ProtocolChoice.FULL
-    if (balanced or sars) and not full:
+    if (balanced or sars) and protocol:
         raise typer.BadParameter(
             "the paper's protocols have fixed counts; use --protocol full.",
             param_hint="--balanced" if balanced else "--sars",
@@ -74,10 +71,10 @@ def prepare(
     usable, unusable = _check(output, [*covid, *pneumonia])
     usable, copies, joined = _without_copies(output, usable)
     dropped = dropped_covid + dropped_pneumonia + unusable + copies
-    if full:
+    if protocol is None:
         entries, left_out = draw_full(usable, split, seed, balanced=balanced, sars=sars)
         return _written(out, entries, dropped + left_out, joined)
-    entries = draw_protocol(usable, ProtocolName(protocol.value), split, seed)
+    entries = draw_protocol(usable, protocol, split, seed)
     return _written(out, entries, dropped, joined)
 
 

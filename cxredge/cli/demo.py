@@ -9,7 +9,7 @@ import typer
 
 from cxredge.cli.command import command
 from cxredge.cli.output import Outcome, Output
-from cxredge.vocabulary import Augmentation, PrecisionChoice, Scenario, Split
+from cxredge.vocabulary import Augmentation, Scenario, Split
 
 _PATIENTS = 70
 _INPUT_SIZE = 96
@@ -34,10 +34,20 @@ def demo(
     from cxredge.cli.build import build
     from cxredge.cli.calibrate import calibrate
     from cxredge.cli.data import phantoms
+    from cxredge.cli.engine import TensorRTOptions
     from cxredge.cli.evaluate import evaluate
+    from cxredge.cli.gate import GateOptions
     from cxredge.cli.predict import predict
     from cxredge.cli.report import report
-    from cxredge.cli.train import train
+    from cxredge.cli.train import (
+        FeatureOptions,
+        FitOptions,
+        HardwareOptions,
+        InputOptions,
+        SearchOptions,
+        StartOptions,
+        train,
+    )
     from cxredge.cli.verify import verify
     from cxredge.errors import ArtifactError
 
@@ -60,24 +70,27 @@ def demo(
     )
     trained = train(
         output,
-        manifest,
-        run,
-        model="mobilenet_v1",
-        weights="none",
-        freeze="none",
-        input_size=_INPUT_SIZE,
-        epochs=_EPOCHS,
-        learning_rate=3e-3,
-        backbone_rate=1.0,
-        batch_size=8,
-        dropout=0.0,
-        augment=Augmentation.NONE,
+        manifest=manifest,
+        out=run,
+        start=StartOptions("mobilenet_v1", "none", "none"),
+        fit=FitOptions(_EPOCHS, batch_size=8, learning_rate=3e-3, backbone_rate=1.0, dropout=0.0),
+        features=FeatureOptions(Augmentation.NONE),
+        search=SearchOptions(),
+        scaling=InputOptions(_INPUT_SIZE),
+        hardware=HardwareOptions(),
     )
     _tell(output, trained)
     step(f"calibrate {manifest} --count 128 --out {calibration}")
     _tell(output, calibrate(output, manifest, calibration, 128))
     step(f"build {run} --target here --calibration {calibration} --out {bundle}")
-    built = build(output, run, "here", PrecisionChoice.AUTO, calibration, bundle)
+    built = build(
+        output,
+        source=run,
+        calibration=calibration,
+        out=bundle,
+        gate=GateOptions(),
+        engine=TensorRTOptions(),
+    )
     _tell(output, built)
     step(f"verify {bundle}")
     _tell(output, verify(output, bundle))

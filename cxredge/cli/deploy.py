@@ -1,39 +1,54 @@
-"""Finishing a bundle on its device."""
+"""``cxredge deploy``: finish a bundle on its device."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from cxredge.cli.gate import (
-    explained,
-)
+import typer
+
+from cxredge.cli.command import command
+from cxredge.cli.engine import LegacyCalibrationOption, TensorRTOptions
+from cxredge.cli.gate import explained
+from cxredge.cli.options import PrecisionOption, PublicKeyOption
 from cxredge.cli.output import Outcome, Output
-from cxredge.vocabulary import PrecisionChoice
-
-if TYPE_CHECKING:
-    from cxredge.artifacts.card import Card
-    from cxredge.build.engines import Wishes
 
 
-def finish_delivered(
-    source: Path,
-    card: Card,
-    out: Path | None,
-    public_key: Path | None,
-    precision: PrecisionChoice,
-    wishes: Wishes,
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    command(app, "deploy")(deploy)
+
+
+def deploy(
     output: Output,
+    bundle: Annotated[
+        Path,
+        typer.Argument(metavar="BUNDLE_OR_ARCHIVE", help="A bundle's folder, or BUNDLE.tar."),
+    ],
+    engine: TensorRTOptions,
+    precision: PrecisionOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Finish a copy in this folder. [default: the folder itself; for an archive, a "
+            "folder beside it]",
+            show_default=False,
+        ),
+    ] = None,
+    public_key: PublicKeyOption = None,
+    legacy_calibration: LegacyCalibrationOption = None,
 ) -> Outcome:
-    """Bring a bundle to where it can be finished, and finish it."""
-    from cxredge.build.finish import finish, require_here
-    from cxredge.bundle.delivery import deliver
-    from cxredge.bundle.signature import check_signature, read_public_key
-    from cxredge.cli.built import outcome_of
+    """Finish a bundle on its device: engines, golden images, timing.
 
-    require_here(card, source)
-    if public_key:
-        check_signature(source, read_public_key(public_key))
-        output.note(f"{source} was signed with the key to {public_key}.")
+    Checks the signature if a public key is given, unpacks an archive, builds the TensorRT engines
+    if the device has TensorRT, repeats the golden images, times the candidates and chooses what
+    serves. Run it again after an update of the device's software.
+    Exits 3 if the device computes something else, or if the chosen precision did not pass the gate.
+    """
+    from cxredge.build.deploy import deploy_bundle
+    from cxredge.cli.build_outcome import outcome_of
+
+    options = engine.engine_options(legacy_calibration)
     with explained(output):
-        return outcome_of(finish(deliver(source, out, output), precision, output, wishes))
+        return outcome_of(deploy_bundle(bundle, out, precision, options, public_key, output))

@@ -1,92 +1,109 @@
-"""What may be asked of TensorRT engines, as options of ``cxredge build``."""
+"""Options of TensorRT engines, which ``build`` and ``deploy`` share."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-BatchOption = Annotated[
-    str | None,
-    typer.Option(
-        "--batch",
-        metavar="N,N",
-        help="TensorRT: batch sizes that shall be fast, the last the largest that can run. "
-        "[default: 1,8]",
-        show_default=False,
-    ),
-]
-OptimizationLevelOption = Annotated[
-    int | None,
-    typer.Option(
-        "--optimization-level",
-        help="TensorRT from 8.6 on: 0 builds quickly, 5 gives the fastest engine. [default: 3]",
-        show_default=False,
-    ),
-]
-WorkspaceOption = Annotated[
-    int | None,
-    typer.Option(
-        "--workspace-mb",
-        help="TensorRT: most scratch memory of a layer. [default: a quarter of a board's memory]",
-        show_default=False,
-    ),
-]
-VersionCompatibleOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--version-compatible/--no-version-compatible",
-        help="TensorRT from 8.6 on: newer versions may load the engine, which is slower.",
-        show_default=False,
-    ),
-]
+if TYPE_CHECKING:
+    from cxredge.build.engines import EngineOptions
+
+
+@dataclass(frozen=True)
+class TensorRTOptions:
+    """Options of engines; None leaves each to the bundle, the board or TensorRT."""
+
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            "--batch",
+            metavar="N,N",
+            help="TensorRT: batch sizes to optimise for; the last is the largest that the engine "
+            "accepts. [default: 1,8]",
+            show_default=False,
+        ),
+    ] = None
+    optimization_level: Annotated[
+        int | None,
+        typer.Option(
+            "--optimization-level",
+            help="TensorRT 8.6 or newer: 0 builds fastest, 5 yields the fastest engine. "
+            "[default: 3]",
+            show_default=False,
+        ),
+    ] = None
+    workspace_mb: Annotated[
+        int | None,
+        typer.Option(
+            "--workspace-mb",
+            help="TensorRT: largest scratch memory of a layer. [default: a quarter of the board's "
+            "memory]",
+            show_default=False,
+        ),
+    ] = None
+    version_compatible: Annotated[
+        bool | None,
+        typer.Option(
+            "--version-compatible/--no-version-compatible",
+            help="TensorRT 8.6 or newer: newer versions may load the engine, which is slower.",
+            show_default=False,
+        ),
+    ] = None
+
+    def engine_options(self, calibration: Path | None = None) -> EngineOptions:
+        """Return the options as the build takes them.
+
+        Args:
+            calibration: List of images for TensorRT's own calibrator.
+
+        Raises:
+            typer.BadParameter: ``--batch`` is not a list of numbers.
+        """
+        from cxredge.build.engines import EngineOptions
+
+        batches = None if self.batch is None else _batches(self.batch)
+        return EngineOptions(
+            batches,
+            self.workspace_mb,
+            self.optimization_level,
+            self.version_compatible,
+            calibration,
+        )
+
+
 ComputeCapabilityOption = Annotated[
     str | None,
     typer.Option(
         "--compute-capability",
         metavar="N.N,N.N",
         help="Target rtx: build engines for GPUs of these compute capabilities now, with or "
-        "without a GPU; 'all' for every one it serves.",
+        "without a GPU; 'all' for every supported one.",
     ),
 ]
 LegacyCalibrationOption = Annotated[
     Path | None,
     typer.Option(
         "--legacy-calibration",
-        help="On a device with TensorRT 10 or older: a list of 'cxredge calibrate', from which "
-        "TensorRT's own entropy calibrator makes INT8 instead of taking that of the bundle.",
+        help="TensorRT 10 or older: calibrate INT8 with TensorRT's own entropy calibrator on this "
+        "list of 'cxredge calibrate', instead of using the INT8 model of the bundle.",
     ),
 ]
 
 
-def engine_options(
-    batch: str | None,
-    workspace_mb: int | None,
-    optimization_level: int | None,
-    version_compatible: bool | None,
-) -> dict[str, Any]:
-    """Return the options that were named, as values of an engine's request."""
-    named = {
-        "batches": None if batch is None else _batches(batch),
-        "workspace_mb": workspace_mb,
-        "optimization_level": optimization_level,
-        "version_compatible": version_compatible,
-    }
-    return {name: value for name, value in named.items() if value is not None}
-
-
-def capabilities(text: str | None, served: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the compute capabilities of an option, each once; none where it was not named."""
+def capabilities(text: str | None, supported: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the compute capabilities of an option, each once; none if it was not given."""
     if text == "all":
-        return served
+        return supported
     return tuple(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
 
 
-def _batches(text: str) -> list[int]:
+def _batches(text: str) -> tuple[int, ...]:
     try:
-        return [int(part) for part in text.split(",")]
+        return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise typer.BadParameter(
-            f"'{text}' is no list of numbers such as 1,8.", param_hint="--batch"
+            f"'{text}' is not a list of numbers such as 1,8.", param_hint="--batch"
         ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +15,7 @@ from cxredge.errors import GateRefused
 
 if TYPE_CHECKING:
     from cxredge.data.manifest import Entry
-    from cxredge.gate.gate import GateLimits
+    from cxredge.gate.limits import GateLimits
 
 _MOST_FLIPPED = 20
 
@@ -23,38 +24,51 @@ def _limit(option: str, words: str) -> Any:
     return typer.Option(option, min=0, max=1, help=f"Gate: {words}", show_default=False)
 
 
-MaxAccuracyDrop = Annotated[
-    float | None,
-    _limit("--max-accuracy-drop", "how much accuracy may fall, as a share. [default: 0.01]"),
-]
-MinAgreement = Annotated[
-    float | None,
-    _limit("--min-agreement", "least share of decisions that are FP32's. [default: 0.97]"),
-]
-MaxAurocDrop = Annotated[
-    float | None,
-    _limit("--max-auroc-drop", "how much the AUROC of a class may fall. [default: 0.01]"),
-]
-MaxSensitivityDrop = Annotated[
-    float | None,
-    _limit("--max-sensitivity-drop", "how much a class's sensitivity may fall. [default: 0.05]"),
-]
-MaxCalibrationErrorRise = Annotated[
-    float | None,
-    _limit(
-        "--max-calibration-error-rise", "how much the calibration error may rise. [default: 0.02]"
-    ),
-]
-SpecificityOption = Annotated[
-    float, typer.Option("--specificity", min=0, max=1, help="What operating thresholds aim at.")
-]
+@dataclass(frozen=True)
+class GateOptions:
+    """Limits of the gate, None for the default of each, and the aim of operating thresholds."""
 
+    max_accuracy_drop: Annotated[
+        float | None,
+        _limit("--max-accuracy-drop", "largest drop of accuracy, as a share. [default: 0.01]"),
+    ] = None
+    min_agreement: Annotated[
+        float | None,
+        _limit("--min-agreement", "minimum agreement with FP32, as a share. [default: 0.97]"),
+    ] = None
+    max_auroc_drop: Annotated[
+        float | None,
+        _limit("--max-auroc-drop", "largest drop of a class's AUROC. [default: 0.01]"),
+    ] = None
+    max_sensitivity_drop: Annotated[
+        float | None,
+        _limit("--max-sensitivity-drop", "largest drop of a class's sensitivity. [default: 0.05]"),
+    ] = None
+    max_calibration_error_rise: Annotated[
+        float | None,
+        _limit(
+            "--max-calibration-error-rise",
+            "largest rise of the expected calibration error. [default: 0.02]",
+        ),
+    ] = None
+    specificity: Annotated[
+        float,
+        typer.Option(
+            "--specificity", min=0, max=1, help="Specificity that operating thresholds aim at."
+        ),
+    ] = 0.9
 
-def limits_of(named: Mapping[str, float | None]) -> GateLimits:
-    """Return the limits that were named on the command line, and the defaults of the others."""
-    from cxredge.gate.gate import GateLimits
+    @property
+    def named(self) -> dict[str, float]:
+        """The limits given on the command line, by their names in ``GateLimits``."""
+        limits = {name: value for name, value in asdict(self).items() if name != "specificity"}
+        return {name: value for name, value in limits.items() if value is not None}
 
-    return GateLimits(**{name: value for name, value in named.items() if value is not None})
+    def limits(self) -> GateLimits:
+        """Return the limits given on the command line, and the defaults of the others."""
+        from cxredge.gate.limits import GateLimits
+
+        return GateLimits(**self.named)
 
 
 def with_paths(gate: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Any]:

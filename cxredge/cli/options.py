@@ -2,13 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cxredge.vocabulary import Effort, Split
+from cxredge.vocabulary import Effort, Precision, ProtocolName, Split
 
+
+def choice_option(name: str, choices: Mapping[str, Enum | None], words: str) -> Any:
+    """Return an option that accepts the values of an enum and a word that stands for None.
+
+    Args:
+        name: Name of the option.
+        choices: What each word on the command line stands for.
+        words: The help text.
+    """
+
+    def check(word: str) -> str:
+        if word not in choices:
+            known = ", ".join(repr(one) for one in choices)
+            raise typer.BadParameter(f"{word!r} is not one of {known}.")
+        return word
+
+    def choose(word: str | None) -> Enum | None:
+        return choices[word] if word is not None else None
+
+    # Typer takes a parsed None for a missing option, so the word becomes None in the callback.
+    return typer.Option(
+        name,
+        parser=check,
+        callback=choose,
+        metavar=f"<{'|'.join(choices)}>",
+        help=words,
+        show_default=False,
+    )
+
+
+PrecisionOption = Annotated[
+    Precision | None,
+    choice_option(
+        "--precision",
+        {"auto": None, **{one.value: one for one in Precision}},
+        "auto: the fastest precision that passes the gate. [default: auto]",
+    ),
+]
+ProtocolOption = Annotated[
+    ProtocolName | None,
+    choice_option(
+        "--protocol",
+        {**{one.value: one for one in ProtocolName}, "full": None},
+        "The paper's data set; full: all images.",
+    ),
+]
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")]
 ManifestArgument = Annotated[
     Path, typer.Argument(metavar="MANIFEST", help="manifest.csv of 'cxredge data'.")

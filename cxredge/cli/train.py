@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +17,185 @@ from cxredge.errors import quoted
 from cxredge.vocabulary import Augmentation, FeatureCache, TrainingPrecision
 
 if TYPE_CHECKING:
+    from cxredge.models.zoo import Network
+    from cxredge.training.config import SearchConfig, TrainingHardware
     from cxredge.training.records import FreezeCandidate, RunFacts
+
+
+@dataclass(frozen=True)
+class StartOptions:
+    """The network to start from, and the part of it that is trained."""
+
+    model: Annotated[str, typer.Option("--model", help="See: cxredge models.")] = "mobilenet_v1"
+    weights: Annotated[
+        str,
+        typer.Option(
+            "--weights",
+            help="imagenet (downloads), none, a .safetensors or .pth file, or Keras' .h5.",
+        ),
+    ] = "imagenet"
+    freeze: Annotated[
+        str,
+        typer.Option(
+            "--freeze",
+            help="paper, none, head, search (tries block boundaries), or the first block to train "
+            "(cxredge models).",
+        ),
+    ] = "paper"
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Optimisation and regularisation."""
+
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Maximum number of epochs.")] = 20
+    patience: Annotated[
+        int, typer.Option("--patience", min=1, help="Epochs without improvement before stopping.")
+    ] = 10
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images per step.")] = 32
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", min=0, help="Peak learning rate of the head.")
+    ] = 1e-3
+    backbone_rate: Annotated[
+        float,
+        typer.Option(
+            "--backbone-rate", min=0, help="Learning rate of the backbone, as a share of it."
+        ),
+    ] = 0.3
+    weight_decay: Annotated[
+        float, typer.Option("--weight-decay", min=0, help="AdamW's weight decay.")
+    ] = 0.05
+    label_smoothing: Annotated[
+        float,
+        typer.Option(
+            "--label-smoothing", min=0, max=0.9, help="Share of the target spread over all classes."
+        ),
+    ] = 0.1
+    dropout: Annotated[
+        float,
+        typer.Option(
+            "--dropout", min=0, max=0.9, help="Share of features dropped before the head."
+        ),
+    ] = 0.2
+    average_decay: Annotated[
+        float,
+        typer.Option(
+            "--average-decay",
+            min=0,
+            max=0.9999,
+            help="Decay of the moving average of the weights; 0 for none.",
+        ),
+    ] = 0.9
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """Augmented views of the images, and the cache of frozen blocks' features."""
+
+    augment: Annotated[
+        Augmentation, typer.Option("--augment", help="How strongly training images are augmented.")
+    ] = Augmentation.LIGHT
+    views: Annotated[
+        int | None,
+        typer.Option(
+            "--views",
+            min=0,
+            help="Augmented views per image, used in turn; 0 draws a new one every epoch, which "
+            "rules out --features. [default: 8 with --features, else 0]",
+        ),
+    ] = None
+    features: Annotated[
+        FeatureCache,
+        typer.Option(
+            "--features", help="Number format of cached features of frozen blocks, computed once."
+        ),
+    ] = FeatureCache.OFF
+    cache_limit_gb: Annotated[
+        float, typer.Option("--cache-limit-gb", min=0, help="Most disk space for these features.")
+    ] = 20.0
+
+    @property
+    def resolved_views(self) -> int:
+        """The number of views, by default as many as the cache needs."""
+        if self.views is not None:
+            return self.views
+        return 0 if self.features is FeatureCache.OFF else 8
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """The search for the freeze point."""
+
+    search_points: Annotated[
+        int,
+        typer.Option(
+            "--search-points",
+            min=0,
+            help="Block boundaries that a search tries, in addition to head and none.",
+        ),
+    ] = 6
+    search_epochs: Annotated[
+        int, typer.Option("--search-epochs", min=1, help="Maximum number of epochs of a trial.")
+    ] = 10
+
+    def search(self, freeze: str) -> SearchConfig | None:
+        """Return the settings of the search; None unless one is requested."""
+        from cxredge.training.config import SEARCH, SearchConfig
+
+        return SearchConfig(self.search_points, self.search_epochs) if freeze == SEARCH else None
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """Size and scaling of the network's input."""
+
+    input_size: Annotated[
+        int | None,
+        typer.Option(
+            "--input-size", min=32, help="Height and width in pixels. [default: the model's]"
+        ),
+    ] = None
+    mean: Annotated[
+        float | None,
+        typer.Option("--mean", help="Mean grey value in [0, 1] that the weights expect."),
+    ] = None
+    std: Annotated[
+        float | None,
+        typer.Option(
+            "--std",
+            help="Standard deviation that the weights expect. [default: 0.5 and 0.5 for files, "
+            "the hub's values for imagenet]",
+        ),
+    ] = None
+
+    def resolved(self, network: Network, weights: str) -> dict[str, Any]:
+        """Return size, mean and deviation, by default those of the network and its weights."""
+        hub = weights == "imagenet"
+        mean, std = (network.hub_mean, network.hub_std) if hub else (0.5, 0.5)
+        return {
+            "input_size": self.input_size or network.input_size,
+            "mean": mean if self.mean is None else self.mean,
+            "std": std if self.std is None else self.std,
+        }
+
+
+@dataclass(frozen=True)
+class HardwareOptions:
+    """Where to train."""
+
+    accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, cuda or mps.")] = (
+        "auto"
+    )
+    devices: Annotated[int, typer.Option("--devices", min=1, help="Number of devices.")] = 1
+    precision: Annotated[
+        TrainingPrecision, typer.Option("--precision", help="Number format while training.")
+    ] = TrainingPrecision.FP32
+
+    def hardware(self, cache_limit_gb: float) -> TrainingHardware:
+        """Return the hardware of the stage."""
+        from cxredge.training.config import TrainingHardware
+
+        return TrainingHardware(self.accelerator, self.devices, self.precision, cache_limit_gb)
 
 
 def register(app: typer.Typer) -> None:
@@ -26,152 +205,53 @@ def register(app: typer.Typer) -> None:
 
 def train(
     output: Output,
+    *,
     manifest: ManifestArgument,
-    out: Annotated[Path, typer.Option("--out", help="The run's folder; unfinished, it goes on.")],
-    model: Annotated[str, typer.Option("--model", help="See: cxredge models.")] = "mobilenet_v1",
-    weights: Annotated[
-        str,
-        typer.Option(
-            "--weights",
-            help="imagenet (downloads), none, a .safetensors or .pth file, or Keras' .h5.",
-        ),
-    ] = "imagenet",
-    freeze: Annotated[
-        str,
-        typer.Option(
-            "--freeze",
-            help="paper, none, head, search (tries block boundaries), or the first block to train "
-            "(cxredge models).",
-        ),
-    ] = "paper",
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Most epochs.")] = 20,
-    patience: Annotated[
-        int, typer.Option("--patience", min=1, help="Epochs without improvement before stopping.")
-    ] = 10,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a step.")] = 32,
-    learning_rate: Annotated[
-        float, typer.Option("--learning-rate", min=0, help="Peak rate, for the head.")
-    ] = 1e-3,
-    backbone_rate: Annotated[
-        float,
-        typer.Option("--backbone-rate", min=0, help="The backbone's rate, as a share of it."),
-    ] = 0.3,
-    weight_decay: Annotated[
-        float, typer.Option("--weight-decay", min=0, help="AdamW's weight decay.")
-    ] = 0.05,
-    label_smoothing: Annotated[
-        float, typer.Option("--label-smoothing", min=0, max=0.9, help="Share spread over classes.")
-    ] = 0.1,
-    dropout: Annotated[
-        float, typer.Option("--dropout", min=0, max=0.9, help="Features dropped before the head.")
-    ] = 0.2,
-    average_decay: Annotated[
-        float,
-        typer.Option(
-            "--average-decay", min=0, max=0.9999, help="Moving average of weights; 0 for none."
-        ),
-    ] = 0.9,
-    augment: Annotated[
-        Augmentation, typer.Option("--augment", help="How far training images are varied.")
-    ] = Augmentation.LIGHT,
-    views: Annotated[
-        int | None,
-        typer.Option(
-            "--views",
-            min=0,
-            help="Varied views of each image, used in turn; 0 draws a fresh one every epoch, "
-            "which rules out --features. [default: 8 with --features, else 0]",
-        ),
-    ] = None,
-    features: Annotated[
-        FeatureCache,
-        typer.Option(
-            "--features", help="How features of frozen blocks are kept, so that they run once."
-        ),
-    ] = FeatureCache.OFF,
-    cache_limit_gb: Annotated[
-        float, typer.Option("--cache-limit-gb", min=0, help="Most disk for these features.")
-    ] = 20.0,
-    search_points: Annotated[
-        int,
-        typer.Option(
-            "--search-points", min=0, help="Boundaries that a search tries, next to head and none."
-        ),
-    ] = 6,
-    search_epochs: Annotated[
-        int, typer.Option("--search-epochs", min=1, help="Most epochs of each of its trials.")
-    ] = 10,
+    out: Annotated[
+        Path, typer.Option("--out", help="The run's folder; an unfinished run is resumed.")
+    ],
+    start: StartOptions,
+    fit: FitOptions,
+    features: FeatureOptions,
+    search: SearchOptions,
     balance: Annotated[
-        bool, typer.Option("--balance/--no-balance", help="Let every class count the same.")
+        bool, typer.Option("--balance/--no-balance", help="Weight all classes equally.")
     ] = True,
     seed: SeedOption = 0,
-    input_size: Annotated[
-        int | None,
-        typer.Option("--input-size", min=32, help="Pixels a side. [default: the model's]"),
-    ] = None,
-    mean: Annotated[
-        float | None,
-        typer.Option("--mean", help="Mean grey value in [0, 1] that the weights expect."),
-    ] = None,
-    std: Annotated[
-        float | None,
-        typer.Option(
-            "--std",
-            help="Standard deviation that they expect. [default: 0.5 and 0.5 "
-            "for files, the hub's own for imagenet]",
-        ),
-    ] = None,
-    accelerator: Annotated[
-        str, typer.Option("--accelerator", help="auto, cpu, cuda or mps.")
-    ] = "auto",
-    devices: Annotated[int, typer.Option("--devices", min=1, help="Number of devices.")] = 1,
-    precision: Annotated[
-        TrainingPrecision, typer.Option("--precision", help="Number format while training.")
-    ] = TrainingPrecision.FP32,
+    scaling: InputOptions,
+    hardware: HardwareOptions,
 ) -> Outcome:
-    """Fine-tune a network by block freezing and keep the best validation epoch.
+    """Fine-tune a network by block freezing and keep the best epoch.
 
-    Blocks that are frozen are computed once for each view of an image, and only the rest is
-    trained on what they returned. Interrupted, it goes on after the last finished epoch when
-    called again.
+    Keeps the epoch with the best validation result. Frozen blocks are computed once per view of an
+    image; only the rest is trained. After an interruption, the same command resumes after the last
+    finished epoch.
     """
     from cxredge.data.manifest import read_manifest
     from cxredge.models.zoo import find_network, first_trained_block
 
-    network = find_network(model)
-    if freeze != "search":
-        first_trained_block(network, freeze)
+    network = find_network(start.model)
+    if start.freeze != "search":
+        first_trained_block(network, start.freeze)
     listed = read_manifest(manifest)
-    hub = weights == "imagenet"
 
-    from cxredge.training.config import SearchConfig, TrainConfig, TrainingHardware
+    from cxredge.training.config import TrainConfig
     from cxredge.training.run import train as run
 
     config = TrainConfig(
         network=network.name,
-        weights=weights,
-        freeze=freeze,
-        epochs=epochs,
-        patience=patience,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        backbone_rate=backbone_rate,
-        weight_decay=weight_decay,
-        label_smoothing=label_smoothing,
-        dropout=dropout,
-        average_decay=average_decay,
-        augmentation=augment,
+        weights=start.weights,
+        freeze=start.freeze,
+        **asdict(fit),
+        augmentation=features.augment,
         balance=balance,
         seed=seed,
-        input_size=input_size or network.input_size,
-        mean=mean if mean is not None else network.hub_mean if hub else 0.5,
-        std=std if std is not None else network.hub_std if hub else 0.5,
-        views=views if views is not None else 0 if features is FeatureCache.OFF else 8,
-        features=features,
-        search=SearchConfig(search_points, search_epochs) if freeze == "search" else None,
+        **scaling.resolved(network, start.weights),
+        views=features.resolved_views,
+        features=features.features,
+        search=search.search(start.freeze),
     )
-    hardware = TrainingHardware(accelerator, devices, precision, cache_limit_gb)
-    result = run(listed, config, hardware, out, output)
+    result = run(listed, config, hardware.hardware(features.cache_limit_gb), out, output)
     classes = result.card.classifier.classes
     data = {"run": str(out), "classes": list(classes), **result.facts.to_json()}
     text = _text(out, classes, result.facts)

@@ -13,7 +13,7 @@ from cxredge.targets.detect import Board, match_board, read_board
 from cxredge.targets.record import Target
 from cxredge.targets.toml_file import read_target
 from cxredge.targets.trtexec import by_hand
-from cxredge.vocabulary import Precision, PrecisionChoice
+from cxredge.vocabulary import Precision
 
 ROOT = Path("/")
 
@@ -133,18 +133,18 @@ def is_here(target: Target, root: Path | None = None) -> bool:
         return target.detection.soc == board.soc
 
 
-def require_precision(target: Target, precision: Precision | PrecisionChoice) -> None:
+def require_precision(target: Target, precision: Precision | None) -> None:
     """Refuse a precision that a target does not have.
 
     Raises:
         WrongUsage: With the reason and what to ask for instead.
     """
-    if precision is PrecisionChoice.AUTO or precision.value in {p.value for p in target.precisions}:
+    if precision is None or precision in target.precisions:
         return
     held = ", ".join(p.value for p in Precision if p in target.precisions)
     instead = f"--precision {target.default_precision.value}"
     hardware = target.hardware
-    if precision.value == Precision.INT8.value and not hardware.int8:
+    if precision is Precision.INT8 and not hardware.int8:
         capability = ", ".join(hardware.compute_capabilities)
         raise WrongUsage(
             f"{target.title.split(' (')[0]} (compute capability {capability}) has no INT8 "
@@ -158,7 +158,7 @@ def require_precision(target: Target, precision: Precision | PrecisionChoice) ->
     )
 
 
-def cascades(target: Target, precision: PrecisionChoice, wished: bool | None) -> bool:
+def cascades(target: Target, precision: Precision | None, wished: bool | None) -> bool:
     """Tell whether FP32 decides near ties: it does unless not wished or nothing would come of it.
 
     Args:
@@ -170,8 +170,8 @@ def cascades(target: Target, precision: PrecisionChoice, wished: bool | None) ->
         WrongUsage: FP32 was asked for alone, or cxredge does not run on the target.
     """
     if not wished:
-        return wished is None and precision is not PrecisionChoice.FP32 and target.runs_cxredge
-    if precision is PrecisionChoice.FP32:
+        return wished is None and precision is not Precision.FP32 and target.runs_cxredge
+    if precision is Precision.FP32:
         raise WrongUsage(
             "--cascade lets FP32 decide the near ties of a reduced precision; with --precision "
             "fp32 there is none.",

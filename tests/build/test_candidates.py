@@ -16,7 +16,7 @@ from cxredge.gate.gate import GateLimits, compare
 from cxredge.metrics.latency import summarise
 from cxredge.metrics.near_ties import NearTies
 from cxredge.targets import registry
-from cxredge.vocabulary import Precision, PrecisionChoice
+from cxredge.vocabulary import Precision
 
 CPU = registry.find_target("cpu-x86")
 
@@ -34,21 +34,21 @@ def candidate(precision: Precision, milliseconds: float, agreement: float = 1.0)
 
 def test_auto_takes_the_fastest_that_passes() -> None:
     fp32, int8 = candidate(Precision.FP32, 8.0), candidate(Precision.INT8, 2.0)
-    chosen, reason = choose([fp32, int8], PrecisionChoice.AUTO, CPU)
+    chosen, reason = choose([fp32, int8], None, CPU)
     assert chosen is int8
     assert "4.00 times as fast as fp32" in reason
 
 
 def test_auto_takes_the_slower_if_the_faster_fails() -> None:
     fp32, int8 = candidate(Precision.FP32, 8.0), candidate(Precision.INT8, 2.0, agreement=0.9)
-    chosen, reason = choose([fp32, int8], PrecisionChoice.AUTO, CPU)
+    chosen, reason = choose([fp32, int8], None, CPU)
     assert chosen is fp32
     assert reason.endswith("int8 was refused: agreement 0.9000 (at least 0.97).")
 
 
 def test_slower_int8_does_not_ship_though_it_passes() -> None:
     fp32, int8 = candidate(Precision.FP32, 2.0), candidate(Precision.INT8, 8.0)
-    assert choose([fp32, int8], PrecisionChoice.AUTO, CPU)[0] is fp32
+    assert choose([fp32, int8], None, CPU)[0] is fp32
 
 
 def with_near_ties(alone: Candidate, near: int) -> Candidate:
@@ -60,20 +60,20 @@ def with_near_ties(alone: Candidate, near: int) -> Candidate:
 def test_fp32s_time_for_near_ties_counts() -> None:
     fp32, int8 = candidate(Precision.FP32, 8.0), candidate(Precision.INT8, 6.0)
     few, many = with_near_ties(int8, 10), with_near_ties(int8, 30)
-    chosen, reason = choose([fp32, few], PrecisionChoice.AUTO, CPU)
+    chosen, reason = choose([fp32, few], None, CPU)
     assert chosen is few
     assert "int8 with fp32 for near ties (10.0%) is the fastest" in reason
     assert f"{8 / 6.8:.2f} times as fast as fp32" in reason
-    assert choose([fp32, many], PrecisionChoice.AUTO, CPU)[0] is fp32, "6 + 2.4 ms an image"
+    assert choose([fp32, many], None, CPU)[0] is fp32, "6 + 2.4 ms an image"
     elsewhere = replace(few, variant=replace(few.variant, backend="openvino"))
-    assert choose([fp32, elsewhere], PrecisionChoice.AUTO, CPU)[0] is fp32, "no FP32 there"
+    assert choose([fp32, elsewhere], None, CPU)[0] is fp32, "no FP32 there"
 
 
 def test_overlapping_latencies_are_said_to_overlap() -> None:
     noisy = summarise([1.0, 5.0] * 50)
     fp32 = replace(candidate(Precision.FP32, 8.0), speed=Speed(noisy))
     int8 = replace(candidate(Precision.INT8, 2.0), speed=Speed(noisy))
-    assert "within the noise" in choose([fp32, int8], PrecisionChoice.AUTO, CPU)[1]
+    assert "within the noise" in choose([fp32, int8], None, CPU)[1]
 
 
 def test_untimed_candidates_are_taken_in_the_order_of_the_target() -> None:
@@ -84,19 +84,19 @@ def test_untimed_candidates_are_taken_in_the_order_of_the_target() -> None:
         )
     ]  # fmt: skip
     board = registry.find_target("jetson-orin-nano")
-    chosen, reason = choose(given, PrecisionChoice.AUTO, board)
+    chosen, reason = choose(given, None, board)
     assert chosen.precision is Precision.FP16
     assert "fp16 passes the gate and is the first choice" in reason
     assert "fp32 passes too, int8 was refused" in reason
     good = replace(candidate(Precision.INT8, 1.0), speed=None)
-    assert choose([*given[:2], good], PrecisionChoice.AUTO, board)[0] is good
+    assert choose([*given[:2], good], None, board)[0] is good
 
 
 def test_what_fails_cannot_be_forced() -> None:
     int8 = candidate(Precision.INT8, 2.0, agreement=0.9)
     with pytest.raises(GateRefused, match=r"int8 refused by the gate: agreement 0\.9000"):
-        choose([candidate(Precision.FP32, 8.0), int8], PrecisionChoice.INT8, CPU)
+        choose([candidate(Precision.FP32, 8.0), int8], Precision.INT8, CPU)
     with pytest.raises(GateRefused, match="golden images come out differently"):
-        choose([replace(int8, golden_passed=False)], PrecisionChoice.INT8, CPU)
+        choose([replace(int8, golden_passed=False)], Precision.INT8, CPU)
     with pytest.raises(CxredgeError, match="There is no int8 candidate; there is fp32"):
-        choose([candidate(Precision.FP32, 8.0)], PrecisionChoice.INT8, CPU)
+        choose([candidate(Precision.FP32, 8.0)], Precision.INT8, CPU)

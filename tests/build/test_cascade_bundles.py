@@ -16,7 +16,7 @@ import pytest
 from cxredge.artifacts.card import read_card, write_card
 from cxredge.bundle.bundle import Bundle, open_bundle
 from cxredge.targets.registry import cascades, find_target
-from cxredge.vocabulary import Precision, PrecisionChoice
+from cxredge.vocabulary import Precision
 from tests.builds import build
 from tests.predictions import read_rows
 
@@ -244,16 +244,16 @@ def test_words_say_what_a_cascade_would_bring_and_what_it_brought(
 @pytest.mark.parametrize(
     ("target", "precision", "wished", "expected"),
     [
-        ("cpu-x86", PrecisionChoice.AUTO, None, True),
-        ("cpu-x86", PrecisionChoice.INT8, True, True),
-        ("cpu-x86", PrecisionChoice.INT8, False, False),
-        ("cpu-x86", PrecisionChoice.FP32, None, False),
-        ("jetson-orin-nano", PrecisionChoice.FP16, None, True),
-        ("jetson-xavier-nx", PrecisionChoice.AUTO, None, False),
+        ("cpu-x86", None, None, True),
+        ("cpu-x86", Precision.INT8, True, True),
+        ("cpu-x86", Precision.INT8, False, False),
+        ("cpu-x86", Precision.FP32, None, False),
+        ("jetson-orin-nano", Precision.FP16, None, True),
+        ("jetson-xavier-nx", None, None, False),
     ],
 )
 def test_fp32_decides_near_ties_unless_nothing_would_come_of_it(
-    target: str, precision: PrecisionChoice, wished: bool | None, expected: bool
+    target: str, precision: Precision | None, wished: bool | None, expected: bool
 ) -> None:
     assert cascades(find_target(target), precision, wished) is expected
 

@@ -125,7 +125,7 @@ def test_commands_to_go_on_with_can_be_copied_whatever_a_folder_is_called(
 def test_int8_that_is_no_faster_than_fp32_is_said_to_be(
     dialect: str, latency_ms: float, kept: list[str], said: bool, advised: bool
 ) -> None:
-    from cxredge.cli.quantize import _taken
+    from cxredge.cli.quantize_outcome import _taken
 
     steps = [
         {"step": "first", "latency_ms_here": 9.0, "in_float": ["a"]},

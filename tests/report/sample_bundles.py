@@ -22,7 +22,7 @@ from cxredge.progress import Silent
 from cxredge.report import write_report
 from cxredge.targets.registry import target_of_this_machine
 from cxredge.training.config import TrainConfig
-from cxredge.vocabulary import Augmentation, Precision, PrecisionChoice, Split
+from cxredge.vocabulary import Augmentation, Precision, Split
 
 HOSTILE = "<script>alert(1)</script>"
 CLASSES = (HOSTILE, "normal", "viral|*x*")
@@ -99,7 +99,7 @@ def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> P
     write_manifest(int8 / "calibration.csv", manifest.of(Split.TRAIN))
     (int8 / "ranges.json").write_text('{"a": [0.0, 6.0]}')
     settings = BuildConfig(
-        target_of_this_machine(), PrecisionChoice.INT8, GateLimits(1, 0, 1, 1, 1), Split.TEST
+        target_of_this_machine(), Precision.INT8, GateLimits(1, 0, 1, 1, 1), Split.TEST
     )
     config = TrainConfig(
         network="mobilenet_v1", weights="none", freeze="none", epochs=9, patience=4, batch_size=8,

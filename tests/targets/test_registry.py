@@ -8,7 +8,7 @@ from cxredge.targets.record import Extent, JetPack, version_of
 from cxredge.targets.registry import all_targets, find_target, require_precision
 from cxredge.targets.toml_file import read_target
 from cxredge.targets.trtexec import recipe, trtexec_line
-from cxredge.vocabulary import Dialect, Precision, PrecisionChoice
+from cxredge.vocabulary import Dialect, Precision
 
 GOOD = """\
 name = "box"
@@ -96,10 +96,10 @@ def test_obstacles() -> None:
 @pytest.mark.parametrize(("name", "capability"), [("jetson-nano", "5.3"), ("jetson-tx2", "6.2")])
 def test_int8_without_hardware_is_explained(name: str, capability: str) -> None:
     with pytest.raises(WrongUsage) as caught:
-        require_precision(find_target(name), PrecisionChoice.INT8)
+        require_precision(find_target(name), Precision.INT8)
     assert f"(compute capability {capability}) has no INT8 hardware" in caught.value.message
     assert "--precision fp16" in caught.value.hint
-    for precision in (PrecisionChoice.AUTO, PrecisionChoice.FP16, Precision.FP32):
+    for precision in (None, Precision.FP16, Precision.FP32):
         require_precision(find_target(name), precision)
 
 

@@ -21,7 +21,7 @@ _HEADER = (
 )  # fmt: skip
 
 if TYPE_CHECKING:
-    from cxredge.build.candidates import Built
+    from cxredge.build.candidates import BuildResult
     from cxredge.bundle.bundle import Bundle
     from cxredge.data.manifest import Entry
 
@@ -69,7 +69,9 @@ def _finish_there(bundle: Bundle, archive: Path | None) -> str:
     return f"cxredge does not run on {target.name}. On it, in {where}: {line}"
 
 
-def outcome_of(built: Built, entries: Sequence[Entry] = (), archive: Path | None = None) -> Outcome:
+def outcome_of(
+    built: BuildResult, entries: Sequence[Entry] = (), archive: Path | None = None
+) -> Outcome:
     """Return what a build came to, with the next step.
 
     Args:

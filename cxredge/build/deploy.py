@@ -1,0 +1,47 @@
+"""A delivered bundle, a folder or an archive, is checked, unpacked and finished on its device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cxredge.build.candidates import BuildResult
+from cxredge.build.engines import DEFAULT_OPTIONS, EngineOptions
+from cxredge.build.finish import finish, require_here
+from cxredge.bundle.delivery import deliver, read_delivered
+from cxredge.bundle.signature import check_signature, read_public_key
+from cxredge.progress import Progress, Silent
+from cxredge.vocabulary import Precision
+
+
+def deploy_bundle(
+    source: Path,
+    out: Path | None = None,
+    precision: Precision | None = None,
+    options: EngineOptions = DEFAULT_OPTIONS,
+    public_key: Path | None = None,
+    progress: Progress | None = None,
+) -> BuildResult:
+    """Finish a bundle on the device that this machine is.
+
+    Args:
+        source: A bundle's folder or its archive.
+        out: Folder of the finished bundle; None for the folder itself or, for an archive, one
+            beside it.
+        precision: A precision of the bundle; None for the fastest that passed the gate.
+        options: Options of engines that override what the bundle was packed with.
+        public_key: Refuse a bundle that was not signed with the private key to this one (PEM).
+        progress: Progress listener.
+
+    Raises:
+        ArtifactError: The source is not an intact bundle, or its signature does not match.
+        WrongUsage: Options of engines are given, and the target has no engines.
+        CxredgeError: The bundle is for another machine, or no engine can be built.
+        GateRefused: The golden images give other results here, or ``precision`` did not pass.
+    """
+    progress = progress or Silent()
+    card = read_delivered(source)
+    require_here(card, source)
+    if public_key:
+        check_signature(source, read_public_key(public_key))
+        progress.note(f"{source} was signed with the key to {public_key}.")
+    return finish(deliver(source, out, progress), precision, progress, options)

@@ -1,0 +1,106 @@
+"""The result of ``cxredge quantize`` as text and as JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxredge.cli.gate import gate_text, with_paths
+from cxredge.cli.output import Outcome
+from cxredge.cli.text import share, table
+from cxredge.errors import quoted
+from cxredge.vocabulary import Dialect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cxredge.artifacts.card import Card
+    from cxredge.data.manifest import Entry
+    from cxredge.gate.gate import GateResult
+
+_FLOAT_WEIGHTS = " (weights are float32 in the file, INT8 in an engine)"
+
+
+def data_of(card: Card, out: Path) -> dict[str, Any]:
+    """Return the JSON value of ``--json``."""
+    return {"model": str(out), "dialect": card.config["dialect"], **card.facts}
+
+
+def outcome_of(card: Card, gate: GateResult, entries: Sequence[Entry], out: Path) -> Outcome:
+    """Return the result with the next step.
+
+    Args:
+        card: The INT8 model's card.
+        gate: The comparison with FP32.
+        entries: The images that were compared.
+        out: The INT8 model's folder.
+    """
+    data = {**data_of(card, out), "comparison": with_paths(gate.to_json(), entries)}
+    return Outcome(data, _text(data, gate, out), f"cxredge inspect {quoted(out)}")
+
+
+def _text(data: Mapping[str, Any], gate: GateResult, out: Path) -> str:
+    steps = [
+        [
+            s["step"],
+            share(s["agreement"]),
+            share(s["accuracy"]),
+            f"{s['logit_error']:.4f}",
+            f"{s['size_bytes'] / 1e6:.1f}",
+            f"{s['latency_ms_here']:.1f}",
+            f"{s['seconds']:.1f}",
+        ]
+        for s in data["steps"]
+    ]
+    header = [
+        f"step, on {data['judged_on']} images", "agreement", "accuracy", "logit error", "MB",
+        "ms here", "s",
+    ]  # fmt: skip
+    worst = min(
+        (one for one in data["layers"] if one["snr_db"] is not None),
+        key=lambda one: one["snr_db"],
+        default=None,
+    )
+    mb, mb_fp32 = data["size_bytes"] / 1e6, data["size_bytes_fp32"] / 1e6
+    verdict = "passes the gate" if gate.passed else f"would be refused: {gate.refusal}"
+    return "\n".join(
+        [
+            table(header, steps),
+            _taken(data),
+            *(
+                [
+                    f"Noisiest layer: {worst['name']}, {worst['snr_db']:.1f} dB; all are in "
+                    f"{out / 'quantization.json'}."
+                ]
+                if worst
+                else []
+            ),
+            "",
+            gate_text(data["comparison"], "INT8"),
+            "",
+            f"INT8 {verdict}."
+            + ("" if gate.passed else f" Ship {data['recommended'].upper()} instead."),
+            f"Accuracy FP32 {share(data['accuracy_fp32'])}, INT8 {share(data['accuracy_int8'])} "
+            f"on {data['comparison']['images']} images; {mb_fp32:.1f} MB, {mb:.1f} MB"
+            f"{_FLOAT_WEIGHTS if mb > mb_fp32 / 2 else ''}; {data['seconds']:.0f} s.",
+            f"Wrote {out}",
+        ]
+    )
+
+
+def _taken(data: Mapping[str, Any]) -> str:
+    fp32 = data["latency_ms_here_fp32"]
+    text = (
+        f"Taken: {data['chosen']}. One image takes FP32 {fp32:.1f} ms in ONNX Runtime on this "
+        "machine; a device is timed on the device."
+    )
+    step = next(one for one in data["steps"] if one["step"] == data["chosen"])
+    if data["dialect"] == Dialect.CPU.value and step["latency_ms_here"] >= fp32:
+        text += "\nINT8 is no faster than FP32 here."
+        if len(step["in_float"]) > len(data["steps"][0]["in_float"]):
+            text += (
+                " Where decisions that move a little more will do, fewer layers stay in float: "
+                "--aim-logit-error 0.05"
+            )
+    return text
