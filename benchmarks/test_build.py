@@ -27,6 +27,6 @@ def test_build(benchmark, precision: str, model: Path, calibration: Path, tmp_pa
 
 
 def test_finish(benchmark, bundle: Path) -> None:
-    """``cxredge build BUNDLE``: goldens replayed, candidates timed, the passport written."""
+    """``cxredge deploy BUNDLE``: goldens replayed, candidates timed, the passport written."""
     found = benchmark.pedantic(cxredge, ("build", bundle), rounds=3)
     assert found["bundle"] == str(bundle)

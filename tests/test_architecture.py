@@ -176,7 +176,7 @@ def test_device_commands_run_without_torch(
         ["targets"],
         ["models"],
         ["build", model, "--calibration", calibration, "--out", bundle, "--min-agreement", "0.5"],
-        ["build", bundle],
+        ["deploy", bundle],
         ["verify", bundle],
         ["inspect", bundle],
         ["predict", bundle, images, "--out", tmp_path / "p.csv"],
@@ -209,7 +209,7 @@ def test_device_commands_run_on_what_is_listed_for_small_disks(
     commands = [
         ["doctor"],
         ["targets", "show", "jetson-orin-nano"],
-        ["build", bundle],
+        ["deploy", bundle],
         ["verify", bundle],
         ["inspect", bundle],
         ["inspect", phantoms / "manifest.csv"],

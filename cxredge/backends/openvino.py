@@ -50,7 +50,7 @@ class OpenVinoSession(Session):
         if precision in _ELEMENT_TYPES and precision not in reduced_precisions():
             raise CxredgeError(
                 f"This processor does not compute in {precision.value} with OpenVINO.",
-                "Choose what serves here anew: cxredge build BUNDLE",
+                "Choose what serves here anew: cxredge deploy BUNDLE",
             )
         core = openvino.Core()
         model = _read(core, path)
@@ -147,7 +147,7 @@ def load_openvino() -> ModuleType:
             if absent
             else f"OpenVINO is installed here, but cannot be imported: {error}",
             "Install it: pip install 'cxredge[openvino]'. Or let ONNX Runtime serve the bundle on "
-            "this machine: cxredge build BUNDLE"
+            "this machine: cxredge deploy BUNDLE"
             if absent
             else "pip install --force-reinstall openvino",
         ) from None

@@ -70,6 +70,6 @@ def check_has_engine(bundle: Bundle) -> None:
     if bundle.backend in CPU_BACKENDS:
         raise WrongUsage(
             f"--layers is for TensorRT engines; {bundle.path} is served by {bundle.backend}.",
-            "Leave it out, or finish the bundle on its device first: cxredge build "
+            "Leave it out, or finish the bundle on its device first: cxredge deploy "
             f"{quoted(bundle.path)}",
         )

@@ -50,7 +50,7 @@ def refuse_archive(path: Path) -> None:
     if is_archive(path):
         raise ArtifactError(
             f"{path} is a bundle's archive.",
-            f"Unpack and finish it on its device: cxredge build {quoted(path)}. Elsewhere: mkdir "
+            f"Unpack and finish it on its device: cxredge deploy {quoted(path)}. Elsewhere: mkdir "
             f"BUNDLE && tar -xf {quoted(path)} -C BUNDLE",
         )
 

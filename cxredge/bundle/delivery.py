@@ -63,7 +63,7 @@ def _writable(folder: Path) -> Path:
     if not os.access(folder, os.W_OK):
         raise CxredgeError(
             f"{folder} cannot be written to, so that no engine or passport can be kept in it.",
-            f"Finish a copy of it: cxredge build {quoted(folder)} --out BUNDLE",
+            f"Finish a copy of it: cxredge deploy {quoted(folder)} --out BUNDLE",
         )
     return folder
 

@@ -65,7 +65,7 @@ def read_passport(bundle: Path) -> Mapping[str, Any] | None:
     if bound_to != sha256_of_file(bundle / CARD_NAME):
         raise ArtifactError(
             f"{path} belongs to another bundle.",
-            f"Make it anew on this device: cxredge build {quoted(bundle)}",
+            f"Make it anew on this device: cxredge deploy {quoted(bundle)}",
         )
     found: Mapping[str, Any] = passport
     return found
@@ -88,7 +88,7 @@ def backend_of(bundle: Path, passport: Mapping[str, Any], of_target: str) -> str
         raise ArtifactError(
             f"{bundle / PASSPORT_NAME} names the runtime '{backend}'; the bundle's target is "
             f"served by {' or '.join(known)}.",
-            f"Finish the bundle on this device again: cxredge build {quoted(bundle)}",
+            f"Finish the bundle on this device again: cxredge deploy {quoted(bundle)}",
         )
     return str(backend)
 
@@ -101,7 +101,7 @@ def strange_here(bundle: Path, target: str, passport: Mapping[str, Any] | None) 
         target: The machine that it was built for.
         passport: Its passport, or None where it has none.
     """
-    again = f"cxredge build {quoted(bundle)}"
+    again = f"cxredge deploy {quoted(bundle)}"
     if passport is None:
         return (
             f"{bundle} is for {target} and was not finished there; ONNX Runtime runs it on this "
@@ -135,7 +135,7 @@ def check_engine(
         ArtifactError: The passport says too little, or the engine is missing, is another one than
             the device was finished with, or is of a kind that its runtime does not load.
     """
-    mend = f"Finish the bundle on this device again: cxredge build {quoted(bundle)}"
+    mend = f"Finish the bundle on this device again: cxredge deploy {quoted(bundle)}"
     try:
         precision = Precision(passport["precision"])
         engine, expected = passport["engine"], passport["engine_sha256"]

@@ -60,7 +60,7 @@ def _finish_there(bundle: Bundle, archive: Path | None) -> str:
     target = find_target(bundle.card.config["target"])
     if target.runs_cxredge:
         carried = archive or bundle.path
-        return f"Nothing was timed: this is not the target. On it: cxredge build {quoted(carried)}"
+        return f"Nothing was timed: this is not the target. On it: cxredge deploy {quoted(carried)}"
     line = bundle.card.facts["trtexec"][bundle.precision.value]
     if archive:
         where, line = "an empty folder", f"tar -xf {quoted(archive)} && {line}"

@@ -30,7 +30,7 @@ def _step(found: dict[str, Any]) -> str:
         return ""
     if any(f["name"] == "onnx" and f["status"] == "ok" for f in found["findings"]):
         return f"cxredge build RUN --target {found['target']} --out BUNDLE"
-    return "cxredge build BUNDLE"
+    return "cxredge deploy BUNDLE"
 
 
 def _text(found: dict[str, Any]) -> str:

@@ -83,6 +83,6 @@ def _refuse_others(bundle: Path, replays: Sequence[Replay], data: Mapping[str, A
         f"golden images {worst.classes_changed} change class, probabilities move by up to "
         f"{worst.max_probability_difference:.3f}.",
         "Compare versions with: cxredge doctor; choose another precision with: "
-        f"cxredge build {quoted(bundle)}",
+        f"cxredge deploy {quoted(bundle)}",
         data,
     )

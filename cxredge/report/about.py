@@ -153,7 +153,7 @@ def _reason(bundle: Bundle) -> str:
         return str(bundle.passport["reason"])
     return (
         f"Chosen where the bundle was built, not on its target; on {bundle.card.config['target']} "
-        f"run: cxredge build {quoted(bundle.path.name)}"
+        f"run: cxredge deploy {quoted(bundle.path.name)}"
     )
 
 

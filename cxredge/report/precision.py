@@ -58,7 +58,7 @@ def _of_bundle(bundle: Bundle, pictures: bool) -> list[Block]:
         blocks += layer_blocks(quantization["layers"], quantization["judged_on"])
     if bundle.passport is None:
         blocks.append(
-            Missing("Latency of each precision", f"cxredge build {quoted(bundle.path.name)}")
+            Missing("Latency of each precision", f"cxredge deploy {quoted(bundle.path.name)}")
         )
     else:
         if bundle.passport.get("throughput"):

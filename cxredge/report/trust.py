@@ -43,7 +43,7 @@ def _device(reported: ReportedBundle) -> TrustQuestion:
     if passport is None:
         target = reported.bundle.card.config["target"]
         return TrustQuestion(
-            question, Answer.NO, f"On {target}, run cxredge build {quoted(reported.name)}"
+            question, Answer.NO, f"On {target}, run cxredge deploy {quoted(reported.name)}"
         )
     machine = machine_name({"machine": passport["machine"]})
     return TrustQuestion(question, Answer.YES, f"Checked and timed on {machine}.")

@@ -126,7 +126,7 @@ def engine_by(target: Target | None, bundle: Path) -> str:
         bundle: The bundle's folder or its archive, as it is carried there.
     """
     if target is None or target.runs_cxredge:
-        return f"cxredge build {quoted(bundle)}"
+        return f"cxredge deploy {quoted(bundle)}"
     where = "its folder"
     if not bundle.is_dir():
         where = f"an empty folder after tar -xf {quoted(bundle.name)}"

@@ -86,7 +86,7 @@ def test_a_precision_that_the_processor_lacks_is_refused(
     monkeypatch.setattr(backend, "reduced_precisions", lambda: ())
     with pytest.raises(CxredgeError, match="does not compute in bf16") as refused:
         OpenVinoSession(fp32, precision=Precision.BF16)
-    assert "cxredge build BUNDLE" in refused.value.hint
+    assert "cxredge deploy BUNDLE" in refused.value.hint
 
 
 def test_what_is_no_model_is_refused(openvino: None, fp32: Path, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_without_openvino_the_error_says_what_to_do(
     with pytest.raises(DependencyError, match="not installed here") as missing:
         open_session(fp32, "openvino")
     assert "pip install 'cxredge[openvino]'" in missing.value.hint
-    assert "cxredge build BUNDLE" in missing.value.hint
+    assert "cxredge deploy BUNDLE" in missing.value.hint
     assert installed_on_cpu() == ("onnxruntime",)
     assert reduced_precisions("openvino") == ()
 

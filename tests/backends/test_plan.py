@@ -70,7 +70,7 @@ def orin_plan(fake: Fake, fp32: Path, tmp_path: Path) -> Path:
         (
             Here({Flavour.TENSORRT: "10.7.0"}, ORIN),
             "m.plan was built with TensorRT 10.3.0.0; this device has 10.7.0.",
-            "cxredge build",
+            "cxredge deploy",
         ),
         (
             Here({Flavour.RTX: "1.7.1"}, ORIN),
@@ -80,12 +80,12 @@ def orin_plan(fake: Fake, fp32: Path, tmp_path: Path) -> Path:
         (
             Here({Flavour.TENSORRT: "10.3.0"}, XAVIER),
             "m.plan was built for compute capability 8.7 (Orin); this GPU is Xavier with 7.2.",
-            "cxredge build",
+            "cxredge deploy",
         ),
         (
             Here({Flavour.TENSORRT: "10.3.0"}, Gpu("Other", "8.7", 1, "12.6", True)),
             "m.plan was built on Orin; this GPU is Other, for which it may be slow or wrong.",
-            "cxredge build",
+            "cxredge deploy",
         ),
         (
             Here({Flavour.TENSORRT: "10.3.0"}, None),
@@ -169,7 +169,7 @@ def test_inspect_describes_an_engine(orin_plan: Path, fake: Fake, cxredge: Run) 
     found = cxredge("inspect", orin_plan, "--json").json
     assert found["fits_here"] is False
     assert "built with TensorRT 10.3.0.0; this device has 10.16.1.11" in found["why_not"]
-    assert found["next"] == f"Build it here: cxredge build {orin_plan.parent}"
+    assert found["next"] == f"Build it here: cxredge deploy {orin_plan.parent}"
     ran = cxredge("inspect", orin_plan)
     assert ran.code == 0
     for words in (
@@ -237,4 +237,4 @@ def test_boards_whose_gpus_share_a_name_are_told_apart(orin_plan: Path) -> None:
     why = explain_mismatch(read_plan(orin_plan), Here(versions, ORIN, "AGX Orin"))
     assert why is not None
     assert "was built on Orin Nano; this is AGX Orin" in why.message
-    assert f"cxredge build {orin_plan.parent}" in why.hint
+    assert f"cxredge deploy {orin_plan.parent}" in why.hint

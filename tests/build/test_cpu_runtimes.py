@@ -137,7 +137,7 @@ def test_without_openvino_the_next_command_is_named_and_works(
         refused = cxredge(*command)
         assert refused.code == 1
         assert "needs OpenVINO, which is not installed here" in refused.err
-        assert "cxredge build BUNDLE" in refused.err
+        assert "cxredge deploy BUNDLE" in refused.err
     assert not (tmp_path / "p.csv").exists()
     reported = cxredge("report", served, "--out", tmp_path / "report.html")
     assert reported.code == 0, reported.err
@@ -229,4 +229,4 @@ def test_a_runtime_that_the_target_has_not_is_refused(cxredge, served: Path) -> 
     refused = cxredge("verify", served)
     assert refused.code == 1
     assert "names the runtime 'tensorrt'" in refused.err
-    assert f"cxredge build {served}" in refused.err
+    assert f"cxredge deploy {served}" in refused.err

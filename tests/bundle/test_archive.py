@@ -257,7 +257,7 @@ def test_a_full_disk_is_said_before_and_in_the_middle(
 
 def test_commands_on_an_archive(packed: Path, tmp_path: Path, cxredge: Run) -> None:
     short = cxredge("inspect", packed).out
-    for words in ("next: on the device: cxredge build", "files match their hashes", "tried:"):
+    for words in ("next: on the device: cxredge deploy", "files match their hashes", "tried:"):
         assert words in short
     path = Path(shutil.copy(packed, tmp_path / "mine.tar"))
     found = cxredge("inspect", path, "--json").json
@@ -275,7 +275,7 @@ def test_commands_on_an_archive(packed: Path, tmp_path: Path, cxredge: Run) -> N
         ran = cxredge(*command)
         assert ran.code == 1, command
         assert f"{path} is a bundle's archive" in ran.err, command
-        assert f"cxredge build {path}" in ran.err
+        assert f"cxredge deploy {path}" in ran.err
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -32,10 +32,10 @@ def finished(ran: Ran, folder: Path) -> Ran:
 
 def test_an_archive_is_unpacked_beside_itself_and_finished(packed: Path, cxredge: Run) -> None:
     folder = packed.with_name("mine")
-    assert "Unpacked" in finished(cxredge("build", packed, "--json"), folder).err
+    assert "Unpacked" in finished(cxredge("deploy", packed, "--json"), folder).err
     kept = (folder / "model-fp32.onnx").stat().st_mtime_ns
     (folder / "results").mkdir()
-    again = finished(cxredge("build", packed, "--json"), folder)
+    again = finished(cxredge("deploy", packed, "--json"), folder)
     assert "holds the same bundle already" in again.err
     assert (folder / "model-fp32.onnx").stat().st_mtime_ns == kept
     assert (folder / "results").is_dir(), "what was made there is kept"
@@ -43,9 +43,9 @@ def test_an_archive_is_unpacked_beside_itself_and_finished(packed: Path, cxredge
 
 def test_a_damaged_folder_is_unpacked_again(packed: Path, cxredge: Run) -> None:
     folder = packed.with_name("mine")
-    finished(cxredge("build", packed, "--json"), folder)
+    finished(cxredge("deploy", packed, "--json"), folder)
     (folder / "model-fp32.onnx").write_bytes(b"damaged")
-    assert "Unpacked" in finished(cxredge("build", packed, "--json"), folder).err
+    assert "Unpacked" in finished(cxredge("deploy", packed, "--json"), folder).err
 
 
 def test_a_folder_is_copied_without_what_another_device_added(
@@ -53,11 +53,11 @@ def test_a_folder_is_copied_without_what_another_device_added(
 ) -> None:
     (bundle / "model-int8.plan").write_bytes(b"of another device")
     out = tmp_path / "out"
-    assert "Copied" in finished(cxredge("build", bundle, "--out", out, "--json"), out).err
+    assert "Copied" in finished(cxredge("deploy", bundle, "--out", out, "--json"), out).err
     names = {path.name for path in out.iterdir()}
     assert names == {"card.json", "passport.json", *read_card(bundle).files}
-    assert "already" in finished(cxredge("build", bundle, "--out", out, "--json"), out).err
-    assert finished(cxredge("build", bundle, "--out", bundle, "--json"), bundle)
+    assert "already" in finished(cxredge("deploy", bundle, "--out", out, "--json"), out).err
+    assert finished(cxredge("deploy", bundle, "--out", bundle, "--json"), bundle)
 
 
 def test_a_medium_that_is_read_only_is_said(
@@ -65,12 +65,12 @@ def test_a_medium_that_is_read_only_is_said(
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != bundle or mode == os.R_OK)
     before = sorted(bundle.iterdir())
-    refused = cxredge("build", bundle)
+    refused = cxredge("deploy", bundle)
     assert refused.code == 1
     assert f"{bundle} cannot be written to" in refused.err
-    assert f"cxredge build {bundle} --out" in refused.err
+    assert f"cxredge deploy {bundle} --out" in refused.err
     assert sorted(bundle.iterdir()) == before
-    finished(cxredge("build", bundle, "--out", tmp_path / "out", "--json"), tmp_path / "out")
+    finished(cxredge("deploy", bundle, "--out", tmp_path / "out", "--json"), tmp_path / "out")
 
 
 def test_an_archive_beside_which_nothing_can_be_written(
@@ -80,7 +80,7 @@ def test_an_archive_beside_which_nothing_can_be_written(
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr("cxredge.bundle.archive.atomic_folder", refuse)
-    refused = cxredge("build", packed)
+    refused = cxredge("deploy", packed)
     assert refused.code == 1
     assert "cannot be written to (Read-only file system)" in refused.err
     assert "--out" in refused.err
@@ -92,7 +92,7 @@ def test_a_full_disk_says_how_much_is_needed(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000))
     for source in (packed, bundle):
-        refused = cxredge("build", source, "--out", tmp_path / "disk" / "out")
+        refused = cxredge("deploy", source, "--out", tmp_path / "disk" / "out")
         assert refused.code == 1
         assert "There is no room for the bundle out: it needs up to" in refused.err
         assert "1.0 kB are free" in refused.err
@@ -103,7 +103,7 @@ def test_a_run_or_a_model_is_never_replaced_by_a_bundle(
     packed: Path, model: Path, tmp_path: Path, cxredge: Run
 ) -> None:
     kept = Path(shutil.copytree(model, tmp_path / "kept"))
-    refused = cxredge("build", packed, "--out", kept)
+    refused = cxredge("deploy", packed, "--out", kept)
     assert refused.code == 1
     assert "holds a model, no bundle" in refused.err
     assert (kept / "model.onnx").is_file()
@@ -122,7 +122,7 @@ def test_a_run_or_a_model_is_never_replaced_by_a_bundle(
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.txt").write_text("years of work")
-    assert cxredge("build", packed, "--out", other).code == 1
+    assert cxredge("deploy", packed, "--out", other).code == 1
     assert (other / "thesis.txt").is_file()
 
 
@@ -130,7 +130,7 @@ def test_nothing_is_unpacked_on_another_machine(
     packed: Path, cxredge: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "this_machine", lambda: "riscv64")
-    refused = cxredge("build", packed)
+    refused = cxredge("deploy", packed)
     assert refused.code == 1
     assert "this machine is riscv64" in refused.err
     assert not packed.with_name("mine").exists()
@@ -138,24 +138,24 @@ def test_nothing_is_unpacked_on_another_machine(
 
 def test_an_archive_without_an_ending_needs_a_folder(packed: Path, cxredge: Run) -> None:
     plain = packed.rename(packed.with_name("plain"))
-    refused = cxredge("build", plain)
+    refused = cxredge("deploy", plain)
     assert refused.code == 1
     assert "--out" in refused.err
     assert plain.is_file()
 
 
 def test_options_for_making_are_refused_on_a_device(bundle: Path, cxredge: Run) -> None:
-    ran = cxredge("build", bundle, "--target", "cpu-arm", "--effort", "quick")
+    ran = cxredge("deploy", bundle, "--target", "cpu-arm", "--effort", "quick")
     assert ran.code == 2
     assert f"--target, --effort are for making a bundle; {bundle} is one." in ran.err
-    ran = cxredge("build", bundle, "--batch", "1,4")
+    ran = cxredge("deploy", bundle, "--batch", "1,4")
     assert ran.code == 2
     assert "are for TensorRT engines" in ran.err
 
 
 def test_what_is_copied_is_checked(bundle: Path, tmp_path: Path, cxredge: Run) -> None:
     (bundle / "model-int8.onnx").write_bytes(b"damaged")
-    refused = cxredge("build", bundle, "--out", tmp_path / "out")
+    refused = cxredge("deploy", bundle, "--out", tmp_path / "out")
     assert refused.code == 1
     assert "is damaged" in refused.err
     assert not (tmp_path / "out").exists()

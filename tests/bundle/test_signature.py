@@ -102,15 +102,15 @@ def test_a_device_can_insist_on_a_signature(
 ) -> None:
     path = signed.with_name(signed.name + ".tar")
     out = tmp_path / "out"
-    refused = cxredge("build", path, "--out", out, "--public-key", keys / "other.pem")
+    refused = cxredge("deploy", path, "--out", out, "--public-key", keys / "other.pem")
     assert refused.code == 1
     assert not out.exists(), "nothing is unpacked before it is known whose it is"
-    ran = cxredge("build", path, "--out", out, "--public-key", keys / "public.pem", "--json")
+    ran = cxredge("deploy", path, "--out", out, "--public-key", keys / "public.pem", "--json")
     assert ran.code == 0, ran.err
     assert ran.json["signed"] is True
     assert "was signed with the key to" in ran.err
     (bundle / "card.sig").unlink()
-    refused = cxredge("build", bundle, "--public-key", keys / "public.pem")
+    refused = cxredge("deploy", bundle, "--public-key", keys / "public.pem")
     assert refused.code == 1
     assert "is not signed" in refused.err
 

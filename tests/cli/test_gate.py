@@ -179,7 +179,7 @@ def test_a_bundle_of_an_older_layout_is_refused_in_a_sentence(bundle: Path, cxre
     body.pop("card_sha256")
     body["schema"] = "cxredge.bundle/1"
     write_json(bundle / "card.json", {**body, "card_sha256": sha256_of_json(body)})
-    for command in (["build", bundle], ["report", bundle, "--out", bundle / "r.html"]):
+    for command in (["deploy", bundle], ["report", bundle, "--out", bundle / "r.html"]):
         ran = cxredge(*command)
         assert ran.code == 1
         assert "has schema 'cxredge.bundle/1'; this cxredge reads 'cxredge.bundle/2'" in ran.err

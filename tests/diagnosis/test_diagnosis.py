@@ -42,7 +42,7 @@ def test_the_next_step_is_one_that_this_machine_can_take(machine) -> None:
     if target := found["target"]:
         assert _step(found) == f"cxredge build RUN --target {target} --out BUNDLE"
     found = diagnose(machine(packages=CORE, importable=lambda _: False))
-    assert _step({**found, "target": "jetson-orin-nano"}) == "cxredge build BUNDLE"
+    assert _step({**found, "target": "jetson-orin-nano"}) == "cxredge deploy BUNDLE"
     assert _step({**found, "target": None}) == ""
 
 

@@ -102,7 +102,7 @@ def test_a_bundle_that_was_built_anew_needs_its_engine_chosen_anew(
     write_card(bundle, replace(card, parents={"model": "0" * 64}), without=["passport.json"])
     with pytest.raises(ArtifactError, match="belongs to another bundle") as caught:
         open_bundle(bundle)
-    assert f"cxredge build {bundle}" in caught.value.hint
+    assert f"cxredge deploy {bundle}" in caught.value.hint
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate", "bench"])
@@ -121,7 +121,7 @@ def test_a_bundle_that_was_finished_on_another_machine_is_told(
     ran = cxredge(command, bundle, *arguments)
     assert ran.code == 0
     assert "was finished on another machine (Cortex-A78AE; this one is" in ran.err
-    assert f"cxredge build {bundle}" in ran.err
+    assert f"cxredge deploy {bundle}" in ran.err
     (bundle / "passport.json").unlink()
     assert "was not finished" in cxredge(command, bundle, *arguments).err
 

@@ -117,7 +117,7 @@ class TestMissing:
         (bundles / "second" / "passport.json").unlink()
         page = page_of(bundles / "r.html", bundles / "second")
         assert "Not finished on its target" in page
-        assert "run: cxredge build second" in page
+        assert "run: cxredge deploy second" in page
 
     def test_undefined_figures(self, bundles):
         path = bundles / "first" / "results" / "evaluate-test-int8.json"

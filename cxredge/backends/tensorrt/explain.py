@@ -14,7 +14,7 @@ MISREAD_ZERO_POINT = "Defaulting to INT8"
 OTHER_GPU = "across different models of devices"
 """A warning after which an engine runs all the same, until it errs or hangs."""
 
-_REBUILD = "Build it here: cxredge build BUNDLE"
+_REBUILD = "Build it here: cxredge deploy BUNDLE"
 _DIALECT = "Quantize for TensorRT: cxredge quantize MODEL --dialect tensorrt ..."
 _MAKE_ROOM = (
     "Close other programs, ask for less (--batch 1 --workspace-mb 256), or add swap on a board."

@@ -89,7 +89,7 @@ def _gpu(api: Api, settings: EngineConfig) -> Gpu | None:
     if api.flavour is not Flavour.RTX:
         raise CxredgeError(
             f"{api.title} builds only for the GPU that it runs on.",
-            "Build on the device: cxredge build BUNDLE",
+            "Build on the device: cxredge deploy BUNDLE",
         )
     return None
 

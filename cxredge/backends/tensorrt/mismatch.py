@@ -60,7 +60,7 @@ def read_plan(path: Path) -> Plan:
     if header is None:
         raise ArtifactError(
             f"{path} does not begin as a TensorRT engine does, and no passport lies beside it.",
-            "Build it with: cxredge build BUNDLE",
+            "Build it with: cxredge deploy BUNDLE",
         )
     return Plan(path, header, facts)
 
@@ -73,7 +73,7 @@ def look_here() -> Here:
 def explain_mismatch(plan: Plan, here: Here) -> CxredgeError | None:
     """Return why an engine cannot run on a machine, or None where nothing speaks against it."""
     flavour, facts, name = plan.header.flavour, plan.facts, plan.path.name
-    rebuild = f"Build it here: cxredge build {quoted(plan.path.parent)}"
+    rebuild = f"Build it here: cxredge deploy {quoted(plan.path.parent)}"
     if flavour not in here.versions:
         install = "pip install 'cxredge[rtx]'" if flavour is Flavour.RTX else "cxredge doctor"
         return DependencyError(

@@ -163,7 +163,7 @@ class TensorRTSession(AcceleratorSession):
             raise ArtifactError(
                 f"{self._plan.path} has the tensors {found}; an engine of cxredge takes uint8 "
                 f"'{INPUT_NAME}' and gives float '{OUTPUT_NAME}'.",
-                "Build it with: cxredge build BUNDLE",
+                "Build it with: cxredge deploy BUNDLE",
             )
         image = tuple(engine.get_tensor_shape(INPUT_NAME))
         return int(image[2]), int(tuple(engine.get_tensor_shape(OUTPUT_NAME))[1])

@@ -19,7 +19,7 @@ def build_from(cxredge: Run, model: Path, calibration: Path, out: Path, *more: o
 
 
 def finish(cxredge: Run, bundle: Path, *more: object) -> Ran:
-    ran = cxredge("build", bundle, "--json", *more)
+    ran = cxredge("deploy", bundle, "--json", *more)
     assert ran.code == 0, ran.err
     return ran
 

@@ -49,7 +49,7 @@ def test_without_an_fp32_engine_there_is_no_cascade(
 ) -> None:
     fake("10.3.0")
     cannot_build(Precision.FP32)
-    ran = cxredge("build", bundle)
+    ran = cxredge("deploy", bundle)
     assert ran.code == 1
     assert "FP32 is to decide near ties and has no engine here: no kernel fits" in ran.err
     assert not (bundle / "passport.json").exists()

@@ -35,12 +35,12 @@ def test_what_cannot_be_built_is_left_out_and_said(
     assert {c["precision"] for c in found["candidates"]} == {"fp32", "fp16"}
     assert not stale.exists()
     assert not facts_path(stale).exists()
-    assert "int8 has no engine here: no kernel fits" in cxredge("build", bundle).out
+    assert "int8 has no engine here: no kernel fits" in cxredge("deploy", bundle).out
     assert [r["precision"] for r in cxredge("verify", bundle, "--json").json["replays"]] == [
         "fp32", "fp16",
     ]  # fmt: skip
     assert cxredge("evaluate", bundle, phantoms / "manifest.csv", "--json").code == 0
-    forced = cxredge("build", bundle, "--precision", "int8")
+    forced = cxredge("deploy", bundle, "--precision", "int8")
     assert forced.code == 1
     assert "no kernel fits" in forced.err
 
@@ -51,7 +51,7 @@ def test_a_board_without_tensorrt_is_told_where_it_comes_from(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     before = {path.name for path in bundle.iterdir()}
-    refused = cxredge("build", bundle)
+    refused = cxredge("deploy", bundle)
     assert refused.code == 1
     assert "Error: TensorRT cannot be imported here: " in refused.err
     assert "On a Jetson it comes with JetPack" in refused.err
@@ -65,7 +65,7 @@ def test_when_nothing_can_be_built_that_is_the_failure(
     cxredge: Run, bundle: Path, fake: Fake
 ) -> None:
     fake("10.3.0").build_fails = True
-    refused = cxredge("build", bundle)
+    refused = cxredge("deploy", bundle)
     assert refused.code == 1
     assert "TensorRT 10.3.0 cannot build" in refused.err
     assert plans(bundle) == {}
@@ -118,7 +118,7 @@ def test_an_engine_for_which_there_is_no_room_leaves_nothing(
     fake("10.3.0")
     usage = shutil.disk_usage(bundle)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
-    refused = cxredge("build", bundle)
+    refused = cxredge("deploy", bundle)
     assert refused.code == 1
     assert "There is no room for the engine model-fp32.plan: it needs up to" in refused.err
     assert plans(bundle) == {}
@@ -128,7 +128,7 @@ def test_an_engine_for_which_there_is_no_room_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("cxredge.backends.tensorrt.builder.write_facts", full)
-    refused = cxredge("build", bundle)
+    refused = cxredge("deploy", bundle)
     assert refused.code == 1
     assert "There is no room for the engine" in refused.err
     assert plans(bundle) == {}, "no engine without its facts"

@@ -35,7 +35,7 @@ def test_an_engine_is_built_again_only_where_something_changed(
     refused = cxredge("verify", bundle)
     assert refused.code == 1
     assert "was built with TensorRT 10.3.0" in refused.err
-    assert f"cxredge build {bundle}" in refused.err
+    assert f"cxredge deploy {bundle}" in refused.err
     finish(cxredge, bundle)
     assert all(plans(bundle)[name] > first[name] for name in ALL)
     facts = read_facts(bundle / "model-int8.plan")
@@ -60,7 +60,7 @@ def test_a_changed_engine_is_refused_until_it_is_built_again(
     refused = cxredge("verify", bundle)
     assert refused.code == 1
     assert f"{engine} is not the engine that this bundle was finished with" in refused.err
-    assert f"cxredge build {bundle}" in refused.err
+    assert f"cxredge deploy {bundle}" in refused.err
     finish(cxredge, bundle)
     assert cxredge("verify", bundle).code == 0
     assert others.items() <= plans(bundle).items(), "what was whole was kept"
@@ -88,7 +88,7 @@ def test_a_passport_for_another_engine_is_refused_and_replaced(
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(ArtifactError, match=message) as why:
         open_bundle(bundle)
-    assert why.value.hint.endswith(f"cxredge build {bundle}")
+    assert why.value.hint.endswith(f"cxredge deploy {bundle}")
     finish(cxredge, bundle)
     assert cxredge("verify", bundle).code == 0
 

@@ -43,7 +43,7 @@ def test_what_is_asked_of_engines_is_packed_and_may_be_changed_on_the_board(
     assert (asked | changed).items() <= settings_of(bundle, "fp16").items()
     assert world.seen["pools"] == {"WORKSPACE": 100_000_000}
     fake("8.5.2")
-    refused = cxredge("build", bundle)
+    refused = cxredge("deploy", bundle)
     assert refused.code == 1
     assert "TensorRT 8.5.2 has no optimization levels: they came with 8.6" in refused.err
 
@@ -52,11 +52,11 @@ def test_what_is_asked_of_engines_is_packed_and_may_be_changed_on_the_board(
     ("option", "message"),
     [
         (("--batch", "8,1"), "Batch sizes 8, 1 are not ascending"),
-        (("--batch", "many"), "'many' is no list of numbers"),
+        (("--batch", "many"), "'many' is not a list of numbers"),
         (("--optimization-level", "9"), "Optimization level 9 is not 0 to 5"),
         (("--workspace-mb", "0"), "A workspace of 0 MB"),
         (("--compute-capability", "8.7"), "is for --target rtx"),
-        (("--legacy-calibration", "list.csv"), "is for finishing a bundle on its device"),
+        (("--legacy-calibration", "list.csv"), "No such option: --legacy-calibration"),
     ],
 )
 def test_what_no_engine_can_be_is_refused_before_anything_is_done(
@@ -87,7 +87,7 @@ def test_tensorrts_own_calibrator_can_be_asked_for(
     world = fake("10.3.0")
     finish(cxredge, bundle)
     explicit = plans(bundle)
-    ran = cxredge("build", bundle, "--legacy-calibration", calibration, "--json")
+    ran = cxredge("deploy", bundle, "--legacy-calibration", calibration, "--json")
     assert ran.code == 0, ran.err
     assert "The gate's figures are those of cxredge's own INT8" in ran.err
     assert plans(bundle)["model-int8.plan"] > explicit["model-int8.plan"]
@@ -112,6 +112,6 @@ def test_tensorrts_own_calibrator_can_be_asked_for(
     assert table.is_file()
     assert len(list(timings.glob("*.table"))) == 2
     fake("11.4.0.106")
-    refused = cxredge("build", bundle, "--legacy-calibration", calibration, "--precision", "int8")
+    refused = cxredge("deploy", bundle, "--legacy-calibration", calibration, "--precision", "int8")
     assert refused.code == 1
     assert "cannot calibrate a strongly typed network" in refused.err

@@ -68,7 +68,7 @@ def test_an_engine_of_another_gpu_is_refused_though_it_loads(
     world.loader_says = [("WARNING", warning)]
     with pytest.raises(ArtifactError, match="another model of GPU") as why:
         TensorRTSession(plan)
-    assert "cxredge build" in why.value.hint
+    assert "cxredge deploy" in why.value.hint
     assert world.library.closed
 
 
