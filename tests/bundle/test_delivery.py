@@ -117,7 +117,7 @@ def test_a_run_or_a_model_is_never_replaced_by_a_bundle(
         "--evaluate", manifest,
     )  # fmt: skip
     assert refused.code == 2
-    assert "is the model that is quantized" in refused.err
+    assert "is the model to quantize" in refused.err
     assert (kept / "model.onnx").read_bytes() == (model / "model.onnx").read_bytes()
     other = tmp_path / "other"
     other.mkdir()
@@ -144,10 +144,20 @@ def test_an_archive_without_an_ending_needs_a_folder(packed: Path, cxredge: Run)
     assert plain.is_file()
 
 
-def test_options_for_making_are_refused_on_a_device(bundle: Path, cxredge: Run) -> None:
-    ran = cxredge("deploy", bundle, "--target", "cpu-arm", "--effort", "quick")
+def test_options_of_another_command_are_refused(bundle: Path, model: Path, cxredge: Run) -> None:
+    ran = cxredge("build", bundle, "--target", "cpu-arm", "--effort", "quick", "--out", bundle)
     assert ran.code == 2
-    assert f"--target, --effort are for making a bundle; {bundle} is one." in ran.err
+    assert f"{bundle} is a bundle already" in ran.err
+    assert f"cxredge deploy {bundle}" in ran.err
+    ran = cxredge("deploy", bundle, "--target", "cpu-arm")
+    assert ran.code == 2
+    assert "No such option: --target" in ran.err
+    ran = cxredge("build", model, "--public-key", "key.pem")
+    assert ran.code == 2
+    assert "No such option: --public-key" in ran.err
+    ran = cxredge("deploy", model)
+    assert ran.code == 1
+    assert f"{model} is a cxredge model; expected a bundle." in ran.err
     ran = cxredge("deploy", bundle, "--batch", "1,4")
     assert ran.code == 2
     assert "are for TensorRT engines" in ran.err
@@ -160,3 +170,15 @@ def test_what_is_copied_is_checked(bundle: Path, tmp_path: Path, cxredge: Run) -
     assert "is damaged" in refused.err
     assert not (tmp_path / "out").exists()
     assert delivery.read_delivered(bundle).kind.value == "bundle"
+
+
+def test_build_is_another_name_of_deploy_for_a_bundle(bundle: Path, cxredge: Run) -> None:
+    note = f"'cxredge build BUNDLE' is another name of: cxredge deploy {bundle}"
+    ran = cxredge("build", bundle, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.err.count(note) == 1
+    deployed = cxredge("deploy", bundle, "--json")
+    assert deployed.code == 0, deployed.err
+    assert note not in deployed.err
+    assert deployed.json.keys() == ran.json.keys()
+    assert cxredge("build", bundle, "-q").err == ""
