@@ -1,4 +1,4 @@
-"""What can go wrong, in words a user can act on."""
+"""Errors with a message that a user can act on."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 
 class CxredgeError(Exception):
-    """A failure the user can understand and mend.
+    """Failure that the user can understand and fix.
 
     Args:
         message: What failed, with the value, and what was expected.
-        hint: The next thing to do, as a command where there is one.
+        hint: The next step, as a command if there is one.
     """
 
     exit_code = 1
@@ -29,7 +29,7 @@ class CxredgeError(Exception):
 
 
 class ImageProblem(str, Enum):
-    """Why an image has no prediction; the ``status`` column of a predictions file."""
+    """Reason why an image has no prediction; ``status`` column of a predictions file."""
 
     MISSING = "missing"
     EMPTY = "empty"
@@ -53,7 +53,7 @@ class ImageProblem(str, Enum):
 
 
 class Caution(str, Enum):
-    """What is doubtful about an image that was decoded all the same."""
+    """Warning about an image that was decoded."""
 
     SECONDARY_CAPTURE = "secondary_capture"
     BURNED_IN_TEXT = "burned_in_text"
@@ -63,7 +63,7 @@ class Caution(str, Enum):
 
 
 class ImageError(CxredgeError):
-    """One image cannot be used; the others are not affected."""
+    """One image cannot be used; others are not affected."""
 
     def __init__(self, problem: ImageProblem, message: str, hint: str = "") -> None:
         super().__init__(message, hint)
@@ -71,36 +71,36 @@ class ImageError(CxredgeError):
 
 
 class DataError(CxredgeError):
-    """A data set, manifest or calibration list is not what it should be."""
+    """A data set, manifest or calibration list is not valid."""
 
 
 class ArtifactError(CxredgeError):
-    """An artifact is missing, incomplete, altered or of the wrong kind."""
+    """An artifact is missing, incomplete, modified or of the wrong kind."""
 
 
 class DependencyError(CxredgeError):
-    """A package or device that this command needs is not installed here."""
+    """A required package or device is not installed."""
 
 
-class WrongUsage(CxredgeError):  # noqa: N818 - the command is wrong, not the machine
-    """Something was asked for that cannot be had, whatever the data are."""
+class WrongUsage(CxredgeError):  # noqa: N818 - an error of the command line
+    """The options of a command are not valid, regardless of the data."""
 
     exit_code = 2
 
 
-class Interrupted(CxredgeError):  # noqa: N818 - a person's wish, not a fault
-    """Ctrl-C: what was finished is kept, and the hint says how to go on."""
+class Interrupted(CxredgeError):  # noqa: N818 - not an error
+    """Interrupted by Ctrl-C; finished work is kept, and the hint says how to resume."""
 
     exit_code = 130
 
 
-class GateRefused(CxredgeError):  # noqa: N818 - a refusal is an outcome, not a fault
-    """The result is worse than the limits allow; nothing was shipped.
+class GateRefused(CxredgeError):  # noqa: N818 - a result, not an error
+    """The result violates the limits of the gate; no artifact was written.
 
     Args:
         message: What was refused and why.
-        hint: What to do instead.
-        details: The figures, for ``--json``.
+        hint: The next step.
+        details: Metrics and limits, for ``--json``.
     """
 
     exit_code = 3
@@ -113,5 +113,5 @@ class GateRefused(CxredgeError):  # noqa: N818 - a refusal is an outcome, not a 
 
 
 def quoted(path: Path | str) -> str:
-    """Return a path as one word of a command, in quotes where a shell asks for them."""
+    """Return a path quoted for a shell command."""
     return shlex.quote(str(path))

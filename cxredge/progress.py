@@ -1,4 +1,4 @@
-"""How a stage tells that it is getting on, without knowing who listens."""
+"""Progress reports of stages, independent of the listener."""
 
 from __future__ import annotations
 
@@ -7,28 +7,33 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 Advance = Callable[[int], None]
-"""Called with the number of items just finished."""
+"""Callback for the number of items finished since the last call."""
 
 
 class Progress(Protocol):
-    """A listener; the command line draws bars, tests and libraries use :class:`Silent`."""
+    """Progress listener; the command line draws bars, library users pass :class:`Silent`."""
 
     def task(self, description: str, total: int | None) -> AbstractContextManager[Advance]:
-        """Begin a task of ``total`` items (None when unknown)."""
+        """Start a task.
+
+        Args:
+            description: What the task does.
+            total: Number of items; None if unknown.
+        """
         ...
 
     def note(self, message: str) -> None:
-        """Say something about the work that a person may want to know."""
+        """Report a message about the work."""
         ...
 
 
 class Silent:
-    """Nobody listens."""
+    """Progress listener that ignores all reports."""
 
     @contextmanager
     def task(self, description: str, total: int | None) -> Iterator[Advance]:
-        """Begin a task that nobody follows."""
+        """Start a task without reporting it."""
         yield lambda _: None
 
     def note(self, message: str) -> None:
-        """Say nothing."""
+        """Ignore the message."""

@@ -1,18 +1,18 @@
-"""The field's terms, as the choices that commands, cards and results share."""
+"""Enumerations and constants that commands, cards and results share."""
 
 from __future__ import annotations
 
 from enum import Enum
 
 NOTICE = "Research use only. Not a medical device; not for diagnosis."
-"""What every report and every ONNX file says of itself."""
+"""Notice in every report and ONNX file."""
 
 INPUT_NAME, OUTPUT_NAME = "image", "logits"
-"""Names of a graph's input, uint8 images, and of its output, float32 logits."""
+"""Names of a graph's input (uint8 images) and output (float32 logits)."""
 
 
 class Split(str, Enum):
-    """What an image is used for."""
+    """Part of a data set."""
 
     TRAIN = "train"
     VAL = "val"
@@ -20,14 +20,14 @@ class Split(str, Enum):
 
 
 class JudgedOn(str, Enum):
-    """The images that steps of a quantization are judged on."""
+    """Images on which quantization steps are evaluated."""
 
     VALIDATION = "validation"
     CALIBRATION = "calibration"
 
 
 class SplitBy(str, Enum):
-    """What is kept whole when images are split."""
+    """Unit of splitting: images of one unit stay in one split."""
 
     PATIENT = "patient"
     IMAGE = "image"
@@ -42,14 +42,14 @@ class ProtocolName(str, Enum):
 
 
 class Augmentation(str, Enum):
-    """How far training images are varied."""
+    """Strength of the augmentation of training images."""
 
     NONE = "none"
     LIGHT = "light"
 
 
 class FeatureCache(str, Enum):
-    """Whether features of frozen blocks are kept while training, and in which number format."""
+    """Number format of cached features of frozen blocks; ``off`` caches none."""
 
     OFF = "off"
     FP16 = "fp16"
@@ -58,11 +58,11 @@ class FeatureCache(str, Enum):
 
 
 class Dialect(str, Enum):
-    """How INT8 is written down in ONNX.
+    """Representation of INT8 in ONNX.
 
-    ``cpu``: uint8 activations with a zero point, int8 weights, int32 biases; the fast kernels of
-    CPU runtimes. ``tensorrt``: int8 activations and weights, zero point 0, float biases, weights
-    quantized from FP32 initializers; what every TensorRT from 8.5 on accepts.
+    ``cpu``: uint8 activations with a zero point, int8 weights and int32 biases, for the fast
+    kernels of CPU runtimes. ``tensorrt``: int8 activations and weights with zero point 0, float
+    biases, and weights quantized from FP32 initializers, for TensorRT 8.5 and newer.
     """
 
     CPU = "cpu"
@@ -70,11 +70,11 @@ class Dialect(str, Enum):
 
 
 class RangeMethod(str, Enum):
-    """How the range of an activation follows from the values it took on calibration images.
+    """Method that derives the range of an activation from its values on calibration images.
 
-    ``minmax``: nothing is clipped. ``percentile``: a fixed share of the values is. ``entropy``: as
-    little information as possible is lost (TensorRT's calibrator). ``mse``: the mean squared
-    rounding and clipping error is least.
+    ``minmax``: clips no value. ``percentile``: clips a fixed share of the values. ``entropy``:
+    minimises the loss of information (TensorRT's calibrator). ``mse``: minimises the mean squared
+    error of rounding and clipping.
     """
 
     MINMAX = "minmax"
@@ -93,10 +93,10 @@ class Precision(str, Enum):
 
 
 class Scenario(str, Enum):
-    """How queries arrive, in MLPerf Inference's terms.
+    """Arrival of queries, in MLPerf Inference's terms.
 
-    ``single-stream``: one image after the other. ``multi-stream``: eight images a query.
-    ``offline``: as many a second as the machine can, in batches of 16.
+    ``single-stream``: one image after the other. ``multi-stream``: eight images per query.
+    ``offline``: all images at once, in batches of 16.
     """
 
     SINGLE_STREAM = "single-stream"
@@ -105,9 +105,10 @@ class Scenario(str, Enum):
 
 
 class MemoryChoice(str, Enum):
-    """How images reach a GPU: copied from page-locked memory, or read by the GPU where they are.
+    """Transfer of images to a GPU.
 
-    ``both`` measures the first and times the two in turn besides.
+    ``pinned``: copied from page-locked memory. ``mapped``: read by the GPU from host memory.
+    ``both``: measures ``pinned``, and times both in turn.
     """
 
     PINNED = "pinned"
@@ -116,7 +117,7 @@ class MemoryChoice(str, Enum):
 
 
 class HarnessChoice(str, Enum):
-    """Who sends the queries: MLPerf's LoadGen where it is installed, or a loop of our own."""
+    """Sender of the queries: MLPerf LoadGen, or the built-in loop."""
 
     AUTO = "auto"
     LOADGEN = "loadgen"
@@ -124,19 +125,19 @@ class HarnessChoice(str, Enum):
 
 
 class TrainingPrecision(str, Enum):
-    """Number format while training, in Lightning Fabric's terms."""
+    """Number format in training, in Lightning Fabric's terms."""
 
     FP32 = "32-true"
     BF16_MIXED = "bf16-mixed"
 
 
 class Effort(str, Enum):
-    """How much a quantization tries.
+    """Extent of the search for a quantization.
 
-    ``quick``: min-max ranges and corrected biases. ``default``: the best of three ranges, equalised
-    channels, corrected weights, and a few layers in float where validation images ask for it.
-    ``extensive``: all ranges, more images, for TensorRT centred activations, and up to half of the
-    layers in float.
+    ``quick``: min-max ranges and corrected biases. ``default``: the best of three range methods,
+    equalised channels, corrected weights, and a few layers in float if validation images require
+    it. ``extensive``: all range methods, more images, centred activations for TensorRT, and up to
+    half of the layers in float.
     """
 
     QUICK = "quick"
@@ -145,7 +146,7 @@ class Effort(str, Enum):
 
 
 class Correction(str, Enum):
-    """What makes up for quantization in each layer."""
+    """Correction of quantization errors in each layer."""
 
     NONE = "none"
     BIASES = "biases"

@@ -1,4 +1,4 @@
-"""The networks without a head, from the libraries that keep them: images to pooled features."""
+"""Networks without a head, built by torchvision, timm or this package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cxredge.models.zoo import Network
 _NASNET_URL = (
     "https://storage.googleapis.com/tensorflow/keras-applications/nasnet/NASNet-mobile-no-top.h5"
 )
-# The digest that Keras itself compares with; MD5 is all it gives.
+# The digest that Keras checks; it publishes MD5 only.
 _NASNET_MD5 = "1ed92395b5b598bdda52abe5c0dbfd63"
 
 
@@ -24,8 +24,8 @@ def build_backbone(network: Network, imagenet: bool) -> nn.Module:
     """Build a network that maps float32 (N, 3, H, W) to pooled features (N, F).
 
     Args:
-        network: Its row of the zoo.
-        imagenet: Download the weights that the row names, if they are not there yet.
+        network: Row of the zoo.
+        imagenet: Whether to load the weights of the row, and download them if necessary.
 
     Raises:
         CxredgeError: The weights could not be downloaded.
@@ -66,16 +66,16 @@ def _headless(builder: str) -> Callable[[str | None], nn.Module]:
 
 
 def _vgg19(weights: str | None) -> nn.Module:
-    """Build VGG19 as the paper has it: global average pooling, no dense layers."""
+    """Build VGG19 as in the paper: global average pooling, no dense layers."""
     backbone = _headless("vgg19")(weights)
     backbone.avgpool = nn.AdaptiveAvgPool2d(1)
     return backbone
 
 
 def _inception_v3(weights: str | None) -> nn.Module:
-    # torchvision can only make the pretrained network with its auxiliary head, which is for
-    # training from scratch, and turns ImageNet's normalisation into the 0.5 and 0.5 that these
-    # weights were trained with: the zoo's table has those, so that nothing has to be turned.
+    # torchvision builds the pretrained network with its auxiliary head, which is only useful for
+    # training from scratch, and with a conversion from ImageNet's normalisation to the mean and
+    # std of 0.5 that these weights expect. The zoo's table holds 0.5, so neither is needed.
     options = {} if weights else {"init_weights": False}
     backbone: Any = _torchvision("inception_v3", weights, **options)
     backbone.aux_logits = False

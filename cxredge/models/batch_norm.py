@@ -1,4 +1,4 @@
-"""Batch norm statistics measured anew, without changing what the network computes."""
+"""Batch norm statistics of the new images, without a change of the network's function."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import torch
 from torch import nn
 
 LEAST_MOMENTUM = 0.1
-"""Share of a batch in the averages: torch's own default."""
+"""Weight of a batch in the running statistics: torch's default."""
 
 
 @torch.no_grad()
 def restore_statistics(model: nn.Module, batches: Iterable[torch.Tensor]) -> int:
-    """Measure batch norm's input statistics on training images and absorb the difference.
+    """Measure batch norm statistics on training images and compensate in scale and shift.
 
-    Converted weights often arrive with batch norm folded away (mean 0, variance 1), and ImageNet
-    statistics are not those of X-rays. In training mode such a layer would normalise by the batch
-    and so compute something else than the pretrained network did. Here every layer gets the mean
-    and variance it really sees, and its scale and shift take up the difference, so that inference
-    is unchanged and training starts from the same function.
+    In converted weights, batch norm is often folded away (mean 0, variance 1), and ImageNet
+    statistics differ from those of X-rays. In training mode such a layer normalises by the batch,
+    and the network computes something other than the pretrained function. This function sets the
+    mean and variance of every layer to those of its inputs and adapts scale and shift, so that
+    inference does not change and training starts from the same function.
 
     Args:
         model: A network; left in inference mode.
-        batches: float32 images (N, 3, H, W), a few hundred in all.
+        batches: float32 images (N, 3, H, W), a few hundred in total.
 
     Returns:
-        The number of layers restored.
+        The number of adapted layers.
     """
     model.eval()
     moments = [_Moments(m) for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -42,11 +42,11 @@ def restore_statistics(model: nn.Module, batches: Iterable[torch.Tensor]) -> int
 
 
 def follow_batches(model: nn.Module) -> None:
-    """Let the statistics of batch norms that train follow the batches within a short training.
+    """Raise the momentum of trained batch norms to a value that suits a short training.
 
-    Keras' NASNet takes 0.0003 of each batch into its averages, which suits its 250 epochs of a
-    million images; here an epoch has a few dozen steps, and inference would go by statistics that
-    training has long left behind. Layers whose momentum is larger keep it.
+    Keras' NASNet uses a momentum of 0.0003, which suits its 250 epochs of a million images. Here
+    an epoch has a few dozen steps, and the running statistics would lag far behind the weights.
+    Layers with a larger momentum keep it.
 
     Args:
         model: Changed in place; batch norms without trained weights stay as they are.
@@ -57,7 +57,7 @@ def follow_batches(model: nn.Module) -> None:
 
 
 class _Moments:
-    """Sums over the inputs of one batch norm, by channel."""
+    """Sums of the inputs of one batch norm and of their squares, per channel."""
 
     def __init__(self, layer: nn.BatchNorm2d) -> None:
         self.layer = layer
@@ -73,7 +73,7 @@ class _Moments:
         self.pixels += values.numel() // values.shape[1]
 
     def rebase(self) -> None:
-        """Take over the measured moments; scale and shift absorb the difference."""
+        """Set the measured moments, and compensate for the change in scale and shift."""
         layer = self.layer
         if layer.running_mean is None or layer.running_var is None or not self.pixels:
             return

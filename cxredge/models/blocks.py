@@ -1,7 +1,7 @@
-"""The blocks of each network, in order: what is frozen or trained as one.
+"""The blocks of each network, in order; a block is frozen or trained as a whole.
 
-Names are those of Keras where it has the network, since the paper counts Keras' layers; modules
-are the submodules of the library's network.
+Names are those of Keras where it has the network, because the paper counts Keras' layers. Modules
+are submodules of the library's network.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Block:
-    """A run of layers that is frozen or trained as one.
+    """Consecutive layers that are frozen or trained together.
 
     Attributes:
-        name: What a person calls it.
-        modules: The submodules of the backbone that it consists of.
+        name: Name of the block in commands.
+        modules: Paths of its submodules in the backbone.
     """
 
     name: str
@@ -33,7 +33,7 @@ def mobilenet_v1_blocks() -> Blocks:
 
 
 def inverted_residual_blocks(bottlenecks: int) -> Blocks:
-    """Return the blocks of torchvision's MobileNet V2 and V3, which differ in number only."""
+    """Return the blocks of torchvision's MobileNet V2 and V3, which differ in their number only."""
     return (
         Block("conv1", ("features.0",)),
         *_numbered("bottleneck_", [f"features.{n}" for n in range(1, bottlenecks + 1)]),
@@ -42,7 +42,7 @@ def inverted_residual_blocks(bottlenecks: int) -> Blocks:
 
 
 def mobilenet_v4_blocks() -> Blocks:
-    """Return the stem, the blocks of the five stages, and the convolution behind the pool."""
+    """Return the stem, the blocks of the five stages, and the convolution after the pool."""
     stages = (
         Block(f"stage{stage + 1}_block{i + 1}", (f"blocks.{stage}.{i}",))
         for stage, i in _staged((2, 2, 6, 6, 1))
@@ -55,7 +55,7 @@ def mobilenet_v4_blocks() -> Blocks:
 
 
 def nasnet_mobile_blocks() -> Blocks:
-    """Return the stem's convolution and the cells."""
+    """Return the stem convolution and the cells."""
     names = [
         "stem_conv",
         "stem_reduction_1",
@@ -70,7 +70,7 @@ def nasnet_mobile_blocks() -> Blocks:
 
 
 def vgg19_blocks() -> Blocks:
-    """Return the sixteen convolutions; between them lie a ReLU each and a pool after each group."""
+    """Return the sixteen convolutions; each is followed by a ReLU, each group by a pool."""
     blocks = []
     index = 0
     for group, convolutions in enumerate((2, 2, 4, 4, 4), start=1):
@@ -101,7 +101,7 @@ def resnet50_blocks() -> Blocks:
 
 
 def resnet50_v2_blocks() -> Blocks:
-    """Return the stem, the sixteen residual blocks and the batch norm behind them."""
+    """Return the stem, the sixteen residual blocks and the final batch norm."""
     residual = (
         Block(f"conv{stage + 2}_block{i + 1}", (f"stages.{stage}.blocks.{i}",))
         for stage, i in _staged((3, 4, 6, 3))
@@ -110,7 +110,7 @@ def resnet50_v2_blocks() -> Blocks:
 
 
 def densenet121_blocks() -> Blocks:
-    """Return the stem, every dense layer, the transitions between, and the last batch norm."""
+    """Return the stem, the dense layers, the transitions between them, and the final batch norm."""
     blocks = [Block("conv1", ("features.conv0", "features.norm0"))]
     for group, layers in enumerate((6, 12, 24, 16), start=1):
         dense = [f"features.denseblock{group}.denselayer{n}" for n in range(1, layers + 1)]

@@ -13,14 +13,14 @@ def freeze_blocks(model: Classifier, network: Network, freeze: str) -> int:
 
     Args:
         model: The network; its head always trains.
-        network: Its row of the zoo.
+        network: Row of the zoo.
         freeze: ``none``, ``head``, ``paper`` or the first block to train.
 
     Returns:
         The number of trainable weights before the head.
 
     Raises:
-        CxredgeError: No such block.
+        CxredgeError: The network has no such block.
     """
     first = first_trained_block(network, freeze)
     model.backbone.requires_grad_(False)
@@ -33,10 +33,10 @@ def freeze_blocks(model: Classifier, network: Network, freeze: str) -> int:
 
 
 def train_mode(model: nn.Module) -> None:
-    """Put a network into training mode, but leave batch norm of frozen blocks in inference mode.
+    """Set a network to training mode, but keep batch norm of frozen blocks in inference mode.
 
-    Otherwise the frozen blocks' running statistics would drift to those of the new images, and
-    the blocks would no longer compute what they did.
+    Otherwise the running statistics of frozen blocks would drift towards those of the new images,
+    and their outputs would change.
     """
     model.train()
     for module in model.modules():

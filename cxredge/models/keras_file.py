@@ -1,8 +1,8 @@
-"""Reading the HDF5 files in which Keras keeps weights, layer by layer.
+"""Reader for the HDF5 files of Keras weights, layer by layer.
 
-The files are in Keras' legacy layout: a root group with the attribute ``layer_names``, in it one
-group per layer with the attribute ``weight_names``. A file of a whole model has the same below
-``model_weights``. Nothing is unpickled, and links that lead out of the file are refused.
+The files have Keras' legacy layout: a root group with the attribute ``layer_names``, and in it one
+group per layer with the attribute ``weight_names``. A file of a whole model has the same layout
+below ``model_weights``. Nothing is unpickled, and links to other files are rejected.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import numpy as np
 from cxredge.errors import CxredgeError
 
 Layers = Mapping[str, Mapping[str, Any]]
-"""HDF5 data set by layer and weight."""
+"""HDF5 datasets by layer and weight name."""
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 @contextmanager
 def open_layers(path: Path) -> Iterator[Layers]:
-    """Open a file and yield its layers that have weights; the data is not read yet.
+    """Open a file and yield its layers that have weights; data is read on access.
 
     Raises:
-        CxredgeError: The file is missing, damaged, no HDF5 file or of another layout, or keeps
-            something outside itself.
+        CxredgeError: The file is missing, damaged, not HDF5 or of another layout, or refers to
+            other files.
     """
     import h5py
 
@@ -41,16 +41,16 @@ def open_layers(path: Path) -> Iterator[Layers]:
     if start != HDF5_SIGNATURE:
         raise CxredgeError(
             f"{path} is not an HDF5 file: it starts with {start!r}, not {HDF5_SIGNATURE!r}.",
-            "Check that the file is whole.",
+            "Check that the file is complete.",
         )
     try:
         with h5py.File(path, "r") as file:
             yield _layers(file)
     except (OSError, RuntimeError) as error:
-        # What h5py raises for damaged files, on opening and on reading.
+        # h5py raises these for damaged files, on opening and on reading.
         cause = str(error).splitlines()[0][:200]
         raise CxredgeError(
-            f"{path} cannot be read as weights: {cause}", "Check that the file is whole."
+            f"{path} cannot be read as weights: {cause}", "Check that the file is complete."
         ) from None
 
 
@@ -67,7 +67,7 @@ def _layers(file: Any) -> Layers:
 
 
 def _names(group: Any, attribute: str) -> list[str]:
-    """Read a list of names; Keras cuts a long one into ``attribute0``, ``attribute1``, ..."""
+    """Read a list of names; Keras splits long lists into ``attribute0``, ``attribute1``, ..."""
     if attribute in group.attrs:
         parts = [group.attrs[attribute]]
     else:
@@ -85,7 +85,7 @@ def _names(group: Any, attribute: str) -> list[str]:
 
 
 def _child(group: Any, path: str) -> Any:
-    """Follow a path inside the file, and refuses what leads out of it."""
+    """Follow a path inside the file; reject links to other files."""
     import h5py
 
     node = group
@@ -95,11 +95,12 @@ def _child(group: Any, path: str) -> Any:
             found = "nothing" if link is None else type(link).__name__
             raise CxredgeError(
                 f"{group.file.filename}: '{path}' in '{group.name}' has {found} at '{part}'; "
-                "expected a group or data set in this file."
+                "expected a group or dataset in this file."
             )
         node = node[part]
     if isinstance(node, h5py.Dataset) and (node.is_virtual or node.external):
         raise CxredgeError(
-            f"{group.file.filename}: '{node.name}' keeps its values in another file; refused."
+            f"{group.file.filename}: '{node.name}' stores its values in another file, which is not "
+            "supported."
         )
     return node

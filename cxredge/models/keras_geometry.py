@@ -1,4 +1,4 @@
-"""Padding and stride of Keras' networks, where a library's namesake has others."""
+"""Padding and stride of Keras' networks where the library's network of that name differs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ GEOMETRY_MARK = "keras_geometry"
 
 
 class EndPaddedConv2d(nn.Conv2d):
-    """3x3 convolution of stride 2 that pads as Keras' MobileNet does: after, not around.
+    """3x3 convolution of stride 2 that pads bottom and right only, as Keras' MobileNet does.
 
     Args:
-        like: Convolution to take weight and channels from.
-        by_size: Pad one pixel before as well where the size is odd (padding "same").
+        like: Convolution that provides weight and channels.
+        by_size: Whether to pad top and left too if the size is odd (padding "same").
     """
 
     def __init__(self, like: nn.Conv2d, *, by_size: bool) -> None:
@@ -36,27 +36,27 @@ class EndPaddedConv2d(nn.Conv2d):
 
 
 def match_keras_geometry(model: nn.Module, network: str) -> None:
-    """Give a timm network the padding and stride of its Keras namesake.
+    """Give a timm network the padding and stride of the Keras network of that name.
 
-    These are no weights, so the network is marked with a buffer, `GEOMETRY_MARK`: whatever is
-    trained from it and saved says by itself that it has to be built like this again
-    (:func:`needs_keras_geometry`). Calling it twice does no harm.
+    Padding and stride are not weights, so the network is marked with a buffer, `GEOMETRY_MARK`. A
+    state dict saved from it shows that it must be built in the same way again
+    (:func:`needs_keras_geometry`). The function is idempotent.
 
-    * ``mobilenet_v1``: convolutions of stride 2 pad after the map only. timm pads around it, which
-      for even sizes reads one pixel further up and left at each of the five.
+    * ``mobilenet_v1``: convolutions of stride 2 pad bottom and right only. timm pads all sides,
+      which shifts each of the five by one pixel up and left for even sizes.
     * ``resnet50_v2``: Keras has the stride in the last block of a stage, timm in the first block of
-      the next. Sampling every other pixel and then convolving is convolving with dilation 2, so
-      timm's 3x3 convolutions of stride 2 get that; all other layers work on single pixels. The pool
-      of the stem pads with zeros, and the stem has a bias (a new parameter ``stem.conv.bias``),
-      which does not commute with that padding.
-    * ``nasnet_mobile``: nothing to do.
+      the next. Sampling every second pixel before a convolution equals a dilation of 2, which
+      timm's 3x3 convolutions of stride 2 get here; all other layers are pointwise. The pool of the
+      stem pads with zeros, and the stem has a bias (a new parameter ``stem.conv.bias``), which does
+      not commute with that padding.
+    * ``nasnet_mobile``: no change.
 
     Args:
-        model: The backbone; changed in place. The names of its parameters stay.
-        network: Its name in the zoo.
+        model: The backbone; changed in place. Parameter names do not change.
+        network: Name in the zoo.
 
     Raises:
-        CxredgeError: Keras' weights are not read for that network, or ``model`` is another.
+        CxredgeError: Keras weights are not supported for the network, or ``model`` is another one.
     """
     keras_layer_names(model, network)
     if network == "mobilenet_v1":
@@ -69,7 +69,7 @@ def match_keras_geometry(model: nn.Module, network: str) -> None:
 
 
 def needs_keras_geometry(state: Mapping[str, Tensor]) -> bool:
-    """Return whether a state dict, of a backbone or a run, comes from a network so marked."""
+    """Return whether a state dict of a backbone or run needs the padding and stride of Keras."""
     return GEOMETRY_MARK in state or f"backbone.{GEOMETRY_MARK}" in state
 
 
@@ -81,7 +81,7 @@ def _pad_after(model: nn.Module) -> None:
             and not isinstance(module, EndPaddedConv2d)
         ):
             parent, _, name = path.rpartition(".")
-            by_size = module.groups == 1  # only the stem has padding "same" in Keras
+            by_size = module.groups == 1  # Only the stem has padding "same" in Keras.
             setattr(model.get_submodule(parent), name, EndPaddedConv2d(module, by_size=by_size))
 
 

@@ -1,4 +1,4 @@
-"""What the layers of a torch network are called in Keras."""
+"""Keras layer names of the modules of torch networks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Rename = tuple[str, str | Callable[[re.Match[str]], str]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the modules of one network are called in Keras.
+    """Mapping from the modules of one network to Keras layers.
 
     Attributes:
         renames: Substitutions that turn a torch module path into a Keras layer name, in order.
-        marker: A layer that only this network has.
-        head: The layer that gives the logits; it is never read, since a run has its own head.
+        marker: Name of a layer that only this network has.
+        head: Name of the layer that returns logits; it is not read, because a run has a new head.
         eps: Keras' batch-norm epsilon.
     """
 
@@ -31,7 +31,7 @@ class Recipe:
 
 
 def _mobilenet_block(match: re.Match[str]) -> str:
-    """Count timm's blocks 0.0, 1.0, 1.1, ... through, from one, as Keras does."""
+    """Number timm's blocks 0.0, 1.0, 1.1, ... consecutively from 1, as Keras does."""
     first_of_stage = (1, 2, 4, 6, 12)
     return f"block_{first_of_stage[int(match[1])] + int(match[2])}"
 
@@ -43,7 +43,7 @@ RECIPES: Mapping[str, Recipe] = {
             (r"^stem_reduction_(\d)\.", r"reduction:stem_\1."),
             (r"^reduction_(\d)\.", r"reduction:reduce_\1."),
             (r"^normal_(\d+)\.", r"normal:\1."),
-            (r"^(reduction:\w+)\.left_5\.", r"\1.left_4."),  # two nodes share left4 in Keras
+            (r"^(reduction:\w+)\.left_5\.", r"\1.left_4."),  # Two nodes share left4 in Keras.
             (r"^(\w+):(\w+)\.squeeze\.(conv|bn)$", r"\1_\3_1_\2"),
             (r"^\w+:(\w+)\.adjust\.conv$", r"adjust_conv_projection_\1"),
             (r"^\w+:(\w+)\.adjust\.conv_(\d)$", r"adjust_conv_\2_\1"),
@@ -90,18 +90,18 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def keras_layer_names(model: nn.Module, network: str) -> dict[str, str]:
-    """Say which Keras layer fills which module.
+    """Return the Keras layer of each module with parameters.
 
     Args:
         model: The backbone.
-        network: Its name in the zoo.
+        network: Name in the zoo.
 
     Returns:
-        Keras layer name by torch module path, for every module with parameters of its own. The
-        depthwise and the pointwise half of a separable convolution have the same layer.
+        Keras layer name by torch module path. The depthwise and the pointwise part of a separable
+        convolution have the same layer.
 
     Raises:
-        CxredgeError: Keras has no weights for such a network, or ``model`` is another.
+        CxredgeError: Keras weights are not supported for the network, or ``model`` is another one.
     """
     if network not in RECIPES:
         raise CxredgeError(

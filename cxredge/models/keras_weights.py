@@ -1,14 +1,14 @@
-"""Load the HDF5 weight files of ``keras.applications`` into the torch networks.
+"""Loader for the HDF5 weight files of ``keras.applications``.
 
-Weights alone do not make two networks agree. What differs between the frameworks is settled here,
-so that a plain state dict carries it:
+Two differences between the frameworks are resolved in the weights, so that a plain state dict is
+enough:
 
-* Batch-norm epsilon: ``running_var + eps`` is all that counts, so the difference goes into
+* Batch-norm epsilon: only ``running_var + eps`` matters, so the difference is added to
   ``running_var``.
 * Biases of the residual stream (ResNet V2), which timm's convolutions lack: only batch norms read
-  the stream, so the biases add up and go into their ``running_mean``.
+  the stream, so the accumulated biases are subtracted from their ``running_mean``.
 
-What no weight can settle is padding and stride; see :mod:`cxredge.models.keras_geometry`.
+Padding and stride cannot be expressed in weights; see :mod:`cxredge.models.keras_geometry`.
 """
 
 from __future__ import annotations
@@ -35,20 +35,19 @@ BATCH_NORM_WEIGHTS = {
 
 
 def load_keras_weights(model: nn.Module, path: Path, network: str) -> None:
-    """Fill a backbone with a Keras weight file, with or without top; a top is left out.
+    """Load a Keras weight file, with or without top, into a backbone; a top is ignored.
 
-    All else must be in the file, with the same shape, and nothing more. Either everything is
-    filled or, on an error, nothing.
+    All other layers of file and backbone must match. On an error, the backbone is not changed.
 
     Args:
-        model: The backbone; changed in place. Give it Keras' padding and stride first:
+        model: The backbone; changed in place. It must have the padding and stride of Keras:
             :func:`cxredge.models.keras_geometry.match_keras_geometry`.
         path: HDF5 file in Keras' legacy layout.
-        network: Name in the zoo of what file and model are.
+        network: Name in the zoo of the network in file and model.
 
     Raises:
-        CxredgeError: The file is missing or not HDF5, belongs to another network, lacks a layer or
-            a weight, has one too many, or one of the wrong shape or type.
+        CxredgeError: The file is missing or not HDF5, belongs to another network, or has a missing
+            or extra layer, or a weight that is missing or has the wrong shape or type.
         ModuleNotFoundError: h5py is not installed.
     """
     names = keras_layer_names(model, network)
@@ -90,7 +89,7 @@ def _check_layers(path: Path, layers: Layers, names: Mapping[str, str], network:
 def _values(
     module: nn.Module, weights: Mapping[str, Any], layer: str, eps: float
 ) -> dict[str, Tensor]:
-    """Return the parameters of one module, by their torch names."""
+    """Return the parameters of one module by torch name."""
     if isinstance(module, nn.BatchNorm2d):
         values = {
             name: _read(weights, (keras_name,), module.weight.shape, layer)
@@ -105,9 +104,9 @@ def _values(
 
 
 def _read_kernel(module: nn.Module, weights: Mapping[str, Any], layer: str) -> Tensor:
-    """Read a kernel, transposed to torch's layout.
+    """Read a kernel and transpose it to torch's layout.
 
-    Keras keeps (height, width, in, out), depthwise (height, width, channels, 1); torch
+    Keras stores (height, width, in, out), depthwise (height, width, channels, 1); torch
     (out, in, height, width), depthwise (channels, 1, height, width).
     """
     target = module.get_parameter("weight").shape
@@ -126,7 +125,7 @@ def _read(
 ) -> Tensor:
     """Read the first weight of ``names`` that the layer has, as float32.
 
-    The shape is compared before the data is read: a small file can declare a huge array.
+    The shape is checked before the data is read, because a small file can declare a huge array.
     """
     found = next((weights[name] for name in names if name in weights), None)
     if found is None:
@@ -147,8 +146,8 @@ def _absorb_residual_biases(
     """Move the biases of the residual stream into the batch norms that read it.
 
     With pre-activation (He et al., "Identity Mappings in Deep Residual Networks", 2016) the stream
-    is a sum, read by batch norms only; BN(x + b; mean) = BN(x; mean - b). A block with a projected
-    shortcut starts a new sum.
+    is a sum that only batch norms read, and BN(x + b; mean) = BN(x; mean - b). A block with a
+    projected shortcut starts a new sum.
     """
 
     def bias(path: str) -> Tensor:
@@ -156,7 +155,7 @@ def _absorb_residual_biases(
         channels = state[f"{path}.weight"].shape[:1]
         return _read(layers[layer], ("bias",), channels, layer)
 
-    # A stem that has a bias of its own, as match_keras_geometry gives it, keeps it.
+    # A stem with a bias (match_keras_geometry adds one) keeps it.
     stream = torch.zeros(1) if "stem.conv.bias" in state else bias("stem.conv")
     blocks = [path.removesuffix(".norm1") for path in names if path.endswith(".norm1")]
     for block in blocks:

@@ -3,13 +3,13 @@
 Zoph, Vasudevan, Shlens and Le, "Learning Transferable Architectures for Scalable Image
 Recognition", CVPR 2018, https://arxiv.org/abs/1707.07012. The two cells are those of Figure 4,
 the order of the cells is that of Figure 2 and Appendix A.4. Where the paper leaves a choice open
-(padding, cropping, batch-norm constants) this is the choice of ``keras.applications.NASNetMobile``,
-so that its ImageNet weights give the same features.
+(padding, cropping, batch-norm constants), this module follows ``keras.applications.NASNetMobile``,
+so that its ImageNet weights produce the same features.
 
 A cell reads two hidden states: the output of the cell before it (``hidden``) and of the one before
-that (``previous``). The paper puts a ReLU in front of every convolution, and nothing but
-convolutions reads the output of a cell, so a cell here returns its output already rectified: one
-ReLU instead of one per reader.
+that (``previous``). The paper puts a ReLU before every convolution, and only convolutions read the
+output of a cell. A cell here therefore returns rectified output: one ReLU instead of one per
+reader.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def _height_and_width(x: Tensor) -> tuple[int, int]:
 
 
 def pad_for_stride_2(x: Tensor, kernel: int) -> Tensor:
-    """Pad with zeros so that a valid window of stride 2 gives half the size, rounded up.
+    """Pad with zeros so that a window of stride 2 without padding halves the size, rounded up.
 
-    For an odd size the padding is ``kernel // 2`` on both sides; for an even one the side before
-    gets one less, so that the last window ends at the last padded pixel (Keras' ``correct_pad``).
+    For an odd size the padding is ``kernel // 2`` on both sides. For an even size, top and left get
+    one pixel less, so that the last window ends at the last padded pixel (Keras' ``correct_pad``).
 
     Args:
         x: Feature maps, shape (N, C, H, W).
@@ -65,7 +65,7 @@ def pad_for_stride_2(x: Tensor, kernel: int) -> Tensor:
 
 
 def _average_3x3(x: Tensor) -> Tensor:
-    """Average 3x3 windows with stride 1; pixels outside the map do not count."""
+    """Average 3x3 windows with stride 1; pixels outside the map are ignored."""
     return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
 
@@ -85,7 +85,7 @@ class ConvBn(nn.Module):
 class SeparableBlock(nn.Module):
     """Separable convolution, applied twice (paper, section 3 and Appendix A.4).
 
-    The stride, if any, is in the first of the two. The input comes rectified, because several
+    The first of the two applies the stride. The input is rectified by the caller, because several
     branches of a cell read the same hidden state.
     """
 
@@ -119,12 +119,12 @@ class SeparableBlock(nn.Module):
 
 
 class FactorizedReduction(nn.Module):
-    """Halves the size of ``previous`` where the cell before was a reduction (Appendix A.4).
+    """Halves the size of ``previous`` if the preceding cell is a reduction (Appendix A.4).
 
-    One half of the filters sees the pixels at even positions, the other half those one to the
-    right and below; outside the map is zero. Keras crops, pools and convolves each half by itself.
-    Here both are one 2x2 convolution of stride 2 whose first half of filters is zero except at the
-    upper left, and whose second half is zero except at the lower right: one node to run instead of
+    One half of the filters reads the pixels at even positions, the other half the pixels one to the
+    right and below; pixels outside the map are zero. Keras crops, pools and convolves each half
+    separately. Here both halves are one 2x2 convolution of stride 2. Its first half of filters is
+    zero except at the upper left, its second half except at the lower right: one node instead of
     seven, at four times the (few) multiplications.
     """
 
@@ -141,7 +141,7 @@ class FactorizedReduction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map rectified (N, in_channels, H, W) to (N, filters, ceil(H/2), ceil(W/2))."""
-        # Products rather than F.pad, whose shape the TorchScript exporter cannot tell.
+        # Products instead of F.pad, whose output shape the TorchScript exporter cannot infer.
         halves = (self.conv_1.weight * self.upper_left, self.conv_2.weight * self.lower_right)
         height, width = _height_and_width(x)
         if height % 2 or width % 2:
@@ -150,10 +150,10 @@ class FactorizedReduction(nn.Module):
 
 
 class NormalCell(nn.Module):
-    """Normal cell of NASNet-A (paper, Figure 4, left); keeps the size, gives 6 * filters channels.
+    """Normal cell of NASNet-A (paper, Figure 4, left); same size, 6 * filters channels.
 
-    ``left_i`` and ``right_i`` are the separable convolutions of the i-th pair, counted as Keras
-    does. ``squeeze`` brings ``hidden``, ``adjust`` brings ``previous`` to ``filters`` channels.
+    ``left_i`` and ``right_i`` are the separable convolutions of the i-th pair, numbered as in
+    Keras. ``squeeze`` maps ``hidden`` and ``adjust`` maps ``previous`` to ``filters`` channels.
     """
 
     expansion = 6
@@ -187,8 +187,8 @@ class NormalCell(nn.Module):
 class ReductionCell(nn.Module):
     """Reduction cell of NASNet-A (paper, Figure 4, right); halves the size, 4 * filters channels.
 
-    ``left_i`` and ``right_i`` are the separable convolutions of the i-th pair. The cell reads
-    ``previous`` at the channels it comes with where ``adjust`` is None (the first cell).
+    ``left_i`` and ``right_i`` are the separable convolutions of the i-th pair. If
+    ``adjust`` is None (the first cell), ``previous`` keeps its channels.
     """
 
     expansion = 4
@@ -210,7 +210,7 @@ class ReductionCell(nn.Module):
         """Map rectified (N, C, H, W) and ``previous`` to rectified (N, 4 * filters, H/2, W/2)."""
         p = previous if self.adjust is None else F.relu(self.adjust(previous))
         h = self.squeeze(hidden)
-        # Both pools take the zeros of the padding into account, as Keras does: h can be negative.
+        # As in Keras, both pools include the zeros of the padding; h can be negative.
         h_padded = pad_for_stride_2(h, 3)
         h_max = F.max_pool2d(h_padded, 3, stride=2)
         h_average = F.avg_pool2d(h_padded, 3, stride=2)
@@ -223,7 +223,7 @@ class ReductionCell(nn.Module):
 
 
 def _cell_plan() -> Iterator[tuple[str, type[NormalCell] | type[ReductionCell], int]]:
-    """Yield name, kind and filters of the cells in order; the numbers are those of Keras."""
+    """Yield name, class and filters of the cells in order, numbered as in Keras."""
     filters = PENULTIMATE_FILTERS // 24
     yield "stem_reduction_1", ReductionCell, filters // 4
     yield "stem_reduction_2", ReductionCell, filters // 2
@@ -238,7 +238,7 @@ def _cell_plan() -> Iterator[tuple[str, type[NormalCell] | type[ReductionCell], 
 class NasnetMobile(nn.Module):
     """NASNet-A (4 @ 1056).
 
-    ``named_children`` gives the blocks from the image to the features: ``stem_conv``,
+    ``named_children`` returns the blocks from the image to the features: ``stem_conv``,
     ``stem_reduction_1``, ``stem_reduction_2``, ``normal_0`` to ``normal_3``, ``reduction_4``,
     ``normal_5`` to ``normal_8``, ``reduction_8`` and ``normal_9`` to ``normal_12``.
     """

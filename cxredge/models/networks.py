@@ -1,4 +1,4 @@
-"""The networks with one kind of head, and their weights from a file."""
+"""Classifiers: a backbone with a linear head, and its weights from a file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Classifier(nn.Module):
     Args:
         backbone: Maps float32 (N, 3, H, W) to (N, features).
         features: Length of the feature vector.
-        num_classes: Number of classes; 0 leaves the head out.
+        num_classes: Number of classes; 0 for no head.
         dropout: Share of features dropped before the head while training.
     """
 
@@ -30,16 +30,16 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
-        self.head = _even_head(features, num_classes) if num_classes else nn.Identity()
+        self.head = _zero_head(features, num_classes) if num_classes else nn.Identity()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return logits, or features when there is no head."""
+        """Return logits, or features if there is no head."""
         logits: torch.Tensor = self.head(self.dropout(self.backbone(images)))
         return logits
 
 
-def _even_head(features: int, num_classes: int) -> nn.Linear:
-    """Return a head that starts with all classes equally likely, so that no step is spent on it."""
+def _zero_head(features: int, num_classes: int) -> nn.Linear:
+    """Return a head of zeros, so that training starts with all classes equally likely."""
     head = nn.Linear(features, num_classes)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
@@ -58,7 +58,7 @@ def build(name: str, num_classes: int, weights: Path | str | None, dropout: floa
 
 
 def geometry(model: Classifier) -> str:
-    """Return whose padding and stride a network has: ``keras`` or, as a rule, ``library``."""
+    """Return the origin of a network's padding and stride: ``library``, or ``keras``."""
     return "keras" if needs_keras_geometry(model.state_dict()) else "library"
 
 

@@ -1,4 +1,4 @@
-"""A network in two parts: what is frozen, and what is trained on its output."""
+"""A network split into its frozen and its trained part."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from cxredge.models.networks import Classifier
 
 
 class CannotSplitError(CxredgeError):
-    """This network cannot be taken apart; it can still be trained end to end."""
+    """The network cannot be split; it can still be trained end to end."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Two modules that share their layers with the network they were made from.
+    """The two parts of a network; they share its layers.
 
     Attributes:
-        frozen: Maps float32 images (N, 3, H, W) to a tuple of tensors, each with N first.
-        trained: Maps those tensors to what the network returns. Its state dict names tensors as
-            the network's does.
+        frozen: Maps float32 images (N, 3, H, W) to a tuple of tensors with the batch dimension
+            first.
+        trained: Maps those tensors to the output of the network. Its state dict has the names of
+            the network's state dict.
     """
 
     frozen: fx.GraphModule
@@ -34,29 +35,29 @@ class Parts:
 
 
 def split_network(model: Classifier) -> Parts | None:
-    """Divide a network into what no trained weight has a part in, and the rest.
+    """Split a network into the operations that depend on no trained weight, and the others.
 
-    Every operation whose result depends on the images and on frozen layers alone is frozen,
-    wherever it stands; so networks with branches divide as well as straight ones, and more than
-    one tensor may cross (a cell of NASNet reads the last two).
+    Every operation that depends only on the images and on frozen layers is frozen, regardless of
+    its position. Networks with branches can therefore be split too, and more than one tensor may
+    cross the boundary (a cell of NASNet reads the last two).
 
     Args:
         model: A network with its blocks frozen (:func:`~cxredge.models.freeze.freeze_blocks`);
             left in training mode, frozen batch norm in inference mode.
 
     Returns:
-        The parts, or None when nothing is frozen.
+        The parts, or None if no block is frozen.
 
     Raises:
-        CannotSplitError: The network's code cannot be followed operation by operation, or differs
-            between training and inference.
+        CannotSplitError: The network cannot be traced, or computes differently in training and in
+            inference.
     """
     graph = _trace(model)
     frozen = _frozen_nodes(model, graph)
     crossing = _crossing(graph, frozen)
     if any(node.op == "placeholder" for node in crossing):
         return None
-    while again := [node for node in crossing if _easily_made(node, crossing, model)]:
+    while again := [node for node in crossing if _cheap_to_recompute(node, crossing, model)]:
         frozen.remove(again[-1])
         crossing = _crossing(graph, frozen)
     first = _part(model, [n for n in graph.nodes if n in frozen], (), crossing)
@@ -68,7 +69,7 @@ def split_network(model: Classifier) -> Parts | None:
 
 
 class _LayerTracer(fx.Tracer):
-    """Follows a network down to the layers that own weights, whoever wrote them."""
+    """Tracer that treats every module with parameters or buffers as a leaf."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         own = next(m.parameters(recurse=False), None), next(m.buffers(recurse=False), None)
@@ -76,13 +77,13 @@ class _LayerTracer(fx.Tracer):
 
 
 def _trace(model: nn.Module) -> fx.Graph:
-    """Return the operations of a network, which must be the same in training and in inference."""
+    """Return the operations of a network; they must be equal in training and in inference."""
     try:
         inference = _LayerTracer().trace(model.eval())
         train_mode(model)
         training = _LayerTracer().trace(model)
     except Exception as error:
-        # Tracing runs the network's own Python on stand-ins, which fails in as many ways.
+        # Tracing runs the network's Python code on proxies, which can raise any exception.
         cause = str(error).splitlines()[:1] or [type(error).__name__]
         raise CannotSplitError(f"Its code cannot be traced: {cause[0]}") from None
     if str(training) != str(inference):
@@ -91,21 +92,21 @@ def _trace(model: nn.Module) -> fx.Graph:
 
 
 def _frozen_nodes(model: nn.Module, graph: fx.Graph) -> set[fx.Node]:
-    """Return the operations whose results training never changes."""
+    """Return the operations whose results do not change during training."""
     frozen: set[fx.Node] = set()
     for node in graph.nodes:
-        settled = node.op != "output" and frozen.issuperset(node.all_input_nodes)
-        if settled and node.op == "call_module":
-            settled = not _varies(_layer(model, node))
-        if settled and node.op == "get_attr":
-            settled = False
-        if settled:
+        constant = node.op != "output" and frozen.issuperset(node.all_input_nodes)
+        if constant and node.op == "call_module":
+            constant = not _varies(_layer(model, node))
+        if constant and node.op == "get_attr":
+            constant = False
+        if constant:
             frozen.add(node)
     return frozen
 
 
 def _varies(layer: nn.Module) -> bool:
-    """Whether a layer's result changes while training: by its weights, the batch or chance."""
+    """Return whether a layer's result changes in training: by weights, batch or chance."""
     if any(parameter.requires_grad for parameter in layer.parameters()):
         return True
     if isinstance(layer, _DropoutNd):
@@ -114,15 +115,15 @@ def _varies(layer: nn.Module) -> bool:
 
 
 def _crossing(graph: fx.Graph, frozen: set[fx.Node]) -> list[fx.Node]:
-    """Return the frozen operations whose results the rest uses, in order."""
+    """Return the frozen operations whose results trained operations use, in order."""
     return [n for n in graph.nodes if n in frozen and not frozen.issuperset(n.users)]
 
 
-def _easily_made(node: fx.Node, crossing: list[fx.Node], model: nn.Module) -> bool:
-    """Whether a tensor is better made again from others than kept beside them.
+def _cheap_to_recompute(node: fx.Node, crossing: list[fx.Node], model: nn.Module) -> bool:
+    """Return whether a tensor should be recomputed from other cached tensors.
 
-    DenseNet concatenates the same features again and again, and the pieces of a concatenation take
-    no more room than it does; Inception pools what it also convolves, without weights in between.
+    DenseNet concatenates the same features repeatedly, and the inputs of a concatenation are not
+    larger than its output. Inception pools tensors that it also convolves, without weights.
     """
     if any(source.op == "placeholder" for source in node.all_input_nodes):
         return False

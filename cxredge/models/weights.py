@@ -1,4 +1,4 @@
-"""Reading weights from files, without ever unpickling code."""
+"""Weight files, read without unpickling code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """Read tensors by name from ``.safetensors``, or ``.pth`` / ``.pt`` (weights only).
 
     Raises:
-        CxredgeError: The file is missing, of another kind, damaged, or holds more than tensors.
+        CxredgeError: The file is missing, damaged or of another type, or holds other objects than
+            tensors.
     """
     if not path.is_file():
         raise CxredgeError(
@@ -38,24 +39,24 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
             raise _unreadable(path, error) from None
         raise CxredgeError(
             f"{path} cannot be read as weights: it holds pickled objects other than tensors, and "
-            "unpickling them would run whatever code the file brings.",
-            "Save model.state_dict() alone, best as .safetensors.",
+            "unpickling them would run code from the file.",
+            "Save only model.state_dict(), preferably as .safetensors.",
         ) from None
     except Exception as error:
-        # A damaged file makes the unpickler fail in many ways, and safetensors' own exception
-        # derives from Exception alone.
+        # The unpickler raises many kinds of exceptions for a damaged file, and the exception of
+        # safetensors derives directly from Exception.
         raise _unreadable(path, error) from None
-    raise CxredgeError(f"{path}: weights are read from .safetensors, .pth, .pt or .h5 files.")
+    raise CxredgeError(f"{path} is not a weights file: expected .safetensors, .pth, .pt or .h5.")
 
 
 def load_into(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Load a backbone's weights, or those of a whole run, into a classifier.
+    """Load the weights of a backbone or of a run into a classifier.
 
-    A head in the file (``classifier``, ``fc``, ``head`` or Inception's ``AuxLogits``) is left out
-    unless the file is a run of ours with as many classes.
+    A head in the file (``classifier``, ``fc``, ``head`` or Inception's ``AuxLogits``) is ignored,
+    unless the file is a cxredge run with the same number of classes.
 
     Raises:
-        CxredgeError: Names or shapes do not fit the network.
+        CxredgeError: Names or shapes do not match the network.
     """
     if any(name.startswith("backbone.") for name in state):
         target: nn.Module = model
@@ -75,14 +76,18 @@ def load_into(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -
     missing = sorted(set(expected) - set(given) - optional)
     unexpected = sorted(set(given) - set(expected))
     shapes = [n for n in given if n in expected and given[n].shape != expected[n].shape]
-    for problem, names in (("lacks", missing), ("also has", unexpected), ("misshapes", shapes)):
+    for problem, names in (
+        ("missing", missing),
+        ("not expected", unexpected),
+        ("of another shape", shapes),
+    ):
         if names:
             first = f"'{names[0]}'"
             if names is shapes:
                 found, wanted = tuple(given[names[0]].shape), tuple(expected[names[0]].shape)
-                first += f" of shape {found} where the network has {wanted}"
+                first += f" has shape {found}, the network {wanted}"
             raise CxredgeError(
-                f"{path} does not fit this network: it {problem} {len(names)} tensor(s), "
+                f"{path} does not fit this network: {len(names)} tensor(s) {problem}, "
                 f"first {first}.",
                 "Check --model and --weights.",
             )
@@ -93,12 +98,14 @@ def _tensors(path: Path, loaded: object) -> dict[str, torch.Tensor]:
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict) or not all(torch.is_tensor(v) for v in loaded.values()):
-        raise CxredgeError(f"{path} holds no state dict of tensors.", "Save model.state_dict().")
+        raise CxredgeError(
+            f"{path} does not hold a state dict of tensors.", "Save model.state_dict()."
+        )
     return loaded
 
 
 def _unreadable(path: Path, error: Exception) -> CxredgeError:
     cause = str(error).splitlines()[0][:200]
     return CxredgeError(
-        f"{path} cannot be read as weights: {cause}", "Check that the file is whole."
+        f"{path} cannot be read as weights: {cause}", "Check that the file is complete."
     )

@@ -1,7 +1,7 @@
-"""The table of networks: what a person can choose, without importing torch.
+"""The table of networks; it does not import torch.
 
-Counts leave the head out and include batch norm's running statistics, as Keras counts; a test
-compares each with the network itself.
+Parameter counts exclude the head and include batch norm's running statistics, as in Keras. A test
+compares each with the network.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from cxredge.models.blocks import (
 
 @dataclass(frozen=True)
 class Freeze:
-    """Where training starts and how much that is.
+    """Boundary between frozen and trained blocks.
 
     Attributes:
-        first_trained: The first block that is trained.
-        trainable: Trainable weights from there on, without the head.
-        in_paper: The paper gives this boundary in Table 5; otherwise it is our choice, the first
-            block at 1/32 of the input's size, where the paper's boundary of MobileNet lies too.
-        keras_trainable: Keras' number, and so the paper's, where it differs.
+        first_trained: First trained block.
+        trainable: Number of trainable weights from this block on, without the head.
+        in_paper: Whether the paper states this boundary in Table 5. If not, it is the first block
+            at 1/32 of the input's size, as the paper's boundary of MobileNet.
+        keras_trainable: Number of trainable weights in Keras, and so in the paper, if different.
     """
 
     first_trained: str
@@ -48,18 +48,17 @@ class Network:
     """One network of the zoo.
 
     Attributes:
-        name: How commands call it.
-        paper_name: How the paper calls it; None for today's alternatives, which it has not.
-        input_size: Height and width in pixels it was designed for.
+        name: Name in commands.
+        paper_name: Name in the paper; None for newer alternatives.
+        input_size: Height and width in pixels that it was designed for.
         features: Length of the pooled feature vector.
-        parameters: Number of parameters of the network as it is built here, without the head.
-        keras_parameters: The same of Keras' network of that name; None where it has none.
-        blocks: Its blocks in order.
-        paper_freeze: The boundary that ``--freeze paper`` means.
-        hub: Where ``--weights imagenet`` comes from: library and name of the weights.
-        hub_mean: Mean grey value, in [0, 1], for the weights of the hub. One for all channels:
-            where the hub has three, their mean.
-        hub_std: Standard deviation for the weights of the hub.
+        parameters: Number of parameters of the network built here, without the head.
+        keras_parameters: Number of parameters of the Keras network; None if Keras has none.
+        blocks: Blocks in order.
+        paper_freeze: Boundary of ``--freeze paper``.
+        hub: Source of ``--weights imagenet``: library and name of the weights.
+        hub_mean: Mean grey value, in [0, 1], that these weights expect; the mean of the channels.
+        hub_std: Standard deviation that these weights expect.
     """
 
     name: str
@@ -145,7 +144,7 @@ ZOO: Mapping[str, Network] = {
             paper_name="ResNet50",
             input_size=224,
             features=2048,
-            # Keras' convolutions have biases, which the batch norm behind them takes away again.
+            # Keras' convolutions have biases, which the following batch norm cancels.
             parameters=23_561_152,
             keras_parameters=23_587_712,
             blocks=resnet50_blocks(),
@@ -157,7 +156,7 @@ ZOO: Mapping[str, Network] = {
             paper_name="ResNet50V2",
             input_size=224,
             features=2048,
-            # Keras' residual stream has biases; here the batch norms that read it carry them.
+            # Keras' residual stream has biases; here they are part of the batch norms that read it.
             parameters=23_545_792,
             keras_parameters=23_564_800,
             blocks=resnet50_v2_blocks(),
@@ -218,7 +217,7 @@ def find_network(name: str) -> Network:
     """Return a network by name.
 
     Raises:
-        CxredgeError: There is none of that name; the message offers the nearest.
+        CxredgeError: The name is unknown; the message suggests the closest one.
     """
     if name in ZOO:
         return ZOO[name]
@@ -230,18 +229,18 @@ def find_network(name: str) -> Network:
 
 
 def first_trained_block(network: Network, freeze: str) -> str | None:
-    """Resolve ``--freeze`` to the first block that is trained.
+    """Resolve ``--freeze`` to the first trained block.
 
     Args:
         network: The network.
-        freeze: ``none`` (train all), ``head`` (train the head alone), ``paper``, or a block: it
-            and what follows are trained.
+        freeze: ``none`` (train all blocks), ``head`` (train only the head), ``paper``, or a block
+            name (train this block and the following ones).
 
     Returns:
-        A block's name, or None when only the head is trained.
+        Name of a block, or None if only the head is trained.
 
     Raises:
-        CxredgeError: No such block.
+        CxredgeError: The network has no such block.
     """
     if freeze == "none":
         return network.blocks[0].name
@@ -253,6 +252,6 @@ def first_trained_block(network: Network, freeze: str) -> str | None:
     if freeze not in names:
         raise CxredgeError(
             f"{network.name} has no block '{freeze}'. Its blocks: {', '.join(names)}.",
-            "--freeze also takes none, head and paper.",
+            "--freeze also accepts none, head and paper.",
         )
     return freeze
