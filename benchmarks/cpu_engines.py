@@ -48,8 +48,8 @@ from cxredge.metrics.latency import interleave, take_turns
 from cxredge.progress import Silent
 from cxredge.quantization import quantize as quantization
 from cxredge.quantization.calibration_set import read_calibration
-from cxredge.quantization.settings import QuantizeConfig
-from cxredge.quantization.stem import stem
+from cxredge.quantization.config import QuantizeConfig
+from cxredge.quantization.float_layers import stem
 from cxredge.telemetry.linux import read_machine
 from cxredge.vocabulary import Dialect, Precision, Split
 

@@ -30,7 +30,7 @@ from cxredge.data.manifest import read_manifest
 from cxredge.metrics.classification import wilson
 from cxredge.metrics.latency import summarise, take_turns
 from cxredge.progress import Silent
-from cxredge.quantization.judge import logit_error
+from cxredge.quantization.fp32_comparison import logit_error
 from cxredge.telemetry.linux import may_saturate_here, read_machine
 from cxredge.vocabulary import Split
 

@@ -139,9 +139,9 @@ def built(
 @pytest.fixture
 def careless_int8(monkeypatch: pytest.MonkeyPatch) -> None:
     """INT8 that clips most of what it sees, in every layer, so that decisions flip."""
-    from cxredge.quantization import ladder
+    from cxredge.quantization import search
 
-    emit = ladder.emit
+    emit = search.emit
 
     def clip(
         model: onnx.ModelProto,
@@ -154,7 +154,7 @@ def careless_int8(monkeypatch: pytest.MonkeyPatch) -> None:
         narrow = {name: (low / 3, high / 3) for name, (low, high) in ranges.items()}
         return emit(model, narrow, dialect, float_bias, (), scales)
 
-    monkeypatch.setattr(ladder, "emit", clip)
+    monkeypatch.setattr(search, "emit", clip)
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def write_model(out: Path, manifest: Manifest, rng: np.random.Generator) -> None
     labels = np.array([manifest.classes.index(entry.label) for entry in entries])
     _fit_head(graph, pixels, labels, out.parent / "features.onnx")
     classifier = ClassifierSpec("tiny", manifest.classes, SIZE, 0.5, 0.5, PREPROCESSING)
-    onnx_graph.describe(graph, classifier, "fp32")
+    onnx_graph.write_metadata(graph, classifier, "fp32")
     with atomic_folder(out) as folder:
         onnx.save(graph, folder / "model.onnx")
         write_manifest(folder / "manifest.csv", manifest.entries)

@@ -24,7 +24,7 @@ _SPEED = {
     "BATCHES": (1, 4),
     "take_turns": _TAKE_TURNS,
 }
-_RUNG_LATENCY = {"_SECONDS": 0.01, "take_turns": _TAKE_TURNS}
+_STEP_LATENCY = {"_SECONDS": 0.01, "take_turns": _TAKE_TURNS}
 
 
 def shorten() -> None:
@@ -32,9 +32,9 @@ def shorten() -> None:
     _replace(speed, _SPEED)
     # A device without this package quantizes nothing.
     if find_spec("onnx"):
-        from cxredge.quantization import rung_latency
+        from cxredge.quantization import step_latency
 
-        _replace(rung_latency, _RUNG_LATENCY)
+        _replace(step_latency, _STEP_LATENCY)
 
 
 def pytest_configure() -> None:

@@ -22,18 +22,18 @@ from cxredge.bundle.serving import RuntimeSettings  # noqa: E402
 from cxredge.data.loading import load_pixels  # noqa: E402
 from cxredge.data.manifest import Manifest, write_manifest  # noqa: E402
 from cxredge.export.half_precision import write_fp16  # noqa: E402
+from cxredge.graph.index import GraphIndex  # noqa: E402
 from cxredge.graph.model_file import infer_values  # noqa: E402
-from cxredge.graph.wiring import Wiring  # noqa: E402
 from cxredge.models.zoo import ZOO  # noqa: E402
 from cxredge.quantization import quantize  # noqa: E402
 from cxredge.quantization.correction.centring import centre  # noqa: E402
-from cxredge.quantization.judge import infer_graph  # noqa: E402
+from cxredge.quantization.float_layers import group_layers  # noqa: E402
 from cxredge.quantization.qdq.emit import emit  # noqa: E402
-from cxredge.quantization.qdq.int8_with_fp16 import to_fp16  # noqa: E402
+from cxredge.quantization.qdq.int8_with_fp16 import to_int8_with_fp16  # noqa: E402
 from cxredge.quantization.qdq.legality import check_legality  # noqa: E402
 from cxredge.quantization.qdq.placement import activations_to_measure, place  # noqa: E402
 from cxredge.quantization.ranges.measure import measure, measure_ranges  # noqa: E402
-from cxredge.quantization.sensitivity import groups_of  # noqa: E402
+from cxredge.quantization.sessions import infer_graph  # noqa: E402
 from cxredge.vocabulary import Dialect, Precision, Split  # noqa: E402
 from tests.tensorrt_builder import built_bytes  # noqa: E402
 
@@ -90,10 +90,10 @@ def test_a_network_goes_all_the_way(
     exported: Path, few: Manifest, cxredge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = read_card(exported).classifier.network
-    # The search for a runtime's settings does not depend on the network, nor how rungs are timed.
+    # The search for a runtime's settings does not depend on the network, nor how steps are timed.
     setups = (RuntimeSettings(1), RuntimeSettings(1, available_cores()))
     monkeypatch.setattr(speed, "_best_setups", lambda v, *_: tuple((v, one) for one in setups))
-    monkeypatch.setattr(quantize, "time_rungs", lambda _, rungs, __: [1.0] * (1 + len(rungs)))
+    monkeypatch.setattr(quantize, "time_steps", lambda _, graphs, __: [1.0] * (1 + len(graphs)))
     effort = "quick" if network in HEAVY else "default"
     ran = cxredge("calibrate", few.path, "--count", 8, "--out", tmp_path / "calibration.csv")
     assert ran.code == 0, ran.err
@@ -145,11 +145,11 @@ def test_layers_in_float_need_no_range_that_was_not_measured(
     names = activations_to_measure(graph, dialect)
     size = read_card(exported).classifier.input_size
     found = measure(graph, [np.zeros((1, size, size), np.uint8)], lambda _: None, wanted=names)
-    measured, wiring = set(found.histograms), Wiring(graph.graph)
-    groups = groups_of(graph)
+    measured, index = set(found.histograms), GraphIndex(graph.graph)
+    groups = group_layers(graph)
     for kept in (*groups[:: len(groups) // 6], *(sum(groups[i::3], ()) for i in range(3))):
         placement = place(graph, dialect, kept)
-        needed = {wiring.name_at(edge) for edge in placement.edges}.union(*placement.shared)
+        needed = {index.name_at(edge) for edge in placement.edges}.union(*placement.shared)
         assert needed <= measured, kept
 
 
@@ -203,7 +203,7 @@ def test_fp16_says_the_same(exported: Path, half: Path, few: Manifest) -> None:
 
 
 def test_tensorrt_takes_it_typed_fp16(emitted: dict[Dialect, onnx.ModelProto]) -> None:
-    model = to_fp16(emitted[Dialect.TENSORRT])
+    model = to_int8_with_fp16(emitted[Dialect.TENSORRT])
     assert check_legality(model, Dialect.TENSORRT) == []
     pytest.importorskip("tensorrt_rtx", reason="needs the rtx extra")
     plan, heard = built_bytes(model)

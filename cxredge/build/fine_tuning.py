@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def tuning_of(run: Path, fp32: Path, progress: Progress) -> Tuning:
-    """Return the last rung of the ladder: INT8 weights trained on a run's images.
+    """Return the last step of the quantization search: INT8 weights trained on a run's images.
 
     Args:
         run: A finished run of ``cxredge train``.

@@ -34,8 +34,8 @@ def build_from_source(
     from cxredge.build.pack import build as stage
     from cxredge.build.pack import plan
     from cxredge.quantization.calibration_set import read_calibration, write_calibration
+    from cxredge.quantization.config import QuantizeConfig
     from cxredge.quantization.quantize import quantize
-    from cxredge.quantization.settings import QuantizeConfig
     from cxredge.targets.registry import is_here
 
     parents = {"source": sha256_of_file(source / CARD_NAME), "manifest": manifest.sha256}

@@ -47,9 +47,8 @@ from cxredge.errors import CxredgeError
 from cxredge.gate.gate import GateLimits
 from cxredge.graph.model_file import FP32_NAME, read_model, with_float_input
 from cxredge.progress import Progress
-from cxredge.quantization.qdq.int8_with_fp16 import to_fp16
+from cxredge.quantization.qdq.int8_with_fp16 import to_int8_with_fp16
 from cxredge.quantization.quantize import RANGES_NAME
-from cxredge.quantization.rung_latency import LATENCY_HERE
 from cxredge.targets.engine_request import EngineRequest
 from cxredge.targets.record import Target
 from cxredge.targets.registry import is_here
@@ -247,7 +246,7 @@ def build(
 def _write_typed_int8(model: Path, folder: Path, progress: Progress) -> None:
     """Write INT8 with FP16 between the integers; where FP16 cannot hold it, FP32 stays there."""
     try:
-        typed = to_fp16(read_model(model))
+        typed = to_int8_with_fp16(read_model(model))
     except CxredgeError as error:
         progress.note(f"INT8 keeps FP32 between its integers: {error.message}")
         return
@@ -307,7 +306,7 @@ def _quantization_facts(card: Card | None) -> dict[str, Any] | None:
     if card is None:
         return None
     kept = ("judged_on", "chosen", "in_float", "agreement", "size_bytes", "size_bytes_fp32")
-    of_this_machine = ("seconds", LATENCY_HERE)
+    of_this_machine = ("seconds", "latency_ms_here")
     settings = ("dialect", "calibration_images", "effort", "float_stem")
     return {
         **{key: card.config[key] for key in settings},

@@ -18,7 +18,7 @@ from cxredge.vocabulary import Correction, Dialect, Effort, RangeMethod, Split
 if TYPE_CHECKING:
     from cxredge.artifacts.card import Card
     from cxredge.gate.gate import GateResult
-    from cxredge.quantization.settings import QuantizeConfig
+    from cxredge.quantization.config import QuantizeConfig
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,7 @@ class QuantizeOptions:
         Raises:
             WrongUsage: The options contradict each other.
         """
-        from cxredge.quantization.plan import Goal
-        from cxredge.quantization.settings import QuantizeConfig
+        from cxredge.quantization.config import Goal, QuantizeConfig
 
         if self.centre and self.dialect is Dialect.CPU:
             raise WrongUsage(

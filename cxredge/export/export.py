@@ -103,7 +103,7 @@ def export(run: Path, out: Path, progress: Progress) -> Card:
     expected = _reference(model, probes, source.classifier.mean, source.classifier.std)
     grey = GreyClassifier(model, source.classifier.mean, source.classifier.std).eval()
     graph = _to_onnx(grey, source.classifier.input_size)
-    onnx_graph.describe(graph, source.classifier, "fp32")
+    onnx_graph.write_metadata(graph, source.classifier, "fp32")
     onnx.checker.check_model(graph, full_check=True)
     room = writing(out.parent, graph.ByteSize(), f"the model {out.name}")
     with room, atomic_folder(out, ArtifactKind.MODEL.value) as folder:
@@ -119,7 +119,7 @@ def export(run: Path, out: Path, progress: Progress) -> Card:
         write_manifest(folder / "manifest.csv", read_manifest(run / "manifest.csv").entries)
         facts = {
             "parity_max_abs": error,
-            "size_bytes": onnx_graph.size_bytes(path),
+            "size_bytes": path.stat().st_size,
             "test_accuracy_torch": source.facts["test"]["accuracy"],
         }
         return write_card(folder, Card(**{**planned.__dict__, "facts": facts}))

@@ -48,7 +48,7 @@ def write_fp16(model: Path, out: Path) -> Card:
     check_files(model, source)
     path = model / onnx_graph.FP32_NAME
     graph = to_fp16(onnx_graph.read_model(path))
-    onnx_graph.describe(graph, source.classifier, "fp16")
+    onnx_graph.write_metadata(graph, source.classifier, "fp16")
     room = writing(out.parent, graph.ByteSize(), f"the model {out.name}")
     with room, atomic_folder(out, ArtifactKind.MODEL.value) as folder:
         onnx.save(graph, folder / onnx_graph.FP32_NAME)

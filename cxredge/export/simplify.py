@@ -20,10 +20,10 @@ from cxredge.graph.nodes import (
     attribute_of,
     constants_of,
     copy_of,
+    externally_read,
     floats,
     integers_of,
     number_of,
-    observed,
     replace_nodes,
     set_attribute,
     subgraphs,
@@ -74,7 +74,7 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     model = copy_of(model)
     graph = model.graph
     constants = constants_of(graph)
-    fixed = observed(graph)
+    fixed = externally_read(graph)
     opsets = {opset.domain: opset.version for opset in model.opset_import}
     kept = []
     for node in graph.node:
@@ -145,7 +145,7 @@ def fold_pads(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = model.graph
     constants = constants_of(graph)
     producers = {name: node for node in graph.node for name in node.output}
-    fixed = observed(graph)
+    fixed = externally_read(graph)
     kept = []
     for node in graph.node:
         amounts = _spatial_zero_padding(node, constants) if node.op_type == "Pad" else None
@@ -182,7 +182,7 @@ def _takes_batch_norm(
         conv.op_type == "Conv"
         and all(name in constants for name in (*conv.input[1:], *norm.input[1:5]))
         and sum(list(node.input).count(between) for node in graph.node) == 1
-        and between not in observed(graph)
+        and between not in externally_read(graph)
         and not number_of(norm, "training_mode", 0)
     )
 

@@ -1,1 +1,1 @@
-"""Reading and walking ONNX graphs."""
+"""Reading, indexing and editing ONNX graphs."""

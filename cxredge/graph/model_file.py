@@ -1,4 +1,4 @@
-"""Small things every stage needs to know about an ONNX file."""
+"""Reading ONNX files, inferring shapes and writing metadata."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FP32_NAME = "model.onnx"
 METADATA_KEY = "cxredge"
 
 _LARGEST_SHAPE = 64
-"""Values of an initializer that an operator may take a shape from, at most."""
+"""Maximum number of values of an initializer that may hold a shape."""
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -40,9 +40,9 @@ def read_model(path: Path) -> onnx.ModelProto:
 
 
 def infer_values(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """Return type and shape of the tensors that nodes compute, as far as they can be told.
+    """Return the types and shapes of the tensors that nodes compute, where they can be inferred.
 
-    Large weights are given by their shapes alone: copying them takes longer than all the rest.
+    Large weights are passed as shapes without values: copying them would dominate the run time.
     """
     graph = model.graph
     light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
@@ -51,11 +51,11 @@ def infer_values(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     light.graph.input.extend(graph.input)
     light.graph.output.extend(graph.output)
     light.graph.value_info.extend(graph.value_info)
-    told = {value.name for value in graph.input}
+    inputs = {value.name for value in graph.input}
     for tensor in graph.initializer:
         if math.prod(tensor.dims) <= _LARGEST_SHAPE:
             light.graph.initializer.append(tensor)
-        elif tensor.name not in told:
+        elif tensor.name not in inputs:
             light.graph.input.append(
                 onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             )
@@ -63,8 +63,8 @@ def infer_values(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     return [*inferred.value_info, *inferred.output]
 
 
-def describe(model: onnx.ModelProto, classifier: ClassifierSpec, precision: str) -> None:
-    """Write what the graph is into its metadata, so that the file explains itself alone."""
+def write_metadata(model: onnx.ModelProto, classifier: ClassifierSpec, precision: str) -> None:
+    """Write classifier and precision into the metadata, so that the file is self-describing."""
     facts = {
         "network": classifier.network,
         "classes": list(classifier.classes),
@@ -85,17 +85,12 @@ def describe(model: onnx.ModelProto, classifier: ClassifierSpec, precision: str)
 
 
 def with_float_input(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy that takes the same pixel values, 0 to 255, as float32 instead of uint8.
+    """Return a copy whose input is float32 instead of uint8, with the same values from 0 to 255.
 
     TensorRT before 8.5 has no uint8 inputs (NVIDIA/TensorRT#1503). The graph's first node casts
-    its input in any case.
+    its input to float32 in both cases.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     copy.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     return copy
-
-
-def size_bytes(path: Path) -> int:
-    """Return the size of a file."""
-    return path.stat().st_size

@@ -21,7 +21,8 @@ from cxredge.data.sources import sha256_of_source
 from cxredge.errors import ArtifactError
 from cxredge.progress import Advance
 from cxredge.quantization.qdq.placement import activations_to_measure
-from cxredge.quantization.ranges.measure import measure, quantizable_activations
+from cxredge.quantization.ranges.activations import quantizable_activations
+from cxredge.quantization.ranges.measure import measure
 from cxredge.quantization.ranges.statistics import SCHEMA, Statistics, load_statistics
 from cxredge.vocabulary import Dialect
 

@@ -163,8 +163,8 @@ def test_build_from_a_run_exports_it_and_may_fine_tune(
     quantization_aware = pytest.importorskip("cxredge.training.quantization_aware")
     short = quantization_aware.FineTuning(steps=1)
     monkeypatch.setattr(quantization_aware, "FineTuning", lambda: short)
-    monkeypatch.setattr("cxredge.quantization.plan._EXTENSIVE_LOGIT_ERROR", 0)
-    monkeypatch.setattr("cxredge.quantization.ladder._FLOAT_RUNGS", dict.fromkeys(Effort, 1))
+    monkeypatch.setattr("cxredge.quantization.config._EXTENSIVE_LOGIT_ERROR", 0)
+    monkeypatch.setattr("cxredge.quantization.search._MAX_FLOAT_STEPS", dict.fromkeys(Effort, 1))
     ran = build(cxredge, run_folder, calibration, tmp_path / "bundle", "--effort", "extensive")
     assert ran.code == 0, ran.err
     facts = read_card(tmp_path / "bundle").facts

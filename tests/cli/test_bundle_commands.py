@@ -11,7 +11,7 @@ import pytest
 
 from cxredge.artifacts.card import read_json, write_json
 from cxredge.data.manifest import read_manifest, write_manifest
-from cxredge.quantization import ladder
+from cxredge.quantization import search
 from cxredge.vocabulary import Effort
 
 
@@ -211,7 +211,7 @@ def test_demo(tmp_path: Path, cxredge, monkeypatch: pytest.MonkeyPatch) -> None:
     # Every step on little: all of it is run after the tests, and what it learnt is checked there.
     for name, value in (("_PATIENTS", 30), ("_INPUT_SIZE", 64), ("_EPOCHS", 1)):
         monkeypatch.setattr(f"cxredge.cli.demo.{name}", value)
-    monkeypatch.setattr(ladder, "_FLOAT_RUNGS", dict.fromkeys(Effort, 1))
+    monkeypatch.setattr(search, "_MAX_FLOAT_STEPS", dict.fromkeys(Effort, 1))
     ran = cxredge("demo", "--out", tmp_path / "demo", "--json")
     assert ran.code == 0, ran.err
     found = ran.json

@@ -137,11 +137,11 @@ def test_extensive_effort_goes_on_until_nothing_is_left_to_try(
         ("cpu", "extensive", 0.005),
     ],
 )
-def test_what_a_climb_aims_at(
+def test_the_search_stops_at_the_allowed_logit_error(
     dialect: str, effort: str, aim: float, model: Path, calibration: Path, phantoms: Path,
     tmp_path: Path, cxredge,
 ) -> None:  # fmt: skip
-    """A rung is climbed where the one before misses the aim, and only there."""
+    """A step is tried only if the one before misses the goal."""
     ran = cxredge(
         "quantize", model, "--calibration", calibration, "--evaluate", phantoms / "manifest.csv",
         "--dialect", dialect, "--effort", effort, "--range-method", "minmax", "--no-equalise",

@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper, parser
 
-from cxredge.quantization.ranges.measure import Ranges, float_activations
+from cxredge.quantization.ranges.activations import float_activations
+from cxredge.quantization.ranges.statistics import Ranges
 
 CHANNELS = 4
 

@@ -12,18 +12,15 @@ from onnx import TensorProto, helper, numpy_helper
 from cxredge.data.loading import load_pixels
 from cxredge.data.manifest import Entry, Manifest
 from cxredge.errors import CxredgeError, DataError
-from cxredge.graph.wiring import Wiring
+from cxredge.graph.index import GraphIndex
 from cxredge.quantization import calibration
 from cxredge.quantization.calibration import cache_key, measure_cached, measure_entries
 from cxredge.quantization.qdq.emit import emit
 from cxredge.quantization.qdq.placement import activations_to_measure, place
-from cxredge.quantization.ranges import measure as ranges
+from cxredge.quantization.ranges.activations import quantizable_activations
 from cxredge.quantization.ranges.histogram import EMPTY
-from cxredge.quantization.ranges.measure import (
-    measure,
-    quantizable_activations,
-    session_with_outputs,
-)
+from cxredge.quantization.ranges.measure import measure
+from cxredge.quantization.sessions import measuring_session, session_with_outputs
 from cxredge.vocabulary import Dialect, RangeMethod, Split
 from tests.quantization.ranges.test_statistics import same
 
@@ -67,8 +64,8 @@ def test_what_an_activation_alone_reads_is_not_measured(graph: onnx.ModelProto) 
     names = quantizable_activations(graph)
     assert not {"c1", "sum"} & set(names)
     for dialect in Dialect:
-        placement, wiring = place(graph, dialect), Wiring(graph.graph)
-        needed = {wiring.name_at(edge) for edge in placement.edges}.union(*placement.shared)
+        placement, index = place(graph, dialect), GraphIndex(graph.graph)
+        needed = {index.name_at(edge) for edge in placement.edges}.union(*placement.shared)
         assert needed <= set(names)
 
 
@@ -222,6 +219,6 @@ def test_the_faster_session_gives_every_tensor(
 ) -> None:
     names = quantizable_activations(graph)
     image = {"image": load_pixels(entries[:1], SIZE)[:, None]}
-    fast = ranges._measuring_session(graph, names, 1).run(names, image)
+    fast = measuring_session(graph, names, 1).run(names, image)
     for one, other in zip(fast, session_with_outputs(graph, names).run(names, image), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)

@@ -15,10 +15,11 @@ from cxredge.data.images import GreyImage
 from cxredge.data.loading import load_pixels
 from cxredge.data.manifest import Manifest
 from cxredge.quantization.correction.reconstruction import reconstruct
-from cxredge.quantization.judge import infer_graph, logit_error
+from cxredge.quantization.fp32_comparison import logit_error
 from cxredge.quantization.qdq.emit import emit
-from cxredge.quantization.ranges import measure as ranges_module
-from cxredge.quantization.ranges.measure import channel_means, measure_ranges, session_with_outputs
+from cxredge.quantization.ranges.measure import measure_ranges
+from cxredge.quantization.ranges.statistics import Ranges
+from cxredge.quantization.sessions import infer_graph, session_with_outputs
 from cxredge.vocabulary import Dialect, Split
 
 
@@ -33,12 +34,12 @@ def pixels(manifest: Manifest) -> GreyImage:
 
 
 @pytest.fixture(scope="module")
-def ranges(graph: onnx.ModelProto, pixels: GreyImage) -> ranges_module.Ranges:
+def ranges(graph: onnx.ModelProto, pixels: GreyImage) -> Ranges:
     return measure_ranges(graph, pixels, lambda _: None)
 
 
 def test_ranges_are_those_of_all_images_at_once(
-    graph: onnx.ModelProto, pixels: GreyImage, ranges: ranges_module.Ranges
+    graph: onnx.ModelProto, pixels: GreyImage, ranges: Ranges
 ) -> None:
     names = list(ranges)
     values = session_with_outputs(graph, names).run(names, {"image": pixels[:, None]})
@@ -49,9 +50,9 @@ def test_ranges_are_those_of_all_images_at_once(
 
 
 def test_ranges_depend_on_neither_order_nor_batch(
-    graph: onnx.ModelProto, pixels: GreyImage, ranges: ranges_module.Ranges, monkeypatch
+    graph: onnx.ModelProto, pixels: GreyImage, ranges: Ranges, monkeypatch
 ) -> None:
-    monkeypatch.setattr(ranges_module, "BATCH", 7)
+    monkeypatch.setattr("cxredge.quantization.ranges.measure.BATCH", 7)
     assert measure_ranges(graph, pixels[::-1], lambda _: None) == ranges
 
 
@@ -59,9 +60,7 @@ def initializers(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     return {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
 
 
-def test_tensorrt_dialect_is_what_tensorrt_reads(
-    graph: onnx.ModelProto, ranges: ranges_module.Ranges
-) -> None:
+def test_tensorrt_dialect_is_what_tensorrt_reads(graph: onnx.ModelProto, ranges: Ranges) -> None:
     emitted = emit(graph, ranges, Dialect.TENSORRT)
     values = initializers(emitted)
     producers = {name: node for node in emitted.graph.node for name in node.output}
@@ -87,7 +86,7 @@ def test_tensorrt_dialect_is_what_tensorrt_reads(
 
 
 def test_cpu_dialect_is_what_cpu_kernels_read(
-    graph: onnx.ModelProto, ranges: ranges_module.Ranges, tmp_path: Path
+    graph: onnx.ModelProto, ranges: Ranges, tmp_path: Path
 ) -> None:
     emitted = emit(graph, ranges, Dialect.CPU)
     values = initializers(emitted)
@@ -104,7 +103,7 @@ def test_cpu_dialect_is_what_cpu_kernels_read(
     assert fused["QLinearConv"] == 3, "every convolution runs in integers"
 
 
-def test_the_head_stays_in_float(graph: onnx.ModelProto, ranges: ranges_module.Ranges) -> None:
+def test_the_head_stays_in_float(graph: onnx.ModelProto, ranges: Ranges) -> None:
     for dialect in Dialect:
         emitted = emit(graph, ranges, dialect)
         gemm = next(node for node in emitted.graph.node if node.op_type == "Gemm")
@@ -114,33 +113,33 @@ def test_the_head_stays_in_float(graph: onnx.ModelProto, ranges: ranges_module.R
 def mean_shift(
     graph: onnx.ModelProto, quantized: onnx.ModelProto, name: str, pixels: GreyImage
 ) -> float:
-    """Return how far channel means of a convolution are off, relative to their size."""
+    """Return the mean error of a convolution's channel means, relative to their size."""
     means = []
     for candidate in (graph, quantized):
         output = next(n.output[0] for n in candidate.graph.node if n.name == name)
         values = session_with_outputs(candidate, [output]).run([output], {"image": pixels[:, None]})
-        means.append(channel_means(values[0]) / len(pixels))
+        means.append(values[0].mean(axis=(0, 2, 3), dtype=np.float64))
     return float(np.abs(means[1] - means[0]).mean() / np.abs(means[0]).mean())
 
 
 @pytest.mark.parametrize("dialect", Dialect)
 @pytest.mark.parametrize("weights", [False, True])
 def test_reconstruction_restores_channel_means(
-    weights: bool, dialect: Dialect, graph: onnx.ModelProto, ranges: ranges_module.Ranges,
+    weights: bool, dialect: Dialect, graph: onnx.ModelProto, ranges: Ranges,
     pixels: GreyImage,
 ) -> None:  # fmt: skip
     made = reconstruct(graph, ranges, dialect, pixels, lambda _: None, weights=weights)
     plain = emit(graph, ranges, dialect, float_bias=True)
-    mended = emit(made.model, ranges, dialect, float_bias=True, weight_scales=made.scales)
+    corrected = emit(made.model, ranges, dialect, float_bias=True, weight_scales=made.scales)
     for name in ("conv1", "depthwise", "pointwise"):
         before = mean_shift(graph, plain, name, pixels)
-        after = mean_shift(graph, mended, name, pixels)
-        # ONNX Runtime rounds float biases to int32 by itself, which shifts means a little.
+        after = mean_shift(graph, corrected, name, pixels)
+        # ONNX Runtime rounds float biases to int32, which shifts means a little.
         assert after < before / 10, (name, before, after)
 
 
 def test_reconstruction_leaves_the_given_model_alone(
-    graph: onnx.ModelProto, ranges: ranges_module.Ranges, pixels: GreyImage
+    graph: onnx.ModelProto, ranges: Ranges, pixels: GreyImage
 ) -> None:
     before = graph.SerializeToString()
     made = reconstruct(graph, ranges, Dialect.CPU, pixels[:8], lambda _: None, keep=["depthwise"])
@@ -159,7 +158,7 @@ def test_reconstruction_leaves_the_given_model_alone(
 
 @pytest.mark.parametrize("dialect", Dialect)
 def test_each_correction_brings_logits_nearer(
-    dialect: Dialect, graph: onnx.ModelProto, ranges: ranges_module.Ranges, pixels: GreyImage
+    dialect: Dialect, graph: onnx.ModelProto, ranges: Ranges, pixels: GreyImage
 ) -> None:
     reference = infer_graph(graph, pixels)
     errors = [logit_error(reference, infer_graph(emit(graph, ranges, dialect), pixels))]

@@ -16,10 +16,11 @@ from cxredge.data.loading import load_pixels  # noqa: E402
 from cxredge.data.manifest import Manifest  # noqa: E402
 from cxredge.errors import CxredgeError  # noqa: E402
 from cxredge.progress import Silent  # noqa: E402
-from cxredge.quantization.judge import infer_graph, logit_error  # noqa: E402
+from cxredge.quantization.fp32_comparison import logit_error  # noqa: E402
 from cxredge.quantization.qdq.emit import emit  # noqa: E402
 from cxredge.quantization.qdq.legality import require_legal  # noqa: E402
 from cxredge.quantization.ranges.measure import measure  # noqa: E402
+from cxredge.quantization.sessions import infer_graph  # noqa: E402
 from cxredge.training.graph_module import GraphModule  # noqa: E402
 from cxredge.training.quantization_aware import FineTuning, fine_tune, training_pixels  # noqa: E402
 from cxredge.vocabulary import Dialect, RangeMethod, Split  # noqa: E402

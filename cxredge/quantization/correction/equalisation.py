@@ -1,15 +1,15 @@
-"""Cross-layer equalisation: channels of a tensor made to use one range alike.
+"""Cross-layer equalisation: scales channels so that all use the range of their tensor.
 
-A tensor has one scale in INT8, and channels that stay far below it lose precision. Between
-convolutions, a channel can be made larger by those that make it and smaller by the weights of
-those that read it (Nagel et al. 2019, "Data-Free Quantization through Weight Equalization and Bias
-Correction", section 4.1). The sums of a residual branch tie all their convolutions together: a
-channel has one factor in all of them. ReLU passes any positive factor on; ReLU6 and other clips
-only as long as nothing reaches the limit, so a channel is never raised beyond it, and one that
-reached it on a calibration image is left alone.
+A tensor has one scale in INT8, and channels with much smaller values lose precision. Between
+convolutions, a channel can be scaled up in the weights of the convolutions that produce it and down
+in those that read it (Nagel et al. 2019, "Data-Free Quantization through Weight Equalization and
+Bias Correction", section 4.1). Convolutions whose outputs are added in a residual branch share the
+factors of their channels. ReLU preserves any positive factor; ReLU6 and other clips only below
+their limit, so no channel is scaled beyond it, and one that reached it on a calibration image is
+not scaled.
 
-In front of a depthwise convolution this is free, as its weights have a scale for each channel. In
-front of another one it costs precision of its weights, and the factor is the square root.
+Before a depthwise convolution this costs nothing, as its weights have one scale per channel. Before
+another convolution it costs precision of its weights, so the factor is the square root.
 """
 
 from __future__ import annotations
@@ -24,59 +24,60 @@ import onnx
 from onnx import numpy_helper
 
 from cxredge.data.images import GreyImage
-from cxredge.graph.nodes import Array, constants_of, copy_of, number_of, observed
+from cxredge.graph.nodes import Array, constants_of, copy_of, externally_read, number_of
 from cxredge.progress import Advance
-from cxredge.quantization.ranges.measure import BATCH, quantizable_activations, session_with_outputs
+from cxredge.quantization.ranges.activations import quantizable_activations
+from cxredge.quantization.sessions import BATCH, session_with_outputs
 from cxredge.vocabulary import INPUT_NAME
 
 Peaks = npt.NDArray[np.float32]
 
-_MOST = 32.0
+_MAX_FACTOR = 32.0
 _PASSING = frozenset({"Add", "AveragePool", "Clip", "MaxPool", "Relu"})
-"""What a positive factor of a channel passes through; Clip up to its limit, if it starts at 0."""
+"""Operators that preserve a positive factor of a channel; Clip from 0 does so up to its limit."""
 
 
 @dataclass(frozen=True)
-class Span:
-    """Convolutions between which channels can be scaled, all by the same factors.
+class ScalingGroup:
+    """Convolutions between which channels can be scaled by common factors.
 
     Attributes:
-        makers: Make the channels.
-        readers: Read them, and nobody else does.
-        limits: The activations between them that are quantized, with what each is clipped at;
-            infinite where it is not.
+        producers: Convolutions that produce the channels.
+        readers: All convolutions that read them; no other node does.
+        limits: Quantizable activations between them, with the limit at which each is clipped;
+            infinite if it is not clipped.
     """
 
-    makers: tuple[onnx.NodeProto, ...]
+    producers: tuple[onnx.NodeProto, ...]
     readers: tuple[onnx.NodeProto, ...]
     limits: dict[str, float]
 
 
 def equalise(model: onnx.ModelProto, pixels: GreyImage, advance: Advance) -> onnx.ModelProto:
-    """Return a copy of an FP32 model, equal in what it computes, whose channels differ less.
+    """Return an equivalent copy of an FP32 model whose channels have more similar ranges.
 
     Args:
         model: The FP32 model.
         pixels: uint8 (N, S, S) calibration images, on which the channels are measured.
-        advance: Hears of images done.
+        advance: Progress listener, counting images.
     """
     result = copy_of(model)
-    spans = find_spans(result)
-    if not spans:
+    groups = find_scaling_groups(result)
+    if not groups:
         advance(len(pixels))
         return result
-    peaks = _peaks(model, [name for span in spans for name in span.limits], pixels, advance)
+    peaks = _peaks(model, [name for group in groups for name in group.limits], pixels, advance)
     constants = _weights(result)
-    for span in spans:
-        depthwise = all(number_of(reader, "group", 1) > 1 for reader in span.readers)
+    for group in groups:
+        depthwise = all(number_of(reader, "group", 1) > 1 for reader in group.readers)
         power = 1.0 if depthwise else 0.5
         factors = np.minimum.reduce(
-            [raise_by(peaks[name], limit, power) for name, limit in span.limits.items()]
+            [channel_factors(peaks[name], limit, power) for name, limit in group.limits.items()]
         )
-        for name in {name for maker in span.makers for name in maker.input[1:]}:
+        for name in {name for producer in group.producers for name in producer.input[1:]}:
             shape = (-1, *(1,) * (constants[name].ndim - 1))
             constants[name] = constants[name] * factors.reshape(shape)
-        for reader in span.readers:
+        for reader in group.readers:
             shape = (-1, 1, 1, 1) if number_of(reader, "group", 1) > 1 else (1, -1, 1, 1)
             constants[reader.input[1]] = constants[reader.input[1]] / factors.reshape(shape)
     for initializer in result.graph.initializer:
@@ -86,22 +87,22 @@ def equalise(model: onnx.ModelProto, pixels: GreyImage, advance: Advance) -> onn
     return result
 
 
-def raise_by(peaks: Peaks, limit: float, power: float) -> Peaks:
+def channel_factors(peaks: Peaks, limit: float, power: float) -> Peaks:
     """Return the factor of each channel, float32 (C,), 1 or more.
 
     Args:
         peaks: Largest absolute value of each channel, float32 (C,).
-        limit: What the tensor is clipped at.
-        power: 1 to raise every channel to the largest; 0.5 to go half the way, in octaves.
+        limit: Limit at which the tensor is clipped.
+        power: 1 to scale every channel up to the largest; 0.5 for the square root of that factor.
     """
     top = min(float(peaks.max(initial=0.0)), limit)
     room = np.divide(top, peaks, out=np.ones_like(peaks), where=peaks > 0)
-    factors: Peaks = np.clip(room, 1.0, _MOST) ** np.float32(power)
+    factors: Peaks = np.clip(room, 1.0, _MAX_FACTOR) ** np.float32(power)
     return factors
 
 
-def find_spans(model: onnx.ModelProto) -> list[Span]:
-    """Return where channels can be scaled, in graph order."""
+def find_scaling_groups(model: onnx.ModelProto) -> list[ScalingGroup]:
+    """Return the groups of convolutions between which channels can be scaled, in graph order."""
     constants = constants_of(model.graph)
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     tied, barred = _ties(model.graph, constants)
@@ -111,7 +112,7 @@ def find_spans(model: onnx.ModelProto) -> list[Span]:
         for node in model.graph.node
         if node.op_type == "Clip" and _passes(node, constants)
     }
-    spans = []
+    groups = []
     closed = {tied.root(name) for name in barred}
     for root in dict.fromkeys(tied.root(node.output[0]) for node in convolutions):
         if root in closed:
@@ -119,41 +120,41 @@ def find_spans(model: onnx.ModelProto) -> list[Span]:
         readers = tuple(n for n in convolutions if tied.root(n.input[0]) == root)
         between = [name for name in measured if tied.root(name) == root]
         if readers and between:
-            makers = tuple(n for n in convolutions if tied.root(n.output[0]) == root)
+            producers = tuple(n for n in convolutions if tied.root(n.output[0]) == root)
             ends = {name: limits.get(name, np.inf) for name in between}
-            spans.append(Span(makers, readers, ends))
-    return spans
+            groups.append(ScalingGroup(producers, readers, ends))
+    return groups
 
 
-class _Ties:
-    """Tensors whose channels have one factor, each group known by one of them, its root."""
+class _TiedTensors:
+    """Union-find of tensors whose channels share one factor; a root identifies each group."""
 
     def __init__(self) -> None:
         self._parents: dict[str, str] = {}
 
     def root(self, name: str) -> str:
-        """Return the root of a tensor's group; alone, that is itself."""
+        """Return the root of a tensor's group, which is itself if it is alone."""
         while (parent := self._parents.get(name, name)) != name:
             name = parent
         return name
 
     def tie(self, names: Iterable[str]) -> None:
-        """Make the groups of all these tensors one."""
+        """Merge the groups of these tensors."""
         first, *others = names
         for other in others:
             self._parents[self.root(other)] = self.root(first)
 
 
-def _ties(graph: onnx.GraphProto, constants: dict[str, Array]) -> tuple[_Ties, set[str]]:
-    """Return which tensors are tied, and those whose channels somebody reads as they are."""
-    tied = _Ties()
+def _ties(graph: onnx.GraphProto, constants: dict[str, Array]) -> tuple[_TiedTensors, set[str]]:
+    """Return the tied tensors, and those whose channels must not be scaled."""
+    tied = _TiedTensors()
     shared = Counter(name for node in graph.node for name in node.input if name in constants)
-    barred = {*observed(graph), *(value.name for value in graph.input)}
+    barred = {*externally_read(graph), *(value.name for value in graph.input)}
     for node in graph.node:
         names = [*(name for name in node.input if name and name not in constants), node.output[0]]
         if node.op_type == "Conv":
-            own = all(shared[name] == 1 for name in node.input[1:] if name)
-            if not own or any(name and name not in constants for name in node.input[1:]):
+            unshared = all(shared[name] == 1 for name in node.input[1:] if name)
+            if not unshared or any(name and name not in constants for name in node.input[1:]):
                 barred.update(names)
             elif number_of(node, "group", 1) not in (1, constants[node.input[1]].shape[0]):
                 barred.add(node.input[0])
@@ -165,7 +166,7 @@ def _ties(graph: onnx.GraphProto, constants: dict[str, Array]) -> tuple[_Ties, s
 
 
 def _passes(node: onnx.NodeProto, constants: dict[str, Array]) -> bool:
-    """Whether a node gives a channel multiplied by a factor, multiplied by that factor."""
+    """Return whether scaling an input channel of a node scales its output channel alike."""
     if node.op_type == "Clip":
         low, high = [*node.input[1:3], "", ""][:2]
         return low in constants and high in constants and float(constants[low].item()) == 0.0

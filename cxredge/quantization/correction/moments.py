@@ -1,4 +1,4 @@
-"""What a convolution sees: its input cut into patches, as moments over images and positions."""
+"""Moments of the input patches and outputs of a convolution, over images and positions."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ Positions = npt.NDArray[np.int64]
 _IMAGES = 8
 
 
-def moments_of(
-    node: onnx.NodeProto, inputs: Maps, wanted: Maps, kernel: tuple[int, int], positions: int
+def layer_moments(
+    node: onnx.NodeProto, inputs: Maps, target: Maps, kernel: tuple[int, int], positions: int
 ) -> Moments:
-    """Return the moments of a convolution's patches and of the outputs that it should give.
+    """Return the moments of a convolution's input patches and target outputs.
 
     Args:
         node: The convolution.
-        inputs: What it gets, float32 (N, C, H, W).
-        wanted: What it should give, float32 (N, K, H', W').
+        inputs: Its input, float32 (N, C, H, W).
+        target: Its target output, float32 (N, K, H', W').
         kernel: Height and width of its kernel.
-        positions: Most output positions of each image that are looked at, drawn at random.
+        positions: Maximum number of output positions per image, drawn at random.
     """
     groups = int(number_of(node, "group", 1))
     rng = np.random.default_rng(0)
-    height, width = wanted.shape[2:]
+    height, width = target.shape[2:]
     total = 0
     sums: list[Values] = []
     for start in range(0, len(inputs), _IMAGES):
@@ -38,9 +38,9 @@ def moments_of(
         rows, columns = np.divmod(drawn, width)
         x = patches_at(node, inputs[batch], kernel, rows, columns)
         x = x.reshape(groups, -1, x.shape[-1])
-        y = wanted[batch, :, rows, columns].transpose(1, 2, 0).reshape(groups, -1, x.shape[-1])
+        y = target[batch, :, rows, columns].transpose(1, 2, 0).reshape(groups, -1, x.shape[-1])
         if not sums:
-            # Sums of squares of float32 are exact enough only around a value near the mean.
+            # In float32, sums of squares are precise enough only around a value near the mean.
             around_in, around_out = x.mean(-1, keepdims=True), y.mean(-1, keepdims=True)
         x, y = x - around_in, y - around_out
         total += x.shape[-1]
@@ -59,11 +59,11 @@ def moments_of(
 def patches_at(
     node: onnx.NodeProto, maps: Maps, kernel: tuple[int, int], rows: Positions, columns: Positions
 ) -> Maps:
-    """Return what a convolution sees at some of its output positions.
+    """Return the input patches of a convolution at some of its output positions.
 
     Args:
-        node: The convolution; its strides, padding and dilations count.
-        maps: float32 (N, C, H, W).
+        node: The convolution, with its strides, padding and dilations.
+        maps: Its input, float32 (N, C, H, W).
         kernel: Height and width of its kernel.
         rows: Rows of the positions in the output, int64 (P,).
         columns: Their columns, int64 (P,).
@@ -77,7 +77,7 @@ def patches_at(
     padded = np.pad(maps, ((0, 0), (0, 0), (top, bottom), (left, right)))
     y = rows[:, None] * strides[0] + np.arange(kernel[0]) * dilations[0]
     x = columns[:, None] * strides[1] + np.arange(kernel[1]) * dilations[1]
-    seen: Maps = padded[:, :, y[:, :, None], x[:, None, :]]  # (N, C, P, kh, kw)
-    count, channels, places = seen.shape[:3]
-    patches: Maps = seen.transpose(1, 3, 4, 2, 0).reshape(channels, *kernel, places * count)
+    taken: Maps = padded[:, :, y[:, :, None], x[:, None, :]]  # (N, C, P, kh, kw)
+    count, channels, places = taken.shape[:3]
+    patches: Maps = taken.transpose(1, 3, 4, 2, 0).reshape(channels, *kernel, places * count)
     return patches

@@ -1,11 +1,11 @@
-"""Which way each weight of a layer is rounded, so that the layer's output changes least.
+"""Rounding of a layer's weights that minimises the change of the layer's output.
 
-A layer is linear: its error is quadratic in its weights, and the second moments of its inputs say
-all about it. Weights are first moved to the least squares answer for the inputs that the quantized
-layers before it really deliver, then rounded one input at a time, each rounding error being made
-up for by the weights not rounded yet (Frantar et al. 2022, "GPTQ", sections 3 and 4; the idea of
-optimising the rounding is Nagel et al. 2020, "Up or Down?"). Nothing is trained, and the answer is
-the same every time.
+A layer is linear, so its squared error is a quadratic function of its weights, given by the second
+moments of its inputs. Weights are first replaced by the least squares solution for the inputs that
+the quantized layers before it produce, then rounded one input at a time; the weights that are not
+rounded yet compensate for each rounding error (Frantar et al. 2022, "GPTQ", sections 3 and 4;
+optimised rounding was introduced by Nagel et al. 2020, "Up or Down?"). No training is involved, and
+the result is deterministic.
 
 Shapes: G groups of the convolution, O outputs and D inputs (channels x kernel) of each group.
 """
@@ -28,13 +28,13 @@ _SHRINK = np.linspace(0.5, 1.0, 26)
 
 @dataclass(frozen=True)
 class Moments:
-    """First and second moments of what a layer gets and of what it should give.
+    """First and second moments of a layer's inputs and target outputs.
 
     Attributes:
-        mean_in: float64 (G, D).
-        mean_out: float64 (G, O).
+        mean_in: Mean of the inputs, float64 (G, D).
+        mean_out: Mean of the target outputs, float64 (G, O).
         inputs: Covariance of the inputs, float64 (G, D, D).
-        cross: Covariance of the wanted outputs with the inputs, float64 (G, O, D).
+        cross: Covariance of the target outputs with the inputs, float64 (G, O, D).
     """
 
     mean_in: Values
@@ -44,10 +44,11 @@ class Moments:
 
 
 def min_max_scales(weights: Values) -> Values:
-    """Return the scale of each output at which no weight is clipped, float64 (G, O), positive.
+    """Return the smallest scale of each output at which no weight is clipped, float64 (G, O).
 
-    An output without weights to speak of gets a share of the layer's largest scale: runtimes keep
-    biases as int32 in units of the scale, which a scale near zero would overflow.
+    Scales are positive. An output with negligible weights gets a fixed share of the layer's largest
+    scale: runtimes store biases as int32 in units of the scale, and a scale near zero would
+    overflow.
 
     Args:
         weights: float64 (G, O, D).
@@ -58,11 +59,11 @@ def min_max_scales(weights: Values) -> Values:
 
 
 def best_scales(weights: Values, importance: Values) -> Values:
-    """Return the scale of each output: min-max's, or a smaller one that costs less.
+    """Return the scale of each output with the least weighted squared error, at most min-max's.
 
     Args:
         weights: float64 (G, O, D).
-        importance: Variance of each input, float64 (G, D): what an error of its weight costs.
+        importance: Variance of each input, float64 (G, D), which weights the error of its weight.
 
     Returns:
         float64 (G, O), positive.
@@ -71,14 +72,14 @@ def best_scales(weights: Values, importance: Values) -> Values:
     best, least = full, np.full(full.shape, np.inf)
     for share in _SHRINK:
         scales = np.maximum(full * share, _LEAST_SCALE * full.max())
-        error = nearest(weights, scales) - weights
+        error = round_nearest(weights, scales) - weights
         cost = (error**2 * importance[:, None]).sum(axis=-1)
         best = np.where(cost < least, scales, best)
         least = np.minimum(cost, least)
     return best
 
 
-def nearest(weights: Values, scales: Values) -> Values:
+def round_nearest(weights: Values, scales: Values) -> Values:
     """Return weights rounded to the nearest of 255 levels, float64 (G, O, D).
 
     Args:
@@ -90,30 +91,31 @@ def nearest(weights: Values, scales: Values) -> Values:
     return snapped
 
 
-def fitted(weights: Values, moments: Moments, pull: float) -> Values:
-    """Return the least squares weights for the inputs as they are, float64 (G, O, D).
+def least_squares_weights(weights: Values, moments: Moments, pull: float) -> Values:
+    """Return the ridge regression weights for the quantized inputs, float64 (G, O, D).
 
     Args:
-        weights: Weights of the FP32 network, float64 (G, O, D), which few images cannot outvote.
-        moments: What the layer gets and should give.
-        pull: How strongly it stays at ``weights``, as a share of the inputs' mean variance.
+        weights: Weights of the FP32 network, float64 (G, O, D), towards which the solution is
+            regularised.
+        moments: Moments of the layer's inputs and target outputs.
+        pull: Strength of the regularisation, relative to the inputs' mean variance.
     """
     ridge = pull * _mean_variance(moments.inputs)
     system = moments.inputs + ridge * np.eye(moments.inputs.shape[-1])
-    wanted = moments.cross + ridge * weights
-    solved: Values = np.linalg.solve(system, wanted.swapaxes(1, 2)).swapaxes(1, 2)
+    target = moments.cross + ridge * weights
+    solved: Values = np.linalg.solve(system, target.swapaxes(1, 2)).swapaxes(1, 2)
     return solved
 
 
-def rounded(weights: Values, scales: Values, inputs: Values) -> Values:
-    """Return weights on the grid of ``scales`` that change the output least.
+def round_compensated(weights: Values, scales: Values, inputs: Values) -> Values:
+    """Return weights on the grid of ``scales``, rounded so that the output changes least.
 
     Args:
         weights: float64 (G, O, D).
         scales: float64 (G, O).
         inputs: Covariance of the inputs, float64 (G, D, D).
     """
-    # The inputs that matter most come first, while there are most others to make up for them.
+    # Inputs of large variance come first, while most other weights can still compensate.
     order = np.argsort(-np.diagonal(inputs, axis1=1, axis2=2), axis=-1)
     groups = np.arange(len(inputs))[:, None]
     sorted_inputs = inputs[groups[..., None], order[:, :, None], order[:, None, :]]
@@ -128,8 +130,8 @@ def rounded(weights: Values, scales: Values, inputs: Values) -> Values:
 def _inverse_factor(system: Values) -> Values:
     """Return the upper triangular U with transpose(U) U = inverse(system), float64 (G, D, D).
 
-    The Cholesky factor of the system with its order reversed is inverted: forming the inverse of
-    the system first would lose definiteness to rounding.
+    It is the inverse of the Cholesky factor of the system in reversed order. Inverting the system
+    first could lose positive definiteness by rounding.
     """
     lower = np.linalg.cholesky(system[:, ::-1, ::-1])
     factor: Values = np.linalg.inv(lower[:, ::-1, ::-1])
@@ -137,14 +139,14 @@ def _inverse_factor(system: Values) -> Values:
 
 
 def _round_in_order(columns: Values, scales: Values, factor: Values) -> Values:
-    """Round column after column; blocks keep most of the work in matrix products."""
+    """Round column by column, in blocks so that most of the work is matrix products."""
     left, done = columns.copy(), np.empty_like(columns)
     count = columns.shape[-1]
     for start in range(0, count, _BLOCK):
         stop = min(start + _BLOCK, count)
         errors = np.empty_like(columns[..., start:stop])
         for j in range(start, stop):
-            done[..., j] = nearest(left[..., j : j + 1], scales)[..., 0]
+            done[..., j] = round_nearest(left[..., j : j + 1], scales)[..., 0]
             error = (left[..., j] - done[..., j]) / factor[:, None, j, j]
             left[..., j + 1 : stop] -= error[..., None] * factor[:, None, j, j + 1 : stop]
             errors[..., j - start] = error

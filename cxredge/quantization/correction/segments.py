@@ -1,8 +1,8 @@
-"""A quantized graph, walked once: cut before every convolution, each part run on stored tensors.
+"""Running a graph in segments, split before and after each convolution, on stored tensors.
 
-What comes out of a segment is kept for the segments after it and dropped after the last of them,
-so a correction that needs every layer's input on the quantized prefix costs about one inference of
-each image, not one for every layer.
+The outputs of a segment are stored until the last segment that reads them has run. A correction
+that needs the input of every layer as the quantized layers before it compute it therefore costs one
+inference per image in total, not one per layer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from cxredge.quantization.ranges.measure import BATCH, plain_session
+from cxredge.quantization.sessions import BATCH, plain_session
 
 Array = npt.NDArray[Any]
 Tensors = dict[str, Array]
@@ -25,12 +25,12 @@ Tensors = dict[str, Array]
 
 @dataclass(frozen=True)
 class Segment:
-    """The nodes after the convolution before, with the constant ones that they need.
+    """A convolution, or the nodes between convolutions, with the constant nodes that they need.
 
     Attributes:
-        nodes: In topological order; a convolution stands alone.
-        inputs: Tensors that earlier segments left.
-        outputs: Tensors that later ones need.
+        nodes: Nodes in topological order.
+        inputs: Names of the inputs, which earlier segments or the feeds provide.
+        outputs: Names of the outputs that later segments need.
     """
 
     nodes: tuple[onnx.NodeProto, ...]
@@ -39,16 +39,16 @@ class Segment:
 
     @property
     def convolution(self) -> onnx.NodeProto | None:
-        """The convolution, if this segment is one."""
+        """The convolution of this segment, or None if it has none."""
         return self.nodes[-1] if self.nodes[-1].op_type == "Conv" else None
 
 
-class Walk:
+class SegmentRunner:
     """Runs the segments of a graph in order on a few images.
 
     Args:
         model: A graph; its initializers may change between segments.
-        feeds: What the graph is fed, by input name; the first axis counts images.
+        feeds: Values of the graph's inputs by name; the first axis is that of the images.
     """
 
     def __init__(self, model: onnx.ModelProto, feeds: Tensors) -> None:
@@ -58,19 +58,19 @@ class Walk:
         self._uses = Counter(name for segment in self.segments for name in segment.inputs)
 
     def __iter__(self) -> Iterator[Segment]:
-        """Yield each segment before it is run; :meth:`run` it before going on."""
+        """Yield each segment; :meth:`run` it before requesting the next one."""
         yield from self.segments
 
     def run(self, segment: Segment, constants: Mapping[str, Array] | None = None) -> Tensors:
-        """Run a segment, store what it leaves and drop what no later one needs.
+        """Run a segment, store its outputs and drop the tensors that no later segment needs.
 
         Args:
-            segment: The next one.
-            constants: Values to use instead of the graph's, by name; also of tensors that the
-                graph would compute from constants.
+            segment: The next segment.
+            constants: Values that replace initializers, or tensors computed from constants, by
+                name.
 
         Returns:
-            Its outputs.
+            The outputs by name.
         """
         outputs = _run(self._model, segment, self.stored, constants or {})
         for name in segment.inputs:
@@ -95,20 +95,20 @@ def _segments(model: onnx.ModelProto) -> list[Segment]:
     needed_later: set[str] = set()
     segments: list[Segment] = []
     for group in reversed([group for group in groups if group]):
-        made = {name for node in group for name in node.output}
-        if group[-1].op_type != "Conv" and not made & needed_later:
+        produced = {name for node in group for name in node.output}
+        if group[-1].op_type != "Conv" and not produced & needed_later:
             continue
         used = {name for node in group for name in node.input if name}
-        inputs = used - made - constants
+        inputs = used - produced - constants
         own = _with_ancestors(used & set(folded), folded)
-        outputs = made if group[-1].op_type == "Conv" else made & needed_later
+        outputs = produced if group[-1].op_type == "Conv" else produced & needed_later
         segments.append(Segment((*own, *group), tuple(sorted(inputs)), tuple(sorted(outputs))))
         needed_later |= inputs
     return segments[::-1]
 
 
 def _constant_nodes(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
-    """Return the nodes that depend on no image, such as the dequantization of weights."""
+    """Return the nodes that depend on constants only, such as the dequantization of weights."""
     constants = {initializer.name for initializer in model.graph.initializer}
     folded: dict[str, onnx.NodeProto] = {}
     for node in model.graph.node:
@@ -118,7 +118,7 @@ def _constant_nodes(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
 
 
 def _with_ancestors(names: set[str], nodes: dict[str, onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """Return the nodes that make ``names`` and, before them, what these need."""
+    """Return the nodes that produce ``names``, each after the nodes on which it depends."""
     ordered: dict[str, onnx.NodeProto] = {}
     for name in sorted(names):
         node = nodes[name]
@@ -154,12 +154,12 @@ def _run(
         values = session.run(list(segment.outputs), feeds)
         for name, value in zip(segment.outputs, values, strict=True):
             if name not in outputs:
-                # Large networks fill a gigabyte here; gathered in place, nothing is held twice.
+                # Joining batches would need twice the memory, a gigabyte for large networks.
                 outputs[name] = np.empty((count, *value.shape[1:]), value.dtype)
             outputs[name][i : i + BATCH] = value
     return outputs
 
 
 def _value(name: str, values: npt.NDArray[Any]) -> onnx.ValueInfoProto:
-    kind = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
-    return onnx.helper.make_tensor_value_info(name, kind, ["batch", *values.shape[1:]])
+    data_type = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
+    return onnx.helper.make_tensor_value_info(name, data_type, ["batch", *values.shape[1:]])

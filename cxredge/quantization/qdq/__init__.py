@@ -1,1 +1,1 @@
-"""Writing QuantizeLinear/DequantizeLinear pairs in a target's dialect."""
+"""INT8 graphs with QuantizeLinear and DequantizeLinear (Q/DQ) nodes in a target's dialect."""

@@ -1,10 +1,9 @@
-"""The TensorRT dialect with FP16 between the integers, for strongly typed TensorRT.
+"""INT8 graphs with FP16 instead of FP32 between the integers, for strongly typed TensorRT.
 
-From TensorRT 11 on no flag allows FP16: every layer computes in the types the graph has. There an
-FP32 Q/DQ graph runs in FP32 wherever it is not quantized; this one runs in FP16. The input stays
-uint8 and the logits float32, so nothing around the graph changes.
+TensorRT 11 removed the FP16 flag: every layer computes in the types of the graph, so an FP32 Q/DQ
+graph would run in FP32 wherever it is not quantized. Input and output stay uint8 and float32.
 
-ONNX Runtime 1.32 computes such a graph rightly only without its optimiser
+ONNX Runtime 1.32 computes such a graph correctly only without its optimiser
 ``WeightBiasQuantization``, which quantizes FP16 biases as if their scales were FP32: pass
 ``disabled_optimizers=["WeightBiasQuantization"]`` to its session.
 """
@@ -28,19 +27,19 @@ SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
 _HINT = "Use the FP32-typed graph."
 
 
-def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Rewrite a graph of the TensorRT dialect so that it computes in FP16 and int8.
+def to_int8_with_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of a graph of the TensorRT dialect that computes in FP16 and int8.
 
     Args:
         model: Emitted graph with float32 scales; it is not changed.
 
     Returns:
-        A checked model of opset 19, the first whose Q/DQ take FP16: scales and all other float
-        constants FP16, inputs and outputs as they were.
+        A checked model of opset 19, the first whose Q/DQ nodes accept FP16. Scales and all other
+        float constants are FP16; inputs and outputs keep their types.
 
     Raises:
-        CxredgeError: A constant does not fit FP16, or the values of a quantized activation, or an
-            operator has no FP16 form; names the tensor.
+        CxredgeError: A constant or a quantized activation exceeds FP16's range (the message names
+            the tensor), or an operator has no FP16 form.
     """
     typed = version_converter.convert_version(model, OLDEST_FP16_OPSET)
     graph = typed.graph
@@ -65,7 +64,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _quantized(graph: onnx.GraphProto) -> dict[str, str]:
-    """Return for each scale the tensor that is quantized with it."""
+    """Return the tensor that is quantized with each scale."""
     quantizers = (node for node in graph.node if node.op_type == "QuantizeLinear")
     return {node.input[1]: node.input[0] for node in quantizers}
 
@@ -75,32 +74,36 @@ def _half(values: Floats, name: str) -> Half:
     largest = float(np.abs(values).max(initial=0))
     if not largest <= LARGEST:
         raise CxredgeError(
-            f"{name!r} has a value of {largest:.3g}, and FP16 ends at {LARGEST:.0f}.", _HINT
+            f"{name!r} has a value of {largest:.3g}; the largest FP16 number is {LARGEST:.0f}.",
+            _HINT,
         )
     return values.astype(np.float16)
 
 
 def _half_scale(scales: Floats, source: str) -> Half:
-    """Return the scales of a tensor as FP16, rounded up: no value that fitted is clamped then.
+    """Return the scales of a tensor as FP16, rounded up so that no additional value is clamped.
 
-    Scales below FP16 become its smallest number: a channel of weights that are next to nothing
-    beside the others moves by less than that. A tensor whose scales are all below it is refused.
+    Scales below the smallest FP16 number become that number: the weights of such a channel are
+    negligible beside the others. A tensor with only such scales is refused.
     """
     if scales.max() < SMALLEST:
         raise CxredgeError(
-            f"A scale of {source!r} is {scales.max():.3g}, and FP16 begins at {SMALLEST:.2g}.",
+            f"A scale of {source!r} is {scales.max():.3g}; the smallest FP16 number is "
+            f"{SMALLEST:.2g}.",
             _HINT,
         )
     if (scales * 127 > LARGEST).any():
         raise CxredgeError(
-            f"{source!r} reaches {scales.max() * 127:.3g}, and FP16 ends at {LARGEST:.0f}.", _HINT
+            f"{source!r} reaches {scales.max() * 127:.3g}; the largest FP16 number is "
+            f"{LARGEST:.0f}.",
+            _HINT,
         )
     half = scales.astype(np.float16)
     return np.where(half < scales, np.nextafter(half, np.float16(np.inf)), half)
 
 
 def _cast_outputs(graph: onnx.GraphProto) -> None:
-    """Let inner nodes make outputs in FP16 and give them out as float32."""
+    """Rename float outputs, which inner nodes now produce in FP16, and cast them to float32."""
     renamed = {
         output.name: f"{output.name}_fp16"
         for output in graph.output

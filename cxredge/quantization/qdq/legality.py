@@ -1,7 +1,7 @@
-"""Whether a graph keeps to its dialect; asked before anything is written.
+"""Check that a graph conforms to its dialect, before it is written.
 
-A runtime does not always refuse what it cannot do: TensorRT reads uint8 with zero point 0 as int8
-and only warns, and ONNX Runtime falls back to slow float kernels. `rules` has the rules.
+Runtimes do not always refuse an unsupported graph: TensorRT reads uint8 with zero point 0 as int8
+with only a warning, and ONNX Runtime falls back to slow float kernels. `rules` holds the rules.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import onnx
 
 from cxredge.errors import CxredgeError
-from cxredge.graph.wiring import Wiring
+from cxredge.graph.index import GraphIndex
 from cxredge.quantization.qdq import rules
 from cxredge.quantization.qdq.rules import Rule
 from cxredge.vocabulary import Dialect
@@ -21,12 +21,12 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Violation:
-    """One place where a graph breaks a rule.
+    """One node of a graph that breaks a rule.
 
     Attributes:
         node: Name of the node, its first output if it has none, or ``graph``.
         rule: The rule.
-        explanation: What is there and what was expected.
+        explanation: What was found and what was expected.
     """
 
     node: str
@@ -35,20 +35,20 @@ class Violation:
 
 
 def check_legality(model: onnx.ModelProto, dialect: Dialect) -> list[Violation]:
-    """Return every place where a quantized graph breaks a rule of its dialect.
+    """Return all violations of the rules of a dialect.
 
     Args:
         model: A graph with Q/DQ nodes, in topological order.
-        dialect: Which dialect it should be.
+        dialect: The dialect to check.
     """
-    wiring = Wiring(model.graph)
+    index = GraphIndex(model.graph)
     violations = [
         Violation(node.name or node.output[0], rule, explanation)
-        for rule, broken in rules.OF_DIALECT[dialect].items()
-        for node, explanation in broken(wiring)
+        for rule, broken in rules.RULES[dialect].items()
+        for node, explanation in broken(index)
     ]
     if dialect is Dialect.TENSORRT:
-        explanations = rules.broken_opset(model, wiring)
+        explanations = rules.broken_opset(model, index)
         violations += [Violation("graph", Rule.OPSET, text) for text in explanations]
     return violations
 
@@ -57,7 +57,8 @@ def require_legal(model: onnx.ModelProto, dialect: Dialect) -> None:
     """Refuse a graph that breaks a rule of its dialect.
 
     Raises:
-        CxredgeError: It does; the first violations are named, and how many there are.
+        CxredgeError: The graph breaks rules; the message lists the first violations and their
+            number.
     """
     violations = check_legality(model, dialect)
     if not violations:

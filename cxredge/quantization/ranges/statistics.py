@@ -51,7 +51,7 @@ class Statistics:
             for name, histogram in self.histograms.items()
         }
 
-    def measured(self) -> Ranges:
+    def min_max(self) -> Ranges:
         """Return the smallest and largest value of each activation, zero included or not."""
         return {name: (found.low, found.high) for name, found in self.histograms.items()}
 

@@ -36,7 +36,7 @@ def test_int8_of_a_runtime_that_goes_by_types_has_fp16_between_its_integers(
     def too_large(model: object) -> None:
         raise CxredgeError("'gemm' reaches 1e+05, and FP16 ends at 65504.")
 
-    monkeypatch.setattr("cxredge.build.pack.to_fp16", too_large)
+    monkeypatch.setattr("cxredge.build.pack.to_int8_with_fp16", too_large)
     ran = cxredge("build", model, *options, "--out", tmp_path / "plain", "--json")
     assert "INT8 keeps FP32 between its integers: 'gemm' reaches 1e+05" in ran.err
     held = open_bundle(tmp_path / "plain").card.files

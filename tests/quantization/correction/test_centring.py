@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxredge.graph.nodes import set_attribute
-from cxredge.quantization.correction.centring import centre, find_bridges
+from cxredge.quantization.config import QuantizeConfig
+from cxredge.quantization.correction.centring import centre, find_centrable_clips
 from cxredge.quantization.qdq.emit import emit
-from cxredge.quantization.ranges.measure import Ranges, measure, session_with_outputs
-from cxredge.quantization.settings import QuantizeConfig
+from cxredge.quantization.ranges.measure import measure
+from cxredge.quantization.ranges.statistics import Ranges
+from cxredge.quantization.sessions import session_with_outputs
 from cxredge.vocabulary import Dialect, Effort, RangeMethod
 from tests.quantization.small_graphs import initializers, network, set_initializer
 
@@ -87,7 +89,7 @@ def test_the_network_computes_the_same(readers: tuple[str, ...], pixels: np.ndar
 )  # fmt: skip
 def test_what_is_left_as_it_is(nodes: tuple[str, ...], low: float) -> None:
     model = clipped(*nodes, low=low)
-    assert find_bridges(model) == []
+    assert find_centrable_clips(model) == []
     centred = centre(model, ENDS)
     same, moves = centred.model, centred.moves
     assert same.SerializeToString() == model.SerializeToString()
@@ -96,10 +98,10 @@ def test_what_is_left_as_it_is(nodes: tuple[str, ...], low: float) -> None:
 
 def test_padding_by_any_name_counts() -> None:
     model = clipped(MAKE, CLIP, READ)
-    assert len(find_bridges(model)) == 1
+    assert len(find_centrable_clips(model)) == 1
     for automatic, bridges in ((b"VALID", 1), (b"SAME_UPPER", 0)):
         set_attribute(model.graph.node[-1], "auto_pad", automatic)
-        assert len(find_bridges(model)) == bridges
+        assert len(find_centrable_clips(model)) == bridges
 
 
 @given(st.floats(1e-3, 1e3))

@@ -7,9 +7,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cxredge.quantization.correction.equalisation import equalise, find_spans, raise_by
-from cxredge.quantization.judge import infer_graph
-from cxredge.quantization.ranges.measure import session_with_outputs
+from cxredge.quantization.correction.equalisation import (
+    channel_factors,
+    equalise,
+    find_scaling_groups,
+)
+from cxredge.quantization.sessions import infer_graph, session_with_outputs
 
 SPREAD = np.array([1.0, 0.1, 0.01, 0.5], np.float32)
 
@@ -81,9 +84,9 @@ def test_the_network_computes_the_same(activation: str, limit: float, pixels: np
 
 
 def test_a_channel_that_reached_the_limit_is_left_alone() -> None:
-    factors = raise_by(np.array([6.0, 3.0, 0.0, 0.01], np.float32), 6.0, 1.0)
+    factors = channel_factors(np.array([6.0, 3.0, 0.0, 0.01], np.float32), 6.0, 1.0)
     assert factors.tolist() == [1.0, 2.0, 1.0, 32.0]
-    halfway = raise_by(np.array([6.0, 1.5], np.float32), 6.0, 0.5)
+    halfway = channel_factors(np.array([6.0, 1.5], np.float32), 6.0, 0.5)
     assert halfway.tolist() == [1.0, 2.0]
 
 
@@ -97,8 +100,8 @@ def test_only_what_one_convolution_alone_reads_is_changed() -> None:
 
 def shown(model: onnx.ModelProto) -> list[tuple[list[str], list[str], dict[str, float]]]:
     return [
-        ([n.name for n in span.makers], [n.name for n in span.readers], span.limits)
-        for span in find_spans(model)
+        ([n.name for n in span.producers], [n.name for n in span.readers], span.limits)
+        for span in find_scaling_groups(model)
     ]
 
 

@@ -8,14 +8,14 @@ import onnxruntime as ort
 import pytest
 from onnx import helper, numpy_helper
 
-from cxredge.quantization.correction.moments import moments_of
+from cxredge.quantization.correction.moments import layer_moments
 from cxredge.quantization.correction.rounding import (
     _inverse_factor,
     best_scales,
-    fitted,
+    least_squares_weights,
     min_max_scales,
-    nearest,
-    rounded,
+    round_compensated,
+    round_nearest,
 )
 
 CONVOLUTIONS = [
@@ -40,8 +40,10 @@ def test_moments_tell_the_layer_that_made_the_output(shape: tuple) -> None:
         group=groups, strides=[stride] * 2, pads=pads, dilations=[dilation] * 2,
     )  # fmt: skip
     y = run(node, x, weight, bias)
-    moments = moments_of(node, x, y, (kernel, kernel), positions=40)
-    found = fitted(np.zeros((groups, outputs // groups, weight[0].size)), moments, pull=1e-9)
+    moments = layer_moments(node, x, y, (kernel, kernel), positions=40)
+    found = least_squares_weights(
+        np.zeros((groups, outputs // groups, weight[0].size)), moments, pull=1e-9
+    )
     assert found.reshape(weight.shape) == pytest.approx(weight, abs=1e-4)
     explained = (found @ moments.mean_in[..., None])[..., 0]
     assert (moments.mean_out - explained).ravel() == pytest.approx(bias, abs=1e-4)
@@ -51,7 +53,7 @@ def test_moments_of_inputs_that_hardly_vary() -> None:
     rng = np.random.default_rng(0)
     x = (1000 + 1e-3 * rng.normal(size=(20, 30, 4, 4))).astype(np.float32)
     node = helper.make_node("Conv", ["x", "w"], ["y"])
-    moments = moments_of(node, x, x[:, :2], (1, 1), positions=16)
+    moments = layer_moments(node, x, x[:, :2], (1, 1), positions=16)
     assert np.linalg.eigvalsh(moments.inputs[0]).min() > 0
     variance = x.astype(np.float64).var(axis=(0, 2, 3))
     assert np.diagonal(moments.inputs[0]) == pytest.approx(variance, rel=1e-2)
@@ -85,19 +87,19 @@ def cost(errors: np.ndarray, inputs: np.ndarray) -> float:
 def test_rounding_changes_the_output_less_than_the_nearest(layer: tuple) -> None:
     weights, inputs = layer
     scales = min_max_scales(weights)
-    chosen = rounded(weights, scales, inputs)
+    chosen = round_compensated(weights, scales, inputs)
     steps = chosen / scales[..., None]
     assert np.abs(steps - np.rint(steps)).max() < 1e-9
     assert np.abs(steps).max() < 127.5
-    plain = nearest(weights, scales)
+    plain = round_nearest(weights, scales)
     assert cost(chosen - weights, inputs) < 0.5 * cost(plain - weights, inputs)
 
 
 def test_rounding_is_the_same_in_blocks(layer: tuple, monkeypatch) -> None:
     weights, inputs = layer
-    whole = rounded(weights, min_max_scales(weights), inputs)
+    whole = round_compensated(weights, min_max_scales(weights), inputs)
     monkeypatch.setattr("cxredge.quantization.correction.rounding._BLOCK", 7)
-    assert rounded(weights, min_max_scales(weights), inputs) == pytest.approx(whole)
+    assert round_compensated(weights, min_max_scales(weights), inputs) == pytest.approx(whole)
 
 
 def test_a_smaller_scale_is_taken_where_it_costs_less() -> None:
@@ -105,11 +107,11 @@ def test_a_smaller_scale_is_taken_where_it_costs_less() -> None:
     weights[0, :, ::2] *= -1.3
     weights[0, 0, 0] = 0.0103 * 127
     importance = np.ones((1, 100))
-    importance[0, 0] = 1e-12  # Nobody minds if the outlier is clipped.
+    importance[0, 0] = 1e-12  # Clipping the outlier costs nothing.
     scales, full = best_scales(weights, importance), min_max_scales(weights)
     assert scales[0, 0] < 0.7 * full[0, 0]
-    error = ((nearest(weights, scales) - weights) ** 2 * importance).sum()
-    assert error <= ((nearest(weights, full) - weights) ** 2 * importance).sum()
+    error = ((round_nearest(weights, scales) - weights) ** 2 * importance).sum()
+    assert error <= ((round_nearest(weights, full) - weights) ** 2 * importance).sum()
 
 
 def test_an_output_without_weights_has_a_scale_that_biases_can_live_with() -> None:
@@ -129,7 +131,7 @@ def test_inputs_that_never_vary_are_no_trouble() -> None:
     weights = np.random.default_rng(3).normal(size=(1, 4, 30))
     inputs = np.zeros((1, 30, 30))
     inputs[0, :3, :3] = np.ones((3, 3)) * 1e8
-    found = rounded(weights, min_max_scales(weights), inputs)
+    found = round_compensated(weights, min_max_scales(weights), inputs)
     assert np.isfinite(found).all()
     assert found == pytest.approx(weights, abs=0.5)
 
@@ -137,4 +139,6 @@ def test_inputs_that_never_vary_are_no_trouble() -> None:
 def test_weights_stay_where_nothing_is_known() -> None:
     weights = np.array([[[0.5, -0.25, 0.125]]])
     nothing = np.zeros((1, 3, 3))
-    assert rounded(weights, min_max_scales(weights), nothing) == pytest.approx(weights, abs=0.003)
+    assert round_compensated(weights, min_max_scales(weights), nothing) == pytest.approx(
+        weights, abs=0.003
+    )

@@ -10,7 +10,7 @@ import pytest
 from cxredge.backends.onnxruntime import exact_options
 from cxredge.errors import CxredgeError
 from cxredge.quantization.qdq.emit import emit
-from cxredge.quantization.qdq.parameters import of_weight
+from cxredge.quantization.qdq.parameters import weight_parameters
 from cxredge.vocabulary import Dialect
 from tests.quantization.small_graphs import (
     initializers,
@@ -86,9 +86,9 @@ def test_a_tensor_that_was_always_zero_has_a_harmless_scale(dialect: Dialect) ->
 
 def test_a_channel_without_weights_takes_the_smallest_scale_of_the_others() -> None:
     weights = np.array([[0.0, 0.0], [127.0, -3.0], [2.54, 1.0]], np.float32)
-    assert of_weight("w", weights, 0).scale == pytest.approx([0.02, 1, 0.02])
-    assert of_weight("w", weights, 1).scale == pytest.approx([1, 3 / 127])
-    assert of_weight("w", weights * 0, 0).scale == pytest.approx([1 / 127] * 3)
+    assert weight_parameters("w", weights, 0).scale == pytest.approx([0.02, 1, 0.02])
+    assert weight_parameters("w", weights, 1).scale == pytest.approx([1, 3 / 127])
+    assert weight_parameters("w", weights * 0, 0).scale == pytest.approx([1 / 127] * 3)
 
 
 @pytest.mark.parametrize("dialect", Dialect)

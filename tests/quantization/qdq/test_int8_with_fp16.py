@@ -15,7 +15,7 @@ from cxredge.data.loading import load_pixels
 from cxredge.data.manifest import Manifest
 from cxredge.errors import CxredgeError
 from cxredge.quantization.qdq.emit import emit
-from cxredge.quantization.qdq.int8_with_fp16 import to_fp16
+from cxredge.quantization.qdq.int8_with_fp16 import to_int8_with_fp16
 from cxredge.quantization.qdq.legality import check_legality
 from cxredge.quantization.ranges.measure import measure_ranges
 from cxredge.vocabulary import Dialect, Split
@@ -51,14 +51,14 @@ def run(model: onnx.ModelProto, pixels: GreyImage) -> np.ndarray:
 def test_logits_are_those_of_the_float_typed_graph(
     emitted: onnx.ModelProto, pixels: GreyImage
 ) -> None:
-    expected, found = run(emitted, pixels), run(to_fp16(emitted), pixels)
+    expected, found = run(emitted, pixels), run(to_int8_with_fp16(emitted), pixels)
     assert found.dtype == np.float32
     assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
     assert not np.array_equal(found, expected)
 
 
 def test_all_floats_inside_are_fp16(emitted: onnx.ModelProto) -> None:
-    typed = to_fp16(emitted)
+    typed = to_int8_with_fp16(emitted)
     kinds = Counter(values.dtype.name for values in initializers(typed).values())
     assert set(kinds) <= {"float16", "int8", "int64"}
     inner = onnx.shape_inference.infer_shapes(typed, strict_mode=True).graph.value_info
@@ -71,7 +71,7 @@ def test_all_floats_inside_are_fp16(emitted: onnx.ModelProto) -> None:
 
 
 def test_it_is_legal_from_opset_19_on(emitted: onnx.ModelProto) -> None:
-    typed = to_fp16(emitted)
+    typed = to_int8_with_fp16(emitted)
     assert typed.opset_import[0].version == 19
     assert check_legality(typed, Dialect.TENSORRT) == []
     typed.opset_import[0].version = 18
@@ -80,13 +80,16 @@ def test_it_is_legal_from_opset_19_on(emitted: onnx.ModelProto) -> None:
 
 def test_the_given_graph_is_left_alone(emitted: onnx.ModelProto) -> None:
     before = emitted.SerializeToString(deterministic=True)
-    assert to_fp16(emitted).SerializeToString() == to_fp16(emitted).SerializeToString()
+    assert (
+        to_int8_with_fp16(emitted).SerializeToString()
+        == to_int8_with_fp16(emitted).SerializeToString()
+    )
     assert emitted.SerializeToString(deterministic=True) == before
 
 
 def test_an_axis_that_became_an_input_is_moved() -> None:
     model = network("c = Conv(x, w)", "y = ReduceMean<axes=[2,3],keepdims=0>(c)")
-    typed = to_fp16(emit(model, some_ranges(model), Dialect.TENSORRT))
+    typed = to_int8_with_fp16(emit(model, some_ranges(model), Dialect.TENSORRT))
     reduce = next(node for node in typed.graph.node if node.op_type == "ReduceMean")
     assert len(reduce.input) == 2
 
@@ -96,7 +99,7 @@ def test_scales_are_rounded_up_so_that_nothing_is_clamped_more() -> None:
     # The second is below FP16, as of a channel that training left without weights.
     scales = np.array([0.1, 1e-9, 3.0, 0.0123], np.float32)
     typed = emit(model, some_ranges(model), Dialect.TENSORRT, weight_scales={"w": scales})
-    half = initializers(to_fp16(typed))["y_weight_scale"].astype(np.float32)
+    half = initializers(to_int8_with_fp16(typed))["y_weight_scale"].astype(np.float32)
     assert (half >= scales).all()
     assert half[[0, 2, 3]] == pytest.approx(scales[[0, 2, 3]], rel=1e-3)
 
@@ -117,11 +120,11 @@ def test_what_fp16_cannot_hold_is_refused_by_name(
     set_initializer(model, "w", np.full((4, 4, 1, 1), weight, np.float32))
     emitted = emit(model, some_ranges(model, **ranges), Dialect.TENSORRT)
     with pytest.raises(CxredgeError, match=named):
-        to_fp16(emitted)
+        to_int8_with_fp16(emitted)
 
 
 def test_an_operator_without_an_fp16_form_is_refused() -> None:
     # A constant of shape stays FP32: the product then has one input of each type.
     model = network("n = Shape(x)", "z = ConstantOfShape(n)", "t = Tanh(x)", "y = Mul(z, t)")
     with pytest.raises(CxredgeError, match="cannot be typed FP16"):
-        to_fp16(emit(model, some_ranges(model), Dialect.TENSORRT))
+        to_int8_with_fp16(emit(model, some_ranges(model), Dialect.TENSORRT))

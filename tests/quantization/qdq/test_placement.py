@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cxredge.errors import CxredgeError
-from cxredge.graph.wiring import Wiring
+from cxredge.graph.index import GraphIndex
 from cxredge.quantization.qdq.placement import Placement, place
 from cxredge.vocabulary import Dialect
 from tests.quantization.small_graphs import network
@@ -15,8 +15,8 @@ TENSORRT, CPU = Dialect.TENSORRT, Dialect.CPU
 
 def reads(placement: Placement, *given: str) -> set[str]:
     """Return the quantized edges as ``tensor>reader``."""
-    wiring = Wiring(network(*given).graph)
-    return {f"{wiring.name_at(edge)}>{edge.reader}" for edge in placement.edges} - {"i>x"}
+    index = GraphIndex(network(*given).graph)
+    return {f"{index.name_at(edge)}>{edge.reader}" for edge in placement.edges} - {"i>x"}
 
 
 def placed(dialect: Dialect, *nodes: str, keep: tuple[str, ...] = ()) -> set[str]:

@@ -28,7 +28,7 @@ def same(one: Statistics, other: Statistics) -> bool:
     return (
         one.images == other.images
         and list(one.histograms) == list(other.histograms)
-        and one.measured() == other.measured()
+        and one.min_max() == other.min_max()
         and all(
             np.array_equal(h.counts, other.histograms[name].counts)
             and h.exponent == other.histograms[name].exponent

@@ -1,4 +1,4 @@
-"""Where INT8 loses: signal and noise of each layer, and distributions of the worst."""
+"""Signal and noise of each layer in INT8, and histograms of the noisiest layers."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ import numpy as np
 import onnx
 import pytest
 
+from cxredge.artifacts.quantization_record import LayerNoise
+from cxredge.artifacts.records import to_json
 from cxredge.data.loading import load_pixels
 from cxredge.data.manifest import Manifest
-from cxredge.quantization.evidence import Layer, measure_layers
+from cxredge.quantization.layer_noise import measure_layers
 from cxredge.quantization.qdq.emit import emit
-from cxredge.quantization.ranges.measure import measure, session_with_outputs
+from cxredge.quantization.ranges.measure import measure
+from cxredge.quantization.sessions import session_with_outputs
 from cxredge.report.int8_layers import layer_blocks
 from cxredge.report.page import Figure, Table
 from cxredge.vocabulary import Dialect, RangeMethod, Split
 
 
 @pytest.fixture(scope="module", params=Dialect)
-def layers(request: pytest.FixtureRequest, model: Path, manifest: Manifest) -> list[Layer]:
+def layers(request: pytest.FixtureRequest, model: Path, manifest: Manifest) -> list[LayerNoise]:
     graph = onnx.load(model / "model.onnx")
     pixels = load_pixels(manifest.of(Split.TRAIN)[:12], 64)
     statistics = measure(graph, [pixels], lambda _: None)
@@ -29,7 +32,7 @@ def layers(request: pytest.FixtureRequest, model: Path, manifest: Manifest) -> l
     return measure_layers(graph, quantized, statistics, ranges, pixels, ["conv1"])
 
 
-def test_noise_begins_with_the_first_layer_in_int8(layers: list[Layer]) -> None:
+def test_noise_begins_with_the_first_layer_in_int8(layers: list[LayerNoise]) -> None:
     first, depthwise, pointwise = layers
     assert [layer.name for layer in layers] == ["conv1", "depthwise", "pointwise"]
     assert (first.in_float, depthwise.in_float) == (True, False)
@@ -52,7 +55,7 @@ def test_the_ratio_is_that_of_the_definition(model: Path, manifest: Manifest) ->
     assert found[-1].snr_db == pytest.approx(ratio, abs=1e-3)
 
 
-def test_distributions_count_every_value(layers: list[Layer], manifest: Manifest) -> None:
+def test_distributions_count_every_value(layers: list[LayerNoise], manifest: Manifest) -> None:
     depthwise = layers[1]
     assert depthwise.reads == "r1"
     assert sum(depthwise.counts) == 12 * 24 * 32 * 32
@@ -61,8 +64,8 @@ def test_distributions_count_every_value(layers: list[Layer], manifest: Manifest
     assert depthwise.clipped_to is not None
 
 
-def test_the_report_draws_them(layers: list[Layer]) -> None:
-    blocks = layer_blocks([layer.to_json() for layer in layers], "calibration")
+def test_the_report_draws_them(layers: list[LayerNoise]) -> None:
+    blocks = layer_blocks(to_json([layer.rounded() for layer in layers]), "calibration")
     profile, table, *distributions = blocks
     assert isinstance(profile, Figure)
     assert isinstance(table, Table)

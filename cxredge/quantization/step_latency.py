@@ -1,7 +1,7 @@
-"""What each rung of the ladder costs in time, as far as this machine can tell.
+"""Latency of FP32 and of each step, in ONNX Runtime on this machine.
 
-TensorRT's latency can only be taken on the device; ONNX Runtime's here still shows what a layer in
-float or another dialect costs beside the others, all taken in turn.
+TensorRT latency can only be measured on the device. ONNX Runtime's still shows the relative cost of
+float layers or of another dialect.
 """
 
 from __future__ import annotations
@@ -17,27 +17,23 @@ import onnx
 from cxredge.backends import open_session
 from cxredge.data.images import GreyImage
 from cxredge.metrics.latency import take_turns
-from cxredge.quantization.ladder import Rung
-
-LATENCY_HERE = "latency_ms_here"
-"""Key of a step's latency: one image in ONNX Runtime on the machine that quantized."""
 
 _SECONDS = 0.1
 
 
-def time_rungs(fp32: Path, rungs: Sequence[Rung], image: GreyImage) -> list[float]:
-    """Return the median latency in milliseconds of FP32 and of each rung, taken in turn.
+def time_steps(fp32: Path, graphs: Sequence[onnx.ModelProto], image: GreyImage) -> list[float]:
+    """Return the median latency in milliseconds of FP32 and of each graph, measured in turns.
 
     Args:
         fp32: The FP32 ONNX file.
-        rungs: What was tried.
+        graphs: Quantized graphs.
         image: uint8 (1, S, S).
     """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
         files = [fp32]
-        for index, rung in enumerate(rungs):
-            files.append(Path(folder) / f"{index}.onnx")
-            onnx.save(rung.graph, files[-1])
+        for position, graph in enumerate(graphs):
+            files.append(Path(folder) / f"{position}.onnx")
+            onnx.save(graph, files[-1])
         sessions = [opened.enter_context(open_session(path)) for path in files]
         calls = {str(i): (lambda s=s: s.infer(image)) for i, s in enumerate(sessions)}
         taken = take_turns(calls, _SECONDS)

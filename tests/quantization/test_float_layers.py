@@ -8,9 +8,9 @@ import pytest
 
 from cxredge.data.loading import load_pixels
 from cxredge.data.manifest import Manifest
+from cxredge.quantization.float_layers import stem
 from cxredge.quantization.qdq.emit import emit
 from cxredge.quantization.ranges.measure import measure_ranges
-from cxredge.quantization.stem import stem
 from cxredge.vocabulary import Dialect, Split
 
 
