@@ -61,6 +61,21 @@ class Caution(str, Enum):
     LATERAL = "lateral"
     OBLIQUE = "oblique"
 
+    @property
+    def sentence(self) -> str:
+        """The reason in a sentence."""
+        return _CAUTION_SENTENCES[self]
+
+
+_CAUTION_SENTENCES = {
+    Caution.SECONDARY_CAPTURE: "The image is a secondary capture, such as a film scan or a "
+    "screenshot, not the modality's own image.",
+    Caution.BURNED_IN_TEXT: "Text is burned into the pixels.",
+    Caution.UNKNOWN_VIEW: "The header's view is not understood; it may not be a frontal X-ray.",
+    Caution.LATERAL: "The view is lateral; the network was trained on frontal X-rays.",
+    Caution.OBLIQUE: "The view is oblique; the network was trained on frontal X-rays.",
+}
+
 
 class ImageError(CxredgeError):
     """One image cannot be used; others are not affected."""

@@ -6,19 +6,26 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from cxredge.inference.predictions_file import Row, RowWriter
+from cxredge.inference.predictions_file import RowWriter
+from cxredge.inference.rows import PredictionRow
 
 CLASSES = ("normal", "viral")
 JOB = {"bundle": "ab" * 32, "inputs": "cd" * 32}
+
+
+def by_class(normal: float, viral: float) -> dict[str, float]:
+    return {"normal": normal, "viral": viral}
+
+
 ROWS = [
-    Row("a/1.png", "ok", "normal", 0.75, (0.75, 0.25)),
-    Row("a/2.png", "unreadable", error='a/2.png is no "image", sorry.'),
-    Row("a/3.png", "ok", "viral", 0.1 + 0.2, (1 - (0.1 + 0.2), 0.1 + 0.2)),
-    Row("ö.png", "ok", "viral", 1.0, (0.0, 1.0)),
+    PredictionRow("a/1.png", "ok", "normal", 0.75, by_class(0.75, 0.25)),
+    PredictionRow("a/2.png", "unreadable", error='a/2.png is no "image", sorry.'),
+    PredictionRow("a/3.png", "ok", "viral", 0.1 + 0.2, by_class(1 - (0.1 + 0.2), 0.1 + 0.2)),
+    PredictionRow("ö.png", "ok", "viral", 1.0, by_class(0.0, 1.0)),
 ]
 
 
-def write(path: Path, rows: list[Row]) -> Path:
+def write(path: Path, rows: list[PredictionRow]) -> Path:
     writer = RowWriter(path, CLASSES, JOB, resume=False)
     writer.append(rows)
     writer.finish()
@@ -34,15 +41,15 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def as_dictionaries(rows: list[Row]) -> list[dict[str, Any]]:
+def as_dictionaries(rows: list[PredictionRow]) -> list[dict[str, Any]]:
     return [
         {
             "path": row.path,
             "status": row.status,
             "label": row.label,
             "probability": row.probability,
-            "p_normal": row.probabilities[0] if row.probabilities else None,
-            "p_viral": row.probabilities[1] if row.probabilities else None,
+            "p_normal": row.probabilities.get("normal"),
+            "p_viral": row.probabilities.get("viral"),
             "error": row.error,
         }
         for row in rows

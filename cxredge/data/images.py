@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from cxredge.data.in_memory import ImageInput, check_content, name_of, picture_of
 from cxredge.data.sources import (
     HEAD_BYTES,
-    ImageSource,
     check_size,
     is_dicom,
     is_dicom_file,
@@ -77,7 +77,7 @@ class LoadedImage:
     cautions: tuple[Caution, ...] = ()
 
 
-def load_grey(source: ImageSource, size: int, on_stage: StageListener = _ignore_stage) -> GreyImage:
+def load_grey(source: ImageInput, size: int, on_stage: StageListener = _ignore_stage) -> GreyImage:
     """Decode one chest X-ray into a square grey image.
 
     Applies the EXIF orientation, converts colour to luma (ITU-R BT.601), composites transparency
@@ -87,7 +87,11 @@ def load_grey(source: ImageSource, size: int, on_stage: StageListener = _ignore_
     (:mod:`cxredge.data.dicom`).
 
     Args:
-        source: An 8- or 16-bit PNG, a JPEG or a DICOM file, or such a member of a zip archive.
+        source: An 8- or 16-bit PNG, a JPEG or a DICOM file, such a member of a zip archive, or the
+            bytes of such a file; a Pillow image; or an array, uint8 or uint16 of shape (height,
+            width), or uint8 of shape (height, width, 3 or 4). The array of a PNG returns the same
+            pixels as the file. A JPEG in a file or in bytes is decoded at reduced scale, so that
+            pixels of a Pillow image or array of it may differ slightly.
         size: Height and width of the result in pixels.
         on_stage: Called with the name of each of ``STAGES`` when it ends.
 
@@ -101,7 +105,7 @@ def load_grey(source: ImageSource, size: int, on_stage: StageListener = _ignore_
 
 
 def load_image(
-    source: ImageSource,
+    source: ImageInput,
     size: int,
     on_stage: StageListener = _ignore_stage,
     any_view: bool = False,
@@ -117,20 +121,30 @@ def load_image(
     Raises:
         ImageError: The file cannot be used; ``problem`` says why.
     """
-    name, content = str(source), read_source(source)
-    on_stage("read")
-    cautions: tuple[Caution, ...] = ()
-    if is_dicom(content[:HEAD_BYTES]):
-        values, cautions = _decode_dicom(name, content, any_view)
-        grey = Image.fromarray(values)
-    else:
-        grey = _decode(name, content, size)
+    grey, cautions = _read_and_decode(source, size, on_stage, any_view)
     on_stage("decode")
     if grey.size != (size, size):
         grey = grey.resize((size, size), Image.Resampling.BILINEAR)
     pixels = np.array(grey, dtype=np.uint8)
     on_stage("preprocess")
     return LoadedImage(pixels, cautions)
+
+
+def _read_and_decode(
+    source: ImageInput, size: int, on_stage: StageListener, any_view: bool
+) -> tuple[Image.Image, tuple[Caution, ...]]:
+    name = name_of(source)
+    if isinstance(source, np.ndarray | Image.Image):
+        on_stage("read")
+        return _decode(name, picture_of(source)), ()
+    content = check_content(source) if isinstance(source, bytes) else read_source(source)
+    on_stage("read")
+    if is_dicom(content[:HEAD_BYTES]):
+        values, cautions = _decode_dicom(name, content, any_view)
+        return Image.fromarray(values), cautions
+    with _open(name, content) as image:
+        check_size(name, *image.size)
+        return _decode(name, image, draft_size=size), ()
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -169,18 +183,18 @@ def _decode_dicom(
     return decode_dicom(name, content, any_view)
 
 
-def _decode(name: str, content: bytes, size: int) -> Image.Image:
-    with _open(name, content) as image:
-        check_size(name, *image.size)
-        try:
-            image.draft("L", (size, size))
-            return _to_grey(name, _upright(image))
-        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-            raise ImageError(
-                ImageProblem.TRUNCATED,
-                f"{name} is truncated or damaged: {error}.",
-                "Copy the file again from its source.",
-            ) from None
+def _decode(name: str, image: Image.Image, draft_size: int = 0) -> Image.Image:
+    """Decode to grey; a JPEG at the smallest scale that is at least ``draft_size``, if not 0."""
+    try:
+        if draft_size:
+            image.draft("L", (draft_size, draft_size))
+        return _to_grey(name, _upright(image))
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise ImageError(
+            ImageProblem.TRUNCATED,
+            f"{name} is truncated or damaged: {error}.",
+            "Copy the file again from its source.",
+        ) from None
 
 
 def _open(name: str, content: bytes) -> Image.Image:

@@ -1,9 +1,9 @@
-"""Images through a session on all cores, delivered in input order.
+"""Load and infer images on all cores, in input order.
 
-Where a session may be called from several threads, each worker takes a few images all the way: it
-reads, decodes, preprocesses and infers, and nothing waits for anything else. Where a session
-belongs to one thread, as on a GPU, workers do all but the inference, and the caller's thread infers
-while they prepare the next batches. Pillow and the runtimes release Python's lock, so threads do.
+If a session is concurrent, each worker processes a few images completely: it reads, decodes,
+preprocesses and infers, and no stage waits for another. If a session belongs to one thread, as on a
+GPU, the workers do everything but the inference, and the caller's thread infers while they prepare
+the next batches. Pillow and the runtimes release Python's lock, so threads run in parallel.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import numpy as np
 
 from cxredge.backends.base import Logits, Session
 from cxredge.data.images import LoadedImage, load_image
-from cxredge.data.sources import ImageSource
+from cxredge.data.in_memory import ImageInput
 from cxredge.errors import ImageError
 
-TOGETHER = 8
-"""Images that a worker takes at a time, or a whole batch where that is more: an inference sweeps
-the caches, so that what is done for each image by itself afterwards takes several times as long."""
+GROUP_SIZE = 8
+"""Images that a worker takes at once; a whole batch if that is larger. An inference evicts the
+caches, so per-image work directly after it takes several times as long."""
 
 IMAGES_AHEAD = 32
-"""Images that may wait for a slow one before them, by worker; their pixels are 1.6 MB at 224."""
+"""Images per worker that may wait for a slow one before them; their pixels are 1.6 MB at 224."""
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -36,25 +36,25 @@ _Result = TypeVar("_Result")
 
 @dataclass
 class Group:
-    """Images that a worker takes at a time.
+    """Images that a worker takes at once, and their logits.
 
     Attributes:
         sources: The images, in input order.
-        loaded: What each came to: the image, or why there is none.
-        logits: float32 (classes,) of each image that could be loaded, in input order.
-        near_ties: How many of these were near ties that FP32 decided.
+        loaded: Each decoded image, or the reason why it cannot be used.
+        logits: float32 (classes,) of each decoded image, in input order.
+        decided_by_fp32: Whether FP32 decided, for each decoded image.
         seconds: Wall seconds by stage: ``read``, ``decode``, ``preprocess``, ``infer``.
     """
 
-    sources: Sequence[ImageSource]
+    sources: Sequence[ImageInput]
     loaded: list[LoadedImage | ImageError] = field(default_factory=list)
     logits: list[Logits] = field(default_factory=list)
-    near_ties: int = 0
+    decided_by_fp32: list[bool] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
 class Stopwatch:
-    """Adds the time since the last stage to the stage that is over.
+    """Adds the time since the previous stage ended to the stage that ends.
 
     Args:
         seconds: Receives wall seconds by stage.
@@ -65,27 +65,27 @@ class Stopwatch:
         self._last = time.perf_counter()
 
     def __call__(self, stage: str) -> None:
-        """Say that a stage is over."""
+        """End a stage."""
         now = time.perf_counter()
         self._seconds[stage] = self._seconds.get(stage, 0.0) + now - self._last
         self._last = now
 
 
 def infer_images(
-    session: Session, sources: Iterator[ImageSource], workers: int, any_view: bool = False
+    session: Session, sources: Iterator[ImageInput], workers: int, any_view: bool = False
 ) -> Generator[Group, None, None]:
-    """Load and infer images, a bounded number ahead of what is taken.
+    """Load and infer images, a bounded number ahead of the consumer.
 
-    Close the iterator when it is not taken to its end: what has begun is finished, no more.
+    Close the generator if it is not exhausted: groups in progress are finished, no others begin.
 
     Args:
-        session: Takes part in this alone until the iterator ends.
-        sources: The images; taken from in the caller's thread.
-        workers: Threads, one for each core.
+        session: Used by this generator alone until it ends, unless it is concurrent.
+        sources: The images; consumed in the caller's thread.
+        workers: Number of threads, one per core.
         any_view: Load lateral and oblique views too.
 
     Yields:
-        Groups of whole batches of the session, the last one of what is left, in input order.
+        Groups in input order: whole batches of the session, then the remainder.
     """
 
     def load(group: Group) -> Group:
@@ -94,7 +94,7 @@ def infer_images(
     def load_and_infer(group: Group) -> Group:
         return _infer(load(group), session)
 
-    size = session.spec.batch * max(1, TOGETHER // session.spec.batch)
+    size = session.spec.batch * max(1, GROUP_SIZE // session.spec.batch)
     groups = (Group(some) for some in iter(lambda: list(islice(sources, size)), []))
     ahead = workers * max(2, IMAGES_AHEAD // size)
     if session.spec.concurrent:
@@ -109,7 +109,7 @@ def map_in_order(
 ) -> Generator[_Result, None, None]:
     """Yield ``function`` of every item in order, computed by threads at most ``ahead`` items early.
 
-    Unlike ``Executor.map`` it takes items only as they are needed.
+    Unlike ``Executor.map`` it consumes items only as they are needed.
     """
     pool = ThreadPoolExecutor(workers)
     waiting: deque[Future[_Result]] = deque()
@@ -135,14 +135,14 @@ def _load(group: Group, size: int, any_view: bool) -> Group:
 
 
 def _infer(group: Group, session: Session) -> Group:
-    """Infer batch after batch; which images share one does not depend on others that failed."""
+    """Infer batch by batch; images that failed do not change which others share a batch."""
     stopwatch, size = Stopwatch(group.seconds), session.spec.batch
     for start in range(0, len(group.loaded), size):
         batch = group.loaded[start : start + size]
-        good = [image.pixels for image in batch if isinstance(image, LoadedImage)]
-        if good:
-            found = session.infer_decided(np.stack(good))
+        pixels = [image.pixels for image in batch if isinstance(image, LoadedImage)]
+        if pixels:
+            found = session.infer_decided(np.stack(pixels))
             group.logits.extend(found.logits)
-            group.near_ties += int(found.decided_by_fp32.sum())
+            group.decided_by_fp32.extend(found.decided_by_fp32.tolist())
     stopwatch("infer")
     return group

@@ -1,4 +1,4 @@
-"""Images in, one row each out: streamed, in input order, past bad files."""
+"""Predict image files into a predictions file: streamed, in input order, one row per input."""
 
 from __future__ import annotations
 
@@ -6,46 +6,42 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cxredge.artifacts.card import CARD_NAME, sha256_of_file, sha256_of_json
 from cxredge.artifacts.disk_space import FULL, amount
-from cxredge.backends.base import available_cores
 from cxredge.bundle.bundle import Bundle, note_if_strange
-from cxredge.data.images import LoadedImage
 from cxredge.data.inputs import check_inputs, walk_images
 from cxredge.data.sources import ImageSource
-from cxredge.errors import CxredgeError, ImageError
+from cxredge.errors import CxredgeError
 from cxredge.inference.interruption import Interruption
-from cxredge.inference.pipeline import Group, infer_images
-from cxredge.inference.predictions_file import Row, RowWriter
-from cxredge.metrics.classification import Floats, softmax
+from cxredge.inference.predictions_file import RowWriter
+from cxredge.inference.rows import OK, RowGroup, rows_of
 from cxredge.progress import Progress
+from cxredge.vocabulary import Precision
 
 STAGES = ("read", "decode", "preprocess", "infer", "write")
-_ROW_BYTES = 200  # of a row with a path of usual length, where none was written yet
+_ROW_BYTES = 200  # a row with a path of usual length, as long as none is written
 
 
 @dataclass
 class Tally:
-    """What a prediction came to.
+    """Summary of a prediction run.
 
     Attributes:
-        images: Rows written in all, those taken up from an interrupted run included.
-        status: Rows written now, by status.
-        skipped: Files in the folders that are no images by name, by extension.
-        cautions: Images predicted although their header makes it doubtful, by caution.
-        near_ties: Images that FP32 decided; None where it decides none.
-        stages: Wall seconds by stage, added up over the threads that work at the same time: all
-            but ``write`` come to about cores times ``seconds`` when no core is idle.
-        seconds: Wall time, the loading of the model included.
-        first_error: What was wrong with the first image that failed.
+        images: Rows in the file, including those of an interrupted run that was resumed.
+        status: Rows written in this run, by status.
+        skipped: Files in folders and archives that are no images by name, by extension.
+        cautions: Images predicted although their header gives reason to doubt it, by caution.
+        near_ties: Images that FP32 decided; None without a cascade.
+        stages: Wall seconds by stage, summed over parallel threads: the stages other than
+            ``write`` add up to about cores times ``seconds`` if no core is idle.
+        seconds: Wall time, including the loading of the model.
+        first_error: Error of the first image that failed.
     """
 
     images: int
@@ -57,13 +53,26 @@ class Tally:
     seconds: float = 0.0
     first_error: str = ""
 
+    def add(self, group: RowGroup, write_seconds: float) -> None:
+        """Count a group of rows that was written."""
+        self.images += len(group.rows)
+        for row in group.rows:
+            self.status[row.status] += 1
+            self.cautions.update(code.value for code in row.caution_codes)
+            self.first_error = self.first_error or row.error
+            if self.near_ties is not None:
+                self.near_ties += row.decided_by == Precision.FP32
+        self.stages["write"] += write_seconds
+        for stage, seconds in group.seconds.items():
+            self.stages[stage] += seconds
+
     def to_json(self) -> dict[str, Any]:
-        """Return the contract's keys and what was found besides."""
+        """Return the summary as JSON values."""
         new = sum(self.status.values())
         return {
             "images": self.images,
-            "ok": self.status["ok"],
-            "failed": new - self.status["ok"],
+            "ok": self.status[OK],
+            "failed": new - self.status[OK],
             "resumed": self.images - new,
             "status": dict(self.status),
             "skipped": dict(self.skipped),
@@ -86,46 +95,36 @@ def predict(
     """Predict every image under ``paths`` and write one row each, in input order.
 
     Args:
-        bundle: What to predict with.
+        bundle: Predicts.
         paths: Files, folders and zip archives; folders are walked recursively.
         out: ``.csv``, ``.jsonl`` or ``.parquet``; it appears when the last row is written.
-        resume: Go on with what an interrupted run of the same job left.
-        progress: Hears of images done.
+        resume: Continue an interrupted run of the same job.
+        progress: Progress listener.
         any_view: Predict lateral and oblique views too; their rows say so.
 
     Returns:
-        What it came to. Images that cannot be read have a row with the reason and are counted.
+        The summary. Images that cannot be read have a row with the reason and are counted.
 
     Raises:
-        CxredgeError: A path does not exist, there is no image, no row can be written, or what an
-            interrupted run left cannot be gone on with.
-        KeyboardInterrupt: Ctrl-C, between two batches; the rows so far are kept.
+        CxredgeError: A path does not exist, there is no image, a row cannot be written, or the
+            interrupted run cannot be resumed.
+        KeyboardInterrupt: Ctrl-C, between two groups of rows; the rows so far are kept.
     """
     start = time.perf_counter()
     check_inputs(paths)
     job = _job(bundle, paths, any_view)
-    classes = bundle.card.classifier.classes
     note_if_strange(bundle, progress)
-    margin = bundle.cascade_margin
     with (
         bundle.open_for_many() as session,
-        RowWriter(out, classes, job, resume, session.spec.batch) as writer,
+        RowWriter(out, bundle.card.classifier.classes, job, resume, session.spec.batch) as writer,
     ):
-        tally = Tally(writer.rows, Counter(), near_ties=None if margin is None else 0)
-        sources = _after_rows(walk_images(paths, tally.skipped), writer)
-        groups = infer_images(session, sources, available_cores(), any_view)
+        tally = Tally(writer.rows, Counter(), near_ties=None if session.cascade is None else 0)
+        sources = _skip_rows(walk_images(paths, tally.skipped), writer)
         try:
-            with (
-                Interruption() as interruption,
-                closing(groups),
-                progress.task("Predicting", None) as advance,
-            ):
-                for group in groups:
-                    _write(group, classes, writer, tally)
-                    advance(len(group.sources))
-                    if interruption.wished:
-                        raise KeyboardInterrupt
-            _finish(writer, tally)
+            _write(rows_of(bundle, session, sources, any_view), writer, tally, progress)
+            began = time.perf_counter()
+            writer.finish()
+            tally.stages["write"] += time.perf_counter() - began
         except OSError as error:
             if error.errno in FULL:
                 raise _disk_is_full(error, writer, paths) from None
@@ -134,8 +133,17 @@ def predict(
     return tally
 
 
+def require_some(tally: Tally, out: Path) -> None:
+    """Raise CxredgeError if not a single image could be read."""
+    if tally.images and not tally.status[OK] and sum(tally.status.values()) == tally.images:
+        raise CxredgeError(
+            f"None of {tally.images} images could be read; the first: {tally.first_error}",
+            f"See the column 'error' of {out}.",
+        )
+
+
 def _job(bundle: Bundle, paths: Sequence[Path], any_view: bool) -> dict[str, Any]:
-    """Return what decides the rows: a run is gone on with only where all of it is the same."""
+    """Return what determines the rows; a run is resumed only if all of it is equal."""
     engine = bundle.passport["engine_sha256"] if bundle.passport else None
     return {
         "card": sha256_of_file(bundle.path / CARD_NAME),
@@ -146,58 +154,48 @@ def _job(bundle: Bundle, paths: Sequence[Path], any_view: bool) -> dict[str, Any
     }
 
 
-def _after_rows(sources: Iterator[ImageSource], writer: RowWriter) -> Iterator[ImageSource]:
-    """Pass over the images that have a row, after comparing their names with the rows'.
+def _skip_rows(sources: Iterator[ImageSource], writer: RowWriter) -> Iterator[ImageSource]:
+    """Skip the images that have a row, comparing their paths with those of the rows.
 
     Raises:
-        CxredgeError: Files have come or gone since, so that the rows are not those of the inputs.
+        CxredgeError: Files were added or removed since, so that the rows are not of these inputs.
     """
     for path in writer.paths():
         source = next(sources, None)
         if path != str(source):
             raise CxredgeError(
-                f"The inputs have changed since the interruption: where {path} was predicted, "
-                f"there is now {source or 'nothing'}.",
+                f"The inputs have changed since the interruption: expected {path}, found "
+                f"{source or 'nothing'}.",
                 "Predict without --resume to start over.",
             )
     return sources
 
 
-def _write(group: Group, classes: Sequence[str], writer: RowWriter, tally: Tally) -> None:
-    rows, found = [], iter(softmax(np.stack(group.logits)) if group.logits else ())
-    for source, loaded in zip(group.sources, group.loaded, strict=True):
-        if isinstance(loaded, ImageError):
-            tally.first_error = tally.first_error or loaded.message
-            rows.append(Row(str(source), loaded.problem.value, error=loaded.message))
-        else:
-            tally.cautions.update(caution.value for caution in loaded.cautions)
-            rows.append(_row(source, loaded, next(found), classes))
-    began = time.perf_counter()
-    writer.append(rows)
-    tally.stages["write"] += time.perf_counter() - began
-    for stage, seconds in group.seconds.items():
-        tally.stages[stage] += seconds
-    tally.status.update(row.status for row in rows)
-    tally.images += len(rows)
-    if tally.near_ties is not None:
-        tally.near_ties += group.near_ties
+def _write(
+    groups: Generator[RowGroup, None, None], writer: RowWriter, tally: Tally, progress: Progress
+) -> None:
+    """Write all rows, and close the generator.
 
-
-def _row(source: ImageSource, image: LoadedImage, found: Floats, classes: Sequence[str]) -> Row:
-    probabilities, best = [round(p, 6) for p in found.tolist()], int(found.argmax())
-    cautions = ", ".join(caution.value for caution in image.cautions)
-    remark = f"Predicted, but doubtful: {cautions}." if cautions else ""
-    return Row(str(source), "ok", classes[best], probabilities[best], probabilities, remark)
-
-
-def _finish(writer: RowWriter, tally: Tally) -> None:
-    began = time.perf_counter()
-    writer.finish()
-    tally.stages["write"] += time.perf_counter() - began
+    Raises:
+        KeyboardInterrupt: Ctrl-C, between two groups.
+        OSError: A row cannot be written.
+    """
+    with (
+        Interruption() as interruption,
+        closing(groups),
+        progress.task("Predicting", None) as advance,
+    ):
+        for group in groups:
+            began = time.perf_counter()
+            writer.append(group.rows)
+            tally.add(group, time.perf_counter() - began)
+            advance(len(group.rows))
+            if interruption.requested:
+                raise KeyboardInterrupt
 
 
 def _disk_is_full(error: OSError, writer: RowWriter, paths: Sequence[Path]) -> CxredgeError:
-    """Say how much is missing: the rows to come, and all rows again in the finished file."""
+    """Return an error with an estimate of the space needed: the rest, and the final file."""
     images = sum(1 for _ in walk_images(paths, Counter()))
     row_bytes = writer.size_bytes / writer.rows if writer.rows else _ROW_BYTES
     needed_bytes = row_bytes * (2 * images - writer.rows)
@@ -205,15 +203,6 @@ def _disk_is_full(error: OSError, writer: RowWriter, paths: Sequence[Path]) -> C
     return CxredgeError(
         f"Cannot write to {writer.path.parent}: {os.strerror(error.errno or 0)}. {writer.rows} of "
         f"{images} rows are kept; about {amount(needed_bytes)} are needed for the rest and the "
-        f"finished file, {amount(free_bytes)} are free.",
-        "Make room there and give the same command with --resume.",
+        f"final file, {amount(free_bytes)} are free.",
+        "Free space there and repeat the command with --resume.",
     )
-
-
-def require_some(tally: Tally, out: Path) -> None:
-    """Raise CxredgeError when not a single image could be read."""
-    if tally.images and not tally.status["ok"] and sum(tally.status.values()) == tally.images:
-        raise CxredgeError(
-            f"None of {tally.images} images could be read; the first: {tally.first_error}",
-            f"See the column 'error' of {out}.",
-        )

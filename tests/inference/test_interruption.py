@@ -1,4 +1,4 @@
-"""Ctrl-C as a wish that work looks at when it can stop without harm."""
+"""Ctrl-C as a request that work honours at its next safe point."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def press() -> None:
 
 def test_the_first_is_noted_and_the_second_interrupts() -> None:
     with Interruption() as interruption:
-        assert not interruption.wished
+        assert not interruption.requested
         press()
-        assert interruption.wished
+        assert interruption.requested
         with pytest.raises(KeyboardInterrupt):
             press()
 
@@ -36,7 +36,7 @@ def test_a_thread_leaves_signals_alone() -> None:
 
     def work() -> None:
         with Interruption() as interruption:
-            seen.extend([signal.getsignal(signal.SIGINT), interruption.wished])
+            seen.extend([signal.getsignal(signal.SIGINT), interruption.requested])
 
     thread = threading.Thread(target=work)
     thread.start()

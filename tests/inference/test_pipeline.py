@@ -15,7 +15,7 @@ import pytest
 from cxredge.backends.base import Session, SessionSpec
 from cxredge.data.images import LoadedImage
 from cxredge.errors import ImageError
-from cxredge.inference.pipeline import IMAGES_AHEAD, TOGETHER, infer_images, map_in_order
+from cxredge.inference.pipeline import GROUP_SIZE, IMAGES_AHEAD, infer_images, map_in_order
 
 SIZE = 32
 
@@ -167,9 +167,9 @@ def test_seconds_are_told_by_stage(images: list[Path]) -> None:
 
 def test_a_batch_without_a_readable_image_is_not_inferred(tmp_path: Path) -> None:
     session = Recorder(True, 4)
-    gone = [tmp_path / f"{number}.png" for number in range(TOGETHER + 2)]
+    gone = [tmp_path / f"{number}.png" for number in range(GROUP_SIZE + 2)]
     found = [done.loaded for done in infer_images(session, iter(gone), 2)]
-    assert [len(loaded) for loaded in found] == [TOGETHER, 2]
+    assert [len(loaded) for loaded in found] == [GROUP_SIZE, 2]
     assert session.batches == []
 
 

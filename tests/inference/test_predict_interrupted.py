@@ -20,7 +20,7 @@ import pytest
 
 from cxredge.bundle.bundle import Bundle, open_bundle
 from cxredge.errors import ArtifactError, CxredgeError
-from cxredge.inference.pipeline import TOGETHER
+from cxredge.inference.pipeline import GROUP_SIZE
 from cxredge.inference.predict import predict
 from cxredge.progress import Advance, Silent
 from tests.predictions import many_images, predict_command, read_rows
@@ -55,7 +55,7 @@ def test_resumed_is_as_undisturbed(
     assert not parts.exists()
     tally = predict(opened, paths, parts, True, Silent())
     assert parts.read_bytes() == whole.read_bytes()
-    assert tally.to_json()["resumed"] == TOGETHER * math.ceil(after / TOGETHER)
+    assert tally.to_json()["resumed"] == GROUP_SIZE * math.ceil(after / GROUP_SIZE)
     assert tally.images == tally.to_json()["resumed"] + tally.to_json()["ok"]
     assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
 

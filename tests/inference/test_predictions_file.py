@@ -11,8 +11,19 @@ from typing import Any
 import pytest
 
 from cxredge.errors import ArtifactError, CxredgeError
-from cxredge.inference.predictions_file import FORMATS, Row, RowWriter
-from tests.row_files import CLASSES, JOB, ROWS, as_dictionaries, partial_of, read_csv, write
+from cxredge.inference.predictions_file import RowWriter
+from cxredge.inference.row_formats import FORMATS
+from cxredge.inference.rows import PredictionRow
+from tests.row_files import (
+    CLASSES,
+    JOB,
+    ROWS,
+    as_dictionaries,
+    by_class,
+    partial_of,
+    read_csv,
+    write,
+)
 
 ODD_NAMES = [
     "comma,.png",
@@ -57,7 +68,7 @@ def test_all_formats_hold_the_same_rows_in_order(tmp_path: Path, extension: str)
 @pytest.mark.parametrize("extension", READERS)
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_odd_file_names_come_back(tmp_path: Path, extension: str, name: str) -> None:
-    rows = [Row(name, "missing", error=f"{name} does not exist."), ROWS[0]]
+    rows = [PredictionRow(name, "missing", error=f"{name} does not exist."), ROWS[0]]
     path = write(tmp_path / f"p{extension}", rows)
     assert READERS[extension](path) == as_dictionaries(rows)
 
@@ -67,7 +78,7 @@ def test_odd_file_names_come_back(tmp_path: Path, extension: str, name: str) -> 
     [(".csv", "r\udcf6.png"), (".jsonl", "r\udcf6.png"), (".parquet", "r\ufffd.png")],
 )
 def test_names_that_are_not_utf_8_cost_no_row(tmp_path: Path, extension: str, shown: str) -> None:
-    path = write(tmp_path / f"p{extension}", [Row("r\udcf6.png", "missing"), ROWS[0]])
+    path = write(tmp_path / f"p{extension}", [PredictionRow("r\udcf6.png", "missing"), ROWS[0]])
     assert [row["path"] for row in READERS[extension](path)] == [shown, "a/1.png"]
 
 
@@ -87,7 +98,7 @@ def test_no_rows_still_give_a_file(tmp_path: Path, extension: str) -> None:
 
 @pytest.mark.parametrize("count", [1, 4095, 4096, 4097])
 def test_parquet_groups_lose_no_row(tmp_path: Path, count: int) -> None:
-    rows = [Row(str(n), "ok", "normal", 0.5, (0.5, 0.5)) for n in range(count)]
+    rows = [PredictionRow(str(n), "ok", "normal", 0.5, by_class(0.5, 0.5)) for n in range(count)]
     found = read_parquet(write(tmp_path / "p.parquet", rows))
     assert [row["path"] for row in found] == [row.path for row in rows]
 
@@ -139,14 +150,14 @@ def test_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_probabilities_are_written_in_full(tmp_path: Path) -> None:
     third = 1 / 3
-    row = Row("a.png", "ok", "normal", 1 - third, (1 - third, third))
+    row = PredictionRow("a.png", "ok", "normal", 1 - third, by_class(1 - third, third))
     for extension, reader in READERS.items():
         (found,) = reader(write(tmp_path / f"p{extension}", [row]))
         assert (found["probability"], found["p_viral"]) == (1 - third, third)
 
 
 def test_every_csv_record_has_all_columns_whatever_the_names(tmp_path: Path) -> None:
-    rows = [Row(name, "missing", error=f"{name}\nis gone") for name in ODD_NAMES]
+    rows = [PredictionRow(name, "missing", error=f"{name}\nis gone") for name in ODD_NAMES]
     with write(tmp_path / "p.csv", rows).open(newline="", encoding="utf-8") as stream:
         assert [len(record) for record in csv.reader(stream)] == [7] * (len(rows) + 1)
 
@@ -161,6 +172,6 @@ def test_a_table_of_something_else_is_not_written_over(tmp_path: Path) -> None:
 
 
 def test_predictions_are_written_over(tmp_path: Path) -> None:
-    row = Row("a.png", "ok", "normal", 0.75, (0.75, 0.25))
+    row = PredictionRow("a.png", "ok", "normal", 0.75, by_class(0.75, 0.25))
     path = write(tmp_path / "p.csv", [])
     assert read_csv(write(path, [row])) == as_dictionaries([row])

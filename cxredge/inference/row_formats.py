@@ -1,0 +1,119 @@
+"""Tables of prediction rows as CSV, JSON Lines or Parquet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cxredge.artifacts.csv_text import csv_line
+from cxredge.errors import ArtifactError, CxredgeError
+
+FORMATS = (".csv", ".jsonl", ".parquet")
+_FIRST_COLUMNS = ("path", "status", "label", "probability")
+_PARQUET_ROWS = 4096
+
+Values = Mapping[str, Any]
+"""A row's values by column."""
+
+
+def check_output(path: Path) -> None:
+    """Check that predictions can be written to a path, before any work.
+
+    Raises:
+        CxredgeError: Unknown extension, or the path is a folder.
+        ArtifactError: The path is another table, such as a manifest.
+        ModuleNotFoundError: Parquet's library is not installed.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise CxredgeError(
+            f"Predictions are written as {', '.join(FORMATS)}; got '{path.name}'.",
+            "Use --out predictions.csv",
+        )
+    if path.is_dir():
+        raise CxredgeError(f"{path} is a folder.", "Use --out predictions.csv")
+    _check_replaceable(path)
+    if path.suffix.lower() == ".parquet":
+        import pyarrow  # noqa: F401
+
+
+def write_table(target: Path, suffix: str, classes: Sequence[str], rows: Iterator[Values]) -> None:
+    """Write rows in a format.
+
+    Args:
+        target: The file to write.
+        suffix: One of ``FORMATS``, in any case.
+        classes: Class names, for the columns ``p_<class>``.
+        rows: See :func:`columns_of`.
+    """
+    if suffix.lower() == ".parquet":
+        _write_parquet(target, classes, rows)
+        return
+    with target.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        if suffix.lower() == ".jsonl":
+            stream.writelines(json.dumps(row) + "\n" for row in rows)
+            return
+        stream.write(csv_line([*_FIRST_COLUMNS, *map(_column, classes), "error"]))
+        stream.writelines(csv_line(list(row.values())) for row in rows)
+
+
+def columns_of(classes: Sequence[str], values: Sequence[Any]) -> Values:
+    """Return a row by column.
+
+    Args:
+        classes: Class names, for the columns ``p_<class>``.
+        values: Path, status, label, probability, probabilities in the order of the classes (empty
+            without a prediction) and error.
+    """
+    path, status, label, probability, probabilities, error = values
+    named = zip(classes, probabilities or [None] * len(classes), strict=True)
+    return {
+        "path": path,
+        "status": status,
+        "label": label,
+        "probability": probability,
+        **{_column(name): value for name, value in named},
+        "error": error,
+    }
+
+
+def _column(class_name: str) -> str:
+    return f"p_{class_name}"
+
+
+def _write_parquet(target: Path, classes: Sequence[str], rows: Iterator[Values]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text, number = pa.string(), pa.float64()
+    fields = [("path", text), ("status", text), ("label", text), ("probability", number)]
+    fields += [(_column(name), number) for name in classes] + [("error", text)]
+    schema = pa.schema(fields)
+    with pq.ParquetWriter(target, schema) as writer:
+        group: list[dict[str, Any]] = []
+        for row in rows:
+            group.append({k: _utf8(v) if isinstance(v, str) else v for k, v in row.items()})
+            if len(group) == _PARQUET_ROWS:
+                writer.write_table(pa.Table.from_pylist(group, schema))
+                group = []
+        writer.write_table(pa.Table.from_pylist(group, schema))
+
+
+def _utf8(text: str) -> str:
+    """Replace the bytes of a file name that are not UTF-8, which Parquet cannot hold."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse to overwrite a table of something else, such as a manifest."""
+    if path.suffix.lower() != ".csv" or not path.is_file() or not path.stat().st_size:
+        return
+    with path.open("rb") as stream:
+        columns = stream.readline(4096)
+    if not columns.startswith(",".join(_FIRST_COLUMNS).encode()):
+        raise ArtifactError(
+            f"{path} exists and holds no predictions, whose first columns are "
+            f"{', '.join(_FIRST_COLUMNS)}.",
+            "Choose another --out.",
+        )
