@@ -182,11 +182,11 @@ def _check(output: Output, samples: list[Sample]) -> tuple[list[Entry], Counter[
 
 
 def _without_copies(output: Output, usable: list[Entry]) -> tuple[list[Entry], Counter[str], int]:
-    from cxredge.data.appearance import hash_all
+    from cxredge.data.appearance import hash_images
     from cxredge.data.duplicates import keep_one_of_each
 
     with output.task("Comparing images", len(usable)) as advance:
-        hashes = hash_all(usable, lambda: advance(1))
+        hashes = hash_images(usable, lambda: advance(1))
     kept, joined = keep_one_of_each(usable, hashes)
     return kept, +Counter(near_duplicate=len(usable) - len(kept)), joined
 

@@ -1,4 +1,4 @@
-"""What of an X-ray a data audit looks at: its fingerprint, its border, its statistics."""
+"""Features of each X-ray for a data audit: perceptual hash, border pixels, grey statistics."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ _BINS = 16
 
 @dataclass(frozen=True)
 class Appearance:
-    """How the images of a set look.
+    """Features of the images of a set.
 
     Attributes:
-        entries: The M images that could be read, in their order.
+        entries: The M readable images, in their order.
         hashes: uint8 (M, 69), rows of :func:`perceptual_hash`.
-        border: float32 (M, 240), grey values 0 to 255 of the outer 2 of 32x32 pixels.
+        border: float32 (M, 240), rows of :func:`border_of`.
         statistics: float32 (M, 30), rows of :func:`statistics_of`.
-        unusable: How many were left out, by reason: those of ``ImageProblem``, and ``changed``.
+        unusable: Number of images left out, by reason: the values of ``ImageProblem``, and
+            ``changed``.
     """
 
     entries: tuple[Entry, ...]
@@ -47,10 +48,12 @@ class Appearance:
     unusable: Counter[str]
 
 
-def look_at(entries: Sequence[Entry], on_image: Callable[[], None] = lambda: None) -> Appearance:
-    """Decode every image once and keep only what is derived from it."""
+def extract_appearance(
+    entries: Sequence[Entry], on_image: Callable[[], None] = lambda: None
+) -> Appearance:
+    """Decode every image once and keep only its features."""
 
-    def look(entry: Entry) -> tuple[Hashes, Features, Features] | str:
+    def extract(entry: Entry) -> tuple[Hashes, Features, Features] | str:
         try:
             pixels = load_grey(entry.path, HASH_SIDE)
             if entry.sha256 and sha256_of_source(entry.path) != entry.sha256:
@@ -61,39 +64,39 @@ def look_at(entries: Sequence[Entry], on_image: Callable[[], None] = lambda: Non
         finally:
             on_image()
 
-    kept, seen = [], []
+    kept, features = [], []
     unusable: Counter[str] = Counter()
     with ThreadPoolExecutor() as pool:
-        for entry, outcome in zip(entries, pool.map(look, entries), strict=True):
+        for entry, outcome in zip(entries, pool.map(extract, entries), strict=True):
             if isinstance(outcome, str):
                 unusable[outcome] += 1
             else:
                 kept.append(entry)
-                seen.append(outcome)
-    # An example of the right widths, so that a set without any image has arrays too.
-    columns = zip(*seen, _of_nothing(), strict=True)
+                features.append(outcome)
+    # The extra row, dropped again, gives the arrays their widths if no image is usable.
+    columns = zip(*features, _features_of_black(), strict=True)
     hashes, border, statistics = (np.stack(column)[:-1] for column in columns)
     return Appearance(tuple(kept), hashes, border, statistics, unusable)
 
 
-def hash_all(entries: Sequence[Entry], on_image: Callable[[], None] = lambda: None) -> Hashes:
-    """Return the fingerprints of images that are known to be readable; uint8 (N, 69).
+def hash_images(entries: Sequence[Entry], on_image: Callable[[], None] = lambda: None) -> Hashes:
+    """Return the perceptual hashes of readable images; uint8 (N, 69).
 
     Raises:
-        ImageError: An image cannot be read after all.
+        ImageError: An image cannot be read.
     """
 
-    def look(entry: Entry) -> Hashes:
+    def hash_one(entry: Entry) -> Hashes:
         found = perceptual_hash(load_grey(entry.path, HASH_SIDE))
         on_image()
         return found
 
     with ThreadPoolExecutor() as pool:
-        return np.stack([*pool.map(look, entries), _of_nothing()[0]])[:-1]
+        return np.stack([*pool.map(hash_one, entries), _features_of_black()[0]])[:-1]
 
 
 def border_of(pixels: GreyImage) -> Features:
-    """Return the outer 2 of 32x32 pixels, where no lung is: float32 (240,), 0 to 255.
+    """Return the outer 2 of 32x32 pixels, which show no lung: float32 (240,), 0 to 255.
 
     Args:
         pixels: uint8 (128, 128).
@@ -105,11 +108,11 @@ def border_of(pixels: GreyImage) -> Features:
 
 
 def statistics_of(pixels: GreyImage) -> Features:
-    """Return how grey values are spread, with nothing of where they are: float32 (30,).
+    """Return statistics of the grey values that do not depend on position: float32 (30,).
 
     A histogram of 16 bins (shares), mean, standard deviation, skewness, kurtosis, 7 percentiles,
-    and how rough the image is: the mean absolute difference of neighbours across and down, and of
-    a pixel from its four neighbours.
+    and three measures of roughness: the mean absolute difference of horizontal neighbours, of
+    vertical neighbours, and of a pixel and its four neighbours.
 
     Args:
         pixels: uint8 (128, 128).
@@ -133,6 +136,6 @@ def statistics_of(pixels: GreyImage) -> Features:
     return np.array(found, dtype=np.float32)
 
 
-def _of_nothing() -> tuple[Hashes, Features, Features]:
+def _features_of_black() -> tuple[Hashes, Features, Features]:
     black = np.zeros((HASH_SIDE, HASH_SIDE), dtype=np.uint8)
     return perceptual_hash(black), border_of(black), statistics_of(black)

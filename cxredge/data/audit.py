@@ -1,69 +1,103 @@
-"""What a data set can mislead about: leaks, imbalance, and where classes come from."""
+"""Data audit: leaks, imbalance and confounding that make results on a set misleading."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cxredge.data.appearance import look_at
-from cxredge.data.duplicates import near_duplicates_across_splits
+from cxredge.artifacts.records import Count
+from cxredge.data.appearance import extract_appearance
+from cxredge.data.duplicates import NearDuplicates, near_duplicates_across_splits
 from cxredge.data.manifest import Entry, Manifest
-from cxredge.data.shortcuts import shortcut_warnings, shortcuts
+from cxredge.data.shortcuts import Shortcuts, find_shortcuts, shortcut_warnings
 from cxredge.progress import Progress
 
 _IMBALANCE = 3.0
 _CONFOUNDED = 0.5
 
 
-def audit_images(manifest: Manifest, progress: Progress) -> dict[str, Any]:
-    """Report what the manifest tells, and what only the images do.
+@dataclass(frozen=True)
+class ManifestAudit:
+    """Audit of a manifest without its images.
 
-    Images that cannot be read or changed are left out and counted.
+    Attributes:
+        images: Number of images.
+        patients: Number of patients.
+        patients_in_two_splits: Number of patients with images in more than one split.
+        duplicates_across_splits: Number of files whose bytes occur in more than one split.
+        counts: Number of images by split and class.
+        views: Number of images by class and view.
+        sources: Number of images by class and source.
+        source_association: Cramér's V of class and source: 0 if independent, 1 if one determines
+            the other.
+        view_association: Cramér's V of class and view, of the images whose view is stated.
+        warnings: One sentence for each problem.
+    """
 
-    Returns:
-        What :func:`audit` does, with more ``warnings``; ``near_duplicates_across_splits`` (see
-        there), ``shortcuts`` (see there) and ``unusable`` images by reason.
+    images: Count
+    patients: Count
+    patients_in_two_splits: Count
+    duplicates_across_splits: Count
+    counts: dict[str, dict[str, Count]]
+    views: dict[str, dict[str, Count]]
+    sources: dict[str, dict[str, Count]]
+    source_association: float
+    view_association: float
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Audit(ManifestAudit):
+    """Audit of a manifest and its images.
+
+    Attributes:
+        near_duplicates_across_splits: Pairs of files in different splits that show one X-ray.
+        shortcuts: Accuracies of linear models that see no lung.
+        unusable: Number of images that could not be read or have changed, by reason.
+    """
+
+    near_duplicates_across_splits: NearDuplicates
+    shortcuts: Shortcuts
+    unusable: dict[str, Count]
+
+
+def audit_images(manifest: Manifest, progress: Progress) -> Audit:
+    """Audit a manifest and its images.
+
+    Images that cannot be read or have changed are left out and counted.
     """
     with progress.task("Looking at X-rays", len(manifest.entries)) as advance:
-        appearance = look_at(manifest.entries, lambda: advance(1))
-    found = {
-        **audit(manifest),
-        "near_duplicates_across_splits": near_duplicates_across_splits(appearance),
-        "shortcuts": shortcuts(appearance),
-        "unusable": dict(sorted(appearance.unusable.items())),
-    }
-    found["warnings"] += _appearance_warnings(found)
-    return found
+        appearance = extract_appearance(manifest.entries, lambda: advance(1))
+    audit = Audit(
+        **vars(audit_manifest(manifest)),
+        near_duplicates_across_splits=near_duplicates_across_splits(appearance),
+        shortcuts=find_shortcuts(appearance),
+        unusable=dict(sorted(appearance.unusable.items())),
+    )
+    return replace(audit, warnings=(*audit.warnings, *_appearance_warnings(audit)))
 
 
-def audit(manifest: Manifest) -> dict[str, Any]:
-    """Report leaks, duplicates, balance, views and source confounding, without the images.
-
-    Returns:
-        ``patients_in_two_splits``, ``duplicates_across_splits`` (files of equal bytes), ``counts``,
-        ``views`` and ``sources`` by class, ``source_association`` (Cramér's V of class and source,
-        0 independent, 1 one decides the other), ``view_association`` (the same of class and view,
-        of the images whose view is stated), and ``warnings``.
-    """
-    return {
-        "images": len(manifest.entries),
-        "patients": len({entry.patient for entry in manifest.entries}),
-        "patients_in_two_splits": manifest.patients_in_two_splits(),
-        "duplicates_across_splits": _duplicates_across_splits(manifest.entries),
-        "counts": manifest.counts(),
-        "views": _by_class(manifest.entries, "view"),
-        "sources": _by_class(manifest.entries, "source"),
-        "source_association": source_association(manifest.entries),
-        "view_association": view_association(manifest.entries),
-        "warnings": audit_warnings(manifest),
-    }
+def audit_manifest(manifest: Manifest) -> ManifestAudit:
+    """Audit a manifest without reading its images."""
+    return ManifestAudit(
+        images=len(manifest.entries),
+        patients=len({entry.patient for entry in manifest.entries}),
+        patients_in_two_splits=manifest.patients_in_two_splits(),
+        duplicates_across_splits=_duplicates_across_splits(manifest.entries),
+        counts=manifest.counts(),
+        views=_by_class(manifest.entries, "view"),
+        sources=_by_class(manifest.entries, "source"),
+        source_association=source_association(manifest.entries),
+        view_association=view_association(manifest.entries),
+        warnings=tuple(manifest_warnings(manifest)),
+    )
 
 
-def audit_warnings(manifest: Manifest) -> list[str]:
-    """Return a sentence for each thing that would make results on this set look better."""
+def manifest_warnings(manifest: Manifest) -> list[str]:
+    """Return a sentence for each property of the manifest that makes results look too good."""
     found = []
     if patients := manifest.patients_in_two_splits():
         found.append(
@@ -82,14 +116,14 @@ def audit_warnings(manifest: Manifest) -> list[str]:
 
 
 def source_warnings(manifest: Manifest) -> list[str]:
-    """Return a warning when the source gives the class away."""
+    """Return a warning if the source of an image largely determines its class."""
     by_class = _by_class(manifest.entries, "source")
     everywhere = {source for sources in by_class.values() for source in sources}
     if len(everywhere) < 2 or source_association(manifest.entries) < _CONFOUNDED:
         return []
-    told = "; ".join(f"{label}: {', '.join(sources)}" for label, sources in by_class.items())
+    listed = "; ".join(f"{label}: {', '.join(sources)}" for label, sources in by_class.items())
     return [
-        "Classes come from different sources (" + told + "): the network may tell the source "
+        "Classes come from different sources (" + listed + "): the network may tell the source "
         "(scanner, age group, file processing) instead of the disease, so that results may not "
         "hold elsewhere."
     ]
@@ -106,7 +140,7 @@ def view_association(entries: Iterable[Entry]) -> float:
 
 
 def _cramers_v(pairs: Counter[tuple[str, str]]) -> float:
-    """Return how far two properties decide each other, in [0, 1] (Cramér 1946, chapter 21)."""
+    """Return the association of two properties, in [0, 1] (Cramér 1946, chapter 21)."""
     rows = sorted({row for row, _ in pairs})
     columns = sorted({column for _, column in pairs})
     if len(rows) < 2 or len(columns) < 2:
@@ -118,17 +152,17 @@ def _cramers_v(pairs: Counter[tuple[str, str]]) -> float:
 
 
 def _view_warnings(manifest: Manifest) -> list[str]:
-    """Return a warning when views differ by class, or are stated for some classes only."""
+    """Return a warning if views differ by class, or are stated only for some classes."""
     stated = [entry for entry in manifest.entries if entry.view]
     without = sorted(set(manifest.classes) - {entry.label for entry in stated})
     found = []
     if (association := view_association(stated)) >= _CONFOUNDED:
-        told = "; ".join(
+        listed = "; ".join(
             f"{label}: " + ", ".join(f"{view} {number}" for view, number in views.items())
             for label, views in _by_class(stated, "view").items()
         )
         found.append(
-            f"Views differ by class (Cramér's V {association:.2f}; {told}): the network may tell "
+            f"Views differ by class (Cramér's V {association:.2f}; {listed}): the network may tell "
             "the view instead of the disease."
         )
     if stated and without:
@@ -139,21 +173,21 @@ def _view_warnings(manifest: Manifest) -> list[str]:
     return found
 
 
-def _appearance_warnings(found: dict[str, Any]) -> list[str]:
+def _appearance_warnings(audit: Audit) -> list[str]:
     sentences = []
-    if unusable := sum(found["unusable"].values()):
+    if unusable := sum(audit.unusable.values()):
         sentences.append(
-            f"{unusable} of {found['images']} images could not be looked at ("
-            + ", ".join(f"{reason} {number}" for reason, number in found["unusable"].items())
+            f"{unusable} of {audit.images} images could not be looked at ("
+            + ", ".join(f"{reason} {number}" for reason, number in audit.unusable.items())
             + "): duplicates among them are not known."
         )
-    near = found["near_duplicates_across_splits"]
-    if near["count"]:
+    near = audit.near_duplicates_across_splits
+    if near.count:
         sentences.append(
-            f"{near['images']} images are near duplicates of an image in another split "
-            f"({near['count']} pairs): accuracy is optimistic."
+            f"{near.images} images are near duplicates of an image in another split "
+            f"({near.count} pairs): accuracy is optimistic."
         )
-    return sentences + shortcut_warnings(found["shortcuts"])
+    return sentences + shortcut_warnings(audit.shortcuts)
 
 
 def _by_class(entries: Iterable[Entry], field: str) -> dict[str, dict[str, int]]:

@@ -1,14 +1,15 @@
-"""The audit kept beside its manifest, so that later stages repeat what it warned of."""
+"""The audit file beside a manifest: later stages repeat its warnings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from cxredge.artifacts.card import read_json, write_json
-from cxredge.data.audit import audit_warnings, source_warnings
+from cxredge.artifacts.card import write_json
+from cxredge.artifacts.records import Sha256, from_json, read_json_file, to_json
+from cxredge.data.audit import Audit, manifest_warnings, source_warnings
 from cxredge.data.manifest import Manifest
+from cxredge.errors import quoted
 
 SCHEMA = "cxredge.audit/1"
 NOT_AUDITED = (
@@ -17,42 +18,59 @@ NOT_AUDITED = (
 )
 
 
+@dataclass(frozen=True)
+class AuditSubject:
+    """The schema of an audit file, and the manifest that it belongs to."""
+
+    schema: str
+    manifest_sha256: Sha256
+
+
+@dataclass(frozen=True)
+class AuditFile(Audit, AuditSubject):
+    """Content of ``manifest.audit.json``."""
+
+
 def audit_path(manifest: Manifest) -> Path:
-    """Return where a manifest's audit is kept: ``manifest.audit.json`` beside it."""
+    """Return the path of a manifest's audit: ``manifest.audit.json`` beside it."""
     return manifest.path.with_suffix(".audit.json")
 
 
-def write_audit(manifest: Manifest, found: Mapping[str, Any]) -> Path:
-    """Keep an audit, bound to its manifest by hash."""
+def write_audit(manifest: Manifest, audit: Audit) -> Path:
+    """Write an audit beside its manifest, bound to it by hash."""
     path = audit_path(manifest)
-    write_json(path, {"schema": SCHEMA, "manifest_sha256": manifest.sha256, **found})
+    content = AuditFile(schema=SCHEMA, manifest_sha256=manifest.sha256, **vars(audit))
+    write_json(path, to_json(content))
     return path
 
 
 def recorded_warnings(manifest: Manifest) -> list[str] | None:
-    """Return what the audit of exactly this manifest warned of; None when there is none.
+    """Return the warnings of this manifest's audit; None if it was not audited.
+
+    An audit of an earlier content of the manifest does not count.
 
     Raises:
-        ArtifactError: The file is there and is not JSON.
+        ArtifactError: The file exists and is not a valid audit.
     """
     path = audit_path(manifest)
     if not path.is_file():
         return None
-    record = read_json(path)
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+    remedy = f"Audit the set again: cxredge data audit {quoted(manifest.path)}"
+    values = read_json_file(path, remedy)
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         return None
-    if record.get("manifest_sha256") != manifest.sha256:
+    if values.get("manifest_sha256") != manifest.sha256:
         return None
-    return [str(sentence) for sentence in record.get("warnings", [])]
+    return list(from_json(values, AuditFile, path, remedy).warnings)
 
 
 def evaluation_warnings(manifest: Manifest) -> list[str]:
-    """Return what must be read beside a result on this set: the manifest's and the audit's."""
+    """Return the warnings that belong beside a result on this set: manifest's and audit's."""
     recorded = recorded_warnings(manifest)
     more = [NOT_AUDITED] if recorded is None else recorded
-    return list(dict.fromkeys([*audit_warnings(manifest), *more]))
+    return list(dict.fromkeys([*manifest_warnings(manifest), *more]))
 
 
 def build_warnings(manifest: Manifest) -> list[str]:
-    """Return what a bundle's card says of its data: the sources, and the audit if there is one."""
+    """Return the warnings for a bundle's card: sources, and those of the audit, if any."""
     return list(dict.fromkeys([*source_warnings(manifest), *(recorded_warnings(manifest) or [])]))

@@ -1,14 +1,15 @@
-"""One X-ray under several names: found across splits, or reduced to one before splits are drawn."""
+"""One X-ray in several files: reported across splits, or reduced to one file before splitting."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from cxredge.artifacts.records import Count
 from cxredge.data.appearance import Appearance
 from cxredge.data.manifest import Entry
 from cxredge.data.perceptual_hash import BITS, Hashes, near_pairs
@@ -16,19 +17,50 @@ from cxredge.data.perceptual_hash import BITS, Hashes, near_pairs
 _EXAMPLES = 20
 
 
-def near_duplicates_across_splits(appearance: Appearance) -> dict[str, Any]:
-    """Return how many pairs of files in different splits show one X-ray.
+@dataclass(frozen=True)
+class DuplicatePair:
+    """Two files in different splits that show one X-ray.
 
-    Files of equal bytes are left to ``duplicates_across_splits``.
+    Attributes:
+        paths: The files.
+        labels: Their classes.
+        splits: Their splits.
+        bits: Number of hash bits that differ.
+        of_bits: Number of hash bits.
+        changed: Whether they match only as negative or mirror image.
+    """
 
-    Returns:
-        ``count`` of pairs, ``images`` in them, and as ``examples`` the 20 nearest pairs:
-        ``paths``, ``labels``, ``splits``, ``bits`` that differ of ``of_bits``, and ``changed``,
-        whether they match as negative or mirror image only.
+    paths: tuple[str, str]
+    labels: tuple[str, str]
+    splits: tuple[str, str]
+    bits: Count
+    of_bits: Count
+    changed: bool
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """Near duplicates across splits.
+
+    Attributes:
+        count: Number of pairs.
+        images: Number of images in them.
+        examples: The 20 nearest pairs, nearest first.
+    """
+
+    count: Count
+    images: Count
+    examples: tuple[DuplicatePair, ...]
+
+
+def near_duplicates_across_splits(appearance: Appearance) -> NearDuplicates:
+    """Return the pairs of files in different splits that show one X-ray.
+
+    Files with equal bytes are excluded: ``duplicates_across_splits`` of the audit counts them.
     """
     entries = appearance.entries
     splits = np.array([entry.split.value for entry in entries])
-    # Without a hash in the manifest a file is equal to none.
+    # A file without a hash in the manifest equals no other.
     files = np.array([entry.sha256 or str(n) for n, entry in enumerate(entries)])
     count, involved = 0, np.zeros(len(entries), dtype=bool)
     nearest: list[tuple[int, int, int, bool]] = []
@@ -40,26 +72,27 @@ def near_duplicates_across_splits(appearance: Appearance) -> dict[str, Any]:
         columns = (pairs.distance, a, b, pairs.changed)
         found = zip(*(column[leaks].tolist() for column in columns), strict=True)
         nearest = heapq.nsmallest(_EXAMPLES, [*nearest, *found])
-    examples = [_example(entries[a], entries[b], bits, c) for bits, a, b, c in nearest]
-    return {"count": count, "images": int(involved.sum()), "examples": examples}
+    examples = [_pair(entries[a], entries[b], bits, c) for bits, a, b, c in nearest]
+    return NearDuplicates(count, int(involved.sum()), tuple(examples))
 
 
 def keep_one_of_each(entries: Sequence[Entry], hashes: Hashes) -> tuple[list[Entry], int]:
-    """Keep the first file of each X-ray, and give patients who share one a common name.
+    """Keep the first file of each X-ray, and join the patients who share one.
 
-    An X-ray under two patient names belongs to one person, and so do the other images of both.
-    One under two labels is kept twice, as nothing tells which label is right: the audit reports it.
+    An X-ray under two patient names belongs to one person, and so do the other images of both
+    names. An X-ray under two labels is kept twice, because nothing shows which label is right; the
+    audit reports it.
 
     Args:
         entries: Readable images.
-        hashes: Their fingerprints, uint8 (N, 69).
+        hashes: Their perceptual hashes, uint8 (N, 69).
 
     Returns:
-        The entries kept, in their order, the patient being the first of the joined names; and how
-        many patient names were joined to another.
+        The entries kept, in their order, with the first of the joined patient names; and the
+        number of patient names that were joined to another.
     """
-    files = _Groups()
-    people = _Groups()
+    files = _DisjointSets()
+    people = _DisjointSets()
     for pairs in near_pairs(hashes):
         for a, b in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
             if entries[a].label != entries[b].label:
@@ -76,32 +109,31 @@ def keep_one_of_each(entries: Sequence[Entry], hashes: Hashes) -> tuple[list[Ent
     return kept, joined
 
 
-class _Groups:
-    """Things that belong together, directly or through others (union-find)."""
+class _DisjointSets:
+    """Sets of items that belong together, directly or through others (union-find)."""
 
     def __init__(self) -> None:
         self._parent: dict[Any, Any] = {}
 
     def of(self, item: Any) -> Any:
-        """Return the representative of the item's group: its smallest member."""
+        """Return the representative of the item's set: its smallest member."""
         while (parent := self._parent.get(item, item)) != item:
             item = parent
         return item
 
     def join(self, one: Any, other: Any) -> None:
-        """Make one group of the groups of both."""
+        """Merge the sets of both items."""
         low, high = sorted((self.of(one), self.of(other)))
         if low != high:
             self._parent[high] = low
 
 
-def _example(first: Entry, second: Entry, bits: int, changed: bool) -> dict[str, Any]:
-    both = (first, second)
-    return {
-        "paths": [str(entry.path) for entry in both],
-        "labels": [entry.label for entry in both],
-        "splits": [entry.split.value for entry in both],
-        "bits": bits,
-        "of_bits": BITS,
-        "changed": changed,
-    }
+def _pair(first: Entry, second: Entry, bits: int, changed: bool) -> DuplicatePair:
+    return DuplicatePair(
+        paths=(str(first.path), str(second.path)),
+        labels=(first.label, second.label),
+        splits=(first.split.value, second.split.value),
+        bits=bits,
+        of_bits=BITS,
+        changed=changed,
+    )

@@ -1,10 +1,10 @@
-"""How well classes can be told without looking at a lung.
+"""Accuracy of linear models that see no lung: how far classes differ in irrelevant features.
 
-A linear model sees only the border of each image, or only its grey-value statistics. Where it does
-well, so can a network, and the accuracy of the network need not mean that it sees the disease
-(Maguolo and Nanni 2021, "A critic evaluation of methods for COVID-19 automatic detection from
-X-ray images", who blacked the lungs out; DeGrave et al. 2021, "AI for radiographic COVID-19
-detection selects shortcuts over signal").
+One model sees only the border of each image, another only its grey-value statistics. If they are
+accurate, a network can use the same shortcut, and its accuracy does not show that it recognises
+the disease (Maguolo and Nanni 2021, "A critic evaluation of methods for COVID-19 automatic
+detection from X-ray images", who blacked out the lungs; DeGrave et al. 2021, "AI for radiographic
+COVID-19 detection selects shortcuts over signal").
 """
 
 from __future__ import annotations
@@ -12,25 +12,87 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cxredge.artifacts.records import Count
 from cxredge.data.appearance import Appearance, Features
 from cxredge.data.manifest import Entry
 from cxredge.metrics.classification import wilson
 from cxredge.vocabulary import Split
 
 _RIDGE = 0.1
-_WORTH_SAYING = 0.1
+_MIN_GAIN = 0.1
 _SEES = {
     "border": "sees only the outer 2 of 32x32 pixels of each image",
     "statistics": "knows only the grey-value statistics of each image",
 }
 
-Truth = npt.NDArray[np.str_]
+Labels = npt.NDArray[np.str_]
 Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy of one model on the test images.
+
+    Attributes:
+        accuracy: Share of test images that are classified correctly.
+        ci95: Its 95% interval (Wilson).
+        chance: Share of the largest class of the test images.
+        images: Number of test images.
+    """
+
+    accuracy: float
+    ci95: tuple[float, float]
+    chance: float
+    images: Count
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether the interval is at least 0.1 above chance."""
+        return self.ci95[0] >= self.chance + _MIN_GAIN
+
+    def __str__(self) -> str:
+        low, high = self.ci95
+        return (
+            f"{self.accuracy:.1%} ({low:.1%} to {high:.1%}) of {self.images} test images, "
+            f"where always naming the largest class gives {self.chance:.1%}"
+        )
+
+
+@dataclass(frozen=True)
+class ClassPair:
+    """Two classes, in alphabetical order."""
+
+    classes: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class PairAccuracy(Accuracy, ClassPair):
+    """Accuracy of a model of two classes on their test images."""
+
+
+@dataclass(frozen=True)
+class ShortcutAccuracy(Accuracy):
+    """Accuracy of a model of all classes, and of one model for each two classes."""
+
+    pairs: tuple[PairAccuracy, ...]
+
+
+@dataclass(frozen=True)
+class Shortcuts:
+    """Accuracies by the features that the models see.
+
+    Attributes:
+        border: Of the border pixels; None if fewer than two classes have training images or there
+            are no test images.
+        statistics: Of the grey-value statistics; None likewise.
+    """
+
+    border: ShortcutAccuracy | None
+    statistics: ShortcutAccuracy | None
 
 
 @dataclass(frozen=True)
@@ -39,64 +101,57 @@ class Ridge:
 
     Attributes:
         classes: str (C,), sorted.
-        mean: float64 (F,), of the training features.
-        deviation: float64 (F,), their standard deviation; 1 where they do not vary.
+        mean: float64 (F,), mean of the training features.
+        deviation: float64 (F,), their standard deviation; 1 for constant features.
         weights: float64 (F, C).
-        shares: float64 (C,), of each class among the training images.
+        shares: float64 (C,), share of each class among the training images.
     """
 
-    classes: Truth
+    classes: Labels
     mean: Values
     deviation: Values
     weights: Values
     shares: Values
 
-    def predict(self, features: Values) -> Truth:
+    def predict(self, features: Values) -> Labels:
         """Return the class of each row of features (N, F): str (N,)."""
         scores = (features - self.mean) / self.deviation @ self.weights + self.shares
-        named: Truth = self.classes[scores.argmax(axis=1)]
+        named: Labels = self.classes[scores.argmax(axis=1)]
         return named
 
 
-def shortcuts(appearance: Appearance) -> dict[str, Any]:
-    """Train on the training images, judge on the test images.
-
-    Returns:
-        By ``border`` and ``statistics``: ``accuracy``, ``ci95`` (Wilson), ``chance`` (the share of
-        the largest class of the test images), ``images`` (of test) and ``pairs``, the same for
-        each two classes alone. None where there are fewer than two classes to train on or no test
-        images.
-    """
-    return {
-        "border": _judge(appearance.border, appearance.entries),
-        "statistics": _judge(appearance.statistics, appearance.entries),
-    }
+def find_shortcuts(appearance: Appearance) -> Shortcuts:
+    """Fit the models on the training images and evaluate them on the test images."""
+    return Shortcuts(
+        border=_evaluate(appearance.border, appearance.entries),
+        statistics=_evaluate(appearance.statistics, appearance.entries),
+    )
 
 
-def shortcut_warnings(found: dict[str, Any]) -> list[str]:
+def shortcut_warnings(shortcuts: Shortcuts) -> list[str]:
     """Return a sentence for each model whose interval is at least 0.1 above chance."""
     sentences = []
     for name, sees in _SEES.items():
-        result = found[name]
+        result: ShortcutAccuracy | None = getattr(shortcuts, name)
         if result is None:
             continue
-        telling = [pair for pair in result["pairs"] if _tells(pair)]
-        if not (_tells(result) or telling):
+        telling = [pair for pair in result.pairs if pair.is_telling]
+        if not (result.is_telling or telling):
             continue
-        sentence = f"A linear model that {sees} is right on {_share(result)}"
+        sentence = f"A linear model that {sees} is right on {result}"
         if telling:
-            best = max(telling, key=lambda pair: (pair["ci95"][0], pair["classes"]))
-            first, second = best["classes"]
-            sentence += f"; it tells '{first}' from '{second}' on {_share(best)}"
+            best = max(telling, key=lambda pair: (pair.ci95[0], pair.classes))
+            first, second = best.classes
+            sentence += f"; it tells '{first}' from '{second}' on {best}"
         sentences.append(sentence + ". A network can do so too, without seeing the disease.")
     return sentences
 
 
-def fit_ridge(features: Values, labels: Truth) -> Ridge:
+def fit_ridge(features: Values, labels: Labels) -> Ridge:
     """Fit one-hot labels by ridge regression (Hoerl and Kennard 1970).
 
-    Features are standardised, and the penalty is 0.1 per image: with a few hundred features it is
-    as good as logistic regression here, needs no iterations and gives the same result every time.
+    Features are standardised, and the penalty is 0.1 per image. With a few hundred features this is
+    as accurate here as logistic regression, requires no iterations and is deterministic.
 
     Args:
         features: float64 (N, F).
@@ -113,7 +168,7 @@ def fit_ridge(features: Values, labels: Truth) -> Ridge:
     return Ridge(classes, mean, deviation, weights, shares)
 
 
-def _judge(features: Features, entries: Sequence[Entry]) -> dict[str, Any] | None:
+def _evaluate(features: Features, entries: Sequence[Entry]) -> ShortcutAccuracy | None:
     labels = np.array([entry.label for entry in entries], dtype=np.str_)
     train = np.array([entry.split is Split.TRAIN for entry in entries], dtype=bool)
     test = np.array([entry.split is Split.TEST for entry in entries], dtype=bool)
@@ -126,36 +181,19 @@ def _judge(features: Features, entries: Sequence[Entry]) -> dict[str, Any] | Non
     for pair in combinations(classes, 2):
         chosen = np.isin(labels, pair)
         if len(set(labels[chosen & test].tolist())) == 2:
-            judged = _accuracy(values, labels, chosen & train, chosen & test)
-            pairs.append({"classes": list(pair), **judged})
-    return {**result, "pairs": pairs}
+            of_pair = _accuracy(values, labels, chosen & train, chosen & test)
+            pairs.append(PairAccuracy(classes=pair, **vars(of_pair)))
+    return ShortcutAccuracy(**vars(result), pairs=tuple(pairs))
 
 
 def _accuracy(
     features: Values,
-    labels: Truth,
+    labels: Labels,
     train: npt.NDArray[np.bool_],
     test: npt.NDArray[np.bool_],
-) -> dict[str, Any]:
+) -> Accuracy:
     model = fit_ridge(features[train], labels[train])
     right = int((model.predict(features[test]) == labels[test]).sum())
     total = int(test.sum())
     largest = int(np.unique(labels[test], return_counts=True)[1].max())
-    return {
-        "accuracy": right / total,
-        "ci95": list(wilson(right, total)),
-        "chance": largest / total,
-        "images": total,
-    }
-
-
-def _tells(result: dict[str, Any]) -> bool:
-    return bool(result["ci95"][0] >= result["chance"] + _WORTH_SAYING)
-
-
-def _share(result: dict[str, Any]) -> str:
-    low, high = result["ci95"]
-    return (
-        f"{result['accuracy']:.1%} ({low:.1%} to {high:.1%}) of {result['images']} test images, "
-        f"where always naming the largest class gives {result['chance']:.1%}"
-    )
+    return Accuracy(right / total, wilson(right, total), largest / total, total)

@@ -6,13 +6,14 @@ import pytest
 from PIL import Image
 
 from cxredge.data.audit import (
-    audit,
     audit_images,
-    audit_warnings,
+    audit_manifest,
+    manifest_warnings,
     source_association,
     source_warnings,
 )
 from cxredge.data.manifest import Entry, Manifest, read_manifest
+from cxredge.data.shortcuts import Shortcuts
 from cxredge.progress import Silent
 from cxredge.vocabulary import Split
 
@@ -36,13 +37,13 @@ def rows(label: str, source: str, count: int, split: Split = Split.TRAIN) -> lis
 
 def test_clean_set_draws_no_warning() -> None:
     clean = listing(*rows("a", "x", 5), *rows("b", "x", 5), *rows("a", "y", 5), *rows("b", "y", 5))
-    found = audit(clean)
-    assert found["warnings"] == []
-    assert found["images"] == found["patients"] == 20
-    assert found["patients_in_two_splits"] == found["duplicates_across_splits"] == 0
-    assert found["sources"] == {"a": {"x": 5, "y": 5}, "b": {"x": 5, "y": 5}}
-    assert found["views"] == {"a": {"not stated": 10}, "b": {"not stated": 10}}
-    assert found["counts"] == {"train": {"a": 10, "b": 10}}
+    found = audit_manifest(clean)
+    assert found.warnings == ()
+    assert found.images == found.patients == 20
+    assert found.patients_in_two_splits == found.duplicates_across_splits == 0
+    assert found.sources == {"a": {"x": 5, "y": 5}, "b": {"x": 5, "y": 5}}
+    assert found.views == {"a": {"not stated": 10}, "b": {"not stated": 10}}
+    assert found.counts == {"train": {"a": 10, "b": 10}}
 
 
 def test_patients_in_two_splits_are_counted_and_warned_of() -> None:
@@ -54,8 +55,8 @@ def test_patients_in_two_splits_are_counted_and_warned_of() -> None:
         ("a", "x", Split.TEST, "p3"),
         ("b", "x", Split.VAL, "p3"),
     )
-    assert audit(leaking)["patients_in_two_splits"] == 2
-    assert any(warning.startswith("2 patients") for warning in audit_warnings(leaking))
+    assert audit_manifest(leaking).patients_in_two_splits == 2
+    assert any(warning.startswith("2 patients") for warning in manifest_warnings(leaking))
 
 
 def test_equal_files_count_only_across_splits() -> None:
@@ -67,19 +68,19 @@ def test_equal_files_count_only_across_splits() -> None:
         )
         return Manifest(Path("m.csv"), tuple(changed), "")
 
-    assert audit(with_hashes("1", "2", "3", "4"))["duplicates_across_splits"] == 0
-    assert audit(with_hashes("1", "1", "3", "3"))["duplicates_across_splits"] == 0
-    assert audit(with_hashes("1", "2", "2", "1"))["duplicates_across_splits"] == 2
-    assert audit(with_hashes("", "", "", ""))["duplicates_across_splits"] == 0
+    assert audit_manifest(with_hashes("1", "2", "3", "4")).duplicates_across_splits == 0
+    assert audit_manifest(with_hashes("1", "1", "3", "3")).duplicates_across_splits == 0
+    assert audit_manifest(with_hashes("1", "2", "2", "1")).duplicates_across_splits == 2
+    assert audit_manifest(with_hashes("", "", "", "")).duplicates_across_splits == 0
     assert "2 images are in more than one split" in " ".join(
-        audit_warnings(with_hashes("1", "2", "2", "1"))
+        manifest_warnings(with_hashes("1", "2", "2", "1"))
     )
 
 
 @pytest.mark.parametrize(("large", "warned"), [(3, False), (9, False), (10, True), (30, True)])
 def test_imbalance_is_warned_of_beyond_three_to_one(large: int, warned: bool) -> None:
     uneven = listing(*rows("a", "x", large), *rows("b", "x", 3))
-    found = [w for w in audit_warnings(uneven) if "uneven" in w]
+    found = [w for w in manifest_warnings(uneven) if "uneven" in w]
     assert bool(found) is warned
     assert not found or f"{large} images of 'a', 3 of 'b'" in found[0]
 
@@ -123,7 +124,7 @@ def test_views_are_counted_by_class() -> None:
         Entry(Path(f"{n}.png"), label, str(n), "x", view)
         for n, (label, view) in enumerate([("a", "PA"), ("a", "AP"), ("a", "PA"), ("b", "")])
     ]
-    views = audit(Manifest(Path("m.csv"), tuple(entries), ""))["views"]
+    views = audit_manifest(Manifest(Path("m.csv"), tuple(entries), "")).views
     assert views == {"a": {"AP": 1, "PA": 2}, "b": {"not stated": 1}}
 
 
@@ -136,11 +137,13 @@ def test_view_that_differs_by_class_is_warned_of() -> None:
         return Manifest(Path("m.csv"), tuple(entries), "")
 
     differing = viewed(*[("a", "PA")] * 5, *[("b", "AP")] * 5)
-    assert audit(differing)["view_association"] == pytest.approx(1)
-    (warning,) = audit_warnings(differing)
+    assert audit_manifest(differing).view_association == pytest.approx(1)
+    (warning,) = manifest_warnings(differing)
     assert "a: PA 5; b: AP 5" in warning
-    assert audit_warnings(viewed(*[("a", "PA"), ("b", "AP"), ("a", "AP"), ("b", "PA")] * 3)) == []
-    (warning,) = audit_warnings(viewed(*[("a", "PA")] * 5, *[("b", "")] * 5))
+    assert (
+        manifest_warnings(viewed(*[("a", "PA"), ("b", "AP"), ("a", "AP"), ("b", "PA")] * 3)) == []
+    )
+    (warning,) = manifest_warnings(viewed(*[("a", "PA")] * 5, *[("b", "")] * 5))
     assert warning.startswith("The view is stated for 5 of 10 images and for none of b")
 
 
@@ -150,12 +153,10 @@ def test_images_that_cannot_be_looked_at_are_counted(manifest: Manifest) -> None
     altered = replace(second, sha256="0" * 64)
     listed = replace(manifest, entries=(gone, altered, *rest))
     found = audit_images(listed, Silent())
-    assert found["unusable"] == {"changed": 1, "missing": 1}
-    assert f"2 of {len(listed.entries)} images could not be looked at" in " ".join(
-        found["warnings"]
-    )
+    assert found.unusable == {"changed": 1, "missing": 1}
+    assert f"2 of {len(listed.entries)} images could not be looked at" in " ".join(found.warnings)
     nothing = replace(manifest, entries=(gone,))
-    assert audit_images(nothing, Silent())["shortcuts"] == {"border": None, "statistics": None}
+    assert audit_images(nothing, Silent()).shortcuts == Shortcuts(None, None)
 
 
 def test_near_duplicates_and_shortcuts_are_warned_of(phantoms: Path, tmp_path: Path) -> None:
@@ -167,7 +168,7 @@ def test_near_duplicates_and_shortcuts_are_warned_of(phantoms: Path, tmp_path: P
     Image.open(source.path).convert("L").save(tmp_path / "again.jpg", quality=85)
     again = replace(source, path=tmp_path / "again.jpg", split=Split.TEST, sha256="", patient="new")
     found = audit_images(replace(listed, entries=(*listed.entries, again)), Silent())
-    assert found["near_duplicates_across_splits"]["count"] == 1
-    warnings = " ".join(found["warnings"])
+    assert found.near_duplicates_across_splits.count == 1
+    warnings = " ".join(found.warnings)
     assert "2 images are near duplicates of an image in another split (1 pairs)" in warnings
-    assert audit_images(listed, Silent())["near_duplicates_across_splits"]["count"] == 0
+    assert audit_images(listed, Silent()).near_duplicates_across_splits.count == 0

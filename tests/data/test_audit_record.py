@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cxredge.data.audit import audit_images, source_warnings
+from cxredge.data.audit import Audit, audit_images, audit_manifest, source_warnings
 from cxredge.data.audit_record import (
     NOT_AUDITED,
     audit_path,
@@ -13,7 +13,9 @@ from cxredge.data.audit_record import (
     recorded_warnings,
     write_audit,
 )
+from cxredge.data.duplicates import NearDuplicates
 from cxredge.data.manifest import Manifest, read_manifest
+from cxredge.data.shortcuts import Shortcuts
 from cxredge.errors import ArtifactError
 from cxredge.progress import Silent
 
@@ -25,14 +27,24 @@ def listed(manifest: Manifest, tmp_path: Path) -> Manifest:
     return read_manifest(path)
 
 
+def audit_with(manifest: Manifest, *warnings: str) -> Audit:
+    found = {**vars(audit_manifest(manifest)), "warnings": warnings}
+    return Audit(
+        **found,
+        near_duplicates_across_splits=NearDuplicates(0, 0, ()),
+        shortcuts=Shortcuts(None, None),
+        unusable={},
+    )
+
+
 def test_audit_is_found_beside_its_manifest_and_repeated_once(listed: Manifest) -> None:
     assert evaluation_warnings(listed)[-1] == NOT_AUDITED
     assert build_warnings(listed) == source_warnings(listed)
-    found = {"warnings": ["Something is wrong.", *evaluation_warnings(listed)[:-1]]}
+    found = audit_with(listed, "Something is wrong.", *evaluation_warnings(listed)[:-1])
     assert (
         write_audit(listed, found) == audit_path(listed) == listed.path.parent / "list.audit.json"
     )
-    assert recorded_warnings(listed) == found["warnings"]
+    assert recorded_warnings(listed) == list(found.warnings)
     warnings = evaluation_warnings(listed)
     assert warnings.count("Something is wrong.") == 1
     assert NOT_AUDITED not in warnings
@@ -41,7 +53,7 @@ def test_audit_is_found_beside_its_manifest_and_repeated_once(listed: Manifest) 
 
 
 def test_audit_of_another_manifest_does_not_count(listed: Manifest) -> None:
-    write_audit(listed, {"warnings": ["Something is wrong."]})
+    write_audit(listed, audit_with(listed, "Something is wrong."))
     lines = listed.path.read_text().splitlines(keepends=True)
     listed.path.write_text("".join(lines[:-1]))
     assert recorded_warnings(read_manifest(listed.path)) is None
@@ -58,6 +70,15 @@ def test_damaged_record_is_an_error_that_names_it(listed: Manifest) -> None:
     audit_path(listed).write_text("{")
     with pytest.raises(ArtifactError, match=r"list\.audit\.json"):
         recorded_warnings(listed)
+
+
+def test_record_with_a_wrong_value_is_an_error_that_names_the_key(listed: Manifest) -> None:
+    path = write_audit(listed, audit_with(listed))
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "patients": -1}))
+    with pytest.raises(ArtifactError, match=r"list\.audit\.json .*'patients'.*found -1") as caught:
+        recorded_warnings(listed)
+    assert "cxredge data audit" in caught.value.hint
 
 
 def test_record_is_json_without_pixels(manifest: Manifest, listed: Manifest) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cxredge.data.appearance import hash_all, look_at
+from cxredge.data.appearance import extract_appearance, hash_images
 from cxredge.data.duplicates import keep_one_of_each, near_duplicates_across_splits
 from cxredge.data.manifest import Entry
 from cxredge.data.perceptual_hash import BITS
@@ -34,13 +34,13 @@ def test_near_duplicates_are_counted_across_splits_only(xray: Make) -> None:
         xray(1, "d", Split.TRAIN, 50),
         xray(2, "e", Split.VAL),
     ]
-    found = near_duplicates_across_splits(look_at(entries))
-    assert (found["count"], found["images"]) == (1, 2)
-    (example,) = found["examples"]
-    assert example["paths"] == [str(entries[0].path), str(entries[1].path)]
-    assert example["splits"] == ["train", "test"]
-    assert example["of_bits"] == BITS
-    assert not example["changed"]
+    found = near_duplicates_across_splits(extract_appearance(entries))
+    assert (found.count, found.images) == (1, 2)
+    (example,) = found.examples
+    assert example.paths == (str(entries[0].path), str(entries[1].path))
+    assert example.splits == ("train", "test")
+    assert example.of_bits == BITS
+    assert not example.changed
 
 
 def test_files_of_equal_bytes_are_counted_elsewhere(xray: Make) -> None:
@@ -48,20 +48,20 @@ def test_files_of_equal_bytes_are_counted_elsewhere(xray: Make) -> None:
         Entry(**{**xray(0, patient, split).__dict__, "sha256": ""})
         for patient, split in (("a", Split.TRAIN), ("b", Split.TEST))
     ]
-    assert near_duplicates_across_splits(look_at(equal))["count"] == 1
+    assert near_duplicates_across_splits(extract_appearance(equal)).count == 1
     from cxredge.artifacts.card import sha256_of_file
 
     hashed = [Entry(**{**e.__dict__, "sha256": sha256_of_file(e.path)}) for e in equal]
     assert hashed[0].sha256 == hashed[1].sha256
-    assert near_duplicates_across_splits(look_at(hashed))["count"] == 0
+    assert near_duplicates_across_splits(extract_appearance(hashed)).count == 0
 
 
 def test_examples_are_the_twenty_nearest(xray: Make) -> None:
     split = (Split.TRAIN, Split.TEST)
     entries = [xray(0, str(n), split[n % 2], 90 - 8 * n) for n in range(10)]
-    found = near_duplicates_across_splits(look_at(entries))
-    assert (found["count"], found["images"]) == (25, 10)
-    bits = [example["bits"] for example in found["examples"]]
+    found = near_duplicates_across_splits(extract_appearance(entries))
+    assert (found.count, found.images) == (25, 10)
+    bits = [example.bits for example in found.examples]
     assert len(bits) == 20
     assert bits == sorted(bits)
 
@@ -76,7 +76,7 @@ def test_one_file_of_each_xray_is_kept_and_its_patients_joined(xray: Make) -> No
         xray(2, "c"),
         xray(3, "d"),
     ]
-    kept, joined = keep_one_of_each(entries, hash_all(entries))
+    kept, joined = keep_one_of_each(entries, hash_images(entries))
     assert [(e.path, e.patient) for e in kept] == [
         (entries[0].path, "z"),
         (entries[1].path, "b"),
@@ -89,5 +89,5 @@ def test_one_file_of_each_xray_is_kept_and_its_patients_joined(xray: Make) -> No
 
 def test_nothing_changes_without_copies(xray: Make) -> None:
     entries = [xray(number, str(number)) for number in range(4)]
-    assert keep_one_of_each(entries, hash_all(entries)) == (entries, 0)
-    assert keep_one_of_each([], hash_all([])) == ([], 0)
+    assert keep_one_of_each(entries, hash_images(entries)) == (entries, 0)
+    assert keep_one_of_each([], hash_images([])) == ([], 0)

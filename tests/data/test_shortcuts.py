@@ -6,7 +6,7 @@ import pytest
 
 from cxredge.data.appearance import Appearance, border_of, statistics_of
 from cxredge.data.manifest import Entry
-from cxredge.data.shortcuts import fit_ridge, shortcut_warnings, shortcuts
+from cxredge.data.shortcuts import Shortcuts, find_shortcuts, fit_ridge, shortcut_warnings
 from cxredge.vocabulary import Split
 
 CLASSES = ("a", "b", "c")
@@ -31,32 +31,34 @@ def looks(border_tells: bool, classes: tuple[str, ...] = CLASSES, test: bool = T
 
 
 def test_border_that_tells_a_class_is_found_and_warned_of() -> None:
-    found = shortcuts(looks(border_tells=True))
-    border, statistics = found["border"], found["statistics"]
-    assert border["chance"] == pytest.approx(1 / 3)
-    assert border["images"] == 90
-    assert border["ci95"][0] < border["accuracy"] < border["ci95"][1]
-    pairs = {tuple(pair["classes"]): pair for pair in border["pairs"]}
-    assert pairs["a", "b"]["accuracy"] > 0.95
-    assert pairs["a", "c"]["accuracy"] > 0.95
-    assert pairs["b", "c"]["accuracy"] < 0.7
-    assert pairs["b", "c"]["chance"] == 0.5
-    assert statistics["accuracy"] < 0.5
+    found = find_shortcuts(looks(border_tells=True))
+    border, statistics = found.border, found.statistics
+    assert border is not None
+    assert statistics is not None
+    assert border.chance == pytest.approx(1 / 3)
+    assert border.images == 90
+    assert border.ci95[0] < border.accuracy < border.ci95[1]
+    pairs = {pair.classes: pair for pair in border.pairs}
+    assert pairs["a", "b"].accuracy > 0.95
+    assert pairs["a", "c"].accuracy > 0.95
+    assert pairs["b", "c"].accuracy < 0.7
+    assert pairs["b", "c"].chance == 0.5
+    assert statistics.accuracy < 0.5
     (warning,) = shortcut_warnings(found)
     assert "outer 2 of 32x32 pixels" in warning
-    assert f"{border['accuracy']:.1%}" in warning
+    assert f"{border.accuracy:.1%}" in warning
     assert "90 test images" in warning
     assert "tells 'a' from" in warning
 
 
 def test_nothing_to_tell_draws_no_warning() -> None:
-    assert shortcut_warnings(shortcuts(looks(border_tells=False))) == []
+    assert shortcut_warnings(find_shortcuts(looks(border_tells=False))) == []
 
 
 @pytest.mark.parametrize("look", [looks(True, test=False), looks(True, ("a",))])
 def test_set_without_test_images_or_classes_has_no_result(look: Appearance) -> None:
-    found = shortcuts(look)
-    assert found == {"border": None, "statistics": None}
+    found = find_shortcuts(look)
+    assert found == Shortcuts(None, None)
     assert shortcut_warnings(found) == []
 
 
