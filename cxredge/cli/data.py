@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,10 +16,11 @@ from cxredge.errors import quoted
 from cxredge.vocabulary import SplitBy
 
 if TYPE_CHECKING:
-    from cxredge.data.manifest import Entry, Sample
+    from cxredge.data.prepare import PreparedSet
 
 SplitByOption = Annotated[
-    SplitBy, typer.Option("--split", help="Keep patients whole, or split by image as the paper.")
+    SplitBy,
+    typer.Option("--split", help="Keep patients whole, or split by image as in the paper."),
 ]
 
 
@@ -45,7 +45,8 @@ def prepare(
     balanced: Annotated[
         bool,
         typer.Option(
-            "--balanced", help="full: as many of each class as the smallest has. [default: all]"
+            "--balanced",
+            help="full: as many images of each class as the smallest has. [default: all]",
         ),
     ] = False,
     sars: Annotated[
@@ -54,28 +55,19 @@ def prepare(
 ) -> Outcome:
     """Draw one of the paper's protocols, CXR A, B or C, or split all images 70/15/15.
 
-    Of an X-ray that is there under several names, one file is used and its patients are joined.
-    Writes OUT/manifest.csv with the paper's number of images of each class and split.
+    Of an X-ray that exists in several files, one is used, and its patients are joined. Writes
+    OUT/manifest.csv with the paper's number of images per class and split.
     """
-    from cxredge.data.cohen import read_cohen
-    from cxredge.data.kermany import read_kermany
-    from cxredge.data.protocols import draw_full, draw_protocol
+    from cxredge.data.prepare import ProtocolOptions, prepare_protocol
 
     if (balanced or sars) and protocol:
         raise typer.BadParameter(
             "the paper's protocols have fixed counts; use --protocol full.",
             param_hint="--balanced" if balanced else "--sars",
         )
-    covid, dropped_covid = read_cohen(cohen)
-    pneumonia, dropped_pneumonia = read_kermany(kermany)
-    usable, unusable = _check(output, [*covid, *pneumonia])
-    usable, copies, joined = _without_copies(output, usable)
-    dropped = dropped_covid + dropped_pneumonia + unusable + copies
-    if protocol is None:
-        entries, left_out = draw_full(usable, split, seed, balanced=balanced, sars=sars)
-        return _written(out, entries, dropped + left_out, joined)
-    entries = draw_protocol(usable, protocol, split, seed)
-    return _written(out, entries, dropped, joined)
+    options = ProtocolOptions(protocol, split, seed, balanced, sars)
+    prepared = prepare_protocol(cohen, kermany, out, options, output)
+    return _outcome(prepared, prepared.patients_joined)
 
 
 def folder(
@@ -84,7 +76,8 @@ def folder(
         Path,
         typer.Argument(
             metavar="DIR",
-            help="DIR/CLASS/ or DIR/train/CLASS/ with PNG, JPEG, DICOM, folders and zips of them.",
+            help="DIR/CLASS/ or DIR/train/CLASS/ with PNG, JPEG or DICOM files, also in "
+            "subfolders and zip archives.",
         ),
     ],
     out: OutFolder,
@@ -93,21 +86,21 @@ def folder(
         typer.Option(
             "--patient",
             help="Regular expression; its first group, searched in the file name without "
-            "extension, is the patient. Without it DICOM files tell their patient, of whom a "
-            "keyed hash is written, and every other image counts as its own patient.",
+            "extension, is the patient. Without it, the patient of a DICOM file is a keyed hash "
+            "of its PatientID, and every other image counts as a separate patient.",
         ),
     ] = None,
     patient_key: Annotated[
         Path | None,
         typer.Option(
             "--patient-key",
-            help="File with the secret of that hash. [default: one of your own, made once]",
+            help="File with the key of that hash. [default: this user's key, created once]",
         ),
     ] = None,
     keep_burned_in: Annotated[
         bool,
         typer.Option(
-            "--keep-burned-in", help="Keep DICOM whose header says that text is in the picture."
+            "--keep-burned-in", help="Keep DICOM files whose header reports burned-in text."
         ),
     ] = False,
     split: SplitByOption = SplitBy.PATIENT,
@@ -118,102 +111,44 @@ def folder(
     seed: SeedOption = 0,
 ) -> Outcome:
     """List any set with one folder per class and split it."""
-    from cxredge.data.folder import has_split_folders, keep_splits, read_folder
-    from cxredge.data.protocols import carve_validation, split_fractions
-    from cxredge.data.pseudonyms import Pseudonyms
+    from cxredge.data.prepare import FolderOptions, prepare_folder
 
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise typer.BadParameter(f"{fractions} do not add up to 1.", param_hint="--fractions")
-    pseudonyms = Pseudonyms(patient_key)
-    samples, ignored = read_folder(directory, patient, pseudonyms, keep_burned_in)
-    usable, dropped = _check(output, samples)
-    if not has_split_folders(directory):
-        entries = split_fractions(usable, split, seed, fractions)
-    else:
-        entries = keep_splits(usable, directory)
-        if not any(entry.split.value == "val" for entry in entries):
-            entries = carve_validation(entries, split, seed)
-    if pseudonyms.used:
-        output.note(
-            f"Patients are named by a hash with the key in {pseudonyms.key_file}: keep the key, "
-            "and keep it from whoever gets the manifest."
-        )
-    elif patient is None:
-        output.note(
-            "Every image counts as a patient of its own. If some patients have several images, "
-            "say how file names tell them: --patient '^(.+)-[0-9]+$'"
-        )
-    return _written(out, entries, ignored + dropped)
+    options = FolderOptions(patient, patient_key, keep_burned_in, split, fractions, seed)
+    return _outcome(prepare_folder(directory, out, options, output))
 
 
 def phantoms(
     output: Output,
     out: OutFolder,
     patients: Annotated[
-        int, typer.Option("--patients", help="Patients of each class.", min=3)
+        int, typer.Option("--patients", help="Number of patients per class.", min=3)
     ] = 40,
-    size: Annotated[int, typer.Option("--size", help="Pixels a side.", min=32, max=4096)] = 256,
+    size: Annotated[
+        int, typer.Option("--size", help="Height and width in pixels.", min=32, max=4096)
+    ] = 256,
     seed: SeedOption = 0,
 ) -> Outcome:
     """Generate chest phantoms of four classes: no patient, no download.
 
     Writes OUT/images/CLASS/ and OUT/manifest.csv.
     """
-    from cxredge.data.folder import read_folder
-    from cxredge.data.phantoms import write_phantoms
-    from cxredge.data.protocols import split_fractions
+    from cxredge.data.prepare import prepare_phantoms
 
-    with output.task("Drawing phantoms", None) as advance:
-        write_phantoms(out / "images", patients, size, seed, on_image=lambda: advance(1))
-    samples, ignored = read_folder(out / "images", PHANTOM_PATIENT)
-    usable, dropped = _check(output, samples)
-    entries = split_fractions(usable, SplitBy.PATIENT, seed, (0.6, 0.2, 0.2))
-    return _written(out, entries, ignored + dropped)
+    return _outcome(prepare_phantoms(out, patients, size, seed, output))
 
 
-PHANTOM_PATIENT = "^(.+)-[0-9]+$"
+def _outcome(prepared: PreparedSet, patients_joined: int = 0) -> Outcome:
+    from cxredge.artifacts.records import to_json
 
-
-def _check(output: Output, samples: list[Sample]) -> tuple[list[Entry], Counter[str]]:
-    from cxredge.data.loading import check_samples
-
-    with output.task("Checking images", len(samples)) as advance:
-        return check_samples(samples, lambda: advance(1))
-
-
-def _without_copies(output: Output, usable: list[Entry]) -> tuple[list[Entry], Counter[str], int]:
-    from cxredge.data.appearance import hash_images
-    from cxredge.data.duplicates import keep_one_of_each
-
-    with output.task("Comparing images", len(usable)) as advance:
-        hashes = hash_images(usable, lambda: advance(1))
-    kept, joined = keep_one_of_each(usable, hashes)
-    return kept, +Counter(near_duplicate=len(usable) - len(kept)), joined
-
-
-def _written(
-    out: Path, entries: list[Entry], dropped: Counter[str], joined: int | None = None
-) -> Outcome:
-    from cxredge.data.manifest import write_manifest
-
-    manifest = write_manifest(out / "manifest.csv", entries)
-    data = {
-        "manifest": str(manifest.path),
-        "images": len(manifest.entries),
-        "counts": manifest.counts(),
-        "dropped": dict(sorted(dropped.items())),
-        "patients_in_two_splits": manifest.patients_in_two_splits(),
-    }
-    if joined is not None:
-        data["patients_joined"] = joined
-    left_out = ", ".join(f"{number} {reason}" for reason, number in sorted(dropped.items()))
-    lines = [
-        counts_table(manifest.counts()),
-        "",
-        f"Left out: {left_out or 'nothing'}.",
-        f"Patients in two splits: {data['patients_in_two_splits']}.",
-        f"Wrote {manifest.path}",
+    dropped = ", ".join(f"{number} {reason}" for reason, number in prepared.dropped.items())
+    lines = [counts_table(prepared.counts), "", f"Left out: {dropped or 'nothing'}."]
+    if patients_joined:
+        lines.append(f"Patients joined because they share an X-ray: {patients_joined}.")
+    lines += [
+        f"Patients in two splits: {prepared.patients_in_two_splits}.",
+        f"Wrote {prepared.manifest}",
     ]
-    if joined:
-        lines.insert(3, f"Patients joined, as they share an X-ray: {joined}.")
-    return Outcome(data, "\n".join(lines), f"cxredge data audit {quoted(manifest.path)}")
+    next_step = f"cxredge data audit {quoted(prepared.manifest)}"
+    return Outcome(to_json(prepared), "\n".join(lines), next_step)

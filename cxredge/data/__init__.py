@@ -1,1 +1,1 @@
-"""From folders of X-rays to one list of images, labels and splits."""
+"""Data sets: from folders of X-rays to one list of images, labels and splits."""

@@ -17,17 +17,17 @@ _NEEDED = ("patientid", "finding", "view", "modality", "filename")
 
 
 def read_cohen(directory: Path) -> tuple[list[Sample], Counter[str]]:
-    """Return the frontal X-rays of COVID-19 and SARS, and how many rows were left out and why.
+    """Return the frontal X-rays of COVID-19 and SARS.
 
     Args:
-        directory: Holds ``metadata.csv`` and ``images/``.
+        directory: Folder with ``metadata.csv`` and ``images/``.
 
     Returns:
-        Samples labelled ``covid19`` or ``sars``; counts by reason: ``ct``, ``lateral``,
-        ``missing_file``, ``other_finding``.
+        Samples labelled ``covid19`` or ``sars``; and the number of rows left out by reason: ``ct``,
+        ``lateral``, ``missing_file``, ``other_finding``.
 
     Raises:
-        DataError: The layout is another one.
+        DataError: The folder has another layout.
     """
     table = directory / "metadata.csv"
     if not table.is_file():
@@ -68,7 +68,7 @@ def _sample(directory: Path, row: Mapping[str, str | None]) -> Sample | str:
     label = label_of(cells["finding"])
     if label is None:
         return "other_finding"
-    # The table is data from outside: only the file's own name is used, never a path in it.
+    # The table is untrusted: only the file name is used, never a path.
     name = Path(cells["filename"]).name
     path = directory / "images" / name
     if not name or len(os.fsencode(name)) > _MAX_NAME_BYTES or not path.is_file():

@@ -1,4 +1,4 @@
-"""The images that a command is given, in an order that is always the same."""
+"""The input images of a command, in a reproducible order."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from cxredge.errors import DataError
 def walk_images(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[ImageSource]:
     """Yield every input: files as given, folders and zip archives recursively by sorted name.
 
-    What will fail when it is loaded is yielded too, so that it has a row with the reason: a folder
+    Inputs that cannot be loaded are yielded too, so that each has a row with the reason: a folder
     that cannot be listed, a damaged archive, an encrypted member, an archive inside an archive.
-    Only the listings on the way to the image are held, whatever the number of images. A folder
-    that links lead to again is walked once.
+    Memory does not grow with the number of images: only the listings of the folders above the
+    current image are held. A folder that is reachable through several links is walked once.
 
     Args:
         paths: Files, folders and archives.
-        skipped: Counts by extension the files in folders and archives that are no images by name
-            nor DICOM by content.
+        skipped: Counts, by extension, the files in folders and archives that are neither images by
+            name nor DICOM by content.
     """
     for path in paths:
         if path.is_dir():
@@ -37,20 +37,20 @@ def walk_images(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[ImageS
 
 
 def check_inputs(paths: Sequence[Path]) -> None:
-    """Raise DataError unless every path exists and there is at least one image."""
+    """Raise DataError if a path does not exist or no path contains an image."""
     for path in paths:
         if not path.exists():
             raise DataError(f"{path} does not exist.", "Give images, or folders or zips of them.")
     if next(walk_images(paths, Counter()), None) is None:
         shown = ", ".join(str(path) for path in paths)
         raise DataError(
-            f"No images in {shown}: PNG and JPEG files are read (.png, .jpg, .jpeg), and DICOM.",
+            f"No images in {shown}; supported are PNG and JPEG (.png, .jpg, .jpeg) and DICOM.",
             "Give images, or folders or zips of them.",
         )
 
 
 def _walk(root: Path, skipped: Counter[str]) -> Iterator[ImageSource]:
-    """Walk a folder; by a stack of listings, as folders may be deeper than calls."""
+    """Walk a folder with a stack of listings: folders may be nested deeper than Python's calls."""
     seen: set[tuple[int, int]] = set()
     stack: list[Iterator[tuple[Path, bool]]] = [iter([(root, True)])]
     while stack:
@@ -59,29 +59,29 @@ def _walk(root: Path, skipped: Counter[str]) -> Iterator[ImageSource]:
             stack.pop()
         elif is_folder:
             try:
-                stack.append(_listed(path, seen))
+                stack.append(_list_folder(path, seen))
             except OSError:
-                yield path  # its row will say why
+                yield path  # loading it reports the reason
         elif is_archive_name(path.name):
             yield from _unpack(path, skipped)
         elif is_image_file(path):
             yield path
         else:
-            skipped[_kind(path.name)] += 1
+            skipped[_extension(path.name)] += 1
 
 
-def _listed(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, bool]]:
+def _list_folder(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, bool]]:
     status = folder.stat()
     identity = (status.st_dev, status.st_ino)
     if identity in seen:
         return iter(())
     seen.add(identity)
     with os.scandir(folder) as entries:
-        found = sorted((entry.name, _leads_to_folder(entry)) for entry in entries)
+        found = sorted((entry.name, _is_folder(entry)) for entry in entries)
     return ((folder / name, is_folder) for name, is_folder in found)
 
 
-def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link to itself
@@ -92,13 +92,13 @@ def _unpack(archive: Path, skipped: Counter[str]) -> Iterator[ImageSource]:
     try:
         members = list_members(archive)
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
-        yield archive  # its row will say why
+        yield archive  # loading it reports the reason
         return
     for member in members:
         if _is_image_member(member):
             yield member
         else:
-            skipped[_kind(member.name)] += 1
+            skipped[_extension(member.name)] += 1
 
 
 def _is_image_member(member: ZipMember) -> bool:
@@ -110,7 +110,7 @@ def _is_image_member(member: ZipMember) -> bool:
     return is_dicom(head_of(member, HEAD_BYTES))
 
 
-def _kind(name: str) -> str:
-    """Return what files are counted by: the extension, or the name when there is none."""
+def _extension(name: str) -> str:
+    """Return the extension of a file name, or the name if it has none."""
     name = name.rsplit("/", 1)[-1]
     return Path(name).suffix.lower() or name

@@ -11,7 +11,7 @@ from cxredge.data.manifest import Sample
 from cxredge.errors import DataError
 
 _PNEUMONIA = re.compile(r"person(?P<number>\d+)_(?P<kind>bacteria|virus)_\d+")
-# Some names have two numbers behind the patient's: IM-0011-0001.jpeg and IM-0011-0001-0001.jpeg.
+# One or two numbers follow the patient's: IM-0011-0001.jpeg and IM-0011-0001-0001.jpeg.
 _NORMAL = re.compile(r"(NORMAL2-)?IM-\d+")
 _LABELS = {"bacteria": "bacterial", "virus": "viral"}
 _FOLDERS = ("NORMAL", "PNEUMONIA")
@@ -20,23 +20,24 @@ _FOLDERS = ("NORMAL", "PNEUMONIA")
 def read_kermany(directory: Path) -> tuple[list[Sample], Counter[str]]:
     """Return the X-rays of normal lungs, bacterial and viral pneumonia.
 
-    The set's own train and test folders are joined: the protocols split anew, by patient. A
-    pneumonia patient is the number behind ``person`` within its kind; a normal patient is
-    ``IM-`` with its first number, which joins a few more files than the name up to its last dash.
+    The train and test folders of the set are joined, because the protocols split by patient again.
+    A pneumonia patient is the number after ``person``, separately for bacteria and viruses. A
+    normal patient is ``IM-`` with the first number, which joins a few more files than the name up
+    to the last dash.
 
     Returns:
-        Samples labelled ``bacterial``, ``viral`` or ``normal``; counts of files left out by
+        Samples labelled ``bacterial``, ``viral`` or ``normal``; and the number of files left out by
         reason: ``unknown_name``.
 
     Raises:
-        DataError: The layout is another one.
+        DataError: The folder has another layout.
     """
     folders = [directory / part / kind for part in ("train", "val", "test") for kind in _FOLDERS]
     present = [folder for folder in folders if folder.is_dir()]
     if not present:
         raise DataError(
             f"{directory} has no train/NORMAL or train/PNEUMONIA folder.",
-            "Give the folder that holds train/ and test/.",
+            "Give the folder that contains train/ and test/.",
         )
     samples: list[Sample] = []
     dropped: Counter[str] = Counter()

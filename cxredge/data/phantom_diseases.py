@@ -1,4 +1,4 @@
-"""What diseases look like on a phantom: where a lung loses its air, and how."""
+"""Diseases of a phantom: opacities where the lung has lost its air, 0 to about 1."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _healthy(rng: np.random.Generator, anatomy: Anatomy, course: float) -> Plane
 
 
 def _lobar(rng: np.random.Generator, anatomy: Anatomy, course: float) -> Plane:
-    """One dense lobe in one lung, crossed by air-filled bronchi that stay dark."""
+    """Draw one dense lobe in one lung, crossed by air-filled, dark bronchi."""
     right = int(rng.integers(2))
     x = (2 * right - 1) * rng.uniform(0.34, 0.48)
     y = rng.choice([-0.38, 0.05, anatomy.base[right] - 0.18]) + rng.normal(0.0, 0.04)
@@ -27,7 +27,7 @@ def _lobar(rng: np.random.Generator, anatomy: Anatomy, course: float) -> Plane:
 
 
 def _interstitial(rng: np.random.Generator, anatomy: Anatomy, course: float) -> Plane:
-    """Streaks from both hila and a fine net over both lungs."""
+    """Draw streaks from both hila and a fine net over both lungs."""
     grade = rng.uniform(0.38, 1.2) * course
     streaks = strokes(tree(rng, 14, 0.50), 3, 0.45)
     net = np.exp(-((clouds(rng, 44) / 0.35) ** 2)) * np.clip(0.6 + 0.4 * clouds(rng, 5), 0, 1)
@@ -38,7 +38,7 @@ def _interstitial(rng: np.random.Generator, anatomy: Anatomy, course: float) -> 
 def _patches(
     rng: np.random.Generator, anatomy: Anatomy, sides: NDArray[np.int64], grades: Plane
 ) -> Plane:
-    """Hazy patches against the chest wall of the lower zones, one per entry of ``sides``."""
+    """Draw hazy patches along the chest wall of the lower zones, one per entry of ``sides``."""
     haze = np.zeros_like(anatomy.lungs)
     ragged = 0.30 * clouds(rng, 12)
     for side, grade in zip(sides.tolist(), grades.tolist(), strict=True):
@@ -51,14 +51,14 @@ def _patches(
 
 
 def _ground_glass(rng: np.random.Generator, anatomy: Anatomy, course: float) -> Plane:
-    """Several faint patches in both lungs (COVID-19)."""
+    """Draw several faint patches in both lungs (COVID-19)."""
     sides = np.arange(rng.integers(4, 8)) % 2
     grades = rng.uniform(0.7, 1.2, sides.size) * rng.uniform(0.28, 0.72) * course
     return _patches(rng, anatomy, sides, grades)
 
 
 def _patchy(rng: np.random.Generator, anatomy: Anatomy, course: float) -> Plane:
-    """One to three denser patches, mostly in one lung (SARS)."""
+    """Draw one to three denser patches, mostly in one lung (SARS)."""
     sides = np.full(rng.integers(1, 4), rng.integers(2))
     if sides.size == 3:
         sides[2] = 1 - sides[2]

@@ -1,7 +1,7 @@
-"""Generated chest radiographs, to try the toolkit without any patient's image.
+"""Generated chest radiographs, to try the toolkit without images of patients.
 
-A phantom is a drawing, not a simulation: good enough for a network to learn from, and of no
-diagnostic value.
+A phantom is a drawing, not a simulation: a network can learn from it, but it has no diagnostic
+value.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ ALL_LABELS = ("bacterial", "covid19", "normal", "sars", "viral")
 
 _MIN_SIZE = 32
 
-# One round of file kinds; the counter runs on over the classes, so a kind never tells the label.
-_RARE_KINDS = {2: "jpeg", 4: "grey16", 6: "rgb", 8: "cropped", 10: "jpeg"}  # Else plain grey.
+# Kinds repeat every 13 images, counted across classes, so that a kind does not reveal a label.
+_RARE_KINDS = {2: "jpeg", 4: "grey16", 6: "rgb", 8: "cropped", 10: "jpeg"}
 _ROUND = 13
 
 
 def render_phantom(
     label: str, patient: int, exposure: int, size: int = 256, seed: int = 0
 ) -> NDArray[np.uint8]:
-    """Draw one radiograph; the same arguments give the same pixels.
+    """Draw one radiograph; the same arguments draw the same pixels.
 
-    Anatomy and posture follow from ``seed`` and ``patient``. The exposure changes the technique
-    (position a little, brightness, contrast, noise) and, a little, the course of the disease.
+    ``seed`` and ``patient`` determine anatomy and posture. The exposure varies the technique
+    (brightness, contrast, noise and, slightly, the position) and the extent of the disease.
 
     Args:
         label: One of ``ALL_LABELS``.
-        patient: Patient's number, 0 or more.
+        patient: Number of the patient, 0 or more.
         exposure: Number of the patient's image, 0 or more.
         size: Height and width in pixels, 32 or more.
         seed: Seed of the whole collection, 0 or more.
@@ -46,9 +46,9 @@ def render_phantom(
         uint8 array of shape (size, size), 0 (dark) to 255 (bright).
 
     Raises:
-        DataError: The label is unknown, the size too small or a number negative.
+        DataError: The label is unknown, the size is too small or a number is negative.
     """
-    _check(label, size, min(patient, exposure, seed))
+    _check_phantom(label, size, min(patient, exposure, seed))
     anatomy = anatomy_of(seed, patient)
     shot = np.random.default_rng([seed, patient, 2, exposure])
     course = float(shot.uniform(0.85, 1.15))
@@ -61,23 +61,26 @@ def render_phantom(
     return np.asarray(image)
 
 
-def _check(label: str, size: int, least_number: int) -> None:
+def _check_phantom(label: str, size: int, least_number: int) -> None:
     if label not in ALL_LABELS:
         raise DataError(f"No phantom has the label {label!r}.", f"Use one of {ALL_LABELS}.")
     if size < _MIN_SIZE:
         raise DataError(
-            f"A phantom of {size} pixels is too small.", f"Ask for {_MIN_SIZE} or more."
+            f"A phantom of {size} pixels is too small.", f"Use {_MIN_SIZE} pixels or more."
         )
     if least_number < 0:
-        raise DataError(f"Patient, exposure or seed is {least_number}.", "Give 0 or more.")
+        raise DataError(
+            f"Patient, exposure or seed is {least_number}; it must not be negative.",
+            "Give 0 or more.",
+        )
 
 
 def _expose(
     film: Plane, patient: np.random.Generator, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Place the patient, who stands much the same each time, expose and add grain.
+    """Position the patient, similarly in each exposure, expose and add grain.
 
-    Patients stand so differently that a perceptual hash can tell them apart.
+    Positions differ enough between patients for a perceptual hash to separate them.
 
     Returns:
         uint8 (256, 256).
@@ -106,22 +109,23 @@ def write_phantoms(
 ) -> int:
     """Write a folder per class, such as ``directory/viral/patient-0007-1.png``.
 
-    A patient has 1 to 3 exposures and one label; the name up to the last dash is the patient.
-    The file kinds are mixed, for the readers: 8-bit grey, 16-bit and RGB PNG, JPEG, not square.
+    A patient has 1 to 3 exposures and one label; the file name up to the last dash is the patient.
+    File kinds are mixed, to exercise the readers: 8-bit grey, 16-bit and RGB PNG, JPEG, and images
+    that are not square.
 
     Args:
         directory: Folder to write; it must be new or empty.
-        patients_per_class: Patients of each label, 1 or more.
+        patients_per_class: Number of patients per label, 1 or more.
         size: Height and width in pixels, 32 or more.
         seed: Seed of the whole collection, 0 or more.
-        labels: Classes to write, out of ``ALL_LABELS``.
-        on_image: Called after every image, for a progress bar.
+        labels: Classes to write, from ``ALL_LABELS``.
+        on_image: Called after every image.
 
     Returns:
         The number of images written.
 
     Raises:
-        DataError: The folder is not empty, a label unknown, or a number out of its range.
+        DataError: The folder is not empty, a label is unknown, or a number is out of range.
     """
     _check_request(directory, patients_per_class, size, seed, labels)
     written = 0
@@ -143,11 +147,11 @@ def _check_request(
     directory: Path, patients: int, size: int, seed: int, labels: Sequence[str]
 ) -> None:
     for label in labels:
-        _check(label, size, seed)
+        _check_phantom(label, size, seed)
     if patients < 1 or len(set(labels)) != len(labels) or not labels:
         raise DataError(
             f"Cannot write {patients} patients of each of {tuple(labels)}.",
-            "Ask for 1 patient or more, and for each label once.",
+            "Give 1 patient or more, and each label once.",
         )
     if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
         raise DataError(
@@ -156,7 +160,7 @@ def _check_request(
 
 
 def _save(pixels: NDArray[np.uint8], stem: Path, kind: str) -> None:
-    """Write one image as ``kind``; quick compression, as the files are grainy anyway."""
+    """Write one image as ``kind``, with fast compression: grain hardly compresses."""
     if kind == "jpeg":
         Image.fromarray(pixels).save(stem.with_name(stem.name + ".jpg"), quality=90)
         return

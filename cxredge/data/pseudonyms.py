@@ -1,7 +1,7 @@
-"""A keyed hash that stands for a patient.
+"""Pseudonyms of patients: keyed hashes of their identifiers.
 
-Without the key nobody can try out numbers until a hash matches, as hospitals' numbers are few; with
-it the same patient has the same pseudonym in every list made with it.
+Hospitals' patient numbers are so few that an unkeyed hash could be reversed by trying them all.
+With one key, a patient has the same pseudonym in every list.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ from pathlib import Path
 
 from cxredge.errors import DataError
 
-_LEAST_KEY_BYTES = 16
-_SHOWN_CHARACTERS = 32
+_MIN_KEY_BYTES = 16
+_PSEUDONYM_CHARACTERS = 32
+_KEY_REMEDY = "Give a file of random bytes, or omit --patient-key to have one created."
 
 
 def local_key_file() -> Path:
-    """Return where this user's key is kept: outside all data, as it would undo the hash."""
+    """Return the path of this user's key: outside the data, because it undoes the hash."""
     base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(base) / "cxredge" / "patient.key"
 
 
 class Pseudonyms:
-    """Names patients by HMAC-SHA256.
+    """Pseudonyms by HMAC-SHA256.
 
     Args:
-        key_file: A file of at least 16 bytes that nobody else has. None for a key of this user's,
-            made and kept when it is first needed.
+        key_file: A secret file of at least 16 bytes. None for this user's key, which is created
+            when it is first needed.
     """
 
     def __init__(self, key_file: Path | None = None) -> None:
@@ -46,30 +47,29 @@ class Pseudonyms:
         """
         self.used = True
         digest = hmac.new(self._key, patient_id.encode(), hashlib.sha256).hexdigest()
-        return digest[:_SHOWN_CHARACTERS]
+        return digest[:_PSEUDONYM_CHARACTERS]
 
     @cached_property
     def _key(self) -> bytes:
         if self._given is None:
-            _make(self.key_file)
+            _create_key(self.key_file)
         try:
             key = self.key_file.read_bytes().strip()
         except OSError as error:
             raise DataError(
-                f"{self.key_file} cannot be read as a key: {error.strerror}.",
-                "Give a file of random bytes, or leave --patient-key out to have one made.",
+                f"{self.key_file} cannot be read as a key: {error.strerror}.", _KEY_REMEDY
             ) from None
-        if len(key) < _LEAST_KEY_BYTES:
+        if len(key) < _MIN_KEY_BYTES:
             raise DataError(
-                f"{self.key_file} is no key: {len(key)} bytes; "
-                f"at least {_LEAST_KEY_BYTES} are needed.",
-                "Give a file of random bytes, or leave --patient-key out to have one made.",
+                f"{self.key_file} is too short for a key: {len(key)} bytes; "
+                f"at least {_MIN_KEY_BYTES} are required.",
+                _KEY_REMEDY,
             )
         return key
 
 
-def _make(key_file: Path) -> None:
-    """Write a new key that only this user can read, unless there is one."""
+def _create_key(key_file: Path) -> None:
+    """Write a new key that only this user can read, unless the file exists."""
     key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         opened = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

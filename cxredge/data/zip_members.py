@@ -1,7 +1,7 @@
-"""Images inside a zip archive: read where they lie, never extracted to disk.
+"""Images inside a zip archive, read without extracting anything to disk.
 
-Only the two methods that archives of X-rays use are inflated, stored and deflated: their memory
-does not depend on what the archive says.
+Only stored and deflated members are read: these two methods decompress in constant memory,
+independent of the archive's metadata.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ZipMember:
     Attributes:
         archive: The archive.
         name: The member's path inside it, as the archive spells it; only shown, never written to.
-        index: Which entry of the archive; names need not be unique.
+        index: Index of the entry in the archive, as names need not be unique.
     """
 
     archive: Path
@@ -44,7 +44,7 @@ class ZipMember:
 
 
 def is_archive_name(name: str) -> bool:
-    """Tell whether a file name is that of a zip archive; hidden files are not."""
+    """Return whether a file name is that of a zip archive; hidden files are not."""
     return name.lower().endswith(".zip") and not name.startswith(".")
 
 
@@ -52,8 +52,8 @@ def list_members(archive: Path) -> list[ZipMember]:
     """Return the files of an archive, in the order in which a folder of them would be walked.
 
     Raises:
-        OSError: It cannot be read.
-        zipfile.BadZipFile: It is no zip archive, or damaged.
+        OSError: The archive cannot be read.
+        zipfile.BadZipFile: The file is not a zip archive, or is damaged.
     """
     members = [
         ZipMember(archive, info.filename, index)
@@ -66,7 +66,7 @@ def list_members(archive: Path) -> list[ZipMember]:
 def member_at(path: Path) -> ZipMember | None:
     """Return the member that a path through an archive names, such as ``set.zip/normal/1.png``.
 
-    None where no file on the way is an archive.
+    None if no part of the path is an archive.
 
     Raises:
         ImageError: The archive has no such member, several of that name, or is damaged.
@@ -79,18 +79,20 @@ def member_at(path: Path) -> ZipMember | None:
         found = _indices(_contents(archive)).get(name, [])
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
         raise ImageError(
-            ImageProblem.TRUNCATED, f"{archive} is cut off or damaged.", "Copy it again."
+            ImageProblem.TRUNCATED, f"{archive} is truncated or damaged.", "Copy it again."
         ) from None
     if len(found) != 1:
-        several = f"is {len(found)} files in its archive" if found else "is not in its archive"
-        raise _refused(ZipMember(archive, name, 0), ImageProblem.MISSING, several)
+        problem = "is not in its archive"
+        if found:
+            problem = f"names {len(found)} files in its archive"
+        raise _refused(ZipMember(archive, name, 0), ImageProblem.MISSING, problem)
     return ZipMember(archive, _contents(archive).infolist()[found[0]].filename, found[0])
 
 
 def path_through(member: ZipMember) -> Path | None:
-    """Return the path that :func:`member_at` finds a member by.
+    """Return the path from which :func:`member_at` returns the member.
 
-    None where its name leads out of the archive: such a path would mean something else.
+    None if its name leads out of the archive, as such a path would name another file.
     """
     inside = PurePosixPath(member.name)
     if inside.is_absolute() or ".." in inside.parts:
@@ -100,30 +102,30 @@ def path_through(member: ZipMember) -> Path | None:
 
 @contextmanager
 def open_member(member: ZipMember) -> Iterator[IO[bytes]]:
-    """Open a member for reading; what it holds is inflated as it is read.
+    """Open a member for reading; it is inflated while it is read.
 
     Raises:
-        ImageError: It is encrypted, a link, an archive itself, too large, damaged, or compressed
-            in a way that is not read. Also raised by reading, inside the context.
+        ImageError: The member is encrypted, a link, itself an archive, too large, damaged, or
+            compressed by an unsupported method. Reading inside the context raises it too.
     """
     try:
         archive = _contents(member.archive)
         infos = archive.infolist()
         if member.index >= len(infos) or infos[member.index].filename != member.name:
             raise _refused(member, ImageProblem.MISSING, "is no longer in its archive")
-        _check(member, infos[member.index])
+        _check_member(member, infos[member.index])
         with archive.open(infos[member.index]) as stream:
             yield stream
     except FileNotFoundError:
-        raise _refused(member, ImageProblem.MISSING, "is gone with its archive") from None
+        raise _refused(member, ImageProblem.MISSING, "is missing, like its archive") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError):
         raise _refused(
-            member, ImageProblem.TRUNCATED, "is cut off or damaged in its archive"
+            member, ImageProblem.TRUNCATED, "is truncated or damaged in its archive"
         ) from None
 
 
 def head_of(member: ZipMember, size_bytes: int) -> bytes:
-    """Return the first bytes of a member; none when it cannot be read."""
+    """Return the first bytes of a member; empty if it cannot be read."""
     try:
         with open_member(member) as stream:
             return stream.read(size_bytes)
@@ -131,7 +133,7 @@ def head_of(member: ZipMember, size_bytes: int) -> bytes:
         return b""
 
 
-def _check(member: ZipMember, info: zipfile.ZipInfo) -> None:
+def _check_member(member: ZipMember, info: zipfile.ZipInfo) -> None:
     if info.flag_bits & _ENCRYPTED:
         raise _refused(
             member, ImageProblem.ENCRYPTED, "is encrypted", "Unpack it with its password."
@@ -143,7 +145,7 @@ def _check(member: ZipMember, info: zipfile.ZipInfo) -> None:
             member, ImageProblem.NESTED_ARCHIVE, "is an archive inside an archive", "Unpack it."
         )
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        problem = f"is compressed by method {info.compress_type}; 0 and 8 are read"
+        problem = f"is compressed by method {info.compress_type}; methods 0 and 8 are supported"
         raise _refused(member, ImageProblem.UNSUPPORTED, problem, "Unpack it first.")
     if info.file_size > MAX_MEMBER_BYTES:
         problem = (
@@ -154,9 +156,9 @@ def _check(member: ZipMember, info: zipfile.ZipInfo) -> None:
 
 
 def _refused(
-    member: ZipMember, problem: ImageProblem, why: str, hint: str = "Check the archive."
+    member: ZipMember, problem: ImageProblem, reason: str, hint: str = "Check the archive."
 ) -> ImageError:
-    return ImageError(problem, f"{member} {why}.", hint)
+    return ImageError(problem, f"{member} {reason}.", hint)
 
 
 def _contents(archive: Path) -> zipfile.ZipFile:
@@ -166,7 +168,7 @@ def _contents(archive: Path) -> zipfile.ZipFile:
 
 @functools.lru_cache(_OPEN_ARCHIVES)
 def _indices(archive: zipfile.ZipFile) -> dict[str, list[int]]:
-    """Return which entries of an archive have each name, as a path spells it."""
+    """Return the indices of an archive's entries by name, as a path spells it."""
     found: dict[str, list[int]] = {}
     for index, info in enumerate(archive.infolist()):
         found.setdefault(PurePosixPath(info.filename).as_posix(), []).append(index)
@@ -175,10 +177,11 @@ def _indices(archive: zipfile.ZipFile) -> dict[str, list[int]]:
 
 @functools.lru_cache(_OPEN_ARCHIVES)
 def _opened(archive: Path, size_bytes: int, changed_ns: int, process: int) -> zipfile.ZipFile:
-    """Open an archive once: its list of members is read each time it is.
+    """Open an archive and cache it: opening reads its whole list of members.
 
-    A process that was forked opens it anew, as the position in a shared file is shared too. The
-    file is handed over open because ZipFile counts the users of a file of its own without a lock.
+    The key contains the process because a forked process shares the file's position and must open
+    the archive again. The file is opened here because ZipFile counts the users of a file that it
+    opens itself without a lock.
     """
     stream = archive.open("rb")
     try:

@@ -79,7 +79,7 @@ def test_a_changed_archive_is_noticed(directory: Path) -> None:
     with pytest.raises(DataError, match=r"all\.zip/lee-1\.png is not in its archive"):
         load_pixels(read_manifest(manifest.path).entries, 8)
     (directory / "viral" / "all.zip").write_bytes(b"PK")
-    with pytest.raises(DataError, match=r"all\.zip is cut off or damaged"):
+    with pytest.raises(DataError, match=r"all\.zip is truncated or damaged"):
         load_pixels(read_manifest(manifest.path).entries, 8)
     (directory / "viral" / "all.zip").unlink()
     with pytest.raises(DataError, match=r"lee-1\.png does not exist"):

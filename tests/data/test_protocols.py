@@ -9,13 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxredge.data.manifest import Entry
-from cxredge.data.protocols import (
-    PROTOCOLS,
-    carve_validation,
-    draw_full,
-    draw_protocol,
-    split_fractions,
-)
+from cxredge.data.protocols import PROTOCOLS, draw_full, draw_protocol
+from cxredge.data.splits import carve_validation, split_fractions
 from cxredge.errors import DataError
 from cxredge.vocabulary import ProtocolName, Split, SplitBy
 
@@ -167,7 +162,7 @@ def test_patients_that_cannot_be_kept_apart_are_an_error(sizes: list[int]) -> No
 def test_exactly_enough_images_are_all_used() -> None:
     samples = [
         sample
-        for label, counts in PROTOCOLS[ProtocolName.CXR_A].counts.items()
+        for label, counts in PROTOCOLS[ProtocolName.CXR_A].items()
         for sample in of_class(label, [1] * sum(counts.values()))
     ]
     drawn = draw_protocol(samples, ProtocolName.CXR_A, SplitBy.PATIENT, 0)
