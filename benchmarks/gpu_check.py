@@ -43,7 +43,7 @@ from cxredge.backends.tensorrt import (
 )
 from cxredge.backends.tensorrt.api import Flavour, installed_versions, load_api
 from cxredge.backends.tensorrt.job import typing_of
-from cxredge.backends.tensorrt.layer_profile import profile_layers
+from cxredge.backends.tensorrt.layers import profile_layers
 from cxredge.bundle.bundle import Bundle, open_bundle, read_golden
 from cxredge.bundle.layout import engine_source, model_name
 from cxredge.bundle.replay import MAX_PROBABILITY_DIFFERENCE
@@ -78,7 +78,7 @@ def main() -> int:
         return 1
     found: dict[str, Any] = {
         "schema": "cxredge.gpu-check/1",
-        "gpu": gpu.to_json(),
+        "gpu": to_json(gpu),
         "machine": to_json(read_machine()),
         "network": bundle.card.classifier.network,
         "pycuda": install_pycuda(),

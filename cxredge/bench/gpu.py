@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from cxredge.backends import CPU_BACKENDS
-from cxredge.backends.tensorrt.layer_profile import profile_layers
+from cxredge.backends.tensorrt.layers import profile_layers
 from cxredge.backends.tensorrt.session import SessionOptions, Transfer
 from cxredge.bundle.bundle import Bundle
 from cxredge.data.images import GreyImage

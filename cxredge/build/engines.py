@@ -232,11 +232,11 @@ def _take_packed(bundle: Bundle, settings: EngineConfig, origin: _Origin) -> boo
     facts = _facts_of(packed) if packed.name in bundle.card.files else None
     if facts is None or settings.version_compatible:
         return False
-    made_of = (dict(facts.settings), facts.parents.get("onnx"))
+    made_of = (facts.settings, facts.parents.get("onnx"))
     made_by = (facts.flavour, facts.version, facts.compute_capability)
     if made_by != (origin.flavour, origin.version, origin.compute_capability):
         return False
-    if made_of != (settings.to_json(), bundle.card.files[_source(bundle, settings)]):
+    if made_of != (settings.recorded(), bundle.card.files[_source(bundle, settings)]):
         return False
     plan = bundle.path / plan_name(settings.precision)
     with writing(bundle.path, facts.size_bytes, f"the engine {plan.name}"):
@@ -256,7 +256,7 @@ def _is_up_to_date(bundle: Bundle, settings: EngineConfig, origin: _Origin) -> b
     if facts is None:
         return False
     parents = {**settings.parents, "onnx": bundle.card.files[_source(bundle, settings)]}
-    same_inputs = (dict(facts.parents), dict(facts.settings)) == (parents, settings.to_json())
+    same_inputs = (dict(facts.parents), facts.settings) == (parents, settings.recorded())
     gpu = facts.gpu or origin.gpu
     made_by = _Origin(facts.flavour, facts.version, facts.compute_capability, gpu, facts.board)
     return same_inputs and made_by == origin

@@ -94,7 +94,7 @@ class Bundle:
         """Whether an engine's INT8 ranges are of TensorRT's calibrator, not of the INT8 file."""
         plan = self.engine_of(precision)
         facts = read_facts(plan) if self.backend not in CPU_BACKENDS and plan.is_file() else None
-        return bool(facts and facts.settings.get("legacy_calibration"))
+        return facts is not None and facts.settings.legacy_calibration
 
     @property
     def thresholds(self) -> Mapping[str, float]:

@@ -18,8 +18,8 @@ from cxredge.artifacts.card import (
     sha256_of_file,
 )
 from cxredge.backends.tensorrt.api import Flavour
-from cxredge.backends.tensorrt.mismatch import Plan, explain_mismatch, look_here, read_plan
-from cxredge.backends.tensorrt.plan import SUFFIXES as ENGINE_SUFFIXES
+from cxredge.backends.tensorrt.engine_file import SUFFIXES as ENGINE_SUFFIXES
+from cxredge.backends.tensorrt.mismatch import explain_mismatch
 from cxredge.bundle.archive import check_archive, is_archive
 from cxredge.bundle.passport import read_passport
 from cxredge.bundle.signature import is_signed
@@ -115,8 +115,8 @@ def _onnx(path: Path) -> dict[str, Any]:
 
 def _engine(path: Path) -> dict[str, Any]:
     """Describe an engine and whether it can run here; it is not loaded."""
-    plan = read_plan(path)
-    mismatch = explain_mismatch(plan, look_here())
+    plan = read_engine_file(path)
+    mismatch = explain_mismatch(plan, find_installation())
     return {
         "kind": "engine",
         "path": str(path),
@@ -131,7 +131,7 @@ def _engine(path: Path) -> dict[str, Any]:
     }
 
 
-def _targets_of(plan: Plan) -> list[Target]:
+def _targets_of(plan: EngineFile) -> list[Target]:
     """Return the targets that an engine may be for: by its product and compute capability."""
     backend = plan.header.flavour.value.replace("_", "-")
     known = [target for target in all_targets().values() if target.backend == backend]

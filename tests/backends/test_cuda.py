@@ -1,4 +1,4 @@
-"""GPU memory: the same contract for each library, on a fake GPU here and a real one where it is."""
+"""GPU memory: one contract for both libraries, on a fake GPU and on a real one if present."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from cxredge.backends.cuda import driver, memory
-from cxredge.backends.cuda.driver import Graph, find_gpu, read_gpu
+from cxredge.backends.cuda.driver import Gpu, find_gpu, read_gpu
 from cxredge.backends.cuda.memory import CudaMemory, open_memory
+from cxredge.backends.cuda.work import CudaGraph
 from cxredge.errors import CxredgeError, DependencyError
 from tests.backends.fake_cuda import (
     FakeDriver,
@@ -56,7 +57,7 @@ def gpu_memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
     assert gpu.allocations == {}
 
 
-def test_bytes_come_back(gpu_memory: CudaMemory) -> None:
+def test_copied_bytes_are_the_same(gpu_memory: CudaMemory) -> None:
     sent, back = gpu_memory.pinned(1000), gpu_memory.pinned(1000)
     address = gpu_memory.device(1000)
     sent.array[:] = np.arange(1000) % 251
@@ -67,7 +68,7 @@ def test_bytes_come_back(gpu_memory: CudaMemory) -> None:
     np.testing.assert_array_equal(back.array, sent.array)
 
 
-def test_a_part_is_copied_alone(gpu_memory: CudaMemory) -> None:
+def test_part_of_a_buffer_is_copied(gpu_memory: CudaMemory) -> None:
     host, address = gpu_memory.pinned(64), gpu_memory.device(64)
     host.array[:] = 1
     gpu_memory.to_device(address, host.array)
@@ -79,7 +80,7 @@ def test_a_part_is_copied_alone(gpu_memory: CudaMemory) -> None:
     assert host.array.tolist() == [2] * 16 + [1] * 48
 
 
-def test_mapped_memory_is_one_memory(gpu_memory: CudaMemory) -> None:
+def test_mapped_memory_is_shared(gpu_memory: CudaMemory) -> None:
     shared, host = gpu_memory.mapped(32), gpu_memory.pinned(32)
     assert shared.address
     shared.array[:] = 7
@@ -88,7 +89,7 @@ def test_mapped_memory_is_one_memory(gpu_memory: CudaMemory) -> None:
     assert set(host.array) == {7}
 
 
-def test_a_recording_does_the_work_again(gpu_memory: CudaMemory) -> None:
+def test_a_graph_repeats_the_work(gpu_memory: CudaMemory) -> None:
     sent, back = gpu_memory.pinned(8), gpu_memory.pinned(8)
     address = gpu_memory.device(8)
 
@@ -97,9 +98,9 @@ def test_a_recording_does_the_work_again(gpu_memory: CudaMemory) -> None:
         gpu_memory.to_host(back.array, address)
 
     back.array[:] = 0
-    graph = Graph(gpu_memory.stream, work)
+    graph = CudaGraph(gpu_memory.stream, work)
     gpu_memory.synchronize()
-    assert set(back.array) == {0}, "recording does no work"
+    assert set(back.array) == {0}, "capturing does no work"
     for value in (3, 4):
         sent.array[:] = value
         graph.launch()
@@ -109,14 +110,14 @@ def test_a_recording_does_the_work_again(gpu_memory: CudaMemory) -> None:
     graph.close()
 
 
-def test_closed_memory_is_not_used(gpu_memory: CudaMemory) -> None:
+def test_closed_memory_is_refused(gpu_memory: CudaMemory) -> None:
     gpu_memory.close()
     with pytest.raises(CxredgeError, match="after it was closed"):
         gpu_memory.device(8)
     gpu_memory.close()
 
 
-def test_another_thread_is_sent_away(gpu_memory: CudaMemory) -> None:
+def test_another_thread_is_refused(gpu_memory: CudaMemory) -> None:
     found: list[str] = []
 
     def use() -> None:
@@ -128,10 +129,10 @@ def test_another_thread_is_sent_away(gpu_memory: CudaMemory) -> None:
     thread = threading.Thread(target=use)
     thread.start()
     thread.join()
-    assert "Open one session in each thread" in found[0]
+    assert "Open one session per thread" in found[0]
 
 
-def test_too_little_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, module, fake in (
         ("pycuda", "pycuda.driver", fake_pycuda),
         ("cuda-python", "cuda.bindings.runtime", fake_cuda_python),
@@ -142,13 +143,13 @@ def test_too_little_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(driver, "load_driver", lambda load, gpu=gpu: FakeDriver(gpu))
         opened = open_memory(name)
         with pytest.raises(
-            DependencyError, match=r"taking 1000 bytes of GPU memory.*out of memory"
+            DependencyError, match=r"allocating 1000 bytes of GPU memory.*out of memory"
         ):
             opened.device(1000)
         opened.close()
 
 
-def test_pycuda_keeps_to_the_primary_context(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pycuda_uses_the_primary_context(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = FakeGpu()
     monkeypatch.setitem(sys.modules, "pycuda.driver", fake_pycuda(gpu))
     monkeypatch.setattr(driver, "load_driver", lambda load: FakeDriver(gpu))
@@ -159,7 +160,7 @@ def test_pycuda_keeps_to_the_primary_context(monkeypatch: pytest.MonkeyPatch) ->
     assert "pycuda.autoinit" not in sys.modules
 
 
-def test_cuda_python_maps_memory_only_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_python_maps_memory_only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = FakeGpu()
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", fake_cuda_python(gpu))
     with open_memory("cuda-python") as opened:
@@ -168,7 +169,7 @@ def test_cuda_python_maps_memory_only_where_asked(monkeypatch: pytest.MonkeyPatc
     assert gpu.calls == ["malloc 0", "malloc 2", "synchronize", "destroy"]
 
 
-def test_the_newest_is_freed_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_allocation_is_freed_first(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = FakeGpu()
     freed: list[int] = []
     monkeypatch.setattr(gpu, "free", freed.append)
@@ -178,14 +179,14 @@ def test_the_newest_is_freed_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert freed == taken[::-1]
 
 
-def test_without_a_library_the_user_learns_which_to_install(monkeypatch) -> None:
+def test_a_missing_library_names_what_to_install(monkeypatch) -> None:
     for module in ("pycuda", "pycuda.driver", "cuda.bindings.runtime", "cuda.cudart", "cuda"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(DependencyError, match=r"pip install pycuda .*pip install cuda-python"):
         open_memory()
 
 
-def test_a_failure_while_freeing_still_gives_the_context_back() -> None:
+def test_the_context_is_released_even_if_freeing_fails() -> None:
     gpu = FakeGpu()
     library = FakeLibrary(gpu)
     opened = CudaMemory(library)
@@ -199,19 +200,19 @@ def test_a_failure_while_freeing_still_gives_the_context_back() -> None:
 
 def test_the_gpu_is_described() -> None:
     found = read_gpu(lambda name: FakeDriver(FakeGpu()))
-    assert found.to_json() == {
-        "name": "Orin",
-        "compute_capability": "8.7",
-        "memory_mb": 7990,
-        "cuda_version": "12.6",
-        "integrated": True,
-    }
+    assert found == Gpu(
+        name="Orin",
+        compute_capability="8.7",
+        memory_mb=7990,
+        cuda_version="12.6",
+        integrated=True,
+    )
 
 
 @pytest.mark.parametrize(
     ("status", "fix"), [(100, "nvidia-smi"), (803, "restart"), (34, "stubs"), (999, "doctor")]
 )
-def test_what_the_driver_refuses_is_said(status: int, fix: str) -> None:
+def test_driver_errors_have_a_fix(status: int, fix: str) -> None:
     with pytest.raises(
         DependencyError, match=rf"words for {status} \(CUDA error {status}\)"
     ) as why:
@@ -235,12 +236,12 @@ def test_what_the_driver_refuses_is_said(status: int, fix: str) -> None:
         (None, None),
     ],
 )
-def test_the_driver_says_its_version(text: str | None, version: str | None, tmp_path: Path) -> None:
+def test_driver_version(text: str | None, version: str | None, tmp_path: Path) -> None:
     files = {} if text is None else {"proc/driver/nvidia/version": text}
     assert driver.read_driver_version(tree(tmp_path, files)) == version
 
 
-def test_no_driver_is_said() -> None:
+def test_missing_driver_is_reported() -> None:
     def load(name: str) -> object:
         raise OSError(name)
 
@@ -249,18 +250,18 @@ def test_no_driver_is_said() -> None:
     assert "--runtime nvidia" in why.value.hint
 
 
-def test_a_broken_recording_leaves_the_stream_usable() -> None:
+def test_a_failed_capture_leaves_the_stream_usable() -> None:
     gpu = FakeGpu()
 
     def fail() -> None:
         raise RuntimeError("cannot enqueue")
 
     with pytest.raises(RuntimeError):
-        Graph(4242, fail, lambda name: FakeDriver(gpu))
+        CudaGraph(4242, fail, lambda name: FakeDriver(gpu))
     assert gpu.recording is None
 
 
-def test_the_real_cuda_python_has_every_name_that_is_used() -> None:
+def test_the_real_cuda_python_has_every_name_used() -> None:
     runtime = pytest.importorskip("cuda.bindings.runtime", reason="needs cuda-python")
     fake = fake_cuda_python(FakeGpu())
     assert {n for n in dir(fake) if n.startswith("cuda")} <= set(dir(runtime))
@@ -269,11 +270,11 @@ def test_the_real_cuda_python_has_every_name_that_is_used() -> None:
     assert int(runtime.cudaStream_t(5)) == 5
 
 
-def test_the_real_cuda_python_says_that_there_is_no_gpu() -> None:
+def test_the_real_cuda_python_reports_a_missing_gpu() -> None:
     pytest.importorskip("cuda.bindings.runtime", reason="needs cuda-python")
     if find_gpu() is not None:
         pytest.skip("there is a GPU")
-    with pytest.raises(DependencyError, match="CUDA failed choosing the GPU"):
+    with pytest.raises(DependencyError, match="CUDA failed while selecting the GPU"):
         open_memory("cuda-python")
 
 

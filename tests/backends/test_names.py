@@ -243,7 +243,7 @@ sys.path.insert(0, sys.argv[2])
 from contextlib import ExitStack
 from cxredge.backends.tensorrt.api import Api, Flavour
 from cxredge.backends.tensorrt.calibrator import _calibrator_class
-from cxredge.backends.tensorrt.layer_profile import make_profiler
+from cxredge.backends.tensorrt.layers import make_profiler
 from cxredge.backends.tensorrt.log import capture_log
 from cxredge.backends.tensorrt.monitor import _monitor_class
 from cxredge.progress import Silent

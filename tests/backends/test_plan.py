@@ -1,4 +1,4 @@
-"""Engine files described, and refused with a reason, without loading them."""
+"""Engine files: described, and refused with a reason, without loading them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from cxredge.backends.cuda.driver import Gpu
 from cxredge.backends.tensorrt import EngineConfig, TensorRTSession, build_engine
 from cxredge.backends.tensorrt.api import Flavour, load_api, numbers
+from cxredge.backends.tensorrt.engine_file import PlanHeader, read_engine_file, read_header
 from cxredge.backends.tensorrt.facts import facts_path, read_facts, write_facts
-from cxredge.backends.tensorrt.mismatch import Here, explain_mismatch, read_plan
-from cxredge.backends.tensorrt.plan import PlanHeader, read_header
+from cxredge.backends.tensorrt.mismatch import Installation, explain_mismatch
 from cxredge.errors import ArtifactError, CxredgeError, DependencyError
 from cxredge.vocabulary import Precision
 from tests.backends.conftest import Fake
@@ -46,16 +46,16 @@ def test_a_header_is_read(content: bytes, header: PlanHeader | None, tmp_path: P
 
 
 @pytest.mark.parametrize("content", [b"", b"ftrt", b"ftrt" + bytes(23)])
-def test_a_stump_is_said_to_be_cut_off(content: bytes, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "m.plan"
     path.write_bytes(content)
-    with pytest.raises(ArtifactError, match=f"{len(content)} bytes: it is cut off"):
+    with pytest.raises(ArtifactError, match=f"{len(content)} bytes: it is truncated"):
         read_header(path)
 
 
 @pytest.fixture
 def orin_plan(fake: Fake, fp32: Path, tmp_path: Path) -> Path:
-    """An engine of TensorRT 10.3 for an Orin, with its passport."""
+    """An engine of TensorRT 10.3 for an Orin, with its facts."""
     fake("10.3.0", FakeGpu((8, 7), "Orin"))
     path = tmp_path / "bundle" / "m.plan"
     build_engine(fp32, path, EngineConfig(Precision.FP32))
@@ -65,50 +65,53 @@ def orin_plan(fake: Fake, fp32: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("here", "sentence", "command"),
     [
-        (Here({Flavour.TENSORRT: "10.3.0"}, ORIN), None, ""),
-        (Here({Flavour.TENSORRT: "10.3.0.26"}, ORIN), None, ""),
+        (Installation({Flavour.TENSORRT: "10.3.0"}, ORIN), None, ""),
+        (Installation({Flavour.TENSORRT: "10.3.0.26"}, ORIN), None, ""),
         (
-            Here({Flavour.TENSORRT: "10.7.0"}, ORIN),
+            Installation({Flavour.TENSORRT: "10.7.0"}, ORIN),
             "m.plan was built with TensorRT 10.3.0.0; this device has 10.7.0.",
             "cxredge deploy",
         ),
         (
-            Here({Flavour.RTX: "1.7.1"}, ORIN),
+            Installation({Flavour.RTX: "1.7.1"}, ORIN),
             "m.plan needs TensorRT 10.3.0.0, which is not installed here.",
             "cxredge doctor",
         ),
         (
-            Here({Flavour.TENSORRT: "10.3.0"}, XAVIER),
+            Installation({Flavour.TENSORRT: "10.3.0"}, XAVIER),
             "m.plan was built for compute capability 8.7 (Orin); this GPU is Xavier with 7.2.",
             "cxredge deploy",
         ),
         (
-            Here({Flavour.TENSORRT: "10.3.0"}, Gpu("Other", "8.7", 1, "12.6", True)),
-            "m.plan was built on Orin; this GPU is Other, for which it may be slow or wrong.",
+            Installation({Flavour.TENSORRT: "10.3.0"}, Gpu("Other", "8.7", 1, "12.6", True)),
+            "m.plan was built on Orin; this GPU is Other, on which it may be slow or wrong.",
             "cxredge deploy",
         ),
         (
-            Here({Flavour.TENSORRT: "10.3.0"}, None),
-            "m.plan needs an NVIDIA GPU, and none can be used here.",
+            Installation({Flavour.TENSORRT: "10.3.0"}, None),
+            "m.plan needs an NVIDIA GPU, and none is usable here.",
             "cxredge doctor",
         ),
     ],
 )
-def test_a_mismatch_is_one_sentence_and_a_command(
-    here: Here, sentence: str | None, command: str, orin_plan: Path
+def test_a_mismatch_has_a_sentence_and_a_command(
+    here: Installation, sentence: str | None, command: str, orin_plan: Path
 ) -> None:
-    why = explain_mismatch(read_plan(orin_plan), here)
+    why = explain_mismatch(read_engine_file(orin_plan), here)
     assert (why.message if why else None) == sentence
     assert command in (why.hint if why else "")
 
 
-def test_without_a_passport_the_header_still_tells_the_version(orin_plan: Path) -> None:
+def test_without_facts_the_header_shows_the_version(orin_plan: Path) -> None:
     facts_path(orin_plan).unlink()
-    here = Here({Flavour.TENSORRT: "8.6.1"}, XAVIER)
-    why = explain_mismatch(read_plan(orin_plan), here)
+    here = Installation({Flavour.TENSORRT: "8.6.1"}, XAVIER)
+    why = explain_mismatch(read_engine_file(orin_plan), here)
     assert "was built with TensorRT 10.3.0.0; this device has 8.6.1" in str(why)
     assert (
-        explain_mismatch(read_plan(orin_plan), Here({Flavour.TENSORRT: "10.3.0"}, XAVIER)) is None
+        explain_mismatch(
+            read_engine_file(orin_plan), Installation({Flavour.TENSORRT: "10.3.0"}, XAVIER)
+        )
+        is None
     )
 
 
@@ -122,34 +125,34 @@ def test_without_a_passport_the_header_still_tells_the_version(orin_plan: Path) 
         ("10.7.0", "10.3.0", False),
     ],
 )
-def test_version_compatible_engines_go_to_newer_versions(
+def test_version_compatible_engines_load_in_newer_versions(
     written: str, running: str, fits: bool, fake: Fake, fp32: Path, tmp_path: Path
 ) -> None:
     fake(written)
     path = tmp_path / "m.plan"
     build_engine(fp32, path, EngineConfig(Precision.FP32, version_compatible=True))
-    here = Here({Flavour.TENSORRT: running}, ORIN)
-    assert (explain_mismatch(read_plan(path), here) is None) is fits
+    here = Installation({Flavour.TENSORRT: running}, ORIN)
+    assert (explain_mismatch(read_engine_file(path), here) is None) is fits
 
 
-def test_a_plan_that_begins_otherwise_is_known_by_its_passport(orin_plan: Path) -> None:
+def test_an_unknown_header_is_replaced_by_the_facts(orin_plan: Path) -> None:
     content = b"????" + orin_plan.read_bytes()[4:]
     body = json.loads(facts_path(orin_plan).read_text())
     orin_plan.write_bytes(content)
     with pytest.raises(ArtifactError, match="differs"):
-        read_plan(orin_plan)
+        read_engine_file(orin_plan)
     import hashlib
 
     body["plan_sha256"] = hashlib.sha256(content).hexdigest()
     facts_path(orin_plan).write_text(json.dumps(body))
-    assert read_plan(orin_plan).header == PlanHeader(Flavour.TENSORRT, "10.3.0")
+    assert read_engine_file(orin_plan).header == PlanHeader(Flavour.TENSORRT, "10.3.0")
     facts_path(orin_plan).unlink()
-    with pytest.raises(ArtifactError, match="does not begin as"):
-        read_plan(orin_plan)
+    with pytest.raises(ArtifactError, match="has no TensorRT header"):
+        read_engine_file(orin_plan)
 
 
 @pytest.mark.parametrize("body", ["{}", "[]", '{"schema": "cxredge.engine/1"}', "{"])
-def test_a_damaged_passport_is_said(body: str, orin_plan: Path) -> None:
+def test_damaged_facts_are_refused(body: str, orin_plan: Path) -> None:
     facts_path(orin_plan).write_text(body)
     with pytest.raises(ArtifactError):
         read_facts(orin_plan)
@@ -198,14 +201,14 @@ def test_inspect_needs_no_tensorrt(
         assert "next: Install it or see what is missing: cxredge doctor" in ran.out
 
 
-def test_a_mismatch_is_found_before_anything_is_loaded(orin_plan: Path, fake: Fake) -> None:
+def test_a_mismatch_is_found_before_loading(orin_plan: Path, fake: Fake) -> None:
     world = fake("11.4.0.106")
     with pytest.raises(ArtifactError, match=r"this device has 11.4.0.106"):
         TensorRTSession(orin_plan)
     assert not hasattr(world, "library"), "no memory was opened"
 
 
-def test_too_old_a_version_is_said(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_version_is_refused(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     world = fake("8.5.2")
     world.trt.__version__ = "8.2.1.8"
     with pytest.raises(DependencyError, match=r"TensorRT 8\.2\.1\.8 is installed.*8\.5 or newer"):
@@ -215,7 +218,7 @@ def test_too_old_a_version_is_said(fake: Fake, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("flavour", "command"), [(Flavour.RTX, r"cxredge\[rtx\]"), (None, "system-site-packages")]
 )
-def test_no_version_is_said(flavour, command: str, fake: Fake, monkeypatch) -> None:
+def test_a_missing_version_is_reported(flavour, command: str, fake: Fake, monkeypatch) -> None:
     for name in ("tensorrt", "tensorrt_rtx"):
         monkeypatch.setitem(__import__("sys").modules, name, None)
     with pytest.raises(CxredgeError, match=command):
@@ -228,13 +231,16 @@ def test_versions_are_compared_as_numbers() -> None:
     assert numbers("unknown") == ()
 
 
-def test_boards_whose_gpus_share_a_name_are_told_apart(orin_plan: Path) -> None:
+def test_boards_whose_gpus_share_a_name_are_distinguished(orin_plan: Path) -> None:
     facts = read_facts(orin_plan)
     assert facts is not None
     write_facts(orin_plan, replace(facts, board="Orin Nano"))
     versions = {Flavour.TENSORRT: "10.3.0"}
-    assert explain_mismatch(read_plan(orin_plan), Here(versions, ORIN, "Orin Nano")) is None
-    why = explain_mismatch(read_plan(orin_plan), Here(versions, ORIN, "AGX Orin"))
+    assert (
+        explain_mismatch(read_engine_file(orin_plan), Installation(versions, ORIN, "Orin Nano"))
+        is None
+    )
+    why = explain_mismatch(read_engine_file(orin_plan), Installation(versions, ORIN, "AGX Orin"))
     assert why is not None
     assert "was built on Orin Nano; this is AGX Orin" in why.message
     assert f"cxredge deploy {orin_plan.parent}" in why.hint

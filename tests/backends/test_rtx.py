@@ -1,4 +1,4 @@
-"""A real builder of the TensorRT family: it needs no GPU to build for one."""
+"""The builder of TensorRT for RTX, which needs no GPU."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from cxredge.backends.cuda.driver import Gpu, find_gpu
 from cxredge.backends.tensorrt import EngineConfig, EngineFacts, TensorRTSession, build_engine
 from cxredge.backends.tensorrt.api import Flavour, load_api
 from cxredge.backends.tensorrt.configure import served_capabilities
+from cxredge.backends.tensorrt.engine_file import read_engine_file
 from cxredge.backends.tensorrt.explain import explain
 from cxredge.backends.tensorrt.facts import read_facts
 from cxredge.backends.tensorrt.log import capture_log
-from cxredge.backends.tensorrt.mismatch import Here, explain_mismatch, read_plan
+from cxredge.backends.tensorrt.mismatch import Installation, explain_mismatch
 from cxredge.bundle.bundle import open_bundle
 from cxredge.data.loading import load_pixels
 from cxredge.data.manifest import Manifest
@@ -47,7 +48,7 @@ def test_a_small_network_is_built(
         timing_cache_folders=(tmp_path / "timings",),
     )  # fmt: skip
     assert facts.plan_sha256 == sha256_of_file(plan)
-    assert facts.warnings == []
+    assert facts.warnings == ()
     formats = facts.network_formats
     convolutions = 3
     if precision is Precision.FP32:
@@ -57,12 +58,12 @@ def test_a_small_network_is_built(
         assert formats["float"] == 1
     if precision is Precision.INT8:
         assert formats["int8"] >= 2 * convolutions, "weights and inputs"
-    header = read_plan(plan).header
+    header = read_engine_file(plan).header
     assert (header.flavour, header.version) == (Flavour.RTX, load_api(Flavour.RTX).version)
 
 
-def test_zero_points_that_would_be_misread_are_refused(int8: Path, tmp_path: Path) -> None:
-    """A uint8 zero point draws a warning only, and then other arithmetic."""
+def test_misread_zero_points_are_refused(int8: Path, tmp_path: Path) -> None:
+    """TensorRT only warns about a uint8 zero point, and then computes with other ranges."""
     model = onnx.load(int8)
     changed = 0
     for initializer in model.graph.initializer:
@@ -78,11 +79,11 @@ def test_zero_points_that_would_be_misread_are_refused(int8: Path, tmp_path: Pat
     assert not (tmp_path / "m.plan").exists()
 
 
-def test_builds_beside_each_other_share_a_logger(fp32: Path, tmp_path: Path) -> None:
-    """TensorRT warns of a second one, and sends it but a part of what it says."""
+def test_concurrent_builders_share_a_logger(fp32: Path, tmp_path: Path) -> None:
+    """TensorRT warns about a second logger, and sends it only some of the messages."""
     api = load_api(Flavour.RTX)
     older = api.trt.Builder(capture_log(api)[0])
-    assert build(fp32, tmp_path / "m.plan", Precision.FP32).warnings == []
+    assert build(fp32, tmp_path / "m.plan", Precision.FP32).warnings == ()
     del older
 
 
@@ -95,7 +96,7 @@ def test_the_dialect_of_processors_is_refused(
     onnx.save(emit(graph, measure_ranges(graph, pixels, lambda _: None), Dialect.CPU), path)
     with pytest.raises(
         ArtifactError,
-        match=r"cannot build m\.plan; it refuses node 'normal_Quant\w+'.*: activations are not "
+        match=r"cannot build m\.plan; it rejects node 'normal_Quant\w+'.*: activations are not "
         "symmetric int8",
     ) as why:
         build(path, tmp_path / "m.plan", Precision.INT8)
@@ -114,8 +115,10 @@ def test_a_node_without_a_layer_is_named(fp32: Path, tmp_path: Path) -> None:
     assert "--target cpu-arm" in why.value.hint
 
 
-def test_a_gpu_that_it_does_not_serve_is_refused(fp32: Path, tmp_path: Path) -> None:
-    with pytest.raises(CxredgeError, match=r"does not serve compute capability 8\.7; it serves"):
+def test_an_unsupported_gpu_is_refused(fp32: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        CxredgeError, match=r"does not support compute capability 8\.7; it supports"
+    ):
         build_engine(
             fp32,
             tmp_path / "m.plan",
@@ -131,38 +134,40 @@ class TestWithoutADriver:
                 fp32, tmp_path / "m.plan", EngineConfig(Precision.FP32, flavour=Flavour.RTX)
             )
 
-    def test_running_is_refused_before_anything_is_loaded(self, fp32: Path, tmp_path) -> None:
+    def test_running_is_refused_before_loading(self, fp32: Path, tmp_path) -> None:
         build(fp32, tmp_path / "m.plan", Precision.FP32)
         with pytest.raises(DependencyError, match=r"m\.plan needs an NVIDIA GPU"):
             TensorRTSession(tmp_path / "m.plan")
 
-    def test_what_the_real_runtime_says_is_put_in_words(self, fp32: Path, tmp_path: Path) -> None:
+    def test_errors_of_the_real_runtime_are_explained(self, fp32: Path, tmp_path: Path) -> None:
         build(fp32, tmp_path / "m.plan", Precision.FP32)
         api = load_api(Flavour.RTX)
         logger, log = capture_log(api)
         runtime = api.trt.Runtime(logger)
         assert runtime.deserialize_cuda_engine((tmp_path / "m.plan").read_bytes()) is None
-        said = explain("It cannot load m.plan", log)
-        assert isinstance(said, DependencyError)
-        assert "no NVIDIA driver or GPU" in said.message
+        error = explain("It cannot load m.plan", log)
+        assert isinstance(error, DependencyError)
+        assert "no usable NVIDIA driver or GPU" in error.message
 
     def test_inspect_explains(self, fp32: Path, tmp_path: Path, cxredge: Run) -> None:
         build(fp32, tmp_path / "m.plan", Precision.FP32)
         found = cxredge("inspect", tmp_path / "m.plan", "--json").json
         assert found["product"] == "TensorRT for RTX"
         assert found["fits_here"] is False
-        assert found["why_not"] == "m.plan needs an NVIDIA GPU, and none can be used here."
+        assert found["why_not"] == "m.plan needs an NVIDIA GPU, and none is usable here."
         assert [(one["target"], one["extent"]) for one in found["tried"]] == [("rtx", "built")]
 
 
 def test_a_plan_is_bound_to_its_compute_capability(fp32: Path, tmp_path: Path) -> None:
     build(fp32, tmp_path / "m.plan", Precision.FP32)
-    plan = read_plan(tmp_path / "m.plan")
+    plan = read_engine_file(tmp_path / "m.plan")
     versions = {Flavour.RTX: load_api(Flavour.RTX).version}
     fitting = Gpu("NVIDIA GeForce RTX 3060", "8.6", 12000, "13.0", integrated=False)
     other = Gpu("NVIDIA GeForce RTX 4060", "8.9", 8000, "13.0", integrated=False)
-    assert explain_mismatch(plan, Here(versions, fitting)) is None
-    assert "built for compute capability 8.6" in str(explain_mismatch(plan, Here(versions, other)))
+    assert explain_mismatch(plan, Installation(versions, fitting)) is None
+    assert "built for compute capability 8.6" in str(
+        explain_mismatch(plan, Installation(versions, other))
+    )
 
 
 def test_a_bundle_with_engines_is_built_without_a_gpu(
@@ -179,7 +184,7 @@ def test_a_bundle_with_engines_is_built_without_a_gpu(
     assert ran.code == 0, ran.err
     found = ran.json
     assert (found["backend"], found["trtexec"]) == ("tensorrt-rtx", {})
-    # INT8 has FP16 between its integers: its classifier would be an FP32 matrix product else.
+    # Layers between INT8 ones are FP16; otherwise the classifier would be an FP32 matrix product.
     assert {engine["file"] for engine in found["engines"]} == {
         "model-fp16-sm75.plan", "model-int8-sm75.plan", "model-fp32-sm120.plan",
         "model-fp16-sm120.plan", "model-int8-sm120.plan",
@@ -189,7 +194,7 @@ def test_a_bundle_with_engines_is_built_without_a_gpu(
     assert "node 'gemm' has no kernel on Turing GPUs (SM 75): FP32 GEMM is not supported" in why
     facts = read_facts(out / "model-int8-sm120.plan")
     assert facts is not None
-    assert facts.profiles == [[1, 1, 1], [2, 4, 4]]
+    assert facts.profiles == ((1, 1, 1), (2, 4, 4))
     assert [words for words in facts.warnings if "scales to fp32" not in words] == []
     assert facts.parents["onnx"] == open_bundle(out).card.files["model-int8-fp16.onnx"]
     assert facts.network_formats["half"] > 0
@@ -202,7 +207,7 @@ def test_a_bundle_with_engines_is_built_without_a_gpu(
     )
     clean = build_engine(out / "model-fp32.onnx", alone, settings)
     assert after_a_refusal is not None
-    assert after_a_refusal.size_bytes < 1.1 * clean.size_bytes, "nothing of what was refused"
+    assert after_a_refusal.size_bytes < 1.1 * clean.size_bytes, "nothing of the refused engine"
     described = cxredge("inspect", out / "model-int8-sm120.plan", "--json").json
     assert described["product"] == "TensorRT for RTX"
     assert described["tried"][0]["target"] == "rtx"
@@ -211,9 +216,11 @@ def test_a_bundle_with_engines_is_built_without_a_gpu(
         "build", model, "--target", "rtx", "--compute-capability", "8.6,8.7", "--out", out
     )
     assert again.code == 2
-    assert "does not serve compute capability 8.7; it serves 7.5, 8.0, 8.6, 8.9, 12.0" in again.err
+    assert (
+        "does not support compute capability 8.7; it supports 7.5, 8.0, 8.6, 8.9, 12.0" in again.err
+    )
 
 
-def test_all_means_what_the_target_lists_and_the_builder_serves() -> None:
+def test_the_target_lists_all_compute_capabilities_of_the_builder() -> None:
     listed = registry.find_target("rtx").hardware.compute_capabilities
     assert list(served_capabilities(load_api(Flavour.RTX))) == list(listed)

@@ -1,1 +1,1 @@
-"""Device memory and driver of an NVIDIA GPU, whatever Python library reaches them."""
+"""Driver, memory and streams of an NVIDIA GPU, through PyCUDA or cuda-python."""

@@ -1,7 +1,7 @@
-"""GPU memory through NVIDIA's cuda-python (``cuda.bindings``), by the runtime interface.
+"""GPU memory through the runtime API of NVIDIA's cuda-python (``cuda.bindings``).
 
-The runtime interface works on the primary context by itself, and its functions have kept their
-arguments from CUDA 11 to 13, which those of the driver interface have not.
+The runtime API uses the primary context, and unlike the driver API its functions have kept their
+arguments from CUDA 11 to 13.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from cxredge.backends.cuda.memory import Bytes, HostBuffer
 from cxredge.errors import DependencyError
 
-# Where the module lies: from 12.6 on, and before.
+# Name of the module from 12.6 on, and before.
 _MODULES = ("cuda.bindings.runtime", "cuda.cudart")
 _INSUFFICIENT_DRIVER = 35
 
 
 class CudaPythonLibrary:
-    """cuda-python's runtime interface.
+    """CUDA runtime API of cuda-python.
 
     Raises:
         ImportError: cuda-python is not installed.
@@ -34,29 +34,29 @@ class CudaPythonLibrary:
         self._stream: Any = None
 
     def open(self) -> int:
-        """Choose the first GPU in this thread and return a new stream's handle."""
-        self._call("choosing the GPU", self._cuda.cudaSetDevice(0))
-        self._stream = self._call("making a stream", self._cuda.cudaStreamCreate())
+        """Select the first GPU in this thread and return the handle of a new stream."""
+        self._call("selecting the GPU", self._cuda.cudaSetDevice(0))
+        self._stream = self._call("creating a stream", self._cuda.cudaStreamCreate())
         return int(self._stream)
 
     def close(self) -> None:
-        """Destroy the stream; the primary context stays, as it is not ours."""
+        """Destroy the stream; the primary context stays, because others may use it."""
         if self._stream is not None:
-            self._call("closing the stream", self._cuda.cudaStreamDestroy(self._stream))
+            self._call("destroying the stream", self._cuda.cudaStreamDestroy(self._stream))
             self._stream = None
 
     def allocate(self, size_bytes: int) -> int:
-        """Return the address of new memory of the GPU."""
-        doing = f"taking {size_bytes} bytes of GPU memory"
+        """Allocate GPU memory and return its address."""
+        doing = f"allocating {size_bytes} bytes of GPU memory"
         return int(self._call(doing, self._cuda.cudaMalloc(size_bytes)))
 
     def free(self, address: int) -> None:
-        """Free memory of the GPU."""
+        """Free GPU memory."""
         self._call("freeing GPU memory", self._cuda.cudaFree(address))
 
     def allocate_host(self, size_bytes: int, mapped: bool) -> HostBuffer:
-        """Return new page-locked memory, which the GPU sees too if ``mapped``."""
-        doing = f"taking {size_bytes} bytes of page-locked memory"
+        """Allocate page-locked memory; ``mapped`` makes it visible to the GPU."""
+        doing = f"allocating {size_bytes} bytes of page-locked memory"
         flags = self._cuda.cudaHostAllocMapped if mapped else self._cuda.cudaHostAllocDefault
         pointer = int(self._call(doing, self._cuda.cudaHostAlloc(size_bytes, flags)))
         array = np.ctypeslib.as_array((ctypes.c_uint8 * size_bytes).from_address(pointer))
@@ -69,33 +69,33 @@ class CudaPythonLibrary:
         self._call("freeing page-locked memory", self._cuda.cudaFreeHost(pointer))
 
     def copy_to_device(self, address: int, source: Bytes) -> None:
-        """Put a copy to the GPU on the stream."""
+        """Enqueue a copy to the GPU."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
         pointer, size = source.ctypes.data, source.nbytes
         done = self._cuda.cudaMemcpyAsync(address, pointer, size, kind, self._stream)
         self._call("copying to the GPU", done)
 
     def copy_to_host(self, target: Bytes, address: int) -> None:
-        """Put a copy from the GPU on the stream."""
+        """Enqueue a copy from the GPU."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
         pointer, size = target.ctypes.data, target.nbytes
         done = self._cuda.cudaMemcpyAsync(pointer, address, size, kind, self._stream)
         self._call("copying from the GPU", done)
 
     def synchronize(self) -> None:
-        """Wait until the stream has done its work."""
-        self._call("waiting for the GPU", self._cuda.cudaStreamSynchronize(self._stream))
+        """Wait until the stream has finished its work."""
+        self._call("synchronizing the stream", self._cuda.cudaStreamSynchronize(self._stream))
 
     def _call(self, doing: str, returned: tuple[Any, ...]) -> Any:
-        """Return what a function gave besides its status, once that is success."""
+        """Return the value of a CUDA call; raise DependencyError if its status is not success."""
         status, *values = returned
         if int(status) == 0:
             return values[0] if values else None
         words = self._cuda.cudaGetErrorString(status)[1].decode(errors="replace")
         hint = "See what is missing: cxredge doctor"
         if int(status) == _INSUFFICIENT_DRIVER:
-            hint = "Install the cuda-python of the driver's CUDA version (nvidia-smi shows it)."
-        raise DependencyError(f"CUDA failed {doing}: {words} (error {int(status)}).", hint)
+            hint = "Install the cuda-python of the driver's CUDA version (see nvidia-smi)."
+        raise DependencyError(f"CUDA failed while {doing}: {words} (error {int(status)}).", hint)
 
 
 def _runtime() -> Any:

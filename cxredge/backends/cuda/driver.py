@@ -1,7 +1,7 @@
-"""The NVIDIA driver by ctypes: what the GPU is, before any library that would crash without one.
+"""The NVIDIA driver through ctypes: facts about the GPU, and a check that it is usable.
 
-A TensorRT ``Runtime`` made without a driver can end the process when it is destroyed, so the driver
-is asked first. Names and numbers are those of the CUDA driver API's header, which keeps them.
+A TensorRT ``Runtime`` created without a driver can end the process when it is destroyed, so the
+driver is called first. Names and numbers are those of the CUDA driver API, which are stable.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from cxredge.errors import DependencyError
 
 _LIBRARY = "libcuda.so.1"
 _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR, _INTEGRATED = 75, 76, 18
-_THREAD_LOCAL_CAPTURE = 1
 _DRIVER_VERSION = re.compile(r"^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)*)\s", re.MULTILINE)
 
 
@@ -26,10 +25,10 @@ class Gpu:
     """The first GPU of this machine.
 
     Attributes:
-        name: As the driver says it.
-        compute_capability: For example ``8.7``.
-        memory_mb: All of it, in units of 10^6 bytes; shared with the processor where integrated.
-        cuda_version: The newest CUDA that the driver serves, for example ``12.6``.
+        name: Name as the driver reports it.
+        compute_capability: CUDA compute capability, for example ``8.7``.
+        memory_mb: Total memory in MB (10^6 bytes); shared with the processor if integrated.
+        cuda_version: Newest CUDA version that the driver supports, for example ``12.6``.
         integrated: Whether GPU and processor share one memory, as on Jetson boards.
     """
 
@@ -39,19 +38,15 @@ class Gpu:
     cuda_version: str
     integrated: bool
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the facts as JSON values."""
-        return asdict(self)
-
 
 def read_gpu(load: Callable[[str], Any] = ctypes.CDLL) -> Gpu:
-    """Ask the driver for the first GPU.
+    """Read the facts about the first GPU from the driver.
 
     Args:
-        load: Loads a shared library by name; another one in tests.
+        load: Loads a shared library by name; tests use another one.
 
     Raises:
-        DependencyError: There is no driver, no GPU, or they do not fit each other.
+        DependencyError: There is no driver or no GPU, or they do not fit each other.
     """
     driver = load_driver(load)
     version, device = ctypes.c_int(), ctypes.c_int()
@@ -77,7 +72,7 @@ def read_gpu(load: Callable[[str], Any] = ctypes.CDLL) -> Gpu:
 
 
 def find_gpu() -> Gpu | None:
-    """Return the first GPU, or None where there is none that can be used."""
+    """Return the first GPU, or None if there is no usable one."""
     try:
         return read_gpu()
     except DependencyError:
@@ -85,13 +80,13 @@ def find_gpu() -> Gpu | None:
 
 
 def read_driver_version(root: Path) -> str | None:
-    """Return the version of the driver that the kernel has loaded, such as ``540.4.0``.
+    """Return the version of the loaded kernel driver, such as ``540.4.0``.
 
     Args:
-        root: Where ``proc`` lies.
+        root: Folder that holds ``proc``.
 
     Returns:
-        None where the driver says nothing, as on Jetsons before JetPack 6.
+        None if the driver does not report it, as on Jetsons before JetPack 6.
     """
     try:
         text = (root / "proc/driver/nvidia/version").read_text(errors="replace")
@@ -102,10 +97,10 @@ def read_driver_version(root: Path) -> str | None:
 
 
 def load_driver(load: Callable[[str], Any] = ctypes.CDLL) -> Any:
-    """Load and start the driver.
+    """Load and initialise the driver.
 
     Raises:
-        DependencyError: There is none, or it finds no GPU.
+        DependencyError: There is no driver, or it finds no GPU.
     """
     try:
         driver = load(_LIBRARY)
@@ -119,82 +114,31 @@ def load_driver(load: Callable[[str], Any] = ctypes.CDLL) -> Any:
 
 
 def pop_context(load: Callable[[str], Any] = ctypes.CDLL) -> None:
-    """Take the current context off this thread's stack; nothing is destroyed.
+    """Pop the current context off this thread's stack without destroying it.
 
     Raises:
-        DependencyError: The driver refuses, for example because there is none.
+        DependencyError: The driver refuses, for example because the stack is empty.
     """
     driver, popped = load_driver(load), ctypes.c_void_p()
     check(driver, driver.cuCtxPopCurrent_v2(ctypes.byref(popped)))
 
 
-class Graph:
-    """Work recorded from a stream, which one call starts again.
-
-    The recording is made by the driver itself because PyCUDA has no functions for it; handles of
-    streams are the same for every library.
-
-    Args:
-        stream: The stream's handle. Its thread records and starts, no other.
-        enqueue: Puts the work on the stream; must not wait for it.
-
-    Raises:
-        DependencyError: The driver refuses, for example because the work waits for something.
-    """
-
-    def __init__(
-        self,
-        stream: int,
-        enqueue: Callable[[], None],
-        load: Callable[[str], Any] = ctypes.CDLL,
-    ) -> None:
-        self._driver = load_driver(load)
-        self._stream = ctypes.c_void_p(stream)
-        self._run = ctypes.c_void_p()
-        recorded = ctypes.c_void_p()
-        begun = self._driver.cuStreamBeginCapture_v2(self._stream, _THREAD_LOCAL_CAPTURE)
-        check(self._driver, begun)
-        try:
-            enqueue()
-        finally:
-            # Whatever happened, the stream must leave recording, or it is of no more use.
-            ended = self._driver.cuStreamEndCapture(self._stream, ctypes.byref(recorded))
-        check(self._driver, ended)
-        try:
-            made = self._driver.cuGraphInstantiateWithFlags(
-                ctypes.byref(self._run), recorded, ctypes.c_ulonglong(0)
-            )
-            check(self._driver, made)
-        finally:
-            self._driver.cuGraphDestroy(recorded)
-
-    def launch(self) -> None:
-        """Put all of the work on the stream again."""
-        check(self._driver, self._driver.cuGraphLaunch(self._run, self._stream))
-
-    def close(self) -> None:
-        """Free the recording."""
-        if self._run:
-            self._driver.cuGraphExecDestroy(self._run)
-            self._run = ctypes.c_void_p()
-
-
 def check(driver: Any, status: int) -> None:
-    """Raise DependencyError with the driver's words unless it says success."""
+    """Raise DependencyError with the driver's message unless the status is success."""
     if status == 0:
         return
     text = ctypes.c_char_p()
     driver.cuGetErrorString(status, ctypes.byref(text))
     words = text.value.decode(errors="replace") if text.value else "unknown error"
     raise DependencyError(
-        f"The NVIDIA driver says: {words} (CUDA error {status}).", _FIXES.get(status, _ANY_FIX)
+        f"The NVIDIA driver failed: {words} (CUDA error {status}).", _FIXES.get(status, _ANY_FIX)
     )
 
 
 _ANY_FIX = "See what is missing: cxredge doctor"
 _FIXES = {
-    2: "Close other programs that use the GPU, or ask for smaller batches.",
-    34: "A stub of the driver is found before the driver: take .../stubs out of LD_LIBRARY_PATH.",
-    100: "In a container, start it with --runtime nvidia; else check the GPU with nvidia-smi.",
-    803: "The driver's parts have different versions: restart the machine.",
+    2: "Close other programs that use the GPU, or choose smaller batches.",
+    34: "A stub of the driver is found before the driver: remove .../stubs from LD_LIBRARY_PATH.",
+    100: "Start a container with --runtime nvidia; otherwise check the GPU with nvidia-smi.",
+    803: "The kernel and user parts of the driver have different versions: restart the machine.",
 }

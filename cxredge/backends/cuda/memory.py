@@ -1,7 +1,7 @@
-"""Memory of the GPU and the one stream that a session works on.
+"""GPU memory, and the stream of a session.
 
-PyCUDA and cuda-python both reach the GPU's primary context, the one that TensorRT uses; each is
-wrapped in the few functions of :class:`CudaLibrary`, and everything above is written once.
+PyCUDA and cuda-python both use the GPU's primary context, as TensorRT does. Each is wrapped in the
+few functions of :class:`CudaLibrary`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class HostBuffer:
-    """Page-locked memory of the host.
+    """Page-locked host memory.
 
     Attributes:
         array: uint8 (bytes,), valid until the memory is closed.
-        address: Where the GPU sees the same memory; 0 where it does not.
+        address: The GPU's address of the same memory; 0 if it is not mapped.
     """
 
     array: Bytes
@@ -35,55 +35,55 @@ class HostBuffer:
 
 
 class CudaLibrary(Protocol):
-    """What a Python library for CUDA has to offer. Addresses and handles are plain integers."""
+    """Interface of a Python library for CUDA. Addresses and handles are plain integers."""
 
     name: str
 
     def open(self) -> int:
-        """Make the primary context of the first GPU current here, and return a new stream."""
+        """Make the first GPU's primary context current and return the handle of a new stream."""
         ...
 
     def close(self) -> None:
-        """Give up stream and context."""
+        """Release stream and context."""
         ...
 
     def allocate(self, size_bytes: int) -> int:
-        """Return the address of new memory of the GPU."""
+        """Allocate GPU memory and return its address."""
         ...
 
     def free(self, address: int) -> None:
-        """Free memory of the GPU."""
+        """Free GPU memory."""
         ...
 
     def allocate_host(self, size_bytes: int, mapped: bool) -> HostBuffer:
-        """Return new page-locked memory, which the GPU sees too if ``mapped``."""
+        """Allocate page-locked memory; ``mapped`` makes it visible to the GPU."""
         ...
 
     def free_host(self, buffer: HostBuffer) -> None:
-        """Free page-locked memory; its array must not be used any more."""
+        """Free page-locked memory; its array must not be used afterwards."""
         ...
 
     def copy_to_device(self, address: int, source: Bytes) -> None:
-        """Put a copy to the GPU on the stream."""
+        """Enqueue a copy to the GPU."""
         ...
 
     def copy_to_host(self, target: Bytes, address: int) -> None:
-        """Put a copy from the GPU on the stream."""
+        """Enqueue a copy from the GPU."""
         ...
 
     def synchronize(self) -> None:
-        """Wait until the stream has done its work."""
+        """Wait until the stream has finished its work."""
         ...
 
 
 class CudaMemory:
-    """One stream of the GPU and all memory taken through it, freed together.
+    """A stream and the memory allocated for it, freed together.
 
-    Belongs to the thread that made it: CUDA's contexts are current in one thread, and mistakes
-    there end in crashes far away.
+    It belongs to the thread that created it: a CUDA context is current in one thread, and use in
+    another one crashes later.
 
     Args:
-        library: The way to the GPU; this object opens and closes it.
+        library: Library that reaches the GPU; this object opens and closes it.
 
     Raises:
         DependencyError: The GPU cannot be reached.
@@ -98,47 +98,47 @@ class CudaMemory:
 
     @property
     def library(self) -> str:
-        """The library's name."""
+        """Name of the library."""
         return self._library.name
 
     @property
     def stream(self) -> int:
-        """The stream's handle."""
+        """Handle of the stream."""
         self._check()
         return self._stream
 
     def device(self, size_bytes: int) -> int:
-        """Return the address of new memory of the GPU."""
+        """Allocate GPU memory and return its address."""
         self._check()
         address = self._library.allocate(size_bytes)
         self._frees.append(lambda: self._library.free(address))
         return address
 
     def pinned(self, size_bytes: int) -> HostBuffer:
-        """Return new page-locked memory, from which copies run without waiting."""
+        """Allocate page-locked memory, for asynchronous copies."""
         return self._host(size_bytes, mapped=False)
 
     def mapped(self, size_bytes: int) -> HostBuffer:
-        """Return new memory that host and GPU both see, so that nothing is copied."""
+        """Allocate memory that host and GPU share, so that nothing is copied."""
         return self._host(size_bytes, mapped=True)
 
     def to_device(self, address: int, source: Bytes) -> None:
-        """Put a copy to the GPU on the stream; ``source`` must not change until it is done."""
+        """Enqueue a copy to the GPU; ``source`` must not change until it is done."""
         self._check()
         self._library.copy_to_device(address, source)
 
     def to_host(self, target: Bytes, address: int) -> None:
-        """Put a copy from the GPU on the stream; ``target`` is filled once it is done."""
+        """Enqueue a copy from the GPU; ``target`` is filled once it is done."""
         self._check()
         self._library.copy_to_host(target, address)
 
     def synchronize(self) -> None:
-        """Wait until the stream has done its work."""
+        """Wait until the stream has finished its work."""
         self._check()
         self._library.synchronize()
 
     def close(self) -> None:
-        """Free everything, the newest first. Closing twice does no harm."""
+        """Free all memory, the newest first. Closing twice is harmless."""
         if self._closed:
             return
         self._check()
@@ -160,7 +160,7 @@ class CudaMemory:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Free everything."""
+        """Free all memory."""
         self.close()
 
     def _host(self, size_bytes: int, mapped: bool) -> HostBuffer:
@@ -175,7 +175,7 @@ class CudaMemory:
         if threading.get_ident() != self._owner:
             raise CxredgeError(
                 "GPU memory was used in another thread than the one that opened it.",
-                "Open one session in each thread.",
+                "Open one session per thread.",
             )
 
 
@@ -186,10 +186,10 @@ _LIBRARIES = {
 
 
 def open_memory(name: str | None = None) -> CudaMemory:
-    """Open the GPU with the first library that is installed, PyCUDA before cuda-python.
+    """Open the GPU with the first installed library, PyCUDA before cuda-python.
 
     Args:
-        name: ``pycuda`` or ``cuda-python`` to take no other.
+        name: ``pycuda`` or ``cuda-python`` to use only that one.
 
     Raises:
         DependencyError: Neither is installed, or the GPU cannot be reached.

@@ -1,4 +1,4 @@
-"""GPU memory through PyCUDA, on the primary context and never through ``pycuda.autoinit``."""
+"""GPU memory through PyCUDA, in the primary context, without ``pycuda.autoinit``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cxredge.errors import DependencyError
 
 
 class PyCudaLibrary:
-    """PyCUDA's driver interface.
+    """CUDA driver API of PyCUDA.
 
-    ``autoinit`` would make a context of its own, in which TensorRT's memory is not valid; the
-    primary context is retained instead and released by :meth:`close`.
+    ``autoinit`` would create a second context, in which TensorRT's memory is not valid. The
+    primary context is retained instead, and released by :meth:`close`.
 
     Raises:
         ImportError: PyCUDA is not installed, or was compiled for another driver.
@@ -33,8 +33,8 @@ class PyCudaLibrary:
         self._stream: Any = None
 
     def open(self) -> int:
-        """Make the primary context current in this thread and return a new stream's handle."""
-        with self._in_words("opening the GPU"):
+        """Make the primary context current in this thread and return the handle of a new stream."""
+        with self._translated_errors("opening the GPU"):
             self._cuda.init()
             self._context = self._cuda.Device(0).retain_primary_context()
             self._context.push()
@@ -44,32 +44,32 @@ class PyCudaLibrary:
     def close(self) -> None:
         """Destroy the stream and release the primary context.
 
-        Left to its last reference, PyCUDA 2026.1 calls ``cuCtxDetach`` instead of releasing the
-        primary context, which then stays retained.
+        Without an explicit ``detach``, PyCUDA 2026.1 calls ``cuCtxDetach`` instead of releasing
+        the primary context, which then stays retained.
         """
         self._stream = None
         if self._context is not None:
             self._context.detach()
             self._context = None
-            # PyCUDA takes it off its own list alone: a context that is destroyed leaves the
-            # driver's stack by itself, a primary one does not.
+            # PyCUDA removes it only from its own list: a destroyed context leaves the driver's
+            # stack automatically, a primary one does not.
             pop_context()
 
     def allocate(self, size_bytes: int) -> int:
-        """Return the address of new memory of the GPU."""
-        with self._in_words(f"taking {size_bytes} bytes of GPU memory"):
+        """Allocate GPU memory and return its address."""
+        with self._translated_errors(f"allocating {size_bytes} bytes of GPU memory"):
             allocation = self._cuda.mem_alloc(size_bytes)
         self._allocations[int(allocation)] = allocation
         return int(allocation)
 
     def free(self, address: int) -> None:
-        """Free memory of the GPU."""
+        """Free GPU memory."""
         self._allocations.pop(address).free()
 
     def allocate_host(self, size_bytes: int, mapped: bool) -> HostBuffer:
-        """Return new page-locked memory, which the GPU sees too if ``mapped``."""
+        """Allocate page-locked memory; ``mapped`` makes it visible to the GPU."""
         flags = self._cuda.host_alloc_flags.DEVICEMAP if mapped else 0
-        with self._in_words(f"taking {size_bytes} bytes of page-locked memory"):
+        with self._translated_errors(f"allocating {size_bytes} bytes of page-locked memory"):
             array = self._cuda.pagelocked_empty(size_bytes, np.uint8, mem_flags=flags)
             return HostBuffer(array, int(array.base.get_device_pointer()) if mapped else 0)
 
@@ -79,25 +79,25 @@ class PyCudaLibrary:
         allocation.free()
 
     def copy_to_device(self, address: int, source: Bytes) -> None:
-        """Put a copy to the GPU on the stream."""
-        with self._in_words("copying to the GPU"):
+        """Enqueue a copy to the GPU."""
+        with self._translated_errors("copying to the GPU"):
             self._cuda.memcpy_htod_async(address, source, self._stream)
 
     def copy_to_host(self, target: Bytes, address: int) -> None:
-        """Put a copy from the GPU on the stream."""
-        with self._in_words("copying from the GPU"):
+        """Enqueue a copy from the GPU."""
+        with self._translated_errors("copying from the GPU"):
             self._cuda.memcpy_dtoh_async(target, address, self._stream)
 
     def synchronize(self) -> None:
-        """Wait until the stream has done its work."""
-        with self._in_words("waiting for the GPU"):
+        """Wait until the stream has finished its work."""
+        with self._translated_errors("synchronizing the stream"):
             self._stream.synchronize()
 
     @contextmanager
-    def _in_words(self, doing: str) -> Iterator[None]:
+    def _translated_errors(self, doing: str) -> Iterator[None]:
         try:
             yield
         except self._cuda.Error as error:
             raise DependencyError(
-                f"PyCUDA failed {doing}: {error}.", "See what is missing: cxredge doctor"
+                f"PyCUDA failed while {doing}: {error}.", "See what is missing: cxredge doctor"
             ) from None

@@ -1,7 +1,7 @@
-"""TensorRT 8.5 to 11 and TensorRT for RTX: one way to build and to run, through explicit Q/DQ.
+"""TensorRT 8.5 to 11 and TensorRT for RTX, through one builder and one session, with explicit Q/DQ.
 
-Names that not every version has are asked for with :meth:`Api.has` in an ``if``; a test reads this
-package's code and proves for each version that no other name is reached.
+Names that some versions lack are guarded by :meth:`Api.has` in an ``if``. A test reads this
+package's code and checks for each version that it reaches no name which that version lacks.
 """
 
 from cxredge.backends.tensorrt.builder import build_engine

@@ -1,4 +1,4 @@
-"""Which TensorRT is installed, and what it has."""
+"""The installed TensorRT, and which names its bindings have."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from typing import Any
 from cxredge.errors import DependencyError
 
 OLDEST = (8, 5)
-"""Tensors have names from here on."""
+"""The first version with named tensors."""
 
 
 class Flavour(str, Enum):
-    """The two products, by the name of their Python module."""
+    """The two products of TensorRT, by the name of their Python module."""
 
     TENSORRT = "tensorrt"
     RTX = "tensorrt_rtx"
 
     @property
     def product(self) -> str:
-        """The product's name."""
+        """Name of the product."""
         return "TensorRT for RTX" if self is Flavour.RTX else "TensorRT"
 
 
 @dataclass(frozen=True)
 class Api:
-    """The bindings of one version.
+    """Python bindings of one version.
 
     Attributes:
         trt: The module.
-        flavour: Which product.
-        version: As the module says it, for example ``10.3.0``.
+        flavour: The product.
+        version: Version as the module reports it, for example ``10.3.0``.
     """
 
     trt: Any
@@ -41,7 +41,7 @@ class Api:
     version: str
 
     def has(self, name: str) -> bool:
-        """Tell whether this version has a name such as ``BuilderFlag.INT8``."""
+        """Return whether this version has a name such as ``BuilderFlag.INT8``."""
         value: Any = self.trt
         for part in name.split("."):
             if not hasattr(value, part):
@@ -51,15 +51,15 @@ class Api:
 
     @property
     def title(self) -> str:
-        """Product and version, for sentences."""
+        """Product and version, for messages."""
         return f"{self.flavour.product} {self.version}"
 
 
 def load_api(flavour: Flavour | None = None) -> Api:
-    """Import the bindings; no object of TensorRT is made.
+    """Import the bindings without creating any TensorRT object.
 
     Args:
-        flavour: The product; None for TensorRT, or TensorRT for RTX where that is what is there.
+        flavour: The product; None for TensorRT, or else TensorRT for RTX.
 
     Raises:
         DependencyError: It is not installed, its libraries are missing, or it is too old.
@@ -83,7 +83,7 @@ def load_api(flavour: Flavour | None = None) -> Api:
 
 
 def installed_versions() -> dict[Flavour, str]:
-    """Return the versions that can be imported here."""
+    """Return the versions of the products that can be imported here."""
     found = {}
     for flavour in Flavour:
         try:
@@ -94,7 +94,7 @@ def installed_versions() -> dict[Flavour, str]:
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """Return a version's numbers: ``10.3.0.post1`` gives (10, 3, 0)."""
+    """Return the numbers of a version: (10, 3, 0) for ``10.3.0.post1``."""
     found = re.match(r"\d+(\.\d+)*", version)
     return tuple(int(part) for part in found.group().split(".")) if found else ()
 
@@ -103,6 +103,6 @@ def _how_to_install(flavour: Flavour | None) -> str:
     if flavour is Flavour.RTX:
         return "pip install 'cxredge[rtx]'"
     return (
-        "On a Jetson it comes with JetPack; let a virtual environment see it: "
-        "python3 -m venv --system-site-packages .venv. What is missing: cxredge doctor"
+        "On a Jetson it comes with JetPack; make it visible in a virtual environment: "
+        "python3 -m venv --system-site-packages .venv. See what is missing: cxredge doctor"
     )

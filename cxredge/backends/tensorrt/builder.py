@@ -1,4 +1,4 @@
-"""From ONNX to an engine."""
+"""Building of engines from ONNX files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from cxredge.backends.tensorrt import timing_cache as timings
 from cxredge.backends.tensorrt.calibrator import make_calibrator
 from cxredge.backends.tensorrt.configure import configure
 from cxredge.backends.tensorrt.explain import explain
-from cxredge.backends.tensorrt.facts import EngineFacts, read_facts, write_facts
-from cxredge.backends.tensorrt.inspector import read_layers
+from cxredge.backends.tensorrt.facts import EngineFacts, EngineLayer, read_facts, write_facts
 from cxredge.backends.tensorrt.job import Job, plan_job
+from cxredge.backends.tensorrt.layers import read_layers
 from cxredge.backends.tensorrt.log import Log, capture_log
 from cxredge.backends.tensorrt.monitor import build_progress
 from cxredge.backends.tensorrt.network import count_formats, input_size, read_network
@@ -33,22 +33,22 @@ from cxredge.vocabulary import Precision
 def build_engine(
     onnx_path: Path, plan_path: Path, settings: EngineConfig, progress: Progress | None = None
 ) -> EngineFacts:
-    """Build an engine and write it with its passport beside it.
+    """Build an engine and write it, with its facts beside it.
 
     Args:
-        onnx_path: A model of cxredge: with TensorRT's Q/DQ for INT8, the FP32 one otherwise.
-        plan_path: The engine's file; its facts go to ``plan_path`` + ``.json``.
-        settings: What it shall be.
-        progress: Hears of the steps; nobody when None.
+        onnx_path: A model of cxredge: with Q/DQ in TensorRT's dialect for INT8, otherwise FP32.
+        plan_path: Engine file to write; its facts go to ``plan_path`` + ``.json``.
+        settings: Settings of the engine.
+        progress: Progress listener; None for a silent build.
 
     Raises:
-        DependencyError: No TensorRT, no driver, no GPU, or too little memory.
-        ArtifactError: TensorRT does not take the model; the message names the node.
-        CxredgeError: This version cannot do what the settings ask for.
+        DependencyError: TensorRT, a driver, a GPU or memory is missing.
+        ArtifactError: TensorRT does not accept the model; the message names the node.
+        CxredgeError: This version does not support the settings.
     """
     job = plan_job(onnx_path, plan_path, settings)
     start = time.perf_counter()
-    built = _build(job, progress or Silent())
+    built = _run(job, progress or Silent())
     seconds = time.perf_counter() - start
     with atomic_file(plan_path) as temporary:
         temporary.write_bytes(built.plan)
@@ -58,16 +58,16 @@ def build_engine(
 
 
 @dataclass(frozen=True)
-class _Built:
-    """An engine and what was learned on the way."""
+class _EngineBuild:
+    """A serialized engine, with the findings of its build."""
 
     plan: bytes
     formats: dict[str, int]
-    layers: list[dict[str, str]]
-    warnings: list[str]
+    layers: tuple[EngineLayer, ...]
+    warnings: tuple[str, ...]
 
 
-def _build(job: Job, progress: Progress) -> _Built:
+def _run(job: Job, progress: Progress) -> _EngineBuild:
     api, settings = job.api, job.settings
     trt: Any = api.trt
     logger, log = capture_log(api)
@@ -80,14 +80,14 @@ def _build(job: Job, progress: Progress) -> _Built:
     config = builder.create_builder_config()
     configure(api, builder, config, settings, job.typing, input_size(network))
     plan = _run_builder(job, builder, network, config, log, progress)
-    formats, warnings = count_formats(network), log.warnings()
-    return _Built(plan, formats, _inspect(job, logger, log, plan), warnings)
+    formats, warnings = count_formats(network), tuple(log.warnings())
+    return _EngineBuild(plan, formats, _inspect(job, logger, log, plan), warnings)
 
 
 def _run_builder(
     job: Job, builder: Any, network: Any, config: Any, log: Log, progress: Progress
 ) -> bytes:
-    """Build with the timings of earlier builds, and the calibrator where one is asked for."""
+    """Build with the timings of earlier builds, and with a calibrator if one is configured."""
     api, settings = job.api, job.settings
     calibrator, caches = None, _timing_caches(job)
     with ExitStack() as open_until_built:
@@ -110,24 +110,24 @@ def _run_builder(
 
 
 def _timing_caches(job: Job) -> list[Path]:
-    """Return where timings of this build may lie; nowhere where it is for another GPU."""
+    """Return the paths of the timing cache; none if the build is for another GPU."""
     if job.gpu is None:
         return []
     name = timings.cache_name(job.api, job.gpu, job.board.model)
     return [folder / name for folder in job.settings.timing_cache_folders]
 
 
-def _facts(job: Job, built: _Built, onnx_sha256: str, seconds: float) -> EngineFacts:
+def _facts(job: Job, built: _EngineBuild, onnx_sha256: str, seconds: float) -> EngineFacts:
     settings, gpu = job.settings, job.gpu
     return EngineFacts(
         plan=job.plan_path.name,
         plan_sha256=hashlib.sha256(built.plan).hexdigest(),
         size_bytes=len(built.plan),
         parents={**settings.parents, "onnx": onnx_sha256},
-        settings=settings.to_json(),
+        settings=settings.recorded(),
         flavour=job.api.flavour,
         version=job.api.version,
-        typing=job.typing.value,
+        typing=job.typing,
         compute_capability=gpu.compute_capability if gpu else settings.compute_capability or "",
         gpu=gpu.name if gpu else None,
         cuda_version=gpu.cuda_version if gpu else None,
@@ -135,7 +135,7 @@ def _facts(job: Job, built: _Built, onnx_sha256: str, seconds: float) -> EngineF
         l4t=job.board.l4t,
         jetpack=registry.jetpack_of(job.board),
         driver=read_driver_version(registry.ROOT) if gpu else None,
-        profiles=[list(profile) for profile in settings.profiles()],
+        profiles=tuple(settings.profiles()),
         build_seconds=seconds,
         network_formats=built.formats,
         layers=built.layers,
@@ -144,9 +144,9 @@ def _facts(job: Job, built: _Built, onnx_sha256: str, seconds: float) -> EngineF
 
 
 def _check_hardware(job: Job, builder: Any) -> None:
-    """Refuse INT8 where the GPU has no instructions for it: it would be slower than FP16."""
-    asked = job.settings.precision is Precision.INT8
-    if not job.api.has("Builder.platform_has_fast_int8") or not asked:
+    """Refuse INT8 on a GPU without INT8 instructions, where it would be slower than FP16."""
+    is_int8 = job.settings.precision is Precision.INT8
+    if not job.api.has("Builder.platform_has_fast_int8") or not is_int8:
         return
     if not builder.platform_has_fast_int8:
         raise CxredgeError(
@@ -155,17 +155,17 @@ def _check_hardware(job: Job, builder: Any) -> None:
         )
 
 
-def _inspect(job: Job, logger: Any, log: Log, plan: bytes) -> list[dict[str, str]]:
-    """Return the engine's layers where its GPU is here to load it."""
+def _inspect(job: Job, logger: Any, log: Log, plan: bytes) -> tuple[EngineLayer, ...]:
+    """Return the engine's layers; none if its GPU is not present to load it."""
     if job.gpu is None:
-        return []
+        return ()
     trt: Any = job.api.trt
     runtime = trt.Runtime(logger)
     if job.settings.version_compatible and job.api.has("Runtime.engine_host_code_allowed"):
         runtime.engine_host_code_allowed = True
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        raise explain(f"{job.api.title} cannot load what it has just built", log)
+        raise explain(f"{job.api.title} cannot load the engine that it has just built", log)
     return read_layers(job.api, engine)
 
 

@@ -1,7 +1,7 @@
-"""The legacy route to INT8: TensorRT's entropy calibrator, gone from version 11 on.
+"""INT8 by TensorRT's entropy calibrator (legacy), which version 11 removed.
 
-Off by default. Explicit Q/DQ gives the same numbers on every version and passes the gate before
-it reaches a device; this is for devices where only TensorRT's own tables can be used.
+Disabled by default. Explicit Q/DQ computes the same on every version and passes the gate before it
+reaches a device; this is for devices on which only TensorRT's own tables can be used.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def make_calibrator(
 
     Args:
         api: The bindings.
-        onnx: The model, which decides the table's name together with the images and the version.
+        onnx: The model; its hash, the images and the version determine the table's name.
         size: Height and width of the input in pixels.
-        calibration: The images and where tables are kept.
-        memory: Memory of the GPU; must stay open until the engine is built.
+        calibration: The images and the folder of tables.
+        memory: GPU memory; must stay open until the engine is built.
 
     Raises:
-        CxredgeError: This TensorRT has no calibrators.
-        DataError: There are fewer images than one batch.
+        CxredgeError: This TensorRT has no calibrator.
+        DataError: There are fewer images than in one batch.
     """
     calibrator_class = _calibrator_class(api)
     manifest = read_manifest(calibration.manifest)
@@ -54,7 +54,7 @@ def make_calibrator(
 
 
 def table_path(api: Api, onnx: bytes, manifest: Manifest, calibration: LegacyCalibration) -> Path:
-    """Return where the table of this model, these images and this version is kept."""
+    """Return the path of the calibration table for a model, its images and a version."""
     key = sha256_of_json(
         {
             "onnx": hashlib.sha256(onnx).hexdigest(),
@@ -68,10 +68,9 @@ def table_path(api: Api, onnx: bytes, manifest: Manifest, calibration: LegacyCal
 
 
 def read_batches(manifest: Manifest, size: int, batch: int) -> Iterator[GreyImage]:
-    """Yield uint8 (batch, 1, size, size), one batch in memory; the incomplete last one is left out.
+    """Yield batches, uint8 (batch, 1, size, size), without an incomplete last one.
 
-    An image that cannot be read ends the calibration: ranges of other images than were asked for
-    would be another calibration.
+    An unreadable image ends the calibration: other images would be another calibration.
     """
     entries = manifest.entries
     for start in range(0, len(entries) - batch + 1, batch):
@@ -83,8 +82,8 @@ def _calibrator_class(api: Api) -> Any:
     trt: Any = api.trt
     if not api.has("IInt8EntropyCalibrator2"):
         raise CxredgeError(
-            f"{api.title} has no calibrators: they ended with TensorRT 10.",
-            "Leave the legacy calibration out; INT8 comes with Q/DQ in the ONNX file.",
+            f"{api.title} has no calibrators: TensorRT 11 removed them.",
+            "Omit the legacy calibration; INT8 comes with Q/DQ in the ONNX file.",
         )
 
     class Calibrator(trt.IInt8EntropyCalibrator2):  # type: ignore[misc]

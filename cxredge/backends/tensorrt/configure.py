@@ -1,4 +1,4 @@
-"""The builder's configuration, by what the version has."""
+"""Configuration of TensorRT's builder, as far as the version supports it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def configure(
 
     Args:
         api: The bindings.
-        builder: Makes the profiles.
-        config: What is written to.
-        settings: What is asked for.
-        typing: Who decides number formats.
+        builder: Creates the optimization profiles.
+        config: Builder configuration to write to.
+        settings: Settings of the engine.
+        typing: How number formats are chosen.
         size: Height and width of the input in pixels.
 
     Raises:
-        CxredgeError: This version lacks what is asked for.
+        CxredgeError: This version does not support a setting.
     """
     trt: Any = api.trt
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
@@ -43,11 +43,11 @@ def configure(
 def _choose_precision(api: Api, config: Any, precision: Precision, typing: Typing) -> None:
     trt: Any = api.trt
     if precision is Precision.FP32:
-        # TensorFloat-32 has the mantissa of FP16: it would not be FP32.
+        # TensorFloat-32 has a 10-bit mantissa, as FP16 has, so it is no FP32.
         config.clear_flag(trt.BuilderFlag.TF32)
     if api.has("BuilderFlag.INT8") and typing is Typing.FLAGS:
         if precision is not Precision.FP32:
-            # For INT8 too: what Q/DQ leaves in floating point may then run in FP16.
+            # For INT8 too: layers without Q/DQ may then run in FP16.
             config.set_flag(trt.BuilderFlag.FP16)
         if precision is Precision.INT8:
             config.set_flag(trt.BuilderFlag.INT8)
@@ -59,20 +59,20 @@ def _choose_effort(api: Api, config: Any, settings: EngineConfig) -> None:
         if not api.has("IBuilderConfig.builder_optimization_level"):
             raise CxredgeError(
                 f"{api.title} has no optimization levels: they came with 8.6.",
-                "Leave the optimization level out.",
+                "Omit the optimization level.",
             )
         config.builder_optimization_level = settings.optimization_level
     if settings.version_compatible:
         if not api.has("BuilderFlag.VERSION_COMPATIBLE"):
             raise CxredgeError(
                 f"{api.title} cannot build version-compatible engines: they came with 8.6.",
-                "Build without, and build again after each update of JetPack.",
+                "Build without it, and rebuild after each update of JetPack.",
             )
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
 
 
 def _choose_compute_capability(api: Api, config: Any, wanted: str | None) -> None:
-    """Say which GPU the engine is for; TensorRT itself builds for the one that it runs on."""
+    """Set the compute capability, which only TensorRT for RTX lets one choose."""
     trt: Any = api.trt
     if not api.has("IBuilderConfig.set_compute_capability"):
         return
@@ -83,7 +83,7 @@ def _choose_compute_capability(api: Api, config: Any, wanted: str | None) -> Non
     served = served_capabilities(api)
     if wanted not in served:
         raise CxredgeError(
-            f"{api.title} does not serve compute capability {wanted}; it serves "
+            f"{api.title} does not support compute capability {wanted}; it supports "
             f"{', '.join(served)}.",
             "See the devices: cxredge targets",
         )
@@ -91,9 +91,9 @@ def _choose_compute_capability(api: Api, config: Any, wanted: str | None) -> Non
 
 
 def served_capabilities(api: Api) -> dict[str, str]:
-    """Return the name of each compute capability that can be built for without its GPU.
+    """Return the enum name of each compute capability that can be built for without its GPU.
 
-    Nothing where the version builds for the GPU that it runs on alone.
+    Empty if the version builds only for the GPU that it runs on.
     """
     trt: Any = api.trt
     if not api.has("ComputeCapability"):

@@ -1,87 +1,98 @@
-"""The passport of an engine: a JSON file beside it; the engine itself stays plain."""
+"""Facts of an engine, in a JSON file beside it; the engine file stays as TensorRT wrote it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from cxredge.artifacts.card import read_json, sha256_of_file, write_json
+from cxredge.artifacts.card import sha256_of_file, write_json
+from cxredge.artifacts.records import from_json, read_json_file, to_json
 from cxredge.backends.tensorrt.api import Flavour
+from cxredge.backends.tensorrt.settings import RecordedSettings, Typing
 from cxredge.errors import ArtifactError
 
 SCHEMA = "cxredge.engine/1"
 
 
 @dataclass(frozen=True)
-class EngineFacts:
-    """What an engine is and where it belongs.
+class EngineLayer:
+    """A layer of an engine.
 
     Attributes:
-        plan: Its file's name.
+        name: Name that TensorRT gives it.
+        kind: TensorRT's layer type.
+        format: Number format of its first output, such as ``int8``.
+    """
+
+    name: str
+    kind: str
+    format: str
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """Facts of an engine.
+
+    Attributes:
+        plan: Name of its file.
         plan_sha256: SHA-256 of the file.
         size_bytes: Size of the file.
         parents: SHA-256 of the ONNX file (``onnx``) and of what that was made from.
-        settings: What was asked for.
-        flavour: The product.
-        version: Its version.
-        typing: ``flags`` or ``strong``.
-        compute_capability: Of the GPU it was built for.
-        gpu: That GPU's name, or None where it was built without one.
-        board: The board's name in its device tree, or None off a board.
-        cuda_version: The newest CUDA that the driver serves, or None without one.
-        l4t: NVIDIA's Linux release, or None off a Jetson.
-        jetpack: The JetPack versions with that release, or None where that is not known.
-        driver: The driver's own version, or None where it does not say.
-        profiles: Least, best and largest batch size of each.
-        build_seconds: What the build took.
-        network_formats: Number of layers by number format, as the parser understood the file.
-        layers: Name and number format of each layer of the engine; empty where the inspector could
-            not be asked, for want of the GPU.
-        warnings: What TensorRT warned of.
-        golden: How the golden images came out on the device, once they were run there.
+        settings: Settings of the build.
+        flavour: Product that built it.
+        version: Version of that product.
+        typing: How number formats were chosen.
+        compute_capability: Compute capability of the GPU it was built for.
+        gpu: Name of that GPU, or None if it was built without one.
+        cuda_version: Newest CUDA version that the driver supports, or None without a driver.
+        l4t: Release of Jetson Linux, or None off a Jetson.
+        profiles: Smallest, optimal and largest batch size of each optimization profile.
+        build_seconds: Duration of the build.
+        network_formats: Number of layers by number format, as the parser read the ONNX file.
+        layers: Layers of the engine; empty if it was built without its GPU.
+        warnings: TensorRT's warnings.
+        golden: Result of the golden images on the device; empty until they were run there.
+        board: Name of the board in its device tree, or None off a board.
+        jetpack: JetPack versions with that release, or None if unknown.
+        driver: Version of the driver, or None if it is not reported.
     """
 
     plan: str
     plan_sha256: str
     size_bytes: int
     parents: Mapping[str, str]
-    settings: Mapping[str, Any]
+    settings: RecordedSettings
     flavour: Flavour
     version: str
-    typing: str
+    typing: Typing
     compute_capability: str
     gpu: str | None
     cuda_version: str | None
     l4t: str | None
-    profiles: Sequence[Sequence[int]]
+    profiles: tuple[tuple[int, int, int], ...]
     build_seconds: float
     network_formats: Mapping[str, int]
-    layers: Sequence[Mapping[str, str]] = ()
-    warnings: Sequence[str] = ()
-    golden: Mapping[str, Any] = field(default_factory=dict)
+    layers: tuple[EngineLayer, ...] = ()
+    warnings: tuple[str, ...] = ()
+    golden: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     board: str | None = None
     jetpack: str | None = None
     driver: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the facts as JSON values."""
-        return {"schema": SCHEMA, **asdict(self), "flavour": self.flavour.value}
-
 
 def facts_path(plan: Path) -> Path:
-    """Return where the facts of an engine lie."""
+    """Return the path of an engine's facts."""
     return plan.with_name(plan.name + ".json")
 
 
 def write_facts(plan: Path, facts: EngineFacts) -> None:
     """Write an engine's facts beside it."""
-    write_json(facts_path(plan), facts.to_json())
+    write_json(facts_path(plan), {"schema": SCHEMA, **to_json(facts)})
 
 
 def read_facts(plan: Path) -> EngineFacts | None:
-    """Return an engine's facts, or None where there are none.
+    """Read an engine's facts; return None if there are none.
 
     Raises:
         ArtifactError: They are damaged, or belong to another file.
@@ -89,16 +100,12 @@ def read_facts(plan: Path) -> EngineFacts | None:
     path = facts_path(plan)
     if not path.exists():
         return None
-    body = read_json(path)
-    try:
-        if body.pop("schema") != SCHEMA:
-            raise ValueError(f"its schema is not {SCHEMA}")
-        facts = EngineFacts(**{**body, "flavour": Flavour(body["flavour"])})
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(
-            f"{path} is no passport of an engine ({type(error).__name__}: {error}).",
-            f"Delete it, or build {plan.name} again.",
-        ) from None
+    remedy = f"Delete it, or build {plan.name} again."
+    body = read_json_file(path, remedy)
+    schema = body.get("schema") if isinstance(body, dict) else None
+    if schema != SCHEMA:
+        raise ArtifactError(f"{path} has schema '{schema}'; expected '{SCHEMA}'.", remedy)
+    facts = from_json(body, EngineFacts, path, remedy)
     if plan.stat().st_size != facts.size_bytes or sha256_of_file(plan) != facts.plan_sha256:
         raise ArtifactError(
             f"{plan} is not the engine that {path.name} describes: its SHA-256 differs.",
@@ -107,8 +114,8 @@ def read_facts(plan: Path) -> EngineFacts | None:
     return facts
 
 
-def record_golden(plan: Path, golden: Mapping[str, Any]) -> EngineFacts:
-    """Add to an engine's facts how the golden images came out.
+def record_golden(plan: Path, golden: Mapping[str, bool | int | float | str]) -> EngineFacts:
+    """Add the result of the golden images to an engine's facts.
 
     Raises:
         ArtifactError: The engine has no facts.

@@ -1,4 +1,4 @@
-"""One build, decided before TensorRT is asked for anything."""
+"""One engine build, checked before TensorRT is called."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from cxredge.vocabulary import Precision
 
 @dataclass(frozen=True)
 class Job:
-    """What the steps of a build share.
+    """Inputs of an engine build.
 
     Attributes:
         api: The bindings.
-        settings: What is asked for.
-        typing: Who decides number formats.
-        gpu: The GPU that is built for; None where the build is for one that is not here.
-        board: The machine that is built on.
-        onnx: The model as TensorRT gets it.
-        plan_path: The engine's file.
+        settings: Settings of the engine.
+        typing: How number formats are chosen.
+        gpu: GPU to build for; None if the build is for one that is not present.
+        board: Board that builds.
+        onnx: Content of the ONNX file.
+        plan_path: Engine file to write.
     """
 
     api: Api
@@ -38,17 +38,17 @@ class Job:
 
     @property
     def doing(self) -> str:
-        """How a sentence about its failure begins."""
+        """Beginning of an error message about the build."""
         return f"{self.api.title} cannot build {self.plan_path.name}"
 
 
 def plan_job(onnx_path: Path, plan_path: Path, settings: EngineConfig) -> Job:
-    """Check that settings, version, GPU and model go together.
+    """Check that settings, version, GPU and model fit each other.
 
     Raises:
-        DependencyError: No TensorRT, no driver or no GPU.
+        DependencyError: TensorRT, a driver or a GPU is missing.
         ArtifactError: The model is missing, or not the one for this precision.
-        CxredgeError: This version cannot do what the settings ask for.
+        CxredgeError: This version does not support the settings.
     """
     api = load_api(settings.flavour)
     typing = _typing(api, settings)
@@ -57,17 +57,17 @@ def plan_job(onnx_path: Path, plan_path: Path, settings: EngineConfig) -> Job:
 
 
 def typing_of(api: Api) -> Typing:
-    """Return who decides number formats where nobody asked: flags, as long as there are any."""
+    """Return a version's default typing: builder flags if it has them."""
     return Typing.FLAGS if api.has("BuilderFlag.INT8") else Typing.STRONG
 
 
 def _typing(api: Api, settings: EngineConfig) -> Typing:
-    """Return who decides number formats, which not every version leaves open."""
+    """Return the typing of a build; raise CxredgeError if the version does not support it."""
     has_strong = api.has("NetworkDefinitionCreationFlag.STRONGLY_TYPED")
     typing = settings.typing or typing_of(api)
     if typing is Typing.FLAGS and typing_of(api) is Typing.STRONG:
         raise CxredgeError(
-            f"{api.title} takes number formats from the ONNX file alone.", "Use Typing.STRONG."
+            f"{api.title} takes number formats only from the ONNX file.", "Use Typing.STRONG."
         )
     if typing is Typing.STRONG and not has_strong:
         raise CxredgeError(
@@ -77,13 +77,13 @@ def _typing(api: Api, settings: EngineConfig) -> Typing:
     if settings.calibration and typing is Typing.STRONG:
         raise CxredgeError(
             f"{api.title} cannot calibrate a strongly typed network.",
-            "Leave the legacy calibration out; INT8 comes with Q/DQ in the ONNX file.",
+            "Omit the legacy calibration; INT8 comes with Q/DQ in the ONNX file.",
         )
     return typing
 
 
 def _gpu(api: Api, settings: EngineConfig) -> Gpu | None:
-    """Return the GPU of this machine, unless the build is for another."""
+    """Return the GPU of this machine, or None if the build is for another one."""
     if settings.compute_capability is None:
         return read_gpu()
     if api.flavour is not Flavour.RTX:
@@ -95,9 +95,9 @@ def _gpu(api: Api, settings: EngineConfig) -> Gpu | None:
 
 
 def _read(path: Path, settings: EngineConfig) -> bytes:
-    """Return the model's bytes, after a look whether it is quantized where it should be.
+    """Read the ONNX file and check that it is quantized exactly if it should be.
 
-    Operators are named in the file as they are called, so that this needs no package onnx.
+    The file spells out operator names, so this works without the onnx package.
     """
     try:
         content = path.read_bytes()
@@ -109,7 +109,7 @@ def _read(path: Path, settings: EngineConfig) -> bytes:
         wants = "the ONNX file with Q/DQ" if expected else "an ONNX file without Q/DQ"
         raise ArtifactError(
             f"{path} is {'' if quantized else 'not '}quantized, and "
-            f"{settings.precision.value} takes {wants}.",
-            "Give the other of the bundle's ONNX files.",
+            f"{settings.precision.value} requires {wants}.",
+            "Use the other ONNX file of the bundle.",
         )
     return content

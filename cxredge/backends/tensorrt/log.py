@@ -1,4 +1,4 @@
-"""TensorRT says why it failed only in its log; this keeps what it said."""
+"""TensorRT's log, the only place where it reports why it failed."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any
 from cxredge.backends.tensorrt.api import Api
 
 _KEPT = ("INTERNAL_ERROR", "ERROR", "WARNING")
-_MOST_LINES = 1000
+_MAX_LINES = 1000
 
 
 @dataclass(eq=False)
 class Log:
-    """Warnings and errors, in the order they came.
+    """Warnings and errors, in order of arrival.
 
     Attributes:
-        lines: Severity and text of each; after ``_MOST_LINES`` no more are kept.
+        lines: Severity and text; at most ``_MAX_LINES`` are kept.
     """
 
     lines: list[tuple[str, str]] = field(default_factory=list)
 
-    def hear(self, severity: str, text: str) -> None:
-        """Keep a line."""
-        if len(self.lines) < _MOST_LINES:
+    def add(self, severity: str, text: str) -> None:
+        """Add a line."""
+        if len(self.lines) < _MAX_LINES:
             self.lines.append((severity, text))
 
     def errors(self) -> list[str]:
-        """Return the errors' texts; internal ones last, as some of those mean nothing."""
+        """Return the errors; internal ones last, because some of them are uninformative."""
         return [
             text
             for wanted in ("ERROR", "INTERNAL_ERROR")
@@ -37,39 +37,39 @@ class Log:
         ]
 
     def warnings(self) -> list[str]:
-        """Return the warnings' texts, each once."""
+        """Return the warnings without repetitions."""
         return list(dict.fromkeys(text for level, text in self.lines if level == "WARNING"))
 
 
-# TensorRT sends what belongs to no object to the first logger that it was given, for as long as
-# anything made with that lives, and warns of every other. So there is one for each module, which
-# tells every log that is still of use.
-_LISTENERS: dict[int, Any] = {}
+# TensorRT sends messages that belong to no object to the first logger that it was given, as long as
+# any object created with that logger lives, and warns about every other logger. So there is one
+# logger per module, which writes to every log still in use.
+_LOGGERS: dict[int, Any] = {}
 
 
 def capture_log(api: Api) -> tuple[Any, Log]:
-    """Return the logger to give to TensorRT, and a new log of what it hears from now on."""
-    listener = _LISTENERS.get(id(api.trt))
-    if listener is None:
-        listener = _LISTENERS[id(api.trt)] = _make_listener(api)
+    """Return the logger for TensorRT, and a new log that receives its messages from now on."""
+    logger = _LOGGERS.get(id(api.trt))
+    if logger is None:
+        logger = _LOGGERS[id(api.trt)] = _make_logger(api)
     log = Log()
-    listener.logs.add(log)
-    return listener, log
+    logger.logs.add(log)
+    return logger, log
 
 
-def _make_listener(api: Api) -> Any:
+def _make_logger(api: Api) -> Any:
     trt: Any = api.trt
 
-    class Listener(trt.ILogger):  # type: ignore[misc]
+    class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            # Keeps the module alive, as its identity is the key that finds this object.
+            # Keeps the module alive, because its identity is the key of this object.
             self.module = trt
             self.logs: weakref.WeakSet[Log] = weakref.WeakSet()
 
         def log(self, severity: Any, text: str) -> None:
             if severity.name in _KEPT:
                 for log in tuple(self.logs):
-                    log.hear(severity.name, text)
+                    log.add(severity.name, text)
 
-    return Listener()
+    return Logger()

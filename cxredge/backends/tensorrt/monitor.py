@@ -1,4 +1,4 @@
-"""Telling how far a build has come."""
+"""Progress of an engine build."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from cxredge.progress import Advance, Progress
 def build_progress(
     api: Api, config: Any, progress: Progress, last_seconds: float | None
 ) -> Iterator[None]:
-    """Follow a build while the block runs.
+    """Report the progress of a build inside the ``with`` block.
 
-    From TensorRT 10 on the builder tells its steps. Before, there is one task without an end,
-    which says how long the build took last time where that is known.
+    From TensorRT 10 on, the builder reports its phases. Before, there is one task of unknown
+    length, which shows the duration of the last build if that is known.
 
     Args:
         api: The bindings.
-        config: The builder's configuration, which the monitor is attached to.
-        progress: Hears of the steps.
-        last_seconds: What the last build of this engine took, or None.
+        config: Builder configuration to attach the monitor to.
+        progress: Progress listener.
+        last_seconds: Duration of the last build of this engine, or None.
     """
     took = f"; last time it took {last_seconds:.0f} s" if last_seconds else ""
     monitor_class = _monitor_class(api)
@@ -34,19 +34,19 @@ def build_progress(
             monitor = monitor_class(tasks, progress, took)
             config.progress_monitor = monitor
         else:
-            wait = took or "; every kernel is timed, so a board takes minutes rather than seconds"
+            wait = took or "; every kernel is timed, so a build on a board takes minutes"
             tasks.enter_context(progress.task(f"{api.title} builds{wait}", None))
         yield
 
 
 def _monitor_class(api: Api) -> Any:
-    """Return the class of a progress monitor, or None where the version has none."""
+    """Return the class of a progress monitor, or None if the version has none."""
     trt: Any = api.trt
     if not api.has("IProgressMonitor"):
         return None
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        """Shows the outermost phase alone: those inside come and go too quickly to read."""
+        """Shows only outermost phases: nested ones are too short to read."""
 
         def __init__(self, tasks: ExitStack, progress: Progress, took: str) -> None:
             trt.IProgressMonitor.__init__(self)

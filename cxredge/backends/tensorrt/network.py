@@ -1,4 +1,4 @@
-"""From ONNX to TensorRT's own network."""
+"""Parsing of an ONNX file into TensorRT's network definition."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from collections import Counter
 from typing import Any
 
 from cxredge.backends.tensorrt.api import Api
-from cxredge.backends.tensorrt.explain import MISREAD_ZERO_POINT, RefusedNode, explain, explain_node
+from cxredge.backends.tensorrt.explain import (
+    MISREAD_ZERO_POINT,
+    RejectedNode,
+    explain,
+    explain_node,
+)
 from cxredge.backends.tensorrt.job import Job
 from cxredge.backends.tensorrt.log import Log
 from cxredge.backends.tensorrt.settings import Typing
@@ -15,10 +20,10 @@ from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME, Precision
 
 
 def read_network(job: Job, builder: Any, logger: Any, log: Log) -> Any:
-    """Return the network that the parser makes of the model.
+    """Parse the model into a network definition.
 
     Raises:
-        ArtifactError: It refuses a node, would misread one, or the model is not cxredge's or not
+        ArtifactError: The parser rejects or misreads a node, or the model is not cxredge's or not
             the one for this precision.
     """
     trt: Any = job.api.trt
@@ -30,7 +35,8 @@ def read_network(job: Job, builder: Any, logger: Any, log: Log) -> Any:
     names = [tensor.name for tensor in (*inputs, *outputs)]
     if (len(inputs), names) != (1, [INPUT_NAME, OUTPUT_NAME]):
         raise ArtifactError(
-            f"{job.doing}: the model does not take '{INPUT_NAME}' and give '{OUTPUT_NAME}'.",
+            f"{job.doing}: the model must have the input '{INPUT_NAME}' and the output "
+            f"'{OUTPUT_NAME}'.",
             "Export it with: cxredge export RUN --out DIR",
         )
     _check_types(job, network)
@@ -73,8 +79,8 @@ def _parse(job: Job, parser: Any, log: Log) -> None:
             name = parser_error.node_name() or name
             operator = parser_error.node_operator() or operator
         code = parser_error.code()
-        said = RefusedNode(name, operator, code.name, parser_error.desc())
-        raise explain_node(job.doing, said)
+        rejected = RejectedNode(name, operator, code.name, parser_error.desc())
+        raise explain_node(job.doing, rejected)
     if not parsed:
         raise explain(job.doing, log)
     if any(MISREAD_ZERO_POINT in text for _, text in log.lines):
@@ -82,19 +88,19 @@ def _parse(job: Job, parser: Any, log: Log) -> None:
 
 
 def _check_types(job: Job, network: Any) -> None:
-    """Refuse FP32 in place of FP16 where nothing but the file says which it shall be."""
+    """Refuse an FP32 model for FP16 with strong typing, where only the file decides."""
     wants_fp16 = job.settings.precision is Precision.FP16 and job.typing is Typing.STRONG
     if wants_fp16 and "half" not in count_formats(network):
         raise ArtifactError(
-            f"{job.doing}: the model has no FP16 in it, and {job.api.title} goes by its types.",
-            "Give the bundle's model-fp16.onnx.",
+            f"{job.doing}: the model has no FP16 tensors, and {job.api.title} uses its types.",
+            "Use the bundle's model-fp16.onnx.",
         )
 
 
 def _node_at(onnx_bytes: bytes, index: int) -> tuple[str, str]:
-    """Return name and operator of the node at a place; older parsers tell no more than that.
+    """Return name and operator of the node at an index, which is all that older parsers report.
 
-    Nothing where the package onnx is not installed, as a device may do without it.
+    Empty if the onnx package is not installed, as on some devices.
     """
     try:
         import onnx

@@ -1,4 +1,4 @@
-"""Running an engine."""
+"""Inference with an engine."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import numpy as np
 from cxredge.backends.base import AcceleratorSession, Logits, SessionSpec
 from cxredge.backends.cuda.memory import CudaMemory, open_memory
 from cxredge.backends.tensorrt.api import load_api
+from cxredge.backends.tensorrt.engine_file import EngineFile, read_engine_file
 from cxredge.backends.tensorrt.explain import OTHER_GPU, explain
-from cxredge.backends.tensorrt.lane import Lane, Wiring, allocate
 from cxredge.backends.tensorrt.log import capture_log
-from cxredge.backends.tensorrt.mismatch import Plan, explain_mismatch, look_here, read_plan
+from cxredge.backends.tensorrt.mismatch import explain_mismatch, find_installation
+from cxredge.backends.tensorrt.profile_context import ProfileContext, SharedBuffers, allocate
 from cxredge.data.images import GreyImage
 from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME
@@ -26,8 +27,8 @@ _FLOAT_BYTES = 4
 class Transfer(str, Enum):
     """How images reach the GPU.
 
-    ``copy``: from page-locked memory. ``mapped``: the GPU reads the host's memory itself; on
-    boards whose GPU and processor share their memory nothing moves, elsewhere it is slow.
+    ``copy``: copied from page-locked memory. ``mapped``: the GPU reads host memory directly, which
+    avoids the copy on boards with one memory for GPU and processor, and is slow elsewhere.
     """
 
     COPY = "copy"
@@ -36,12 +37,12 @@ class Transfer(str, Enum):
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """How an engine is run.
+    """Options of running an engine.
 
     Attributes:
         transfer: How images reach the GPU.
-        cuda_graphs: Whether work of the same size is recorded once and started by one call.
-        library: ``pycuda`` or ``cuda-python``; None for the one that is installed.
+        cuda_graphs: Whether to capture the work of a batch size as a CUDA graph.
+        library: ``pycuda`` or ``cuda-python``; None for the installed one.
     """
 
     transfer: Transfer = Transfer.COPY
@@ -50,34 +51,35 @@ class SessionOptions:
 
 
 class TensorRTSession(AcceleratorSession):
-    """An engine on the first GPU. Belongs to the thread that made it.
+    """An engine on the first GPU. It belongs to the thread that created it.
 
     Args:
-        path: The engine's file; its passport is used where it lies beside it.
-        options: How it is run.
+        path: The engine's file; the facts beside it are used if they exist.
+        options: How to run it.
 
     Raises:
-        ArtifactError: It is damaged, was built elsewhere, or is no classifier of grey images.
-        DependencyError: No TensorRT, no GPU, no library for its memory, or too little of that.
+        ArtifactError: It is damaged, was built for another device, or is no classifier of grey
+            images.
+        DependencyError: TensorRT, a GPU, a library for its memory, or memory is missing.
     """
 
     def __init__(self, path: Path, options: SessionOptions | None = None) -> None:
         self._options = options or SessionOptions()
-        self._plan = read_plan(path)
-        mismatch = explain_mismatch(self._plan, look_here())
+        self._file = read_engine_file(path)
+        mismatch = explain_mismatch(self._file, find_installation())
         if mismatch:
             raise mismatch
-        self._api = load_api(self._plan.header.flavour)
+        self._api = load_api(self._file.header.flavour)
         self._memory: CudaMemory = open_memory(self._options.library)
-        self._lanes: list[Lane] = []
+        self._contexts: list[ProfileContext] = []
         try:
             self._logger, self._log = capture_log(self._api)
-            self._runtime, self._engine = self._load(self._plan)
+            self._runtime, self._engine = self._load(self._file)
             size, classes = self._check_tensors()
             backend = self._api.flavour.value.replace("_", "-")
             self.spec = SessionSpec(size, classes, backend, threads=1)
             self._largest = self._read_largest()
-            self._open_lanes()
+            self._create_contexts()
         except BaseException:
             self.close()
             raise
@@ -89,14 +91,14 @@ class TensorRTSession(AcceleratorSession):
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def infer_in_stages(self, images: GreyImage) -> tuple[Logits, dict[str, float]]:
-        """Return logits and milliseconds by stage, of no more images than the largest batch."""
+        """Return logits and milliseconds by stage; at most as many images as the largest batch."""
         shape = self._fill(images)
-        stages_ms = self.lane_for(len(images)).run_in_stages(len(images), shape)
+        stages_ms = self.context_for(len(images)).run_in_stages(len(images), shape)
         return self._read_logits(len(images)), stages_ms
 
     def circumstances(self) -> dict[str, Any]:
-        """Return what a benchmark should say of how the engine ran, as JSON values."""
-        refusals = sorted({lane.refusal for lane in self._lanes if lane.refusal})
+        """Return how the engine ran, as JSON values for a benchmark."""
+        refusals = sorted({one.refusal for one in self._contexts if one.refusal})
         engine = self._engine
         if self._api.has("ICudaEngine.device_memory_size_v2"):
             workspace = engine.device_memory_size_v2
@@ -111,27 +113,27 @@ class TensorRTSession(AcceleratorSession):
             "device_memory_bytes": int(workspace),
         }
 
-    def lane_for(self, batch: int) -> Lane:
-        """Return the lane with the smallest profile that a batch fits in."""
-        return self._lanes[next(i for i, most in enumerate(self._largest) if batch <= most)]
+    def context_for(self, batch: int) -> ProfileContext:
+        """Return the context of the smallest profile that a batch fits in."""
+        return self._contexts[next(i for i, most in enumerate(self._largest) if batch <= most)]
 
     def close(self) -> None:
-        """Free the engine and all memory. Closing twice does no harm."""
-        # Contexts go before their engine, the engine before its runtime, memory last. No variable
-        # may hold a lane here, or its context would go last.
-        while self._lanes:
-            self._lanes.pop().close_graph()
+        """Free the engine and all memory. Closing twice is harmless."""
+        # Contexts are destroyed before their engine, the engine before its runtime, memory last. No
+        # local variable may refer to a context here, or it would be destroyed last.
+        while self._contexts:
+            self._contexts.pop().close_graph()
         self._engine = None
         self._runtime = None
         self._memory.close()
 
     def _infer(self, images: GreyImage) -> Logits:
         shape = self._fill(images)
-        self.lane_for(len(images)).run(len(images), shape)
+        self.context_for(len(images)).run(len(images), shape)
         return self._read_logits(len(images))
 
     def _fill(self, images: GreyImage) -> tuple[int, ...]:
-        """Put images where the GPU gets them, and return the input's shape."""
+        """Write images into the host buffer and return the shape of the input."""
         pixels = images.reshape(-1)
         self._image.host.array[: pixels.size] = pixels
         return (len(images), 1, self.spec.size, self.spec.size)
@@ -141,28 +143,29 @@ class TensorRTSession(AcceleratorSession):
         logits: Logits = used.view(np.float32).reshape(batch, self.spec.classes).copy()
         return logits
 
-    def _load(self, plan: Plan) -> tuple[Any, Any]:
+    def _load(self, engine_file: EngineFile) -> tuple[Any, Any]:
         trt: Any = self._api.trt
         runtime = trt.Runtime(self._logger)
-        carries_runtime = bool(plan.facts and plan.facts.settings.get("version_compatible"))
+        facts = engine_file.facts
+        carries_runtime = facts is not None and facts.settings.version_compatible
         if self._api.has("Runtime.engine_host_code_allowed") and carries_runtime:
-            # The engine carries code of its own; its passport says that it is ours.
+            # Such an engine contains code; its facts show that cxredge built it.
             runtime.engine_host_code_allowed = True
-        engine = runtime.deserialize_cuda_engine(plan.path.read_bytes())
+        engine = runtime.deserialize_cuda_engine(engine_file.path.read_bytes())
         if engine is None or any(OTHER_GPU in text for text in self._log.warnings()):
             raise self._failure("load")
         return runtime, engine
 
     def _check_tensors(self) -> tuple[int, int]:
-        """Return the input's size and the number of classes."""
+        """Check the tensors; return height and width of the input, and the number of classes."""
         engine = self._engine
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         formats = [engine.get_tensor_dtype(name).name for name in names]
         found = dict(zip(names, formats, strict=True))
         if found != {INPUT_NAME: "UINT8", OUTPUT_NAME: "FLOAT"}:
             raise ArtifactError(
-                f"{self._plan.path} has the tensors {found}; an engine of cxredge takes uint8 "
-                f"'{INPUT_NAME}' and gives float '{OUTPUT_NAME}'.",
+                f"{self._file.path} has the tensors {found}; expected the uint8 input "
+                f"'{INPUT_NAME}' and the float output '{OUTPUT_NAME}'.",
                 "Build it with: cxredge deploy BUNDLE",
             )
         image = tuple(engine.get_tensor_shape(INPUT_NAME))
@@ -177,13 +180,13 @@ class TensorRTSession(AcceleratorSession):
             largest.append(int(most[0]))
         return largest
 
-    def _open_lanes(self) -> None:
+    def _create_contexts(self) -> None:
         engine = self._engine
         size, classes, most = self.spec.size, self.spec.classes, self._largest[-1]
         mapped = self._options.transfer is Transfer.MAPPED
         self._image = allocate(self._memory, size * size, most, mapped)
         self._logits = allocate(self._memory, classes * _FLOAT_BYTES, most, mapped)
-        wiring = Wiring(
+        shared = SharedBuffers(
             self._api,
             self._memory,
             self._image,
@@ -194,8 +197,8 @@ class TensorRTSession(AcceleratorSession):
         for index in range(len(self._largest)):
             context = engine.create_execution_context()
             if context is None:
-                raise self._failure("make room for")
-            self._lanes.append(Lane(wiring, context, index))
+                raise self._failure("allocate an execution context for")
+            self._contexts.append(ProfileContext(shared, context, index))
 
     def _failure(self, verb: str) -> CxredgeError:
-        return explain(f"{self._api.title} cannot {verb} {self._plan.path.name}", self._log)
+        return explain(f"{self._api.title} cannot {verb} {self._file.path.name}", self._log)

@@ -1,4 +1,4 @@
-"""What an engine is asked to be."""
+"""Settings of an engine build."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 from cxredge.backends.tensorrt.api import Flavour
 from cxredge.errors import CxredgeError
@@ -15,11 +14,11 @@ from cxredge.vocabulary import Precision
 
 
 class Typing(str, Enum):
-    """Who decides the number format of a layer.
+    """How the number format of each layer is chosen.
 
-    ``flags``: TensorRT, among those that the builder flags allow; versions up to 10.
-    ``strong``: the ONNX file; versions from 10 on, and the only way from 11 on and in TensorRT for
-    RTX.
+    ``flags``: by TensorRT, among those that the builder flags allow (weak typing); up to version
+    10. ``strong``: by the ONNX file (strong typing); from version 10 on, and the only way from 11
+    on and in TensorRT for RTX.
     """
 
     FLAGS = "flags"
@@ -30,13 +29,13 @@ class Typing(str, Enum):
 class LegacyCalibration:
     """INT8 by TensorRT's own entropy calibrator instead of Q/DQ; TensorRT 10 and older only.
 
-    For boards where the ranges of cxredge's own calibration cannot be used. The model is then the
-    FP32 one.
+    For boards on which the ranges of cxredge's own calibration cannot be used. It requires the
+    FP32 model.
 
     Attributes:
-        manifest: The calibration list; its images are read a batch at a time.
-        cache_folder: Where calibration tables are kept, named by the content they depend on.
-        batch: Images at a time.
+        manifest: Calibration list; its images are read one batch at a time.
+        cache_folder: Folder of calibration tables, which are named by the content they depend on.
+        batch: Number of images per batch.
     """
 
     manifest: Path
@@ -45,18 +44,37 @@ class LegacyCalibration:
 
 
 @dataclass(frozen=True)
-class EngineConfig(EngineRequest):
-    """The settings of one engine: what was asked of it, and what follows from where it is built.
+class RecordedSettings:
+    """Settings that determine an engine, as its facts record them.
 
     Attributes:
-        precision: INT8 takes an ONNX file with Q/DQ; FP16 and FP32 take the FP32 file.
-        typing: Who decides number formats; None for flags where the version has them.
-        flavour: TensorRT or TensorRT for RTX; None for what is installed.
-        compute_capability: Build for this one, for example ``8.6``, without its GPU; TensorRT for
-            RTX only. None for this machine's GPU.
-        timing_cache_folders: Where kernel timings are kept, so that the next build is shorter; the
-            first that has some is read, all are written.
-        calibration: The legacy route to INT8; off when None.
+        precision: Precision of the engine.
+        batches, workspace_mb, optimization_level, version_compatible: As in
+            :class:`~cxredge.targets.engine_request.EngineRequest`.
+        legacy_calibration: Whether TensorRT's own calibrator chose the ranges.
+    """
+
+    precision: Precision
+    batches: tuple[int, ...]
+    workspace_mb: int | None
+    optimization_level: int | None
+    version_compatible: bool
+    legacy_calibration: bool
+
+
+@dataclass(frozen=True)
+class EngineConfig(EngineRequest):
+    """Settings of one engine: the request, and what follows from the machine that builds it.
+
+    Attributes:
+        precision: INT8 requires an ONNX file with Q/DQ; FP16 and FP32 require the FP32 file.
+        typing: How number formats are chosen; None for builder flags if the version has them.
+        flavour: TensorRT or TensorRT for RTX; None for the installed one.
+        compute_capability: Compute capability to build for without its GPU, for example ``8.6``;
+            TensorRT for RTX only. None for this machine's GPU.
+        timing_cache_folders: Folders of kernel timings, which shorten the next build; the first
+            that has a cache is read, all are written.
+        calibration: Calibration by TensorRT itself; None for Q/DQ.
         parents: SHA-256 of what the ONNX file was made from, by role; repeated in the facts.
     """
 
@@ -72,16 +90,19 @@ class EngineConfig(EngineRequest):
         super().__post_init__()
         if self.precision is Precision.BF16:
             raise CxredgeError(
-                "An engine of cxredge computes in fp32, fp16 or int8, not in bf16.",
-                "Ask for one of these: --precision fp16",
+                "Engines compute in fp32, fp16 or int8; bf16 is not supported.",
+                "Choose one of these: --precision fp16",
             )
         if self.calibration and self.precision is not Precision.INT8:
             raise CxredgeError(f"Calibration is for int8, not for {self.precision.value}.")
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what decides the engine as JSON values."""
-        return {
-            "precision": self.precision.value,
-            **super().to_json(),
-            "legacy_calibration": self.calibration is not None,
-        }
+    def recorded(self) -> RecordedSettings:
+        """Return the settings that determine the engine."""
+        return RecordedSettings(
+            precision=self.precision,
+            batches=self.batches,
+            workspace_mb=self.workspace_mb,
+            optimization_level=self.optimization_level,
+            version_compatible=self.version_compatible,
+            legacy_calibration=self.calibration is not None,
+        )

@@ -1,8 +1,8 @@
-"""Kernel timings kept between builds; they hold for one TensorRT version, GPU and board.
+"""Timing caches: kernel timings kept between builds, for one TensorRT version, GPU and board.
 
-They are kept in several places: in the user's cache, where the next bundle finds them, and beside
-the engines, which outlives a container. Neither is trusted: TensorRT refuses what does not fit, and
-the golden images are replayed on every engine.
+They are kept in the user's cache, for the next bundle, and beside the engines, to outlive a
+container. Neither is trusted: TensorRT rejects a cache that does not fit, and the golden images are
+replayed on every engine.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ SUFFIX = ".cache"
 
 
 def cache_name(api: Api, gpu: Gpu, board: str | None) -> str:
-    """Return the name of the file for the timings of a version, a GPU and a board.
+    """Return the file name of the cache for a version, a GPU and a board.
 
-    All boards with an Orin have a GPU of the same name and compute capability, and other clocks and
-    numbers of cores, so the board's own name is part of the key.
+    GPUs of all Orin boards share a name and a compute capability, but differ in clocks and
+    number of cores, so the board's name is part of the key.
     """
     words = (gpu.name, board) if board else (gpu.name,)
-    where = "-".join(re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-") for word in words)
-    return f"{api.flavour.value}-{api.version}-sm{gpu.compute_capability}-{where}{SUFFIX}"
+    device = "-".join(re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-") for word in words)
+    return f"{api.flavour.value}-{api.version}-sm{gpu.compute_capability}-{device}{SUFFIX}"
 
 
 def attach(api: Api, config: Any, paths: Sequence[Path]) -> Any | None:
-    """Give a builder the timings of earlier builds; return the cache, or None where none is used.
+    """Attach the timings of earlier builds; return the cache, or None if none is used.
 
-    TensorRT for RTX compiles instead of timing, and has no use for it. A file that the builder
-    does not take, because it is damaged or another driver wrote it, is begun anew.
+    TensorRT for RTX compiles instead of timing, so it uses none. A file that the builder rejects,
+    because it is damaged or from another driver, is replaced.
 
     Args:
         api: The bindings.
-        config: The builder's configuration.
-        paths: Where the file may lie; the first that is there is read.
+        config: Builder configuration.
+        paths: Possible paths of the cache; the first that exists is read.
     """
     if api.flavour is Flavour.RTX or not paths:
         return None
@@ -52,7 +52,7 @@ def attach(api: Api, config: Any, paths: Sequence[Path]) -> Any | None:
 
 
 def save(timing_cache: Any, paths: Sequence[Path]) -> None:
-    """Keep what a build has measured."""
+    """Write the timings of a build to every path."""
     host_memory = timing_cache.serialize()
     for path in paths:
         with atomic_file(path) as temporary:

@@ -60,7 +60,7 @@ def test_a_bundle_is_finished_and_served_on_the_board(
         assert candidate["size_bytes"] == plan.stat().st_size
         assert candidate["latency_ms"]["count"] >= 20
         assert facts.golden["passed"] is True
-        assert facts.settings["workspace_mb"] == 7990 // 4
+        assert facts.settings.workspace_mb == 7990 // 4
         source = "int8" if candidate["precision"] == "int8" else "fp32"
         assert facts.parents["onnx"] == opened.card.files[f"model-{source}.onnx"]
     assert opened.passport is not None

@@ -1,4 +1,4 @@
-"""Layers of an engine: their times, and their formats as the inspector names them."""
+"""Layers of an engine: their times, and their formats by the inspector."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cxredge.backends.tensorrt.inspector import parse_layers
-from cxredge.backends.tensorrt.layer_profile import profile_layers
+from cxredge.backends.tensorrt.layers import parse_layers, profile_layers
 from tests.backends.conftest import Fake
 
 
@@ -19,7 +18,7 @@ def test_layers_are_timed(plan: Path, fake: Fake, images) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("datatype", "expected"),
     [
         ("Half NHWC8", "fp16"),
         ("Row major linear FP32", "fp32"),
@@ -29,11 +28,11 @@ def test_layers_are_timed(plan: Path, fake: Fake, images) -> None:
         ("Something", "Something"),
     ],
 )
-def test_formats_are_read_from_the_inspector(said: str, expected: str) -> None:
-    layer = {"Name": "a", "LayerType": "k", "Outputs": [{"Name": "x", "Datatype": said}]}
-    assert parse_layers(json.dumps({"Layers": [layer]}))[0]["format"] == expected
+def test_formats_are_read_from_the_inspector(datatype: str, expected: str) -> None:
+    layer = {"Name": "a", "LayerType": "k", "Outputs": [{"Name": "x", "Datatype": datatype}]}
+    assert parse_layers(json.dumps({"Layers": [layer]}))[0].format == expected
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"Layers": ["a", "b"]}'])
-def test_an_inspector_that_says_little_gives_no_layers(text: str) -> None:
-    assert parse_layers(text) == []
+def test_inspector_output_without_layers_is_empty(text: str) -> None:
+    assert parse_layers(text) == ()

@@ -29,7 +29,7 @@ class TestLegacyCalibration:
     ) -> None:
         world = fake(version)
         facts = build_engine(fp32, tmp_path / "m.plan", settings)
-        assert facts.settings["legacy_calibration"] is True
+        assert facts.settings.legacy_calibration is True
         assert world.seen["flags"] == {"INT8", "FP16", "TF32"}
         sums = world.seen["calibration sums"]
         assert len(sums) == len({total for _, total in sums}) == 3

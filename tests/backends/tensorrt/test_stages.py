@@ -1,4 +1,4 @@
-"""Copies and compute of an engine, told apart by the GPU's clock."""
+"""Time of copies and compute of an engine, by CUDA events."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 from cxredge.backends import open_session
 from cxredge.backends.base import AcceleratorSession
 from cxredge.backends.cuda import driver
-from cxredge.backends.cuda.events import Events
+from cxredge.backends.cuda.work import CudaEvents
 from cxredge.backends.tensorrt import EngineConfig, SessionOptions, Transfer, build_engine
 from cxredge.bench.split import split_stages
 from cxredge.errors import DependencyError, WrongUsage
@@ -20,7 +20,7 @@ COPIED = ["host_to_device", "compute", "device_to_host"]
 
 
 @pytest.mark.parametrize("graphs", [True, False])
-def test_stages_are_timed_and_the_logits_right(graphs: bool, plan: Path, fp32: Path, images):
+def test_stages_are_timed_and_logits_are_right(graphs: bool, plan: Path, fp32: Path, images):
     with open_session(fp32) as reference:
         expected = reference.infer(images[:2])
     with open_session(plan, "tensorrt", gpu=SessionOptions(cuda_graphs=graphs)) as session:
@@ -39,7 +39,7 @@ def test_mapped_memory_has_no_copies_to_time(plan: Path, images) -> None:
         assert session.circumstances()["transfer"] == "mapped"
 
 
-def test_another_size_drops_the_recording_and_comes_out_right(plan: Path, fp32: Path, images):
+def test_another_batch_size_drops_the_graph_and_logits_are_right(plan: Path, fp32: Path, images):
     with open_session(fp32) as reference:
         expected = reference.infer(images[:4])
     with open_session(plan, "tensorrt") as session:
@@ -50,7 +50,9 @@ def test_another_size_drops_the_recording_and_comes_out_right(plan: Path, fp32: 
         np.testing.assert_allclose(session.infer(images[:4]), expected, atol=1e-4)
 
 
-def test_marks_are_freed_and_an_engine_that_fails_says_so(fake: Fake, fp32: Path, tmp_path, images):
+def test_events_are_freed_and_a_failing_engine_is_reported(
+    fake: Fake, fp32: Path, tmp_path, images
+):
     world = fake("10.3.0")
     build_engine(fp32, tmp_path / "m.plan", EngineConfig(Precision.FP32))
     with open_session(tmp_path / "m.plan", "tensorrt") as session:
@@ -63,7 +65,7 @@ def test_marks_are_freed_and_an_engine_that_fails_says_so(fake: Fake, fp32: Path
         world.run_fails = False
 
 
-def test_split_is_by_stage_and_a_processor_has_none(plan: Path, fp32: Path, images) -> None:
+def test_time_is_split_by_stage_only_on_a_gpu(plan: Path, fp32: Path, images) -> None:
     with open_session(plan, "tensorrt") as session:
         found = split_stages(session, images)
     assert {name: set(times) for name, times in found.items()} == {name: {1.0} for name in COPIED}
@@ -71,13 +73,13 @@ def test_split_is_by_stage_and_a_processor_has_none(plan: Path, fp32: Path, imag
         assert split_stages(session, images) == {}
 
 
-def test_time_before_the_work_is_done_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_elapsed_time_of_pending_events_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = FakeGpu()
     monkeypatch.setattr(driver, "load_driver", lambda load: FakeDriver(gpu))
-    events = Events(STREAM)
-    events.mark()
+    events = CudaEvents(STREAM)
+    events.record()
     gpu.calls.append("execute")
-    events.mark()
+    events.record()
     with pytest.raises(DependencyError, match="words for 600"):
         events.elapsed_ms()
     gpu.wait()
@@ -86,6 +88,6 @@ def test_time_before_the_work_is_done_is_refused(monkeypatch: pytest.MonkeyPatch
     assert gpu.events == {}
 
 
-def test_ways_of_a_gpu_are_refused_on_a_processor(fp32: Path) -> None:
+def test_gpu_options_are_refused_on_a_processor(fp32: Path) -> None:
     with pytest.raises(WrongUsage, match="onnxruntime runs on the processor"):
         open_session(fp32, gpu=SessionOptions())

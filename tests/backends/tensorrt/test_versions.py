@@ -10,7 +10,7 @@ import pytest
 
 from cxredge.backends import open_session
 from cxredge.backends.tensorrt import EngineConfig, Typing, build_engine
-from cxredge.backends.tensorrt.facts import read_facts
+from cxredge.backends.tensorrt.facts import EngineLayer, read_facts
 from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.vocabulary import Precision
 from tests.backends.conftest import Fake
@@ -34,8 +34,8 @@ def test_every_version_builds_and_runs(
     assert facts.version == world.number
     assert facts.typing == ("flags" if version in FLAGS else "strong")
     assert facts.compute_capability == "8.7"
-    assert facts.profiles == [[1, 1, 1], [2, 4, 4]]
-    assert facts.layers == [{"name": "conv1 + clip1", "kind": "CaskConvolution", "format": "int8"}]
+    assert facts.profiles == ((1, 1, 1), (2, 4, 4))
+    assert facts.layers == (EngineLayer("conv1 + clip1", "CaskConvolution", "int8"),)
     assert read_facts(plan) == replace(facts, layers=facts.layers)
     with open_session(path) as reference, open_session(plan, "tensorrt") as session:
         assert (session.spec.size, session.spec.classes) == (64, 4)
@@ -113,4 +113,4 @@ def test_tensorrt_for_rtx_is_told_the_gpu(fake: Fake, fp32: Path, tmp_path: Path
     facts = build_engine(fp32, tmp_path / "m.plan", settings)
     assert world.seen["compute capability"] == "SM89"
     assert world.seen["IBuilderConfig.num_compute_capabilities"] == 1
-    assert (facts.compute_capability, facts.gpu, facts.layers) == ("8.9", None, [])
+    assert (facts.compute_capability, facts.gpu, facts.layers) == ("8.9", None, ())
