@@ -178,7 +178,7 @@ def check_engine(
     limit = MAX_PROBABILITY_DIFFERENCE[precision]
     profile = profile_layers(plan, golden.pixels[:1])
     return {
-        "facts": facts.to_json(),
+        "facts": to_json(facts),
         "golden": {
             "batch_1": compare(one_by_one, expected),
             f"batch_{BATCHES[-1]}": compare(together, expected),

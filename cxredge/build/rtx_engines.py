@@ -57,7 +57,7 @@ def check_capabilities(target: Target, wanted: Sequence[str], request: EngineReq
     unknown = [one for one in wanted if one not in served]
     if unknown:
         raise WrongUsage(
-            f"{api.title} does not serve compute capability {', '.join(unknown)}; it serves "
+            f"{api.title} does not support compute capability {', '.join(unknown)}; it supports "
             f"{', '.join(served)}.",
             "The capability of a GPU is in NVIDIA's list of CUDA GPUs; an RTX 3060 has 8.6.",
         )

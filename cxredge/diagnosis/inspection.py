@@ -17,9 +17,11 @@ from cxredge.artifacts.card import (
     read_json,
     sha256_of_file,
 )
+from cxredge.artifacts.records import to_json
 from cxredge.backends.tensorrt.api import Flavour
 from cxredge.backends.tensorrt.engine_file import SUFFIXES as ENGINE_SUFFIXES
-from cxredge.backends.tensorrt.mismatch import explain_mismatch
+from cxredge.backends.tensorrt.engine_file import EngineFile, read_engine_file
+from cxredge.backends.tensorrt.mismatch import explain_mismatch, find_installation
 from cxredge.bundle.archive import check_archive, is_archive
 from cxredge.bundle.passport import read_passport
 from cxredge.bundle.signature import is_signed
@@ -126,7 +128,7 @@ def _engine(path: Path) -> dict[str, Any]:
         "fits_here": mismatch is None,
         "why_not": mismatch.message if mismatch else "",
         "next": mismatch.hint if mismatch else "",
-        "passport": plan.facts.to_json() if plan.facts else None,
+        "passport": to_json(plan.facts) if plan.facts else None,
         "tried": _tried(_targets_of(plan)),
     }
 

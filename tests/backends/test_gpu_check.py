@@ -98,7 +98,7 @@ def test_one_failure_does_not_hide_the_rest(
     assert gpu_check.main() == 1
     found = json.loads((tmp_path / "orin.json").read_text())
     for one in found["engines"]["tensorrt"].values():
-        assert "does not serve this GPU" in one["failed"]
+        assert "does not support this GPU" in one["failed"]
 
 
 def test_pycuda_without_a_compiler_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from cxredge.artifacts.card import sha256_of_file, write_json
-from cxredge.artifacts.records import from_json, read_json_file, to_json
+from cxredge.artifacts.records import read_record, to_json
 from cxredge.backends.tensorrt.api import Flavour
 from cxredge.backends.tensorrt.settings import RecordedSettings, Typing
 from cxredge.errors import ArtifactError
-
-SCHEMA = "cxredge.engine/1"
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,12 @@ class EngineLayer:
     format: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EngineFacts:
     """Facts of an engine.
 
     Attributes:
+        schema: Version of the file format.
         plan: Name of its file.
         plan_sha256: SHA-256 of the file.
         size_bytes: Size of the file.
@@ -58,6 +58,7 @@ class EngineFacts:
         driver: Version of the driver, or None if it is not reported.
     """
 
+    schema: Literal["cxredge.engine/1"] = "cxredge.engine/1"
     plan: str
     plan_sha256: str
     size_bytes: int
@@ -88,7 +89,7 @@ def facts_path(plan: Path) -> Path:
 
 def write_facts(plan: Path, facts: EngineFacts) -> None:
     """Write an engine's facts beside it."""
-    write_json(facts_path(plan), {"schema": SCHEMA, **to_json(facts)})
+    write_json(facts_path(plan), to_json(facts))
 
 
 def read_facts(plan: Path) -> EngineFacts | None:
@@ -100,12 +101,7 @@ def read_facts(plan: Path) -> EngineFacts | None:
     path = facts_path(plan)
     if not path.exists():
         return None
-    remedy = f"Delete it, or build {plan.name} again."
-    body = read_json_file(path, remedy)
-    schema = body.get("schema") if isinstance(body, dict) else None
-    if schema != SCHEMA:
-        raise ArtifactError(f"{path} has schema '{schema}'; expected '{SCHEMA}'.", remedy)
-    facts = from_json(body, EngineFacts, path, remedy)
+    facts = read_record(path, EngineFacts, f"Delete it, or build {plan.name} again.")
     if plan.stat().st_size != facts.size_bytes or sha256_of_file(plan) != facts.plan_sha256:
         raise ArtifactError(
             f"{plan} is not the engine that {path.name} describes: its SHA-256 differs.",

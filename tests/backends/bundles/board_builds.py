@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from cxredge.backends.tensorrt.facts import read_facts
-from cxredge.backends.tensorrt.settings import RecordedSettings
 from tests.conftest import Ran, Run
 
 ALL = {"model-fp32.plan", "model-fp16.plan", "model-int8.plan"}
@@ -30,7 +30,7 @@ def plans(bundle: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in bundle.glob("*.plan")}
 
 
-def settings_of(bundle: Path, precision: str) -> RecordedSettings:
+def settings_of(bundle: Path, precision: str) -> dict[str, object]:
     facts = read_facts(bundle / f"model-{precision}.plan")
     assert facts is not None
-    return facts.settings
+    return asdict(facts.settings)

@@ -1,4 +1,4 @@
-"""What is asked of engines: packed with the bundle, changed on the board, or refused."""
+"""Options of engines: packed with the bundle, overridden on the board, or refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.conftest import Run
 
 
 @pytest.mark.usefixtures("on_board")
-def test_what_is_asked_of_engines_is_packed_and_may_be_changed_on_the_board(
+def test_engine_options_are_packed_and_can_be_overridden_on_the_board(
     cxredge: Run, model: Path, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "this_machine", lambda: "x86_64")
@@ -33,14 +33,14 @@ def test_what_is_asked_of_engines_is_packed_and_may_be_changed_on_the_board(
     monkeypatch.setattr(registry, "this_machine", lambda: "aarch64")
     world = fake("10.3.0")
     finish(cxredge, bundle)
-    asked = {"batches": [1, 4, 16], "optimization_level": 5, "version_compatible": True}
-    assert asked.items() <= settings_of(bundle, "fp16").items()
+    packed = {"batches": (1, 4, 16), "optimization_level": 5, "version_compatible": True}
+    assert packed.items() <= settings_of(bundle, "fp16").items()
     assert settings_of(bundle, "fp16")["workspace_mb"] == 7990 // 4
     assert [shapes[2][0] for shapes in world.seen["profiles"]] == [1, 4, 16]
     assert "VERSION_COMPATIBLE" in world.seen["flags"]
     finish(cxredge, bundle, "--batch", "2", "--workspace-mb", 100, "--no-version-compatible")
-    changed = {"batches": [2], "workspace_mb": 100, "version_compatible": False}
-    assert (asked | changed).items() <= settings_of(bundle, "fp16").items()
+    changed = {"batches": (2,), "workspace_mb": 100, "version_compatible": False}
+    assert (packed | changed).items() <= settings_of(bundle, "fp16").items()
     assert world.seen["pools"] == {"WORKSPACE": 100_000_000}
     fake("8.5.2")
     refused = cxredge("deploy", bundle)
@@ -59,7 +59,7 @@ def test_what_is_asked_of_engines_is_packed_and_may_be_changed_on_the_board(
         (("--legacy-calibration", "list.csv"), "No such option: --legacy-calibration"),
     ],
 )
-def test_what_no_engine_can_be_is_refused_before_anything_is_done(
+def test_invalid_engine_options_are_refused_first(
     option: tuple[str, str], message: str, cxredge: Run, model: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "bundle"
@@ -69,7 +69,7 @@ def test_what_no_engine_can_be_is_refused_before_anything_is_done(
     assert not out.exists()
 
 
-def test_a_board_whose_tensorrt_is_too_old_is_told_before(
+def test_options_that_the_boards_tensorrt_lacks_are_refused_first(
     cxredge: Run, model: Path, tmp_path: Path
 ) -> None:
     refused = cxredge(
@@ -81,7 +81,7 @@ def test_a_board_whose_tensorrt_is_too_old_is_told_before(
 
 
 @pytest.mark.usefixtures("on_board")
-def test_tensorrts_own_calibrator_can_be_asked_for(
+def test_tensorrts_own_calibrator(
     cxredge: Run, bundle: Path, fake: Fake, calibration: Path, timings: Path, tmp_path: Path
 ) -> None:
     world = fake("10.3.0")

@@ -1,4 +1,4 @@
-"""Bundles for TensorRT for RTX: typed INT8, and engines that are built ahead."""
+"""Bundles for TensorRT for RTX: strongly typed INT8, and engines that are built ahead."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tests.conftest import Run
 from tests.targets.boards import tree
 
 
-def test_int8_of_a_runtime_that_goes_by_types_has_fp16_between_its_integers(
+def test_int8_of_a_strongly_typed_runtime_has_fp16_between_int8_layers(
     cxredge: Run, model: Path, calibration: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    """What FP16 cannot hold stays FP32, and is said."""
+    """Tensors beyond the range of FP16 stay FP32, and are reported."""
     options = (
         "--target", "rtx", "--precision", "int8", "--calibration", calibration, "--effort",
         "quick", "--min-agreement", 0.5, "--max-accuracy-drop", 0.5,
@@ -44,7 +44,7 @@ def test_int8_of_a_runtime_that_goes_by_types_has_fp16_between_its_integers(
 
 
 class TestBuiltAhead:
-    """TensorRT for RTX builds without a GPU; the GPU that comes later finds its engine."""
+    """TensorRT for RTX builds without a GPU; the engine of the GPU is used later."""
 
     @pytest.fixture
     def rtx(self, cxredge: Run, model: Path, fake: Fake, tmp_path: Path, monkeypatch) -> Path:
@@ -74,7 +74,7 @@ class TestBuiltAhead:
         assert (facts.compute_capability, facts.gpu) == ("8.9", None)
         assert cxredge("verify", rtx.with_name("bundle.tar")).code == 0
 
-    def test_the_right_one_is_picked(self, rtx: Path, cxredge: Run, fake: Fake) -> None:
+    def test_the_engine_of_the_gpu_is_used(self, rtx: Path, cxredge: Run, fake: Fake) -> None:
         fake("rtx", FakeGpu((8, 9), "NVIDIA GeForce RTX 4060", integrated=False))
         ran = finish(cxredge, rtx)
         assert ran.err.count("Took model-fp") == 2

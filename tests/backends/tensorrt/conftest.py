@@ -1,4 +1,4 @@
-"""What tests of building and running share: versions, images, an engine."""
+"""Versions, images and an engine for the tests of building and running."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TensorRT's own calibrator: each batch once, and tables that are kept."""
+"""TensorRT's own calibrator: each batch is read once, and tables are kept."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TestLegacyCalibration:
         assert world.seen["calibration table read"] == b"table"
         assert world.seen["calibration sums"] == []
 
-    def test_table_is_of_this_model_and_these_images(
+    def test_table_depends_on_model_and_images(
         self, settings: EngineConfig, fake: Fake, fp32: Path, calibration: Path, tmp_path: Path
     ) -> None:
         fake("10.3.0")
@@ -57,7 +57,7 @@ class TestLegacyCalibration:
         build_engine(fp32, tmp_path / "m.plan", settings)
         assert len(list((tmp_path / "tables").iterdir())) == 4
 
-    def test_a_lost_image_ends_it(
+    def test_a_missing_image_ends_the_calibration(
         self, settings: EngineConfig, fake: Fake, fp32: Path, tmp_path: Path, monkeypatch
     ) -> None:
         from cxredge.backends.tensorrt import calibrator
@@ -74,13 +74,13 @@ class TestLegacyCalibration:
         assert not (tmp_path / "m.plan").exists()
 
     @pytest.mark.parametrize("version", STRONG)
-    def test_is_refused_where_it_is_gone(
+    def test_is_refused_by_versions_without_it(
         self, version: str, settings: EngineConfig, fake: Fake, fp32: Path, tmp_path: Path
     ) -> None:
         fake(version)
         with pytest.raises(CxredgeError, match="cannot calibrate a strongly typed network"):
             build_engine(fp32, tmp_path / "m.plan", settings)
 
-    def test_is_for_int8(self, settings: EngineConfig) -> None:
+    def test_is_only_for_int8(self, settings: EngineConfig) -> None:
         with pytest.raises(CxredgeError, match="for int8, not for fp16"):
             replace(settings, precision=Precision.FP16)

@@ -1,4 +1,4 @@
-"""Engines loaded and run, or refused in words."""
+"""Engines: loaded and run, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ LOADING = [
     ("The current device only supports 4 multiprocessors but the engine file requires 8",
      "8 multiprocessors; this one has 4"),
     ("Serialization assertion header.magicTag == kEXPECTED_MAGIC_TAG failed.", "damaged"),
-    # Heard of TensorRT for RTX 1.7 on an H200, which it had built for without a word.
+    # From TensorRT for RTX 1.7 on an H200, for which it had built without a warning.
     ("IRuntime::deserializeCudaEngine: Error Code 6: API Usage Error (The engine cannot run on "
      "this GPU, which has compute capability 9.0. Supported compute capabilities: None. "
      "TensorRT-RTX does not support this compute capability, so the engine cannot be rebuilt for "
-     "it.)", "this TensorRT does not serve this GPU"),
-    ("Error Code 1: Cuda Runtime (cudaError 35: CUDA driver version is insufficient)", "no NVIDIA"),
+     "it.)", "this TensorRT does not support this GPU"),
+    ("Error Code 1: Cuda Runtime (cudaError 35: CUDA driver version is insufficient)", "no usable"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "message"), LOADING)
-def test_an_engine_that_does_not_load_is_put_in_words(
+def test_an_engine_that_does_not_load_is_explained(
     text: str, message: str, plan: Path, fake: Fake
 ) -> None:
     world = fake("10.3.0")
@@ -59,10 +59,10 @@ def test_an_engine_that_does_not_load_is_put_in_words(
         "cause errors or deadlock.",
     ],
 )
-def test_an_engine_of_another_gpu_is_refused_though_it_loads(
+def test_an_engine_of_another_gpu_is_refused_although_it_loads(
     warning: str, plan: Path, fake: Fake
 ) -> None:
-    """Without its facts, TensorRT's warning is all that tells."""
+    """Without its facts, only TensorRT's warning shows it."""
     facts_path(plan).unlink()
     world = fake("10.3.0")
     world.loader_says = [("WARNING", warning)]
@@ -72,7 +72,7 @@ def test_an_engine_of_another_gpu_is_refused_though_it_loads(
     assert world.library.closed
 
 
-def test_an_engine_that_does_not_run_is_put_in_words(plan: Path, fake: Fake, images) -> None:
+def test_an_engine_that_does_not_run_is_explained(plan: Path, fake: Fake, images) -> None:
     world = fake("10.3.0")
     with TensorRTSession(plan) as session:
         world.run_fails = True
@@ -80,7 +80,7 @@ def test_an_engine_that_does_not_run_is_put_in_words(plan: Path, fake: Fake, ima
             session.infer(images[:1])
 
 
-def test_a_profile_that_is_not_taken_is_not_run(plan: Path, fake: Fake) -> None:
+def test_a_rejected_profile_is_not_run(plan: Path, fake: Fake) -> None:
     world = fake("10.3.0")
     world.profile_fails = True
     with pytest.raises(CxredgeError, match=r"TensorRT 10\.3\.0 cannot run m\.plan"):
@@ -88,7 +88,7 @@ def test_a_profile_that_is_not_taken_is_not_run(plan: Path, fake: Fake) -> None:
     assert world.library.closed
 
 
-def test_work_is_recorded_once_a_size_comes_again(
+def test_a_graph_is_captured_at_the_second_run_of_a_batch_size(
     plan: Path, fp32: Path, fake: Fake, images
 ) -> None:
     world = fake("10.3.0")
@@ -112,7 +112,7 @@ def test_work_is_recorded_once_a_size_comes_again(
 
 @pytest.mark.parametrize("transfer", list(Transfer))
 @pytest.mark.parametrize("cuda_graphs", [True, False])
-def test_ways_to_run_give_the_same(
+def test_all_options_compute_the_same(
     transfer: Transfer, cuda_graphs: bool, plan: Path, fp32: Path, fake: Fake, images
 ) -> None:
     world = fake("10.3.0")
@@ -127,12 +127,12 @@ def test_ways_to_run_give_the_same(
             "memory_library": "fake",
             "transfer": transfer.value,
             "cuda_graphs": cuda_graphs,
-            "cuda_graphs_refused": [] if cuda_graphs else ["not asked for"],
+            "cuda_graphs_refused": [] if cuda_graphs else ["not requested"],
             "device_memory_bytes": 1000,
         }
 
 
-def test_a_refused_recording_costs_speed_and_is_told(plan: Path, fake: Fake, images) -> None:
+def test_a_refused_capture_is_recorded_and_slower(plan: Path, fake: Fake, images) -> None:
     world = fake("10.3.0")
     world.gpu.refuses_recording = True
     with TensorRTSession(plan) as session:
@@ -142,7 +142,7 @@ def test_a_refused_recording_costs_speed_and_is_told(plan: Path, fake: Fake, ima
     assert "launch" not in world.gpu.calls
 
 
-def test_results_are_the_callers(plan: Path, fake: Fake, images) -> None:
+def test_results_belong_to_the_caller(plan: Path, fake: Fake, images) -> None:
     fake("10.3.0")
     with TensorRTSession(plan) as session:
         first = session.infer(images[:1])
@@ -151,7 +151,7 @@ def test_results_are_the_callers(plan: Path, fake: Fake, images) -> None:
     np.testing.assert_array_equal(first, kept)
 
 
-def test_the_passport_is_bound_to_the_engine(plan: Path, fake: Fake) -> None:
+def test_facts_are_bound_to_the_engine(plan: Path, fake: Fake) -> None:
     fake("10.3.0")
     facts = record_golden(plan, {"passed": True, "images": 12})
     assert isinstance(facts, EngineFacts)

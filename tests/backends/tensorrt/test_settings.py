@@ -1,4 +1,4 @@
-"""What a build is told and keeps: settings, timings of kernels, progress."""
+"""Settings, timing caches and progress of a build."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.backends.fake_cuda import FakeGpu
 
 
 class Listener:
-    """A Progress that keeps what it hears."""
+    """A progress listener that records its calls."""
 
     def __init__(self) -> None:
         self.tasks: list[tuple[str, int | None]] = []
@@ -60,17 +60,19 @@ def test_settings_reach_the_builder(fake: Fake, fp32: Path, tmp_path: Path) -> N
 
 
 def test_bf16_is_refused() -> None:
-    with pytest.raises(CxredgeError, match="computes in fp32, fp16 or int8, not in bf16"):
+    with pytest.raises(CxredgeError, match="compute in fp32, fp16 or int8; bf16 is not supported"):
         EngineConfig(Precision.BF16)
 
 
 @pytest.mark.parametrize("batches", [(), (0,), (4, 1), (2, 2)])
-def test_batches_that_make_no_sense_are_refused(batches: tuple[int, ...]) -> None:
+def test_invalid_batch_sizes_are_refused(batches: tuple[int, ...]) -> None:
     with pytest.raises(CxredgeError, match="ascending"):
         EngineConfig(Precision.FP32, batches=batches)
 
 
-def test_timings_are_kept_for_version_and_board(fake: Fake, fp32: Path, tmp_path: Path) -> None:
+def test_timing_caches_are_kept_by_version_and_board(
+    fake: Fake, fp32: Path, tmp_path: Path
+) -> None:
     folders = (tmp_path / "timings", tmp_path / "beside")
     settings = EngineConfig(Precision.FP32, timing_cache_folders=folders)
     world = fake("10.3.0", FakeGpu(name="Orin (nvgpu)"))
@@ -82,17 +84,17 @@ def test_timings_are_kept_for_version_and_board(fake: Fake, fp32: Path, tmp_path
     assert world.seen["timing cache"] == b"timings after "
     kept.write_bytes(b"1")
     build_engine(fp32, tmp_path / "m.plan", settings)
-    assert world.seen["timing cache"] == b"1", "the first place counts"
+    assert world.seen["timing cache"] == b"1", "the first path is read"
     kept.unlink()
     build_engine(fp32, tmp_path / "m.plan", settings)
-    assert world.seen["timing cache"] == b"timings after 1", "what lies beside is found"
+    assert world.seen["timing cache"] == b"timings after 1", "the second path is read"
     for useless in (b"damaged", b"of another driver"):
         kept.write_bytes(useless)
         build_engine(fp32, tmp_path / "m.plan", settings)
         assert kept.read_bytes() == b"timings after "
 
 
-def test_progress_is_told_by_steps_or_by_the_last_time(fake: Fake, fp32: Path, tmp_path) -> None:
+def test_progress_shows_steps_or_the_last_duration(fake: Fake, fp32: Path, tmp_path) -> None:
     settings, plan = EngineConfig(Precision.FP32), tmp_path / "m.plan"
     fake("10.3.0")
     listener = Listener()

@@ -1,4 +1,4 @@
-"""Each version builds and runs, with the names that it has and no others."""
+"""Each version builds and runs, and only names that it has are used."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_every_version_builds_and_runs(
 
 
 @pytest.mark.parametrize("version", FLAGS)
-def test_older_versions_are_told_precisions_by_flags(
+def test_older_versions_get_precisions_by_flags(
     version: str, fake: Fake, fp32: Path, int8: Path, tmp_path: Path
 ) -> None:
     world = fake(version)
@@ -78,8 +78,8 @@ def test_strong_typing_leaves_precisions_to_the_file(
     half = replace(settings, precision=Precision.FP16)
     facts = build_engine(fp16, tmp_path / "h.plan", half)
     assert facts.network_formats["half"] > 8
-    assert facts.network_formats["float"] == 1, "the logits alone"
-    with pytest.raises(ArtifactError, match=r"has no FP16 in it, and TensorRT .* goes by its"):
+    assert facts.network_formats["float"] == 1, "only the logits"
+    with pytest.raises(ArtifactError, match=r"has no FP16 tensors, and TensorRT .* uses its"):
         build_engine(fp32, tmp_path / "f.plan", half)
     assert not (tmp_path / "f.plan").exists()
 
@@ -88,14 +88,14 @@ def test_strong_typing_leaves_precisions_to_the_file(
     ("version", "settings", "message"),
     [
         ("8.6.1", {"typing": Typing.STRONG}, "strong typing came with 10"),
-        ("11.4.0.106", {"typing": Typing.FLAGS}, "from the ONNX file alone"),
+        ("11.4.0.106", {"typing": Typing.FLAGS}, "only from the ONNX file"),
         ("8.5.2", {"optimization_level": 3}, "no optimization levels"),
         ("8.5.2", {"version_compatible": True}, "cannot build version-compatible"),
         ("10.3.0", {"compute_capability": "8.6"}, "builds only for the GPU"),
-        ("rtx", {"compute_capability": "8.7"}, "it serves"),
+        ("rtx", {"compute_capability": "8.7"}, "it supports"),
     ],
 )
-def test_what_a_version_lacks_is_said(
+def test_unsupported_settings_are_refused(
     version: str, settings: dict, message: str, fake: Fake, fp32: Path, tmp_path: Path
 ) -> None:
     fake(version)
@@ -104,8 +104,8 @@ def test_what_a_version_lacks_is_said(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_tensorrt_for_rtx_is_told_the_gpu(fake: Fake, fp32: Path, tmp_path: Path) -> None:
-    """Without, its builder takes none, which it calls invalid."""
+def test_tensorrt_for_rtx_gets_the_gpu(fake: Fake, fp32: Path, tmp_path: Path) -> None:
+    """By default its builder has none, and calls that invalid."""
     world = fake("rtx")
     build_engine(fp32, tmp_path / "m.plan", EngineConfig(Precision.FP32))
     assert world.seen["compute capability"] == "CURRENT"
