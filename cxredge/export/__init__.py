@@ -1,1 +1,1 @@
-"""Export of a trained network to a lean ONNX graph."""
+"""Export of a trained network to a simplified ONNX graph, in FP32 or FP16."""

@@ -1,4 +1,4 @@
-"""A trained run becomes an FP32 ONNX model that takes grey pixels as they come from the decoder."""
+"""Export of a trained run to an FP32 ONNX model whose input is uint8 grey pixels."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ from cxredge.progress import Progress
 from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME
 
 OPSET = 17
-"""The newest opset that TensorRT 8.5 reads, and 11 reads too."""
+"""The newest opset that all TensorRT versions from 8.5 to 11 read."""
 
 MAX_PARITY_ERROR = 1e-4
 _PARITY_IMAGES = 8
 
 
 class GreyClassifier(nn.Module):
-    """A classifier of uint8 grey images, (N, 1, H, W) to float32 logits (N, classes).
+    """A classifier of uint8 grey images, (N, 1, H, W), to float32 logits (N, classes).
 
-    The normalisation is the same for all channels, so the three input channels of the first
-    convolution see the same image; their weights are added up and it takes one channel. This is
-    exact, zero padding included.
+    All three channels have the same normalisation, so the first convolution reads three equal
+    channels. Its weights are summed over them, which leaves one channel. This is exact, including
+    zero padding.
 
     Args:
         classifier: Maps float32 (N, 3, H, W); its first convolution is replaced.
@@ -68,18 +68,18 @@ class GreyClassifier(nn.Module):
 
 
 def export(run: Path, out: Path, progress: Progress) -> Card:
-    """Export a run to ONNX and refuse it unless ONNX Runtime agrees with torch.
+    """Export a run to ONNX and check that ONNX Runtime agrees with torch.
 
     Args:
-        run: A run's folder.
-        out: The model's folder: ``model.onnx``, ``card.json`` and the run's manifest.
-        progress: Hears what is done.
+        run: Folder of the run.
+        out: Folder of the model to write: ``model.onnx``, ``card.json`` and the run's manifest.
+        progress: Progress listener.
 
     Returns:
         The model's card; ``facts`` has ``parity_max_abs``, the largest difference of a logit.
 
     Raises:
-        CxredgeError: The run is damaged, or the exported model computes something else.
+        CxredgeError: The run is damaged, or the logits of the exported model differ from torch's.
     """
     source = read_card(run, ArtifactKind.RUN)
     check_files(run, source)
@@ -147,22 +147,22 @@ def _sum_input_channels(model: nn.Module) -> None:
 
 @torch.no_grad()
 def _reference(model: nn.Module, images: np.ndarray, mean: float, std: float) -> np.ndarray:
-    """Return the logits of the network as it was trained: three channels, no export involved."""
+    """Return the logits of the trained network, with three input channels."""
     grey = torch.from_numpy(images).float() / 255
     logits: np.ndarray = model(((grey - mean) / std).expand(-1, 3, -1, -1)).numpy()
     return logits
 
 
 def _to_onnx(model: nn.Module, size: int) -> onnx.ModelProto:
-    """Trace, fold what can be folded; only standard operators remain."""
+    """Trace and simplify the network; the graph uses standard operators only."""
     example = torch.zeros((2, 1, size, size), dtype=torch.uint8)
     with tempfile.TemporaryDirectory() as name:
         traced, lean = Path(name) / "traced.onnx", Path(name) / "lean.onnx"
         with warnings.catch_warnings():
-            # The tracing exporter is deprecated, but its successor starts at opset 18, which
+            # The tracing exporter is deprecated, but its successor requires opset 18, which
             # TensorRT 8.5 and 8.6 do not read.
             warnings.simplefilter("ignore", DeprecationWarning)
-            # What the tracer cannot fold, lean_graph does.
+            # lean_graph folds what the tracer does not.
             warnings.filterwarnings("ignore", "Constant folding", UserWarning)
             torch.onnx.export(
                 model,
@@ -188,7 +188,7 @@ def _to_onnx(model: nn.Module, size: int) -> onnx.ModelProto:
 
 
 def _parity(path: Path, images: np.ndarray, expected: np.ndarray) -> float:
-    """Return the largest difference of a logit, over the whole batch and over single images."""
+    """Return the largest absolute difference of a logit, for one batch and for single images."""
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     whole = session.run([OUTPUT_NAME], {INPUT_NAME: images})[0]
     single = np.concatenate(

@@ -1,8 +1,8 @@
-"""FP32 model in, FP16 model out: weights and activations in half precision, the same interface.
+"""Conversion of an FP32 model to FP16 weights and activations, with unchanged inputs and outputs.
 
-What reads the file needs no switch to compute in FP16: the types in the graph say so, which is what
-strongly typed TensorRT networks go by. ONNX Runtime runs it on a CPU too, with weights rounded to
-FP16 and much of the arithmetic in FP32, so that the gate can judge it anywhere.
+The types in the graph are FP16, as strongly typed TensorRT networks require, so no runtime option
+is needed. ONNX Runtime also runs it on a CPU, with weights rounded to FP16 and much of the
+arithmetic in FP32, so that the gate can judge it on any machine.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from cxredge.graph.nodes import copy_of, subgraphs
 from cxredge.vocabulary import OUTPUT_NAME
 
 _TENSOR_ATTRIBUTE = {"Constant": "value", "ConstantOfShape": "value"}
-# Their scales and regions stay FP32 whatever the data are.
+# Their scales and regions must be FP32 even if the data are FP16.
 _REFUSED = ("QuantizeLinear", "DequantizeLinear", "Resize")
 
 
 def write_fp16(model: Path, out: Path) -> Card:
-    """Write the FP16 twin of an FP32 model folder.
+    """Convert an FP32 model folder to an FP16 model folder.
 
     Args:
         model: Folder of an FP32 model.
         out: Folder to write: ``model.onnx``, ``card.json``.
 
     Raises:
-        ArtifactError: The model is damaged, or has values that FP16 cannot hold.
+        ArtifactError: The model is damaged, or has values outside FP16's range.
     """
     source = read_card(model, ArtifactKind.MODEL)
     check_files(model, source)
@@ -63,10 +63,11 @@ def write_fp16(model: Path, out: Path) -> Card:
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy that computes in FP16; input stays uint8, logits stay FP32.
+    """Return a copy that computes in FP16; the input stays uint8, the logits stay FP32.
 
     Raises:
-        ArtifactError: A constant is beyond FP16's range, or the graph is quantized or has branches.
+        ArtifactError: A constant is outside FP16's range, or the graph is quantized or has
+            subgraphs.
     """
     copy = copy_of(model)
     graph = copy.graph
@@ -84,7 +85,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 def _convert(node: onnx.NodeProto) -> None:
     if node.op_type in _REFUSED or subgraphs(node):
         raise ArtifactError(
-            f"Node '{node.name}' ({node.op_type}) has no FP16 form here.",
+            f"Node '{node.name}' ({node.op_type}) is not supported in FP16 models.",
             "Make the FP16 model from an FP32 model of: cxredge export RUN --out DIR",
         )
     for attribute in node.attribute:
@@ -95,15 +96,15 @@ def _convert(node: onnx.NodeProto) -> None:
 
 
 def _round(tensor: onnx.TensorProto) -> None:
-    """Round an FP32 tensor to FP16 in place; other types stay."""
+    """Round an FP32 tensor to FP16 in place; other types are unchanged."""
     if tensor.data_type != TensorProto.FLOAT:
         return
     values = numpy_helper.to_array(tensor)
     largest = float(np.abs(values).max(initial=0.0))
     if largest > float(np.finfo(np.float16).max):
         raise ArtifactError(
-            f"'{tensor.name}' has values up to {largest:.3g}; FP16 ends at 65504.",
-            "Use --precision fp32, or int8 where the target has it.",
+            f"'{tensor.name}' has values up to {largest:.3g}; the largest FP16 number is 65504.",
+            "Use --precision fp32, or int8 if the target supports it.",
         )
     tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), tensor.name))
 
@@ -114,7 +115,7 @@ def _retype(value: onnx.ValueInfoProto) -> None:
 
 
 def _widen_output(graph: onnx.GraphProto) -> None:
-    """Let the last node write FP16 under another name, and cast that to the FP32 output."""
+    """Rename the output of the last node, which is now FP16, and cast it to the FP32 output."""
     name = f"{OUTPUT_NAME}_fp16"
     for node in graph.node:
         for field in (node.input, node.output):

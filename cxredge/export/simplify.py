@@ -1,11 +1,10 @@
-"""Rewrites of an exported ONNX graph that leave fewer nodes to run and the same results.
+"""Simplification of an exported ONNX graph: fewer nodes, the same results.
 
-On a small device every node costs a kernel launch and a trip to memory, however little it does.
-Exporters leave nodes that the next one could carry: padding in front of a convolution, batch norm
-behind one, arithmetic on weights. These passes are exact up to rounding. They are for float graphs:
-run them before quantization.
+On a small device every node costs a kernel launch and memory traffic. Exporters leave nodes that
+can be merged into a neighbour: padding before a convolution, batch norm behind one, arithmetic on
+weights. These passes are exact up to rounding and apply to float graphs, before quantization.
 
-Every pass takes a model and returns a new one.
+Every pass returns a new model.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from cxredge.graph.nodes import (
     subgraphs,
 )
 
-# Results that are not a function of the inputs, or that a later stage wants to see as they are.
+# Their outputs are random, or later stages rely on the nodes.
 NEVER_CONSTANT = frozenset(
     {
         "RandomNormal",
@@ -45,7 +44,7 @@ NEVER_CONSTANT = frozenset(
 
 
 def lean_graph(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Apply all passes of this module, in the order in which they make room for each other.
+    """Apply all passes of this module; the earlier ones enable the later ones.
 
     Args:
         model: Float model as exported; not changed.
@@ -63,10 +62,10 @@ def lean_graph(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Replace nodes that read constants only by initializers.
+    """Replace nodes whose inputs are all constant by initializers.
 
     Args:
-        model: Model; not changed. Nodes with subgraphs are left alone.
+        model: Model; not changed. Nodes with subgraphs are kept.
 
     Returns:
         The model without such nodes; ``Constant`` nodes become initializers too.
@@ -74,12 +73,12 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     model = copy_of(model)
     graph = model.graph
     constants = constants_of(graph)
-    fixed = externally_read(graph)
+    external = externally_read(graph)
     opsets = {opset.domain: opset.version for opset in model.opset_import}
     kept = []
     for node in graph.node:
         known = all(name in constants for name in node.input if name)
-        if not known or not _may_fold(node) or fixed & set(node.output):
+        if not known or not _may_fold(node) or external & set(node.output):
             kept.append(node)
             continue
         feeds = {name: constants[name] for name in node.input if name}
@@ -92,7 +91,7 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def fold_batch_norms(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Multiply a batch norm into the convolution in front of it, where nothing else reads that.
+    """Fold a batch norm into the convolution before it, if nothing else reads its output.
 
     With s = scale / sqrt(var + eps), BN(W x + b) = (s W) x + s (b - mean) + bias (Ioffe and
     Szegedy, "Batch Normalization", 2015, algorithm 1, with fixed statistics).
@@ -131,12 +130,12 @@ def fold_batch_norms(model: onnx.ModelProto) -> onnx.ModelProto:
 def fold_pads(model: onnx.ModelProto) -> onnx.ModelProto:
     """Move zero padding into the nodes that read it.
 
-    A ``Pad`` goes if all its readers can carry it in their ``pads``: a ``Conv`` always, an
-    ``AveragePool`` by counting the padding, a ``MaxPool`` only behind a ReLU, because its own
-    padding never wins, whereas a zero wins over negative values. Otherwise it stays for all.
+    A ``Pad`` is removed if all its readers can do the padding: a ``Conv`` always, an
+    ``AveragePool`` by including the padding in the count, a ``MaxPool`` only behind a ReLU, because
+    its own padding is never the maximum, whereas a zero exceeds negative values.
 
     Args:
-        model: Model; not changed. Amounts of padding must be initializers: `fold_constants`.
+        model: Model; not changed. Amounts of padding must be initializers, see `fold_constants`.
 
     Returns:
         The model without such ``Pad`` nodes.
@@ -145,11 +144,11 @@ def fold_pads(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = model.graph
     constants = constants_of(graph)
     producers = {name: node for node in graph.node for name in node.output}
-    fixed = externally_read(graph)
+    external = externally_read(graph)
     kept = []
     for node in graph.node:
         amounts = _spatial_zero_padding(node, constants) if node.op_type == "Pad" else None
-        if amounts is None or node.output[0] in fixed:
+        if amounts is None or node.output[0] in external:
             kept.append(node)
             continue
         not_negative = _is_not_negative(producers.get(node.input[0]), constants)
@@ -176,7 +175,7 @@ def _takes_batch_norm(
     graph: onnx.GraphProto,
     constants: dict[str, Array],
 ) -> bool:
-    """Whether a batch norm can go into the node in front of it."""
+    """Return whether a batch norm can be folded into the node before it."""
     between = norm.input[0]
     return (
         conv.op_type == "Conv"
@@ -188,10 +187,11 @@ def _takes_batch_norm(
 
 
 def _spatial_zero_padding(node: onnx.NodeProto, constants: dict[str, Array]) -> list[int] | None:
-    """Amounts (top, left, bottom, right) of a ``Pad`` that adds zeros to height and width only.
+    """Return the amounts (top, left, bottom, right) of a ``Pad``.
 
     Returns:
-        None if the node does anything else, or if the amounts are not constant.
+        None if the amounts are not constant, or if the node does not pad with zeros or pads other
+        axes than height and width.
     """
     names = [name for name in node.input[1:] if name]
     if attribute_of(node, "mode", b"constant") != b"constant" or not names:
@@ -214,7 +214,7 @@ def _spatial_zero_padding(node: onnx.NodeProto, constants: dict[str, Array]) -> 
 
 
 def _is_not_negative(node: onnx.NodeProto | None, constants: dict[str, Array]) -> bool:
-    """Whether the output of a node has no negative values, as far as the node itself tells."""
+    """Return whether the node guarantees that its output has no negative values."""
     if node is None:
         return False
     if node.op_type == "Clip" and len(node.input) > 1 and node.input[1] in constants:
@@ -223,7 +223,7 @@ def _is_not_negative(node: onnx.NodeProto | None, constants: dict[str, Array]) -
 
 
 def _takes_pads(node: onnx.NodeProto, padded: str, amounts: list[int], not_negative: bool) -> bool:
-    """Whether a reader of a ``Pad`` gives the same with the padding in its ``pads``."""
+    """Return whether the padding can be moved into a reader's ``pads`` with the same result."""
     if list(node.input).count(padded) != 1 or node.input[0] != padded:
         return False
     if attribute_of(node, "auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
@@ -234,7 +234,7 @@ def _takes_pads(node: onnx.NodeProto, padded: str, amounts: list[int], not_negat
         return False
     own = integers_of(node, "pads", [0] * 4)
     window = integers_of(node, "kernel_shape", [])
-    # A window must hold at least one real pixel, and runtimes refuse more padding than that.
+    # A window must contain at least one pixel; runtimes refuse larger padding.
     if any(a + b >= size for a, b, size in zip(own, amounts, [*window, *window], strict=True)):
         return False
     if number_of(node, "ceil_mode", 0) or max(integers_of(node, "dilations", [1, 1])) > 1:
@@ -246,7 +246,7 @@ def _takes_pads(node: onnx.NodeProto, padded: str, amounts: list[int], not_negat
 
 def _add_pads(node: onnx.NodeProto, amounts: list[int]) -> None:
     own = integers_of(node, "pads", [0] * 4)
-    set_attribute(node, "auto_pad", "NOTSET")  # it may have been VALID
+    set_attribute(node, "auto_pad", "NOTSET")  # may have been VALID
     set_attribute(node, "pads", [a + b for a, b in zip(own, amounts, strict=True)])
     if node.op_type == "AveragePool":
         set_attribute(node, "count_include_pad", 1)

@@ -1,4 +1,5 @@
-"""INT8: choose calibration images, measure ranges, correct, emit a dialect, compare.
+"""INT8 quantization: calibration, ranges, corrections, Q/DQ graphs and comparison with FP32.
 
-The order is ranges -> corrections -> emitter; each can be replaced without the others knowing.
+Imports point one way: `sessions`, `ranges`, `qdq`, `correction`, then the modules of this package,
+of which `quantize` is the last.
 """

@@ -1,4 +1,4 @@
-"""Statistics of a calibration set: streamed from its files, over processes, kept for next time."""
+"""Statistics of a calibration set: streamed from its files, in parallel, and cached."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cxredge.quantization.ranges.measure import measure
 from cxredge.quantization.ranges.statistics import SCHEMA, Statistics, load_statistics
 from cxredge.vocabulary import Dialect
 
-# Images that a process measures at a time: what it takes to load the network is soon forgotten.
+# Images per task of a process; loading the network takes negligible time beside measuring them.
 _PART = 128
 
 
@@ -38,15 +38,15 @@ def measure_entries(
     processes: int = 1,
     dialect: Dialect | None = None,
 ) -> Statistics:
-    """Measure a calibration set from its files; memory does not depend on how many there are.
+    """Measure a calibration set from its files, with memory independent of their number.
 
     Args:
         model: An FP32 model.
         entries: The images.
-        size: Height and width in pixels that the model takes.
-        advance: Hears of images done.
-        processes: How many share the work. Each holds a network; the statistics are the same.
-        dialect: Measure what this one quantizes; None for all that any of them may.
+        size: Height and width in pixels of the model's input.
+        advance: Progress listener, counting images.
+        processes: Number of processes, each with its own network. It does not affect the result.
+        dialect: Dialect whose quantized activations are measured; None for all dialects.
 
     Raises:
         CxredgeError: An image or an activation is unusable; see :func:`ranges.measure`.
@@ -57,7 +57,7 @@ def measure_entries(
     length = min(_PART, -(-len(entries) // processes))
     parts = [entries[start : start + length] for start in range(0, len(entries), length)]
     threads = max(1, (os.cpu_count() or 1) // processes)
-    # Forking a process that already runs threads, as this one does, may lock up the child.
+    # Forking a process that runs threads, as this one does, may deadlock the child.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(processes, len(parts)), context) as pool:
         work = partial(_measure_part, model.SerializeToString(), size, threads, wanted)
@@ -73,19 +73,19 @@ def measure_cached(
     processes: int = 1,
     dialect: Dialect | None = None,
 ) -> Statistics:
-    """Return the statistics in ``folder``, or measure them and leave them there.
+    """Return cached statistics from ``folder``, or measure and cache them.
 
-    A file is used only if it is whole and was made from the same graph, the same images, in
-    whatever order, and the same version of the runtime; otherwise it is replaced.
+    A file is used only if it is intact and belongs to the same graph, the same images in any order
+    and the same version of the runtime; otherwise it is replaced.
 
     Args:
         model: An FP32 model.
         entries: The images.
-        size: Height and width in pixels that the model takes.
-        advance: Hears of images done.
-        folder: Where statistics are kept, one file for each graph and set; None for nowhere.
-        processes: How many share the work if there is any.
-        dialect: Measure what this one quantizes; None for all that any of them may.
+        size: Height and width in pixels of the model's input.
+        advance: Progress listener, counting images.
+        folder: Cache folder, with one file per graph and image set; None to disable caching.
+        processes: Number of processes if the statistics must be measured.
+        dialect: Dialect whose quantized activations are measured; None for all dialects.
 
     Raises:
         CxredgeError: An image or an activation is unusable; see :func:`ranges.measure`.
@@ -106,10 +106,10 @@ def measure_cached(
 def cache_key(
     model: onnx.ModelProto, entries: Sequence[Entry], size: int, dialect: Dialect | None = None
 ) -> str:
-    """Return the SHA-256 of all that decides the statistics."""
+    """Return the SHA-256 of everything that decides the statistics."""
     graph = onnx.ModelProto()
     graph.CopyFrom(model)
-    # The metadata says what the graph is called, not what it computes.
+    # Metadata does not change what the graph computes.
     del graph.metadata_props[:]
     return sha256_of_json(
         {

@@ -1,4 +1,4 @@
-"""Choosing the X-rays that INT8 ranges are measured on."""
+"""The calibration set: the X-rays on which INT8 ranges are measured."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from cxredge.errors import DataError
 from cxredge.vocabulary import Split
 
 _MAKE = "Make one: cxredge calibrate MANIFEST --count 256 --out FILE"
-FEWEST_IMAGES = 100
-"""Calibration images below which ranges are not to be trusted without a look."""
+MIN_IMAGES = 100
+"""Number of calibration images below which a warning is shown."""
 
 
 def choose(manifest: Manifest, count: int, seed: int) -> list[Entry]:
-    """Choose calibration images: training split only, classes even, as many patients as possible.
+    """Choose calibration images of the training split, balanced over classes and patients.
 
-    Classes take turns, so that each gets the same share until it has no images left; within a
-    class, patients take turns.
+    Images are drawn from the classes in turn until a class has none left, and within a class from
+    the patients in turn.
 
     Args:
-        manifest: Where to choose from.
-        count: How many; at most as many as there are training images.
-        seed: Same seed, same choice.
+        manifest: The manifest.
+        count: Number of images; at most that of the training images.
+        seed: Random seed.
 
     Raises:
         DataError: There are too few training images.
@@ -33,7 +33,7 @@ def choose(manifest: Manifest, count: int, seed: int) -> list[Entry]:
     training = manifest.of(Split.TRAIN)
     if count < 1 or count > len(training):
         raise DataError(
-            f"{count} calibration images were asked for; {manifest.path} has {len(training)} "
+            f"{count} calibration images were requested; {manifest.path} has {len(training)} "
             "training images.",
             f"Use --count between 1 and {len(training)}.",
         )
@@ -46,7 +46,7 @@ def choose(manifest: Manifest, count: int, seed: int) -> list[Entry]:
 
 
 def write_calibration(manifest: Manifest, count: int, seed: int, out: Path) -> Manifest:
-    """Choose calibration images and write them as a manifest of their own."""
+    """Choose calibration images and write them as a manifest."""
     return write_manifest(out, choose(manifest, count, seed))
 
 
@@ -54,15 +54,15 @@ def read_calibration(path: Path) -> Manifest:
     """Read a calibration list.
 
     Raises:
-        DataError: It is no manifest, or holds images that are not for training.
+        DataError: The file is missing or not a manifest, or has images outside the training split.
     """
     if not path.is_file():
-        raise DataError(f"{path} is no calibration list: there is no such file.", _MAKE)
+        raise DataError(f"The calibration list {path} does not exist.", _MAKE)
     calibration = read_manifest(path)
     others = Counter(e.split.value for e in calibration.entries if e.split is not Split.TRAIN)
     if others:
         raise DataError(
-            f"{path} holds {sum(others.values())} images that are not for training "
+            f"{path} holds {sum(others.values())} images outside the training split "
             f"({', '.join(sorted(others))}); accuracy measured on them would be optimistic.",
             _MAKE,
         )
@@ -70,18 +70,18 @@ def read_calibration(path: Path) -> Manifest:
 
 
 def check_apart(calibration: Manifest, evaluation: Manifest, split: Split) -> None:
-    """Refuse a calibration set that has seen what is evaluated.
+    """Refuse a calibration set that shares images or patients with the evaluation split.
 
-    Patients whose images the evaluation's own manifest has both in training and in ``split`` are
-    let through: it was split by image on purpose, and says so wherever it is shown.
+    Patients with images both in the training split and in ``split`` of the evaluation manifest are
+    allowed: such a manifest was split by image on purpose, which every result states.
 
     Args:
         calibration: The calibration list.
-        evaluation: The manifest that is evaluated on.
-        split: Which of its images.
+        evaluation: The manifest used for evaluation.
+        split: The evaluation split.
 
     Raises:
-        DataError: An image, or a patient, is in both.
+        DataError: An image or a patient is in both.
     """
     entries = evaluation.of(split)
     used = {entry.sha256 for entry in calibration.entries}
@@ -103,13 +103,13 @@ def check_apart(calibration: Manifest, evaluation: Manifest, split: Split) -> No
 
 
 def too_few_images(calibration: Manifest) -> str:
-    """Return why a calibration set may be too small, or nothing."""
+    """Return a warning if a calibration set may be too small, or an empty string."""
     count = len(calibration.entries)
-    if count >= FEWEST_IMAGES:
+    if count >= MIN_IMAGES:
         return ""
     return (
-        f"{count} calibration images are few: the largest activations of unseen images are then "
-        f"likely beyond what was measured and clipped. Use {FEWEST_IMAGES} or more."
+        f"{count} calibration images are few: the largest activations of other images probably "
+        f"exceed the measured ranges and are clipped. Use {MIN_IMAGES} or more."
     )
 
 

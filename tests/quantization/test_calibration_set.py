@@ -9,7 +9,7 @@ import pytest
 from cxredge.data.manifest import Entry, Manifest
 from cxredge.errors import DataError
 from cxredge.quantization.calibration_set import (
-    FEWEST_IMAGES,
+    MIN_IMAGES,
     check_apart,
     choose,
     read_calibration,
@@ -57,12 +57,12 @@ def test_same_seed_same_choice_whatever_the_order() -> None:
 
 @pytest.mark.parametrize("count", [0, -1, 1000])
 def test_impossible_counts_are_refused(count: int) -> None:
-    with pytest.raises(DataError, match="calibration images were asked for"):
+    with pytest.raises(DataError, match="calibration images were requested"):
         choose(made({"a": ("a", 3), "b": ("b", 3)}), count, 0)
 
 
 def test_a_list_with_held_out_images_is_refused(phantoms: Path) -> None:
-    with pytest.raises(DataError, match="not for training"):
+    with pytest.raises(DataError, match="outside the training split"):
         read_calibration(phantoms / "manifest.csv")
 
 
@@ -86,9 +86,9 @@ def test_a_patient_in_both_lists_is_found() -> None:
     check_apart(calibration, replace(calibration, entries=(elsewhere,)), Split.TEST)
 
 
-def test_few_images_are_said_to_be_few() -> None:
+def test_too_few_images_cause_a_warning() -> None:
     entry = made({"a": ("a", 1)}).entries[0]
-    enough = Manifest(Path("m.csv"), (entry,) * FEWEST_IMAGES, "sha")
+    enough = Manifest(Path("m.csv"), (entry,) * MIN_IMAGES, "sha")
     assert too_few_images(enough) == ""
     assert "99 calibration images are few" in too_few_images(
         replace(enough, entries=enough.entries[1:])

@@ -1,1 +1,1 @@
-"""Measuring activation ranges on calibration images."""
+"""Activation statistics on calibration images, and the ranges that follow from them."""

@@ -1,10 +1,10 @@
-"""The ``entropy`` method: clip where quantization changes the distribution of |x| least.
+"""The ``entropy`` method: the threshold that changes the distribution of |x| least.
 
-After Migacz, "8-bit Inference with TensorRT" (GTC 2017, session S7310), the calibrator of TensorRT.
-For each candidate threshold, P is the distribution of |x| with all that is clipped piled up in the
-last bin. Q is what int8 makes of the bins below the threshold: they are merged to one a step and
-spread again, evenly over the bins that P uses. The threshold with the least Kullback-Leibler
-divergence of Q from P is taken.
+This is TensorRT's entropy calibrator (Migacz, "8-bit Inference with TensorRT", GTC 2017, session
+S7310). For each candidate threshold, P is the distribution of |x| with all clipped values in the
+last bin. Q is its quantized version: the bins below the threshold are merged into one bin per
+quantization level, then spread evenly over the bins that P uses. The threshold with the smallest
+Kullback-Leibler divergence of Q from P is chosen.
 """
 
 from __future__ import annotations
@@ -16,43 +16,44 @@ import numpy.typing as npt
 
 from cxredge.quantization.ranges.histogram import Counts, Doubles, Histogram
 
-# In bins. One candidate and the next differ by at most 0.8% of the largest magnitude.
+# In bins. Consecutive candidates differ by at most 0.8% of the largest magnitude.
 _STRIDE = 8
 
 
-def least_divergent_threshold(histogram: Histogram, steps: int) -> float:
-    """Return the threshold, at most the largest magnitude.
+def least_divergent_threshold(histogram: Histogram, levels: int) -> float:
+    """Return the threshold of least divergence, at most the largest magnitude.
 
     Args:
-        histogram: Of at least one value other than zero.
-        steps: Quantization steps from zero to the threshold, the least number of bins for it.
+        histogram: Histogram with at least one value other than zero.
+        levels: Number of quantization levels from zero to the threshold, which is also the minimum
+            number of bins.
     """
     counts = histogram.magnitudes
     used = int(np.flatnonzero(counts)[-1]) + 1
-    # The spike that ReLU leaves at zero would outweigh everything that could be clipped.
+    # The peak that ReLU leaves at zero would outweigh all values that could be clipped.
     counts[0] = min(counts[0], counts[1])
-    if used <= steps:
+    if used <= levels:
         return histogram.peak
-    # Widest first: of equal divergences it clips least.
-    bins = np.arange(used, steps - 1, -_STRIDE)
-    best = int(bins[np.argmin(_divergences(counts, bins, steps))])
+    # Widest first, so that of equal divergences the one that clips least is chosen.
+    bins = np.arange(used, levels - 1, -_STRIDE)
+    best = int(bins[np.argmin(_divergences(counts, bins, levels))])
     return min(best * histogram.width, histogram.peak)
 
 
-def _divergences(counts: Counts, bins: npt.NDArray[np.intp], steps: int) -> Doubles:
-    """Return KL(P || Q) in nats for thresholds after so many bins.
+def _divergences(counts: Counts, bins: npt.NDArray[np.intp], levels: int) -> Doubles:
+    """Return KL(P || Q) in nats for thresholds of ``bins`` bins.
 
-    With p of N counts in a bin of P and q of S in one of Q, it is
+    With p of N counts in a bin of P and q of S counts in a bin of Q, it is
 
         (sum of p log p - sum of p log q) / N - log N + log S.
 
-    As q is the same in all bins of a step that P uses, the sums follow from cumulated counts.
+    As q is equal in all bins of a level that P uses, the sums follow from cumulative counts.
     """
     below = _cumulated(counts)
     filled = _cumulated(counts > 0)
     total, last = below[-1], bins - 1
     clipped = total - below[bins]
-    ends = np.arange(steps + 1) * bins[:, None] // steps
+    ends = np.arange(levels + 1) * bins[:, None] // levels
     in_q = np.diff(below[ends])
     in_p = in_q.copy()
     in_p[:, -1] += clipped
@@ -69,7 +70,7 @@ def _divergences(counts: Counts, bins: npt.NDArray[np.intp], steps: int) -> Doub
 
 
 def _cumulated(values: npt.NDArray[Any]) -> Doubles:
-    """Return the sums of the first 0, 1, 2 ... values; exact for counts up to 2^53."""
+    """Return the sums of the first 0, 1, 2 ... values, exact for counts up to 2^53."""
     sums: Doubles = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     return sums
 

@@ -1,9 +1,9 @@
-"""Histograms of activations that grow by powers of two, so that they add up exactly.
+"""Histograms of activations whose bin width grows by powers of two, so that they merge exactly.
 
-A bin is 2^k wide and bins are aligned at zero. Values beyond the last bin do not lead to new
-limits but to a larger k: neighbouring bins are merged in pairs. As k follows from the largest
-magnitude alone, and the bin of a value under k + 1 from its bin under k, the counts are a function
-of the multiset of values: order, batches and the number of processes leave no trace.
+A bin is 2^k wide, and bins are aligned at zero. For values beyond the last bin, k grows and
+neighbouring bins are merged in pairs. Since k depends on the largest magnitude only, and the bin of
+a value under k + 1 on its bin under k only, the counts are a function of the multiset of values.
+They do not depend on order, batches or number of processes.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 BINS = 2048
-"""Bins of magnitudes; the largest magnitude lies in the upper half of them."""
+"""Number of bins of magnitudes; the largest magnitude lies in the upper half of them."""
 
 SIZE = 2 * BINS - 1
-"""Bins of signed values: magnitudes on both sides of zero, which share the one around it."""
+"""Number of bins of signed values: both signs share the bin around zero."""
 
-# Beyond, the inverse of the width is no float32. At the other end, bins of 2^117 hold all float32.
+# For smaller exponents, the inverse of the width exceeds float32. At 2^117, bins hold all float32.
 _SMALLEST_EXPONENT = -126
 _OCTAVES = BINS.bit_length() - 1
-# What is worked on stays in the second-level cache.
+# A chunk fits into the second-level cache.
 _CHUNK = 1 << 16
 
 Counts = npt.NDArray[np.int64]
@@ -37,16 +37,16 @@ class NotFiniteError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """How often which values occurred.
+    """Histogram of signed values.
 
     Bin 0 holds |x| < 2^k; bin i > 0 holds i * 2^k <= x < (i + 1) * 2^k; bin -i mirrors it. Values
-    are truncated, not rounded down: a magnitude too small to scale ends up in bin 0 all the same.
+    are truncated towards zero, so magnitudes that underflow when scaled also end up in bin 0.
 
     Attributes:
         exponent: k, in [-126, 117].
         counts: int64 (4095,), bins -2047 to 2047.
-        low: The smallest value; infinity when there is none.
-        high: The largest value; minus infinity when there is none.
+        low: Minimum; infinity if there are no values.
+        high: Maximum; minus infinity if there are no values.
     """
 
     exponent: int
@@ -61,30 +61,30 @@ class Histogram:
 
     @property
     def width(self) -> float:
-        """Width of a bin; the one around zero is twice as wide."""
+        """Width of a bin; the bin around zero is twice as wide."""
         return math.ldexp(1.0, self.exponent)
 
     @property
     def peak(self) -> float:
-        """The largest magnitude; 0 when there is no value."""
+        """Largest magnitude; 0 if there are no values."""
         return max(-self.low, self.high, 0.0)
 
     @property
     def centres(self) -> Doubles:
-        """Middle of each bin, float64 (4095,); exactly 0 for the one around zero."""
+        """Middle of each bin, float64 (4095,); exactly 0 for the bin around zero."""
         bins = np.arange(1 - BINS, BINS)
         centres: Doubles = (bins + 0.5 * np.sign(bins)) * self.width
         return centres
 
     @property
     def magnitudes(self) -> Counts:
-        """Counts of |x|, int64 (2048,), bin i from i to i + 1 times the width."""
+        """Counts of |x|, int64 (2048,); bin i covers i to i + 1 times the width."""
         folded: Counts = self.counts[BINS - 1 :].copy()
         folded[1:] += self.counts[: BINS - 1][::-1]
         return folded
 
     def add(self, values: Floats) -> Histogram:
-        """Return a histogram that also counts ``values``.
+        """Return the histogram with ``values`` added.
 
         Args:
             values: float32, any shape.
@@ -94,7 +94,7 @@ class Histogram:
         """
         if not values.size:
             return self
-        # The minimum of anything and NaN is NaN. Adding 0 turns -0 into 0, which compare equal.
+        # NaN propagates through min and max. Adding 0 turns -0 into 0.
         low, high = float(values.min()) + 0.0, float(values.max()) + 0.0
         if not (math.isfinite(low) and math.isfinite(high)):
             raise NotFiniteError(f"values from {low} to {high}")
@@ -103,22 +103,22 @@ class Histogram:
         scale = np.float32(math.ldexp(1.0, -exponent))
         flat = values.reshape(-1)
         for start in range(0, flat.size, _CHUNK):
-            # Scaling by a power of two is exact, down to magnitudes that end up in bin 0 anyway.
+            # Scaling by a power of two is exact, except for magnitudes that end up in bin 0 anyway.
             bins = (flat[start : start + _CHUNK] * scale).astype(np.int32)
             bins += BINS - 1
             counts = counts + np.bincount(bins, minlength=SIZE)
         return Histogram(exponent, counts, min(low, self.low), max(high, self.high))
 
     def merge(self, other: Histogram) -> Histogram:
-        """Return the histogram of the values of both."""
+        """Return the histogram of the values of both histograms."""
         exponent = max(self.exponent, other.exponent)
         counts = self._merged_to(exponent) + other._merged_to(exponent)
         return Histogram(exponent, counts, min(self.low, other.low), max(self.high, other.high))
 
     def moved(self, by: float) -> Histogram:
-        """Return the histogram of the values with ``by`` added, as exact as bins are.
+        """Return the histogram of the values shifted by ``by``, to the precision of the bins.
 
-        Each bin moves as its middle does; the smallest and the largest value are exact.
+        Each bin is shifted by its middle; minimum and maximum are exact.
         """
         low, high = self.low + by, self.high + by
         exponent = _exponent_for(max(-low, high))
@@ -128,7 +128,7 @@ class Histogram:
         return Histogram(exponent, counts, low, high)
 
     def is_consistent(self) -> bool:
-        """Tell whether counts, range and bin width can belong to the same values."""
+        """Return whether counts, range and bin width can belong to the same values."""
         if self.counts.shape != (SIZE,) or self.counts.min() < 0:
             return False
         if not self.total:
@@ -145,11 +145,11 @@ class Histogram:
             return self.counts
         merged = np.zeros(SIZE, np.int64)
         centre = BINS - 1
-        _pour(merged[centre:], self.counts[centre:], shift)
-        # The bin around zero has been poured out already.
+        _add_merged(merged[centre:], self.counts[centre:], shift)
+        # The bin around zero has been added already.
         left = self.counts[centre::-1].copy()
         left[0] = 0
-        _pour(merged[centre::-1], left, shift)
+        _add_merged(merged[centre::-1], left, shift)
         return merged
 
 
@@ -163,7 +163,7 @@ def _exponent_for(peak: float) -> int:
     return max(math.frexp(peak)[1] - _OCTAVES, _SMALLEST_EXPONENT) if peak else _SMALLEST_EXPONENT
 
 
-def _pour(merged: Counts, counts: Counts, shift: int) -> None:
-    """Add bins of magnitudes to the bins 2^shift times as wide that contain them."""
+def _add_merged(merged: Counts, counts: Counts, shift: int) -> None:
+    """Add bins of magnitudes to the bins, 2^shift times as wide, that contain them."""
     sums = counts.reshape(-1, 1 << min(shift, _OCTAVES)).sum(axis=1)
     merged[: sums.size] += sums

@@ -1,11 +1,11 @@
-"""From the histogram of an activation to the range that INT8 should cover.
+"""Range methods: from the histogram of an activation to the range that INT8 covers.
 
-Every range includes zero and lies within what was measured, so that no step is spent on values
+Every range includes zero and lies within the measured one, so that no level is wasted on values
 that never occur. In the symmetric case it is (-t, t).
 
-The spike at zero that ReLU leaves is no reason to clip: zero is exact under every scale. It has no
-error in ``mse``, where the bin around zero counts as zero, and ``entropy`` sees that bin no higher
-than the one beside it.
+The peak that ReLU leaves at zero must not cause clipping, as zero is exact under every scale. It
+has no error in ``mse``, where the bin around zero counts as zero, and ``entropy`` limits that bin
+to the count of its neighbour.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cxredge.vocabulary import RangeMethod
 Range = tuple[float, float]
 
 PERCENTILE = 99.99
-"""Share of values, in percent, that ``percentile`` does not clip."""
+"""Percentage of values that ``percentile`` does not clip."""
 
 
 def clipped_range(
@@ -32,14 +32,14 @@ def clipped_range(
     """Return the range of an activation.
 
     Args:
-        histogram: Of its values.
-        method: How the range is chosen.
-        symmetric: For int8 with zero point 0; otherwise for uint8 with any.
-        percentile: Share of values in percent that the method of that name does not clip. Around
-            zero they are those of |x|; otherwise as many are clipped below as above.
+        histogram: Histogram of its values.
+        method: The range method.
+        symmetric: Whether the range is for int8 with zero point 0, or for uint8 with any.
+        percentile: Percentage of values that the method of that name does not clip. In the
+            symmetric case it applies to |x|; otherwise as many values are clipped below as above.
 
     Returns:
-        (low, high) with low <= 0 <= high; (0, 0) if there was nothing but zeros.
+        (low, high) with low <= 0 <= high; (0, 0) if all values are zero.
 
     Raises:
         CxredgeError: The percentile is not in (0, 100].
@@ -47,7 +47,7 @@ def clipped_range(
     if not 0 < percentile <= 100:
         raise CxredgeError(
             f"The percentile {percentile:g} is not above 0 and at most 100.",
-            f"Use {PERCENTILE:g} or so.",
+            f"Use {PERCENTILE:g} or a similar value.",
         )
     if not histogram.peak:
         return 0.0, 0.0
@@ -64,7 +64,7 @@ def _threshold(histogram: Histogram, method: RangeMethod, share: float) -> float
     by_method: dict[RangeMethod, Callable[[], float]] = {
         RangeMethod.MINMAX: lambda: histogram.peak,
         RangeMethod.PERCENTILE: lambda: _percentile_of_magnitudes(histogram, share),
-        RangeMethod.ENTROPY: lambda: least_divergent_threshold(histogram, steps=128),
+        RangeMethod.ENTROPY: lambda: least_divergent_threshold(histogram, levels=128),
         RangeMethod.MSE: lambda: least_error_threshold(histogram),
     }
     return by_method[method]()
@@ -94,7 +94,7 @@ def _percentiles(histogram: Histogram, share: float) -> Range:
 
 
 def _quantile(counts: Counts, edges: Doubles, share: float) -> float:
-    """Return the value that ``share`` of all lie below, as if they were even within their bin."""
+    """Return the quantile ``share``, assuming that values are uniform within their bin."""
     up_to = np.cumsum(counts)
     target = share * up_to[-1]
     index = min(int(np.searchsorted(up_to, target)), len(counts) - 1)
@@ -103,7 +103,7 @@ def _quantile(counts: Counts, edges: Doubles, share: float) -> float:
 
 
 def _least_divergent(histogram: Histogram) -> Range:
-    # The method knows |x| only. What lies on one side of zero has all 256 steps there.
+    # The method uses |x| only. Values on one side of zero have all 256 levels there.
     one_sided = histogram.low >= 0 or histogram.high <= 0
-    threshold = least_divergent_threshold(histogram, steps=256 if one_sided else 128)
+    threshold = least_divergent_threshold(histogram, levels=256 if one_sided else 128)
     return -threshold, threshold

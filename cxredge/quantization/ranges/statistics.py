@@ -1,4 +1,4 @@
-"""What a calibration set did to a network: one histogram for each activation, kept as a file."""
+"""Activation statistics of a calibration set: one histogram per activation, stored as a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cxredge.quantization.ranges.methods import PERCENTILE, Range, clipped_range
 from cxredge.vocabulary import RangeMethod
 
 Ranges = Mapping[str, Range]
-"""Lowest and highest value of each float activation, by tensor name."""
+"""Lower and upper end of the range of each float activation, by tensor name."""
 
 SCHEMA = "cxredge.statistics/1"
 _Arrays = dict[str, npt.NDArray[Any]]
@@ -26,11 +26,11 @@ _Arrays = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Statistics:
-    """What was measured.
+    """Statistics of the activations of a network.
 
     Attributes:
-        images: How many images were measured.
-        histograms: Of each activation, by tensor name.
+        images: Number of images measured.
+        histograms: Histogram of each activation, by tensor name.
     """
 
     images: int
@@ -42,9 +42,9 @@ class Statistics:
         """Return the range of each activation.
 
         Args:
-            method: How it is chosen.
-            symmetric: For int8 with zero point 0, (-t, t); otherwise for uint8.
-            percentile: In percent, for the method of that name.
+            method: The range method.
+            symmetric: Whether ranges are (-t, t), for int8 with zero point 0, or for uint8.
+            percentile: Percentage of values kept by the method of that name.
         """
         return {
             name: clipped_range(histogram, method, symmetric, percentile)
@@ -52,39 +52,39 @@ class Statistics:
         }
 
     def min_max(self) -> Ranges:
-        """Return the smallest and largest value of each activation, zero included or not."""
+        """Return the minimum and maximum of each activation, which may exclude zero."""
         return {name: (found.low, found.high) for name, found in self.histograms.items()}
 
     def moved(self, moves: Mapping[str, float]) -> Statistics:
-        """Return the statistics of the network with a number taken off some of its activations.
+        """Return the statistics after some activations were shifted down.
 
         Args:
-            moves: What is taken off, by tensor name.
+            moves: Amount subtracted from each activation, by tensor name.
         """
         moved = {name: self.histograms[name].moved(-by) for name, by in moves.items()}
         return replace(self, histograms={**self.histograms, **moved})
 
     def merge(self, other: Statistics) -> Statistics:
-        """Return the statistics of the images of both, measured on the same graph.
+        """Return the statistics of the images of both, which must be of the same graph.
 
         Raises:
-            CxredgeError: The other has other activations.
+            CxredgeError: The activations differ.
         """
         if self.histograms.keys() != other.histograms.keys():
-            apart = sorted(self.histograms.keys() ^ other.histograms.keys())
+            unshared = sorted(self.histograms.keys() ^ other.histograms.keys())
             raise CxredgeError(
-                f"Statistics of two graphs cannot be merged: only one of them has {apart[0]!r}.",
+                f"Statistics of two graphs cannot be merged: only one of them has {unshared[0]!r}.",
                 "Measure both parts of the set on the same ONNX file.",
             )
         merged = {name: h.merge(other.histograms[name]) for name, h in self.histograms.items()}
         return Statistics(self.images + other.images, merged)
 
     def save(self, path: Path, key: str = "") -> None:
-        """Write the statistics, whole or not at all.
+        """Write the statistics atomically.
 
         Args:
-            path: The file, ``.npz`` by custom.
-            key: What they are the statistics of; see :func:`load_statistics`.
+            path: The ``.npz`` file.
+            key: Cache key of graph and images; see :func:`load_statistics`.
         """
         found = list(self.histograms.values())
         arrays: dict[str, Any] = {
@@ -101,19 +101,19 @@ class Statistics:
 
 
 def empty_statistics(names: list[str]) -> Statistics:
-    """Return the statistics of no image."""
+    """Return the statistics of no images."""
     return Statistics(0, dict.fromkeys(names, EMPTY))
 
 
 def load_statistics(path: Path, key: str = "") -> Statistics:
-    """Read statistics and check that they are whole.
+    """Read statistics and check their integrity.
 
     Args:
         path: The file.
-        key: The key they must have been saved with.
+        key: The key with which they must have been saved.
 
     Raises:
-        ArtifactError: The file is missing, damaged, edited, of another schema or another key.
+        ArtifactError: The file is missing, damaged or edited, or has another schema or key.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -122,10 +122,10 @@ def load_statistics(path: Path, key: str = "") -> Statistics:
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist.", "Check the path.") from None
     except Exception as error:
-        # A damaged archive fails in a dozen ways, from an unknown compression to a shape that does
-        # not fit into memory; none of them is an answer.
+        # A damaged archive fails in many ways, from an unknown compression to a shape that does not
+        # fit into memory.
         raise ArtifactError(
-            f"{path} does not hold the statistics asked for: {str(error) or type(error).__name__}.",
+            f"{path} does not hold the expected statistics: {str(error) or type(error).__name__}.",
             "Measure them again.",
         ) from None
     return statistics
@@ -135,7 +135,7 @@ def _from_arrays(arrays: _Arrays, key: str) -> Statistics:
     if str(arrays["schema"]) != SCHEMA:
         raise ValueError(f"its schema is {arrays['schema']}, not {SCHEMA}")
     if str(arrays["key"]) != key:
-        raise ValueError("they are of another graph or other images")
+        raise ValueError("they belong to another graph or other images")
     if str(arrays.pop("sha256")) != _digest(arrays):
         raise ValueError("they do not match their own hash")
     histograms = {
@@ -145,12 +145,12 @@ def _from_arrays(arrays: _Arrays, key: str) -> Statistics:
         )
     }
     if not all(histogram.is_consistent() for histogram in histograms.values()):
-        raise ValueError("a histogram contradicts itself")
+        raise ValueError("a histogram is inconsistent")
     return Statistics(int(arrays["images"]), histograms)
 
 
 def _digest(arrays: _Arrays) -> str:
-    """Return the SHA-256 of all arrays; the files in a zip are only secured by 32 bits each."""
+    """Return the SHA-256 of all arrays; a zip file protects each only by a 32-bit checksum."""
     digest = hashlib.sha256()
     for name, values in sorted(arrays.items()):
         digest.update(f"{name} {values.dtype.str} {values.shape} ".encode())
