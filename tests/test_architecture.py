@@ -1,4 +1,4 @@
-"""The shape of the package: imports point down the flow, and the device never sees torch."""
+"""Architecture of the package: the import law, and commands of a device run without torch."""
 
 from __future__ import annotations
 
@@ -15,16 +15,11 @@ import pytest
 import cxredge
 
 ROOT = Path(cxredge.__file__).parent
-TORCH_ALLOWED = ("models", "training", "export")
-# Libraries that are there only where a GPU is: imported by name in these modules, when needed.
-GPU_LIBRARIES = {
-    "tensorrt": "backends/tensorrt/api.py",
-    "pycuda": "backends/cuda/pycuda.py",
-    "cuda": "backends/cuda/cuda_python.py",
-}
+CONTRIBUTING = ROOT.parent / "CONTRIBUTING.md"
 
-# Who may import whom, by the first part of the module's name: a row a package, from the bottom up.
-# `cli` may import anything and nobody imports it.
+# The import law: one row per package (or module at the root), from the bottom up. A package may
+# import the packages of its row, and each of those stands above it in the table. CONTRIBUTING.md
+# prints the same table.
 MAY_IMPORT = {
     "errors": "",
     "progress": "",
@@ -51,6 +46,35 @@ MAY_IMPORT = {
     "report": "artifacts backends bundle comparison data errors metrics plots targets vocabulary",
     "build": "artifacts backends bundle data errors export gate graph metrics progress"
     " quantization targets training vocabulary",
+    "cli": "everything",
+}
+ENTRY_POINTS = {"__init__", "__main__"}
+
+# Third-party libraries and the packages or modules that import them; every other library may be
+# imported anywhere.
+LIBRARIES = {
+    "torch": "models training export",
+    "torchvision": "models",
+    "timm": "models",
+    "lightning_fabric": "training",
+    "safetensors": "models training",
+    "h5py": "models.keras_file",
+    "openvino": "backends.openvino",
+    "pydicom": "data.dicom",
+    "msgspec": "artifacts results",
+    "cryptography": "bundle.signature",
+    "pyarrow": "inference",
+    "mlperf_loadgen": "bench.loadgen",
+    "jinja2": "report.render",
+    "tomli": "targets.toml_file",
+    "typer": "cli",
+    "rich": "cli.output",
+}
+# Libraries that exist only on a machine with a GPU: one module each imports them by name.
+GPU_LIBRARIES = {
+    "tensorrt": "backends/tensorrt/api.py",
+    "pycuda": "backends/cuda/pycuda.py",
+    "cuda": "backends/cuda/cuda_python.py",
 }
 
 
@@ -71,32 +95,65 @@ def imports() -> list[tuple[str, str]]:
     return found
 
 
-def part(name: str) -> str:
+def package_of(name: str) -> str:
+    """Return the package at the root, or the module there, that a module belongs to."""
     return name.removeprefix("cxredge.").split(".")[0]
 
 
-def test_imports_point_down_the_flow() -> None:
+def packages() -> set[str]:
+    """Return the names of all packages and modules at the root, without the entry points."""
+    names = {p.relative_to(ROOT).parts[0].removesuffix(".py") for p in ROOT.rglob("*.py")}
+    return names - ENTRY_POINTS
+
+
+def test_imports_point_where_the_law_allows() -> None:
     wrong = []
     for module, name in imports():
-        importer, imported = part(module), part(name)
-        if not name.startswith("cxredge") or importer in ("cli", "__main__", "__init__"):
+        importer, imported = package_of(module), package_of(name)
+        if not name.startswith("cxredge.") or importer in ENTRY_POINTS:
             continue
-        if name == "cxredge" or imported in ("__version__", importer):
+        if imported in ("__version__", importer) or MAY_IMPORT[importer] == "everything":
             continue
         if imported not in MAY_IMPORT[importer].split():
             wrong.append(f"{module} imports {name}")
     assert wrong == []
 
 
-def test_every_module_has_its_place() -> None:
-    parts = {p.relative_to(ROOT).parts[0].removesuffix(".py") for p in ROOT.rglob("*.py")}
-    assert parts - {"cli", "__init__", "__main__"} == set(MAY_IMPORT)
+def test_every_package_has_its_place_in_the_law() -> None:
+    assert packages() == set(MAY_IMPORT)
 
 
-@pytest.mark.parametrize("package", ["torch", "torchvision", "timm", "lightning_fabric"])
-def test_torch_stays_where_it_trains(package: str) -> None:
-    users = {part(module) for module, name in imports() if name.split(".")[0] == package}
-    assert users <= set(TORCH_ALLOWED)
+def test_imports_point_down_the_table() -> None:
+    """No row may name its own package or a later row, so there are no import cycles."""
+    above: list[str] = []
+    for package, allowed in MAY_IMPORT.items():
+        if allowed != "everything":
+            assert set(allowed.split()) <= set(above), package
+        above.append(package)
+
+
+def test_every_row_of_the_law_is_used() -> None:
+    used = {(package_of(module), package_of(name)) for module, name in imports()}
+    rows = {package: row for package, row in MAY_IMPORT.items() if row != "everything"}
+    allowed = {(package, name) for package, row in rows.items() for name in row.split()}
+    assert allowed - used == set()
+
+
+def test_contributing_prints_the_law() -> None:
+    row = re.compile(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", re.MULTILINE)
+    rows = row.findall(CONTRIBUTING.read_text())
+    printed = {package: " ".join(re.findall(r"\w+", allowed)) for package, allowed in rows}
+    assert list(printed) == list(MAY_IMPORT)
+    assert printed == {package: allowed or "nothing" for package, allowed in MAY_IMPORT.items()}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_library_stays_where_it_is_allowed(library: str) -> None:
+    users = {module for module, name in imports() if name.split(".")[0] == library}
+    allowed = LIBRARIES[library].split()
+    assert users
+    for module in users:
+        assert any(f"{module}.".startswith(f"{one}.") for one in allowed), module
 
 
 def test_libraries_of_the_gpu_are_imported_by_name_in_one_place() -> None:
@@ -111,17 +168,6 @@ def test_libraries_of_the_gpu_are_imported_by_name_in_one_place() -> None:
     assert by_name == {*GPU_LIBRARIES.values(), "backends/cuda/memory.py"}
 
 
-def test_pydicom_stays_where_dicom_is_read() -> None:
-    users = {module for module, name in imports() if name.split(".")[0] == "pydicom"}
-    assert users
-    assert all(module.startswith("data.dicom.") for module in users)
-
-
-def test_openvino_stays_in_its_backend() -> None:
-    users = {module for module, name in imports() if name.split(".")[0] == "openvino"}
-    assert users == {"backends.openvino"}
-
-
 def test_only_the_command_line_prints() -> None:
     for path in ROOT.rglob("*.py"):
         calls = [
@@ -133,11 +179,12 @@ def test_only_the_command_line_prints() -> None:
             assert "print" not in calls, path
 
 
-# A process of its own does not share what the tests' configuration shortens.
+# A new process does not share the patches of conftest.py.
 QUICK_SEARCH = "from tests.quick_search import shorten\nshorten()\n"
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a new interpreter."""
     return subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT.parent,
@@ -201,10 +248,10 @@ def test_device_commands_run_without_torch(
     assert (tmp_path / "r.html").is_file()
 
 
-def test_device_commands_run_on_what_is_listed_for_small_disks(
+def test_device_commands_run_on_the_packages_of_requirements_device(
     bundle: Path, phantoms: Path, model: Path, tmp_path: Path
 ) -> None:
-    """All other packages of this environment cannot be imported then."""
+    """All packages that requirements-device.txt does not list fail to import here."""
     images = phantoms / "images"
     commands = [
         ["doctor"],
@@ -247,7 +294,7 @@ def test_device_commands_run_on_what_is_listed_for_small_disks(
     assert (tmp_path / "r.html").is_file()
 
 
-def test_training_without_torch_says_what_to_install(phantoms: Path, tmp_path: Path) -> None:
+def test_training_without_torch_names_the_extra_to_install(phantoms: Path, tmp_path: Path) -> None:
     done = python(
         "import sys\n"
         "sys.modules['torch'] = None\n"
@@ -271,5 +318,5 @@ def test_help_is_quick() -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert b"predict" in done.stdout
-    # The promise is 0.3 s. Of the processor's time, as other work does not count; the best of five.
+    # The limit is 0.3 s of processor time, which other processes do not affect; the best of five.
     assert min(seconds) < 0.3
