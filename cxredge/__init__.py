@@ -1,16 +1,63 @@
 """Chest X-ray classifiers on edge devices, from a folder of images to a measured INT8 model.
 
+Predict with a bundle from Python::
+
+    import cxredge
+
+    with cxredge.load("bundle") as model:
+        row = model.predict("chest.png")
+        print(row.label, row.probability)
+
+Importing this package loads nothing else; the names of ``__all__`` are imported on first use.
+
 The stages meet at files, never at function calls::
 
-    data/      images -> manifest.csv             (which X-ray, which class, which split)
-    training/  manifest -> RUN/                   (torch lives here, in models/ and in export.py)
-    export     RUN/ -> MODEL/                     (FP32 ONNX, the normalisation inside)
-    quantization/  MODEL/ + images -> MODEL/      (INT8 ONNX, in the target's dialect)
-    build      MODEL/ -> BUNDLE/                  (what goes to the device, behind a gate)
-    predict, evaluate, bench    BUNDLE/ -> results
-    report/    results -> one page
+    data/          images -> manifest.csv       image, class, patient, split
+    training/      manifest -> RUN/             fine-tunes a network of models/
+    export/        RUN/ -> MODEL/               FP32 ONNX, normalisation inside the graph
+    quantization/  MODEL/ + images -> MODEL/    INT8 ONNX in the target's dialect
+    build/         MODEL/ -> BUNDLE/            what goes to the device, within the limits of gate/
+    inference/     BUNDLE/ + images -> predictions, evaluations
+    bench/         BUNDLE/ -> latency, throughput
+    report/        results -> one page
 
-``cli/`` joins them and is the only place that prints.
+They share ``artifacts/`` (cards and records), ``bundle/`` (the format of a bundle), ``backends/``
+(runtimes), ``graph/`` (ONNX), ``metrics/``, ``targets/``, ``telemetry/`` and ``plots/``.
+``diagnosis/`` inspects files and machines, ``comparison/`` compares results, ``api`` is the Python
+API, and ``cli/`` is the only package that prints. Only ``models/``, ``training/`` and ``export/``
+import torch.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cxredge.api import Model, load
+    from cxredge.errors import CxredgeError, ImageError
+    from cxredge.inference.rows import PredictionRow
+
 __version__ = "0.1.0"
+
+__all__ = ["CxredgeError", "ImageError", "Model", "PredictionRow", "__version__", "load"]
+
+_MODULES = {
+    "CxredgeError": "cxredge.errors",
+    "ImageError": "cxredge.errors",
+    "Model": "cxredge.api",
+    "PredictionRow": "cxredge.inference.rows",
+    "load": "cxredge.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'cxredge' has no attribute '{name}'")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

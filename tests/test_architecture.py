@@ -44,6 +44,7 @@ MAY_IMPORT = {
     "bench": "artifacts backends bundle comparison data errors inference metrics progress targets"
     " telemetry vocabulary",
     "report": "artifacts backends bundle comparison data errors metrics plots targets vocabulary",
+    "api": "backends bundle data errors inference",
     "build": "artifacts backends bundle data errors export gate graph metrics progress"
     " quantization targets training vocabulary",
     "cli": "everything",

@@ -1,0 +1,115 @@
+"""Rows of images: who decided, thresholds, cautions, and how they are read into a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxredge.backends.base import Session, SessionSpec
+from cxredge.backends.cascade import CascadeSession
+from cxredge.bundle.bundle import Bundle, open_bundle
+from cxredge.data.images import load_grey
+from cxredge.errors import Caution
+from cxredge.inference.predictions_file import RowWriter
+from cxredge.inference.rows import PredictionRow, predict_one, rows_of
+from cxredge.vocabulary import Precision
+from tests.predictions import read_rows
+
+SIZE, CLASSES = 64, 4
+
+
+class Peak(Session):
+    """The brighter the image, the surer of the first class; or always sure of the last."""
+
+    def __init__(self, always_last: bool = False) -> None:
+        self.spec = SessionSpec(SIZE, CLASSES, "test", 1, True, 4)
+        self._always_last = always_last
+
+    def infer(self, images: np.ndarray) -> np.ndarray:
+        logits = np.zeros((len(images), CLASSES), np.float32)
+        if self._always_last:
+            logits[:, -1] = 9
+        else:
+            logits[:, 0] = images.mean(axis=(1, 2)) / 10
+        return logits
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def opened(built: Path) -> Bundle:
+    return replace(open_bundle(built), precision=Precision.INT8)
+
+
+def flat(*brightness: int) -> list[np.ndarray]:
+    return [np.full((SIZE, SIZE), value, np.uint8) for value in brightness]
+
+
+def test_fp32_decides_near_ties_and_the_bundles_precision_the_others(opened: Bundle) -> None:
+    session = CascadeSession(Peak(), Peak(always_last=True), 1.0)
+    (group,) = rows_of(opened, session, iter(flat(0, 200, 5, 255)))
+    classes = opened.card.classifier.classes
+    assert [row.decided_by for row in group.rows] == ["fp32", "int8", "fp32", "int8"]
+    assert [row.label for row in group.rows] == [classes[i] for i in (3, 0, 3, 0)]
+    assert [row.status for row in group.rows] == ["ok"] * 4
+    assert group.rows[0] == predict_one(opened, session, flat(0)[0])
+
+
+@pytest.mark.parametrize(("threshold", "above"), [(0.24, 4), (0.25, 4), (0.26, 0)])
+def test_classes_at_or_above_their_threshold_are_listed(
+    threshold: float, above: int, opened: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes = opened.card.classifier.classes
+    limits: Mapping[str, float] = dict.fromkeys(classes, threshold)
+    monkeypatch.setattr(Bundle, "thresholds", limits)
+    row = predict_one(opened, Peak(), flat(0)[0])
+    assert row.above_threshold == classes[:above]
+
+
+def test_probabilities_are_by_class_and_rounded(opened: Bundle) -> None:
+    row = predict_one(opened, Peak(), flat(33)[0])
+    assert tuple(row.probabilities) == opened.card.classifier.classes
+    assert row.probabilities[row.label] == row.probability == max(row.probabilities.values())
+    assert all(round(value, 6) == value for value in row.probabilities.values())
+
+
+def test_images_that_fail_have_rows_in_their_place(
+    opened: Bundle, phantoms: Path, tmp_path: Path
+) -> None:
+    good = sorted((phantoms / "images").rglob("*.*"))[:11]
+    gone = tmp_path / "gone.png"
+    given = [*good[:3], gone, *good[3:], np.zeros((3, 3), np.uint8)]
+    rows = [row for group in rows_of(opened, Peak(), iter(given)) for row in group.rows]
+    assert [row.path for row in rows] == [*map(str, given[:-1]), "array (3, 3) uint8"]
+    assert {row.path: row.status for row in rows if row.status != "ok"} == {
+        str(gone): "missing",
+        "array (3, 3) uint8": "too_small",
+    }
+    assert rows[3] == PredictionRow(str(gone), "missing", error=f"{gone} does not exist.")
+    bright = [load_grey(path, SIZE).mean() for path in good]
+    seen = [row.probabilities[opened.card.classifier.classes[0]] for row in rows[:3] + rows[4:12]]
+    assert np.argsort(bright).tolist() == np.argsort(seen).tolist()
+
+
+def test_cautions_are_sentences_and_codes_in_the_file(tmp_path: Path) -> None:
+    codes = (Caution.BURNED_IN_TEXT, Caution.LATERAL)
+    row = PredictionRow("a", "ok", "x", 1.0, {"x": 1.0}, caution_codes=codes)
+    assert row.cautions == (
+        "Text is burned into the pixels.",
+        "The view is lateral; the network was trained on frontal X-rays.",
+    )
+    with RowWriter(tmp_path / "p.csv", ["x"], {}, resume=False) as writer:
+        writer.append([row])
+        writer.finish()
+    (found,) = read_rows(tmp_path / "p.csv")
+    assert found["error"] == "Predicted, but doubtful: burned_in_text, lateral."
+
+
+def test_every_caution_has_a_sentence() -> None:
+    for caution in Caution:
+        assert caution.sentence.endswith(".")
