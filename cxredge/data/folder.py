@@ -17,7 +17,7 @@ from cxredge.errors import DataError, ImageError
 from cxredge.vocabulary import Split
 
 if TYPE_CHECKING:
-    from cxredge.data.dicom.patient import Exposure
+    from cxredge.data.dicom.exposure import Exposure
 
 _SPLIT_FOLDERS = {
     "train": Split.TRAIN,
@@ -128,7 +128,7 @@ def _exposure(source: ImageSource) -> Exposure | None:
     """Return the patient and view of a DICOM file; None for other or damaged files."""
     if not is_dicom_source(source):
         return None
-    from cxredge.data.dicom.patient import read_exposure
+    from cxredge.data.dicom.exposure import read_exposure
 
     try:
         return read_exposure(source)

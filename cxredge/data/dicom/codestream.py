@@ -1,4 +1,4 @@
-"""What a compressed picture says of its own size, read before a decoder believes it."""
+"""Image size in the head of a compressed codestream, read before a decoder allocates memory."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _WITHOUT_LENGTH = frozenset(range(0xD0, 0xD8)) | {0x01}
 
 @dataclass(frozen=True)
 class Codestream:
-    """The head of a JPEG, JPEG-LS or JPEG 2000 codestream.
+    """Head of a JPEG, JPEG-LS or JPEG 2000 codestream.
 
     Attributes:
-        rows: Pixels.
-        columns: Pixels.
-        components: Samples of a pixel.
-        bits: Of a sample.
+        rows: Height in pixels.
+        columns: Width in pixels.
+        components: Number of samples per pixel.
+        bits: Number of bits per sample.
     """
 
     rows: int
@@ -31,22 +31,22 @@ class Codestream:
 
 
 def read_codestream(data: bytes) -> Codestream:
-    """Return what the head of a codestream says.
+    """Read the head of a codestream.
 
     Raises:
-        ValueError: It is none of the three, or its head is cut off.
+        ValueError: The data are none of the three formats, or the head is truncated.
     """
     try:
         if data.startswith(_J2K_START):
-            return _j2k(data)
+            return _read_j2k(data)
         if data.startswith(_JPEG_START):
-            return _jpeg(data)
+            return _read_jpeg(data)
     except (struct.error, IndexError):
-        raise ValueError("the head of the codestream is cut off") from None
+        raise ValueError("the head of the codestream is truncated") from None
     raise ValueError("neither JPEG nor JPEG 2000")
 
 
-def _j2k(data: bytes) -> Codestream:
+def _read_j2k(data: bytes) -> Codestream:
     """Read the SIZ segment (ISO/IEC 15444-1, A.5.1)."""
     right, bottom, left, top = struct.unpack_from(">4I", data, 8)
     (components,) = struct.unpack_from(">H", data, 40)
@@ -56,12 +56,12 @@ def _j2k(data: bytes) -> Codestream:
     return Codestream(bottom - top, right - left, components, (data[42] & 0x7F) + 1)
 
 
-def _jpeg(data: bytes) -> Codestream:
-    """Find the start of the frame (ITU-T T.81, B.2.2)."""
+def _read_jpeg(data: bytes) -> Codestream:
+    """Find and read the start of the frame (ITU-T T.81, B.2.2)."""
     position = 2
     while True:
         if data[position] != 0xFF:
-            raise ValueError("no marker where one has to be")
+            raise ValueError("a marker is missing")
         marker = data[position + 1]
         if marker == 0xFF:  # fill bytes
             position += 1

@@ -1,4 +1,4 @@
-"""The part of a DICOM header that is read, whatever state the file is in."""
+"""The attributes of a DICOM header that are needed, read safely from any file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _META_GROUP = 0x0002
 _FIRST_PIXEL_TAG = 0x7FE00008  # Float Pixel Data; Pixel Data comes after it
 _MAX_READS = 50_000
 
-LOOK = (
+PICTURE_KEYWORDS = (
     "SOPClassUID", "Modality", "PresentationIntentType", "BurnedInAnnotation",
     "ViewPosition", "ViewCodeSequence", "PatientOrientation",
     "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
@@ -36,9 +36,9 @@ LOOK = (
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
     "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence",
 )  # fmt: skip
-"""What decides whether a picture is used and how it looks; nothing in it names a person."""
+"""Attributes that decide whether a picture is used and how it looks; none identifies a person."""
 
-# pydicom warns of odd values by quoting them, and they may be names: nothing of it may get out.
+# pydicom's warnings quote invalid values, which may be names: none may be shown.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 logging.getLogger("pydicom").propagate = False
 logging.getLogger("pylibjpeg").propagate = False
@@ -47,13 +47,13 @@ warnings.filterwarnings("ignore", module=r"(pydicom|pylibjpeg|libjpeg|openjpeg)\
 
 @dataclass(frozen=True)
 class Header:
-    """A header as far as it was asked for.
+    """The requested attributes of a header.
 
     Attributes:
-        name: The file, for messages.
-        syntax: How what follows is written.
-        dataset: The attributes asked for that are there.
-        body: The data set's bytes, positioned at the pixel data.
+        name: Name of the file in messages.
+        syntax: Transfer syntax.
+        dataset: The requested attributes that are present.
+        body: Bytes of the data set, positioned at the pixel data.
     """
 
     name: str
@@ -62,19 +62,19 @@ class Header:
     body: io.BytesIO
 
     def text(self, keyword: str) -> str:
-        """Return a text attribute, its first value; empty when there is none."""
+        """Return the first value of a text attribute; empty if it is missing."""
         value = self._first(keyword)
         return value.strip(" \0") if isinstance(value, str) else ""
 
     def term(self, keyword: str) -> str:
-        """Return a defined term in capitals, as all are; empty when there is none."""
+        """Return a defined term in capitals; empty if it is missing."""
         return self.text(keyword).upper()
 
     def number(self, keyword: str) -> float | None:
-        """Return a number, the first if there are several; None when there is none.
+        """Return the first value of a numeric attribute; None if it is missing.
 
         Raises:
-            ImageError: It is no finite number.
+            ImageError: The value is not a finite number.
         """
         value = self._first(keyword)
         if value in (None, ""):
@@ -88,10 +88,10 @@ class Header:
         return number
 
     def integer(self, keyword: str, default: int | None = None) -> int:
-        """Return a whole number.
+        """Return the first value of an integer attribute.
 
         Raises:
-            ImageError: It is not there and has no default, or is no whole number.
+            ImageError: The attribute is missing and has no default, or is not an integer.
         """
         number = self.number(keyword)
         if number is None and default is not None:
@@ -99,12 +99,12 @@ class Header:
         if number is None:
             raise bad_header(self.name, f"{keyword} is missing")
         if not number.is_integer():
-            raise bad_header(self.name, f"{keyword} is not a whole number")
+            raise bad_header(self.name, f"{keyword} is not an integer")
         return int(number)
 
     def first_item(self, keyword: str) -> Dataset | None:
-        """Return the first item of a sequence; None when there is none."""
-        with damage_is_an_image_error(self.name):
+        """Return the first item of a sequence; None if it is missing or empty."""
+        with damage_as_image_error(self.name):
             value = self.dataset.get(keyword)
             if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
                 return None
@@ -118,26 +118,26 @@ class Header:
         return self.body.getbuffer()[self.body.tell() :][:4] == tag
 
     def _first(self, keyword: str) -> Any:
-        with damage_is_an_image_error(self.name):
+        with damage_as_image_error(self.name):
             value = self.dataset.get(keyword)
             if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
                 return value[0] if len(value) else None
             return value
 
 
-def read_header(name: str, content: bytes, keywords: Sequence[str] = LOOK) -> Header:
-    """Read the attributes that are asked for, up to the pixel data.
+def read_header(name: str, content: bytes, keywords: Sequence[str] = PICTURE_KEYWORDS) -> Header:
+    """Read the given attributes, up to the pixel data.
 
     Args:
-        name: For messages.
-        content: A file that begins with a preamble and ``DICM``.
-        keywords: Which attributes; others are skipped.
+        name: Name of the file in messages.
+        content: Bytes of a file that begins with a preamble and ``DICM``.
+        keywords: Attributes to read; others are skipped.
 
     Raises:
-        ImageError: It is damaged, or does not say how it is written.
+        ImageError: The file is damaged, or its transfer syntax is missing or unknown.
     """
-    with damage_is_an_image_error(name):
-        start = _Rationed(content)
+    with damage_as_image_error(name):
+        start = _LimitedReads(content)
         start.seek(HEAD_BYTES)
         meta = read_dataset(
             start,
@@ -148,11 +148,11 @@ def read_header(name: str, content: bytes, keywords: Sequence[str] = LOOK) -> He
         )
         syntax = UID(str(meta.get("TransferSyntaxUID", "")))
         if not (syntax.is_transfer_syntax and syntax in _known_syntaxes()):
-            raise bad_header(name, "it does not name a known transfer syntax")
-        body = _Rationed(content)
+            raise bad_header(name, "its transfer syntax is missing or unknown")
+        body = _LimitedReads(content)
         body.seek(start.tell())
         if syntax.is_deflated:
-            body = _Rationed(_inflated(name, content[start.tell() :]))
+            body = _LimitedReads(_inflate(name, content[start.tell() :]))
         dataset = read_dataset(
             body,
             is_implicit_VR=syntax.is_implicit_VR,
@@ -166,11 +166,11 @@ def read_header(name: str, content: bytes, keywords: Sequence[str] = LOOK) -> He
 
 
 @contextmanager
-def damage_is_an_image_error(name: str) -> Iterator[None]:
-    """Turn whatever a library raises over a damaged file into an ImageError without its words.
+def damage_as_image_error(name: str) -> Iterator[None]:
+    """Replace any exception of a library over a damaged file by an ImageError.
 
-    pydicom and its decoders raise almost any exception, RecursionError and AttributeError among
-    them, and their messages quote values.
+    pydicom and its decoders raise almost any exception, even RecursionError and AttributeError,
+    and their messages quote values, which must not be shown.
     """
     try:
         yield
@@ -179,29 +179,38 @@ def damage_is_an_image_error(name: str) -> Iterator[None]:
     except Exception:
         raise ImageError(
             ImageProblem.TRUNCATED,
-            f"{name} is DICOM that is cut off or damaged.",
+            f"{name} is a truncated or damaged DICOM file.",
             "Copy the file again from its source.",
         ) from None
 
 
-def bad_header(name: str, why: str) -> ImageError:
-    """Return the error for a header that lacks something or contradicts itself."""
+def bad_header(name: str, reason: str) -> ImageError:
+    """Return the error for a header that is incomplete or contradicts itself."""
     return ImageError(
         ImageProblem.BAD_HEADER,
-        f"{name} has a DICOM header that cannot be followed: {why}.",
+        f"{name} has an invalid DICOM header: {reason}.",
         "Export it again, or convert it to PNG as a viewer shows it.",
     )
 
 
-class _Rationed(io.BytesIO):
-    """Bytes that may be read so many times: millions of tiny attributes would take minutes."""
+def unsupported(name: str, reason: str) -> ImageError:
+    """Return the error for a kind of picture that is not supported."""
+    return ImageError(
+        ImageProblem.UNSUPPORTED,
+        f"{name} is DICOM of an unsupported kind: {reason}.",
+        "Convert it to PNG as a viewer shows it.",
+    )
+
+
+class _LimitedReads(io.BytesIO):
+    """Bytes with a limited number of reads: millions of tiny attributes would take minutes."""
 
     left = _MAX_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.left -= 1
         if self.left < 0:
-            raise ValueError("more attributes than any header has")
+            raise ValueError("too many attributes")
         return super().read(size)
 
 
@@ -209,13 +218,13 @@ def _known_syntaxes() -> frozenset[str]:
     return frozenset(pydicom.uid.AllTransferSyntaxes)
 
 
-def _inflated(name: str, deflated: bytes) -> bytes:
+def _inflate(name: str, deflated: bytes) -> bytes:
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     data = inflate.decompress(deflated, MAX_BYTES)
     if not inflate.eof:
         raise ImageError(
             ImageProblem.TOO_LARGE if inflate.unconsumed_tail else ImageProblem.TRUNCATED,
-            f"{name} is deflated DICOM that is cut off, or unpacks to more than "
+            f"{name} is deflated DICOM that is truncated, or unpacks to more than "
             f"{MAX_BYTES // 1_000_000} MB.",
             "Copy the file again from its source.",
         )

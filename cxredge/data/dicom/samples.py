@@ -1,110 +1,54 @@
-"""The stored values of a DICOM picture, whatever it is compressed by."""
+"""The stored values of a DICOM picture, in any supported transfer syntax."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import struct
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
+from pydicom import uid
 from pydicom.encaps import generate_frames
 from pydicom.filereader import read_dataset
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import RLELossless
 
 from cxredge.data.dicom.codestream import read_codestream
-from cxredge.data.dicom.header import PIXEL_DATA, Header, bad_header, damage_is_an_image_error
-from cxredge.data.dicom.run_lengths import decode_run_lengths
-from cxredge.data.sources import check_size
+from cxredge.data.dicom.header import (
+    PIXEL_DATA,
+    Header,
+    bad_header,
+    damage_as_image_error,
+    unsupported,
+)
+from cxredge.data.dicom.layout import Layout
 from cxredge.errors import ImageError, ImageProblem
 
 _NATIVE = (
-    "1.2.840.10008.1.2",  # implicit little endian
-    "1.2.840.10008.1.2.1",  # explicit little endian
-    "1.2.840.10008.1.2.1.99",  # deflated
-    "1.2.840.10008.1.2.2",  # explicit big endian
+    uid.ImplicitVRLittleEndian,
+    uid.ExplicitVRLittleEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
 )
-# Which plugin decodes does not depend on what else is installed: lossy pixels could differ.
+# The decoder plugin is fixed: lossy pixels could differ with whatever else is installed.
 _BY_PYLIBJPEG = (
-    "1.2.840.10008.1.2.4.50",  # JPEG baseline
-    "1.2.840.10008.1.2.4.51",  # JPEG extended
-    "1.2.840.10008.1.2.4.57",  # JPEG lossless
-    "1.2.840.10008.1.2.4.70",  # JPEG lossless, first-order prediction
-    "1.2.840.10008.1.2.4.80",  # JPEG-LS lossless
-    "1.2.840.10008.1.2.4.81",  # JPEG-LS near-lossless
-    "1.2.840.10008.1.2.4.90",  # JPEG 2000 lossless
-    "1.2.840.10008.1.2.4.91",  # JPEG 2000
-    "1.2.840.10008.1.2.4.201",  # HTJ2K lossless
-    "1.2.840.10008.1.2.4.202",  # HTJ2K lossless, RPCL
-    "1.2.840.10008.1.2.4.203",  # HTJ2K
+    uid.JPEGBaseline8Bit,
+    uid.JPEGExtended12Bit,
+    uid.JPEGLossless,
+    uid.JPEGLosslessSV1,
+    uid.JPEGLSLossless,
+    uid.JPEGLSNearLossless,
+    uid.JPEG2000Lossless,
+    uid.JPEG2000,
+    uid.HTJ2KLossless,
+    uid.HTJ2KLosslessRPCL,
+    uid.HTJ2K,
 )
-_GREY = ("MONOCHROME1", "MONOCHROME2")
-_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 _EXCESS_BYTES = 2**20
+_RLE_HEAD = struct.Struct("<16I")
 
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How samples lie in the pixel data.
-
-    Attributes:
-        rows: Pixels.
-        columns: Pixels.
-        components: 1 of grey, 3 of colour.
-        photometric: Interpretation of the components.
-        allocated: Bits of a sample, 8 or 16.
-        stored: Bits of a sample that count.
-        shift: Unused bits below them.
-        signed: Whether they are two's complement.
-        planar: Whether components lie one after the other.
-    """
-
-    rows: int
-    columns: int
-    components: int
-    photometric: str
-    allocated: int
-    stored: int
-    shift: int
-    signed: bool
-    planar: bool
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of the picture when it is not compressed."""
-        return self.rows * self.columns * self.components * self.allocated // 8
-
-
-def read_layout(header: Header) -> Layout:
-    """Return how samples lie, after checking that they can be read.
-
-    Raises:
-        ImageError: The picture is too large or too small, not grey and no ordinary colour, or the
-            header is incomplete or contradicts itself.
-    """
-    rows, columns = header.integer("Rows"), header.integer("Columns")
-    check_size(header.name, columns, rows)
-    photometric = header.term("PhotometricInterpretation")
-    if photometric not in (*_GREY, *_COLOUR):
-        known = photometric if photometric in ("PALETTE COLOR", "XYB") else "none that is known"
-        raise _unsupported(header, f"its photometric interpretation is {known}")
-    components = header.integer("SamplesPerPixel", 1)
-    allocated, stored = header.integer("BitsAllocated"), header.integer("BitsStored")
-    shift = header.integer("HighBit", stored - 1) + 1 - stored
-    if components != (1 if photometric in _GREY else 3):
-        raise bad_header(header.name, f"{components} samples a pixel contradict {photometric}")
-    if allocated not in (8, 16) or not (1 <= stored <= allocated - shift and shift >= 0):
-        raise bad_header(header.name, f"{stored} bits stored, {allocated} allocated")
-    if components == 3 and (allocated, stored) != (8, 8):
-        raise _unsupported(header, f"it has colours of {stored} bits")
-    compressed = header.syntax.is_compressed and not header.syntax.is_deflated
-    if compressed and shift:
-        raise bad_header(header.name, "HighBit is not that of compressed samples")
-    signed = header.integer("PixelRepresentation") == 1
-    planar = components == 3 and header.integer("PlanarConfiguration", 0) == 1
-    return Layout(rows, columns, components, photometric, allocated, stored, shift, signed, planar)
 
 
 def read_samples(header: Header, layout: Layout) -> tuple[Samples, str]:
@@ -112,29 +56,30 @@ def read_samples(header: Header, layout: Layout) -> tuple[Samples, str]:
 
     Returns:
         Samples as unsigned numbers with all their allocated bits, (rows, columns) or (rows,
-        columns, 3), and the photometric interpretation they have now.
+        columns, 3); and the photometric interpretation after decoding.
 
     Raises:
-        ImageError: There are none, they are cut off or damaged, or compressed in a way that is not
-            read.
+        ImageError: The pixel data are missing, truncated, damaged, or in an unsupported transfer
+            syntax.
     """
     syntax = header.syntax
-    if syntax not in (*_NATIVE, *_BY_PYLIBJPEG, RLELossless):
-        raise _unsupported(header, f"it is written as {syntax.name}")
-    with damage_is_an_image_error(header.name):
-        data, vr = _pixel_data(header, layout)
+    if syntax not in (*_NATIVE, *_BY_PYLIBJPEG, uid.RLELossless):
+        raise unsupported(header.name, f"its transfer syntax is {syntax.name}")
+    with damage_as_image_error(header.name):
+        data, vr = _read_pixel_data(header, layout)
         if syntax in _NATIVE:
-            return _decoded(header, layout, data, pixel_vr=vr)
+            return _decode(header, layout, data, pixel_vr=vr)
         if len(data) > 2 * layout.size_bytes + _EXCESS_BYTES:
             raise bad_header(header.name, "there is far more pixel data than pixels")
         frame = next(generate_frames(data, number_of_frames=1))
-        if syntax == RLELossless:
-            return _from_planes(frame, layout), layout.photometric
+        if syntax == uid.RLELossless:
+            return _decode_rle(frame, layout), layout.photometric
         _check_codestream(header, layout, frame)
-        return _decoded(header, layout, data, decoding_plugin="pylibjpeg")
+        return _decode(header, layout, data, decoding_plugin="pylibjpeg")
 
 
-def _pixel_data(header: Header, layout: Layout) -> tuple[bytes, str]:
+def _read_pixel_data(header: Header, layout: Layout) -> tuple[bytes, str]:
+    """Return the value of Pixel Data and its value representation."""
     found = read_dataset(
         header.body,
         is_implicit_VR=header.syntax.is_implicit_VR,
@@ -144,7 +89,7 @@ def _pixel_data(header: Header, layout: Layout) -> tuple[bytes, str]:
     )
     element = found.get_item(PIXEL_DATA) if PIXEL_DATA in found else None
     if element is None and header.has_pixel_data:
-        raise ValueError("the pixel data does not end")
+        raise ValueError("the pixel data do not end")
     if element is None or not element.value:
         raise ImageError(
             ImageProblem.NO_PIXELS,
@@ -159,7 +104,7 @@ def _pixel_data(header: Header, layout: Layout) -> tuple[bytes, str]:
     return element.value, element.VR or "OW"
 
 
-def _decoded(header: Header, layout: Layout, data: bytes, **options: Any) -> tuple[Samples, str]:
+def _decode(header: Header, layout: Layout, data: bytes, **options: Any) -> tuple[Samples, str]:
     options |= {
         "rows": layout.rows,
         "columns": layout.columns,
@@ -179,36 +124,41 @@ def _decoded(header: Header, layout: Layout, data: bytes, **options: Any) -> tup
     return samples, str(properties["photometric_interpretation"])
 
 
-def _from_planes(frame: bytes, layout: Layout) -> Samples:
+def _decode_rle(frame: bytes, layout: Layout) -> Samples:
+    """Decode RLE Lossless (PS3.5, annex G): byte planes, each compressed by PackBits.
+
+    Pillow's PackBits decoder is several times faster than pydicom's. It decodes a plane as one long
+    row, so that runs may cross the end of a row, and stops when the plane is full.
+    """
     planes = layout.components * layout.allocated // 8
-    found = decode_run_lengths(frame, layout.rows, layout.columns, planes)
+    count, *offsets = _RLE_HEAD.unpack_from(frame)
+    if count != planes:
+        raise ValueError(f"{count} planes; expected {planes}")
+    found = np.empty((planes, layout.rows, layout.columns), np.uint8)
+    for plane, (start, end) in enumerate(pairwise([*offsets[:count], len(frame)])):
+        row = Image.frombytes("L", (found[plane].size, 1), frame[start:end], "packbits", "L")
+        found[plane] = np.asarray(row).reshape(found[plane].shape)
     if layout.components == 3:
         return np.moveaxis(found, 0, -1)
     if layout.allocated == 8:
-        return found.reshape(layout.rows, layout.columns)
-    # High bytes first is big endian.
+        return found[0]
+    # The planes are ordered from the high bytes to the low bytes, which is big endian.
     pairs = np.ascontiguousarray(np.moveaxis(found, 0, -1))
     return pairs.view(">u2")[..., 0].astype(np.uint16)
 
 
 def _check_codestream(header: Header, layout: Layout, frame: bytes) -> None:
-    """Refuse a codestream of another size before a decoder makes room for it."""
+    """Refuse a codestream of another size before a decoder allocates memory for it."""
     inside = read_codestream(frame)
     if (inside.rows, inside.columns) != (layout.rows, layout.columns):
         raise bad_header(
             header.name,
-            f"it says {layout.columns}x{layout.rows} pixels where there are "
+            f"it states {layout.columns}x{layout.rows} pixels, but the codestream has "
             f"{inside.columns}x{inside.rows}",
         )
     if inside.components != layout.components or inside.bits > layout.allocated:
         raise bad_header(
-            header.name, f"{inside.components} components of {inside.bits} bits were not expected"
+            header.name,
+            f"the codestream has {inside.components} components of {inside.bits} bits; expected "
+            f"{layout.components} of at most {layout.allocated}",
         )
-
-
-def _unsupported(header: Header, why: str) -> ImageError:
-    return ImageError(
-        ImageProblem.UNSUPPORTED,
-        f"{header.name} is DICOM that is not read: {why}.",
-        "Convert it to PNG as a viewer shows it.",
-    )

@@ -1,4 +1,4 @@
-"""From which side a DICOM X-ray was taken, by what its header says in so many words or codes."""
+"""View of a DICOM X-ray, from the words and codes in its header."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import Enum
 
 
 class Projection(Enum):
-    """Which way the beam went."""
+    """Direction of the X-ray beam."""
 
     FRONTAL = "frontal"
     LATERAL = "lateral"
@@ -18,13 +18,13 @@ class Projection(Enum):
 
 @dataclass(frozen=True)
 class View:
-    """A view in words of our own, never in the header's.
+    """A view, in this module's terms and never in the header's words.
 
     Attributes:
-        name: ``PA``, ``AP``, ``FRONTAL``, ``LATERAL``, ``OBLIQUE``; empty when the header does not
-            say, or not so that it is understood.
-        projection: Which way the beam went; None when unknown.
-        understood: False when the header names a view that is none of these.
+        name: ``PA``, ``AP``, ``FRONTAL``, ``LATERAL``, ``OBLIQUE``; empty if the header states no
+            view or an unknown one.
+        projection: Direction of the beam; None if unknown.
+        understood: False if the header names a view that is none of these.
     """
 
     name: str = ""
@@ -40,8 +40,8 @@ _OBLIQUE = View("OBLIQUE", Projection.OBLIQUE)
 _UNKNOWN = View()
 _NOT_UNDERSTOOD = View(understood=False)
 
-# View Position; its defined terms (PS3.3, C.8.11.5) and what modalities write besides. LLD and RLD
-# are patients who lie on their side; the beam is frontal.
+# View Position: its defined terms (PS3.3, C.8.11.5) and other words that modalities write. With LLD
+# and RLD the patient lies on a side, and the beam is frontal.
 _WORDS = (
     (_FRONTAL, ("LLD", "RLD", "DECUBITUS")),
     (_OBLIQUE, ("RLO", "LLO", "RAO", "LAO", "RPO", "LPO", "OBL", "OBLIQUE")),
@@ -73,21 +73,22 @@ _CODES = {
 def find_view(position: str, code: str, orientation: str) -> View:
     """Return the view of a chest X-ray.
 
-    What speaks against a frontal view wins: one lateral too few costs less than one too many.
+    Evidence against a frontal view takes precedence: refusing a frontal X-ray does less harm than
+    classifying a lateral one.
 
     Args:
         position: View Position (0018,5101), or empty.
         code: Code value of View Code Sequence (0054,0220), or empty.
-        orientation: The first value of Patient Orientation (0020,0020): where rows lead to. On a
-            frontal view to the left or right, on a lateral one to the front or back.
+        orientation: First value of Patient Orientation (0020,0020), the direction of the rows: left
+            or right on a frontal view, anterior or posterior on a lateral one.
     """
     found = [view for view in (_by_words(position), _by_code(code)) if view is not None]
     if orientation[:1].upper() in ("A", "P"):
         found.append(_LATERAL)
-    return _most_telling(found)
+    return _least_frontal(found)
 
 
-def _most_telling(found: Iterable[View]) -> View:
+def _least_frontal(found: Iterable[View]) -> View:
     rank = [Projection.LATERAL, Projection.OBLIQUE, Projection.FRONTAL, None]
     return min(found, key=lambda view: rank.index(view.projection), default=_UNKNOWN)
 

@@ -24,7 +24,8 @@ from pydicom.uid import (  # noqa: E402
 )
 
 from cxredge.data.dicom.header import read_header  # noqa: E402
-from cxredge.data.dicom.samples import read_layout, read_samples  # noqa: E402
+from cxredge.data.dicom.layout import read_layout  # noqa: E402
+from cxredge.data.dicom.samples import read_samples  # noqa: E402
 from cxredge.data.images import load_grey, load_image  # noqa: E402
 from cxredge.errors import Caution, ImageError, ImageProblem  # noqa: E402
 from tests.dicom_files import (  # noqa: E402

@@ -1,4 +1,4 @@
-"""What a DICOM header says of the meaning of stored values, as a :class:`GreyScale`."""
+"""Reader of a :class:`GreyScale` from a DICOM header."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cxredge.data.dicom.grey_scale import (
     Window,
     WindowShape,
 )
-from cxredge.data.dicom.header import Header, bad_header, damage_is_an_image_error
+from cxredge.data.dicom.header import Header, bad_header, damage_as_image_error
 
 MAX_BITS = 16
 _INVERTED = {"MONOCHROME1": True, "MONOCHROME2": False}
@@ -23,18 +23,18 @@ _SHAPES = {"": None, "IDENTITY": False, "INVERSE": True}
 
 
 def read_grey_scale(header: Header) -> GreyScale:
-    """Return how the stored values of a grey picture are to be shown.
+    """Return the mapping of stored values to grey.
 
-    Of a lookup table and a window the table is used, of several the first, as the standard lets
-    one choose and viewers do.
+    A VOI LUT takes precedence over a window, and the first over further ones: the standard leaves
+    the choice open, and viewers choose so.
 
     Raises:
-        ImageError: The header is incomplete, or says two things at once.
+        ImageError: The header is incomplete or contradicts itself.
     """
     bits, allocated = header.integer("BitsStored"), header.integer("BitsAllocated")
     if allocated not in (8, 16) or not 1 <= bits <= allocated:
         raise bad_header(
-            header.name, f"{bits} bits stored in {allocated} allocated; 8 or 16 can be read"
+            header.name, f"{bits} bits stored in {allocated} allocated; 8 or 16 are supported"
         )
     signed = header.integer("PixelRepresentation") == 1
     modality = _modality(header)
@@ -47,11 +47,11 @@ def _is_inverted(header: Header) -> bool:
     inverted = _INVERTED[header.term("PhotometricInterpretation")]
     shape = header.term("PresentationLUTShape")
     if _SHAPES.get(shape) not in (None, inverted) or shape not in _SHAPES:
-        # Viewers disagree on what that means, and a picture the wrong way round looks like one.
+        # Viewers disagree about such files, and an inverted X-ray still looks like an X-ray.
         raise bad_header(
             header.name,
-            "PresentationLUTShape contradicts PhotometricInterpretation, so that black and white "
-            "may be exchanged",
+            "PresentationLUTShape contradicts PhotometricInterpretation, so that the picture may "
+            "be inverted",
         )
     return inverted
 
@@ -87,15 +87,25 @@ def _voi(header: Header) -> Window | LookupTable | None:
 
 
 def _lookup_table(header: Header, item: Dataset, below_zero: bool) -> LookupTable:
-    """Read a table; its entries come as numbers or, with 8 or 16 bits each, as bytes."""
-    with damage_is_an_image_error(header.name):
+    """Read a table, whose entries are numbers or bytes with 8 or 16 bits per entry.
+
+    Args:
+        header: Header of the file.
+        item: The table's sequence item.
+        below_zero: Whether the first mapped value may be negative.
+    """
+    with damage_as_image_error(header.name):
         count, first, bits = (int(value) for value in item.LUTDescriptor)
         count = count & 0xFFFF or 65536
         if below_zero and first > 0x7FFF:
             first -= 65536
         entries = _entries(item.LUTData, count, header.syntax.is_little_endian)
     if not 1 <= bits <= MAX_BITS or len(entries) < count:
-        raise bad_header(header.name, f"a lookup table of {bits} bits has {len(entries)} entries")
+        raise bad_header(
+            header.name,
+            f"a lookup table of {bits} bits has {len(entries)} entries; expected {count} of at "
+            f"most {MAX_BITS} bits",
+        )
     return LookupTable(first, entries[:count], bits)
 
 
@@ -111,7 +121,7 @@ def _entries(data: bytes | list[int] | int, count: int, little_endian: bool) -> 
 
 
 def _padding(header: Header, bits: int, signed: bool) -> tuple[int, int] | None:
-    """Return the stored values of what is no part of the picture, least first."""
+    """Return the range of stored values that are padding, lowest first."""
     if header.number("PixelPaddingValue") is None:
         return None
     one = _as_stored(header.integer("PixelPaddingValue"), bits, signed)
@@ -121,6 +131,6 @@ def _padding(header: Header, bits: int, signed: bool) -> tuple[int, int] | None:
 
 
 def _as_stored(value: int, bits: int, signed: bool) -> int:
-    """Read a value that was written with the wrong sign as it is stored."""
+    """Return a value as it is stored, also if the header gives it the wrong sign."""
     value &= 2**bits - 1
     return value - 2**bits if signed and value >= 2 ** (bits - 1) else value
