@@ -1,4 +1,4 @@
-"""``cxredge calibrate``: choose the images that INT8 ranges are measured on."""
+"""``cxredge calibrate``: choose the images on which INT8 ranges are measured."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def calibrate(
     output: Output,
     manifest: ManifestArgument,
     out: Annotated[Path, typer.Option("--out", help="The list to write, a .csv file.")],
-    count: Annotated[int, typer.Option("--count", help="How many images.", min=1)] = 256,
+    count: Annotated[int, typer.Option("--count", help="Number of images.", min=1)] = 256,
     seed: SeedOption = 0,
 ) -> Outcome:
-    """Choose calibration images: training split only, classes even, many patients.
+    """Choose calibration images: from the training split, classes balanced, many patients.
 
-    The list holds the hash of every image; images that changed are refused later.
+    The list has the hash of every image; images that change later are refused.
     """
     from cxredge.data.manifest import read_manifest
     from cxredge.errors import WrongUsage
     from cxredge.quantization.calibration_set import too_few_images, write_calibration
 
     if out.resolve() == manifest.resolve():
-        raise WrongUsage(f"{out} is the manifest that is chosen from.", "Choose another --out.")
+        raise WrongUsage(f"--out {out} would overwrite the manifest.", "Choose another --out.")
     calibration = write_calibration(read_manifest(manifest), count, seed, out)
     if warning := too_few_images(calibration):
         output.note(warning)

@@ -1,7 +1,8 @@
-"""``cxredge demo``: the whole path on generated phantoms."""
+"""``cxredge demo``: all stages on generated phantoms."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -25,20 +26,32 @@ def demo(
     output: Output,
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("demo"),
 ) -> Outcome:
-    """Walk the whole path on generated phantoms: no patient, no download, a few minutes.
+    """Run all stages on generated phantoms: no patient, no download, a few minutes.
 
-    Every step is a command of its own; each is named as it runs.
+    Shows the command of each step.
     """
+    from cxredge.errors import ArtifactError
+
+    if out.exists() and any(out.iterdir()):
+        raise ArtifactError(f"{out} is not empty.", "Choose another --out, or delete it.")
+    _make_data(output, out)
+    _train(output, out)
+    built = _build(output, out)
+    _measure(output, out)
+    return _outcome(out, built)
+
+
+def _make_data(output: Output, out: Path) -> None:
     from cxredge.cli.audit import audit
-    from cxredge.cli.bench import bench
-    from cxredge.cli.build import build
-    from cxredge.cli.calibrate import calibrate
     from cxredge.cli.data import phantoms
-    from cxredge.cli.engine import TensorRTOptions
-    from cxredge.cli.evaluate import evaluate
-    from cxredge.cli.gate import GateOptions
-    from cxredge.cli.predict import predict
-    from cxredge.cli.report import report
+
+    data, manifest = out / "data", _manifest(out)
+    words = f"data phantoms --patients {_PATIENTS} --out {data}"
+    _run(output, words, lambda: phantoms(output, data, _PATIENTS))
+    _run(output, f"data audit {manifest}", lambda: audit(output, manifest))
+
+
+def _train(output: Output, out: Path) -> None:
     from cxredge.cli.train import (
         FeatureOptions,
         FitOptions,
@@ -48,76 +61,104 @@ def demo(
         StartOptions,
         train,
     )
-    from cxredge.cli.verify import verify
-    from cxredge.errors import ArtifactError
 
-    if out.exists() and any(out.iterdir()):
-        raise ArtifactError(f"{out} is not empty.", "Choose another --out, or delete it.")
-    data, run, bundle = out / "data", out / "run", out / "bundle"
-    manifest, calibration = data / "manifest.csv", out / "calibration.csv"
-
-    def step(words: str) -> None:
-        output.note(f"\n$ cxredge {words}")
-
-    step(f"data phantoms --patients {_PATIENTS} --out {data}")
-    _tell(output, phantoms(output, data, _PATIENTS))
-    step(f"data audit {manifest}")
-    _tell(output, audit(output, manifest))
-    step(
+    manifest, run = _manifest(out), out / "run"
+    words = (
         f"train {manifest} --model mobilenet_v1 --weights none --freeze none "
         f"--input-size {_INPUT_SIZE} --epochs {_EPOCHS} --learning-rate 0.003 "
         f"--backbone-rate 1 --batch-size 8 --dropout 0 --augment none --out {run}"
     )
-    trained = train(
+    fit = FitOptions(_EPOCHS, batch_size=8, learning_rate=3e-3, backbone_rate=1.0, dropout=0.0)
+    _run(
         output,
-        manifest=manifest,
-        out=run,
-        start=StartOptions("mobilenet_v1", "none", "none"),
-        fit=FitOptions(_EPOCHS, batch_size=8, learning_rate=3e-3, backbone_rate=1.0, dropout=0.0),
-        features=FeatureOptions(Augmentation.NONE),
-        search=SearchOptions(),
-        scaling=InputOptions(_INPUT_SIZE),
-        hardware=HardwareOptions(),
+        words,
+        lambda: train(
+            output,
+            manifest=manifest,
+            out=run,
+            start=StartOptions("mobilenet_v1", "none", "none"),
+            fit=fit,
+            features=FeatureOptions(Augmentation.NONE),
+            search=SearchOptions(),
+            scaling=InputOptions(_INPUT_SIZE),
+            hardware=HardwareOptions(),
+        ),
     )
-    _tell(output, trained)
-    step(f"calibrate {manifest} --count 128 --out {calibration}")
-    _tell(output, calibrate(output, manifest, calibration, 128))
-    step(f"build {run} --target here --calibration {calibration} --out {bundle}")
-    built = build(
-        output,
-        source=run,
-        calibration=calibration,
-        out=bundle,
-        gate=GateOptions(),
-        engine=TensorRTOptions(),
-    )
-    _tell(output, built)
-    step(f"verify {bundle}")
-    _tell(output, verify(output, bundle))
-    predictions = out / "predictions.csv"
-    step(f"predict {bundle} {data / 'images'} --out {predictions}")
-    _tell(output, predict(output, bundle, [data / "images"], predictions))
-    step(f"evaluate {bundle} {manifest} --split test")
-    _tell(output, evaluate(output, bundle, manifest, Split.TEST))
-    for images in (None, [data / "images"]):
-        step(f"bench {bundle} --seconds 3" + (f" --images {images[0]}" if images else ""))
-        _tell(output, bench(output, bundle, images, Scenario.SINGLE_STREAM, 3.0))
-    page = out / "report.html"
-    step(f"report {bundle} --out {page}")
-    _tell(output, report(output, [bundle], page))
-    return _outcome(out, built, page)
 
 
-def _tell(output: Output, outcome: Outcome) -> None:
+def _build(output: Output, out: Path) -> Outcome:
+    from cxredge.cli.build import build
+    from cxredge.cli.calibrate import calibrate
+    from cxredge.cli.engine import TensorRTOptions
+    from cxredge.cli.gate import GateOptions
+    from cxredge.cli.verify import verify
+
+    manifest, run, bundle = _manifest(out), out / "run", out / "bundle"
+    calibration = out / "calibration.csv"
+    words = f"calibrate {manifest} --count 128 --out {calibration}"
+    _run(output, words, lambda: calibrate(output, manifest, calibration, 128))
+    words = f"build {run} --target here --calibration {calibration} --out {bundle}"
+    built = _run(
+        output,
+        words,
+        lambda: build(
+            output,
+            source=run,
+            calibration=calibration,
+            out=bundle,
+            gate=GateOptions(),
+            engine=TensorRTOptions(),
+        ),
+    )
+    _run(output, f"verify {bundle}", lambda: verify(output, bundle))
+    return built
+
+
+def _measure(output: Output, out: Path) -> None:
+    from cxredge.cli.bench import bench
+    from cxredge.cli.evaluate import evaluate
+    from cxredge.cli.predict import predict
+    from cxredge.cli.report import report
+
+    manifest, bundle, images = _manifest(out), out / "bundle", out / "data" / "images"
+    predictions, page = _predictions(out), _report(out)
+    words = f"predict {bundle} {images} --out {predictions}"
+    _run(output, words, lambda: predict(output, bundle, [images], predictions))
+    words = f"evaluate {bundle} {manifest} --split test"
+    _run(output, words, lambda: evaluate(output, bundle, manifest, Split.TEST))
+    scenario, words = Scenario.SINGLE_STREAM, f"bench {bundle} --seconds 3"
+    _run(output, words, lambda: bench(output, bundle, None, scenario, 3.0))
+    words += f" --images {images}"
+    _run(output, words, lambda: bench(output, bundle, [images], scenario, 3.0))
+    _run(output, f"report {bundle} --out {page}", lambda: report(output, [bundle], page))
+
+
+def _run(output: Output, words: str, step: Callable[[], Outcome]) -> Outcome:
+    """Show a command, run it and show its result."""
+    output.note(f"\n$ cxredge {words}")
+    outcome = step()
     output.note(outcome.text)
+    return outcome
 
 
-def _outcome(out: Path, built: Outcome, page: Path) -> Outcome:
+def _manifest(out: Path) -> Path:
+    return out / "data" / "manifest.csv"
+
+
+def _predictions(out: Path) -> Path:
+    return out / "predictions.csv"
+
+
+def _report(out: Path) -> Path:
+    return out / "report.html"
+
+
+def _outcome(out: Path, built: Outcome) -> Outcome:
     by_precision = {c["precision"]: c["accuracy"] for c in built.data["candidates"]}
     data = {
-        "report": str(page),
+        "report": str(_report(out)),
         "bundle": built.data["bundle"],
-        "predictions": str(out / "predictions.csv"),
+        "predictions": str(_predictions(out)),
         "precision": built.data["precision"],
         "accuracy_fp32": by_precision["fp32"],
         "accuracy_int8": by_precision["int8"],
@@ -125,7 +166,7 @@ def _outcome(out: Path, built: Outcome, page: Path) -> Outcome:
     }
     text = (
         f"\nDone. Accuracy on phantoms of held-out patients: FP32 {by_precision['fp32']:.3f}, "
-        f"INT8 {by_precision['int8']:.3f}; {data['precision']} ships.\n"
-        f"Look at {page}"
+        f"INT8 {by_precision['int8']:.3f}; the bundle uses {data['precision']}.\n"
+        f"Open {_report(out)}"
     )
     return Outcome(data, text, "cxredge data folder YOUR_IMAGES --out mydata")

@@ -141,7 +141,7 @@ def _decode_rle(frame: bytes, layout: Layout) -> Samples:
     if layout.components == 3:
         return np.moveaxis(found, 0, -1)
     if layout.allocated == 8:
-        return found[0]
+        return found.reshape(layout.rows, layout.columns)
     # The planes are ordered from the high bytes to the low bytes, which is big endian.
     pairs = np.ascontiguousarray(np.moveaxis(found, 0, -1))
     return pairs.view(">u2")[..., 0].astype(np.uint16)
