@@ -18,6 +18,7 @@ from typing import Any
 from cxredge.artifacts.atomic import atomic_file
 from cxredge.artifacts.card import CARD_NAME, sha256_of_file
 from cxredge.artifacts.disk_space import writing
+from cxredge.artifacts.records import from_json
 from cxredge.backends.cuda.driver import Gpu, read_gpu
 from cxredge.backends.tensorrt.api import Api, Flavour, load_api
 from cxredge.backends.tensorrt.builder import build_engine
@@ -30,7 +31,7 @@ from cxredge.errors import CxredgeError, WrongUsage
 from cxredge.progress import Progress
 from cxredge.targets import registry
 from cxredge.targets.detect import read_board
-from cxredge.targets.engine_request import EngineRequest, read_request, workspace_for
+from cxredge.targets.engine_request import EngineRequest, workspace_for
 from cxredge.targets.record import Target, version_of
 from cxredge.targets.trtexec import LEVELS
 from cxredge.vocabulary import Precision
@@ -181,7 +182,13 @@ def _settings(
     bundle: Bundle, precision: Precision, options: EngineOptions, api: Api, gpu: Gpu
 ) -> EngineConfig:
     """Return what the card asks for, what is asked here over it, and what this machine adds."""
-    request = options.override(read_request(bundle.card.config.get("engine", {})))
+    packed = from_json(
+        bundle.card.config.get("engine", {}),
+        EngineRequest,
+        bundle.path / CARD_NAME,
+        "Make the bundle again with this version.",
+    )
+    request = options.override(packed)
     if request.workspace_mb is None and gpu.integrated:
         request = replace(request, workspace_mb=workspace_for(gpu.memory_mb))
     cache = _cache_folder()

@@ -27,8 +27,8 @@ from cxredge.errors import CxredgeError, quoted
 from cxredge.gate.gate import GateResult
 from cxredge.progress import Progress
 from cxredge.targets.record import Target
-from cxredge.targets.registry import check_software, find_target, is_here, words_for_this_machine
-from cxredge.targets.trtexec import engine_by
+from cxredge.targets.registry import check_software, describe_this_machine, find_target, is_here
+from cxredge.targets.trtexec import how_to_deploy
 from cxredge.vocabulary import Precision
 
 
@@ -46,8 +46,8 @@ def require_here(card: Card, path: Path) -> Target:
     if not is_here(target):
         raise CxredgeError(
             f"{path} is for {target.name} ({target.machine}); this machine is "
-            f"{words_for_this_machine()}.",
-            f"On the device: {engine_by(target, path)}. For this machine: cxredge build "
+            f"{describe_this_machine()}.",
+            f"On the device: {how_to_deploy(target, path)}. For this machine: cxredge build "
             "RUN_OR_MODEL --target here --out BUNDLE",
         )
     check_software(target)

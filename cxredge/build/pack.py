@@ -23,6 +23,7 @@ from cxredge.artifacts.card import (
 )
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder
+from cxredge.artifacts.records import to_json
 from cxredge.backends import CPU_BACKENDS, installed_on_cpu, reduced_precisions
 from cxredge.build.candidates import BuildResult, Candidate, choose, gates_by_runtime, serving
 from cxredge.build.held_out import answer, judge, pick_goldens
@@ -118,7 +119,7 @@ class BuildConfig:
             "specificity": self.specificity,
             "calibration_seed": self.calibration_seed,
             "effort": self.effort.value,
-            "engine": self.engine.to_json(),
+            "engine": to_json(self.engine),
             "compute_capabilities": list(self.compute_capabilities),
             "cascade": self.cascade,
         }
@@ -223,7 +224,7 @@ def build(
         indices = {flip.index for c in candidates for flip in c.gate.flipped}
         write_flipped(folder, held_out.images.pixels, indices)
         if Precision.INT8 in folders:
-            if config.target.goes_by_types:
+            if config.target.strongly_typed:
                 _write_typed_int8(models[Precision.INT8], folder, progress)
             listed = _calibration_csv(folders[Precision.INT8] / "calibration.csv")
             write_text(folder / CALIBRATION_NAME, listed)

@@ -12,7 +12,7 @@ from cxredge.backends import CPU_BACKENDS
 from cxredge.bundle.serving import Serving
 from cxredge.errors import ArtifactError, quoted
 from cxredge.targets.registry import all_targets
-from cxredge.targets.trtexec import engine_by
+from cxredge.targets.trtexec import how_to_deploy
 from cxredge.telemetry.linux import read_machine
 from cxredge.vocabulary import Precision
 
@@ -103,9 +103,10 @@ def strange_here(bundle: Path, target: str, passport: Mapping[str, Any] | None) 
     """
     again = f"cxredge deploy {quoted(bundle)}"
     if passport is None:
+        deploy = how_to_deploy(all_targets().get(target), bundle)
         return (
             f"{bundle} is for {target} and was not finished there; ONNX Runtime runs it on this "
-            f"machine's processor. On the device: {engine_by(all_targets().get(target), bundle)}"
+            f"machine's processor. On the device: {deploy}"
         )
     here, there = to_json(read_machine()), passport.get("machine", {})
     if all(there.get(fact) == here[fact] for fact in ("architecture", "cpu")):

@@ -134,7 +134,8 @@ def build(
     from cxredge.bundle.signature import read_private_key, sign
     from cxredge.data.manifest import read_manifest
     from cxredge.targets.engine_request import EngineRequest
-    from cxredge.targets.registry import cascades, find_target, require_precision
+    from cxredge.targets.precision import require_precision, uses_cascade
+    from cxredge.targets.registry import find_target
 
     found = find_target(target)
     require_precision(found, precision)
@@ -146,7 +147,7 @@ def build(
     key = read_private_key(sign_with) if sign_with else None
     config = BuildConfig(
         found, precision, gate.limits(), split, gate.specificity, seed, effort, request, ahead,
-        cascades(found, precision, cascade),
+        uses_cascade(found, precision, cascade),
     )  # fmt: skip
     check_replaceable(out, ArtifactKind.BUNDLE.value)
     manifest = read_manifest(evaluate or source / "manifest.csv")

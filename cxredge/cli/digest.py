@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cxredge.targets.registry import all_targets
-from cxredge.targets.trtexec import engine_by
+from cxredge.targets.trtexec import how_to_deploy
 
 Found = Mapping[str, Any]
 
@@ -56,7 +56,7 @@ def _serves(found: Found) -> str:
     if passport is None:
         return (
             f"{found['facts']['precision']} in ONNX Runtime until it is finished on its device: "
-            f"{engine_by(all_targets().get(found['config']['target']), Path(found['path']))}"
+            f"{how_to_deploy(all_targets().get(found['config']['target']), Path(found['path']))}"
         )
     machine = passport["machine"]["cpu"] or passport["machine"]["architecture"]
     return f"{passport['precision']} from {passport['engine']}, finished on {machine}"

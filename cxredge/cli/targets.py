@@ -1,8 +1,8 @@
-"""``cxredge targets``: the known devices; ``cxredge targets show``: one of them."""
+"""``cxredge targets`` lists the known devices, ``cxredge targets show`` describes one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     group = typer.Typer(rich_markup_mode=None)
-    app.add_typer(group, name="targets", help="List the devices that can be built for.")
+    app.add_typer(group, name="targets", help="List the devices that cxredge builds for.")
     default_command(group)(targets)
     command(group, "show")(show)
 
 
 def targets(output: Output) -> Outcome:
-    """List the devices that can be built for."""
+    """List the devices that cxredge builds for."""
     from cxredge.targets.registry import all_targets, is_here
 
     known = {target: is_here(target) for target in all_targets().values()}
@@ -38,23 +38,31 @@ def targets(output: Output) -> Outcome:
         ]
         for target, here in known.items()
     ]
-    text = table(["name", "backend", "dialect", "precisions", "tried*", "what"], rows)
-    text += "\n* ran on such hardware, emulated on other, built and not run, or never; see show"
-    data = [{**target.to_json(), "here": here} for target, here in known.items()]
+    text = table(["name", "backend", "dialect", "precisions", "tested*", "device"], rows)
+    text += (
+        "\n* ran: on such hardware; emulated: on other hardware; built: not run. See: targets show"
+    )
+    data = [{**_as_json(target), "here": here} for target, here in known.items()]
     return Outcome(data, text, "cxredge targets show NAME")
 
 
 def show(
     output: Output,
-    name: Annotated[str, typer.Argument(metavar="TARGET", help="A name of 'cxredge targets'.")],
+    name: Annotated[str, typer.Argument(metavar="TARGET", help="A name from 'cxredge targets'.")],
 ) -> Outcome:
-    """Show all that is known of a device, with its sources."""
+    """Describe a device, with the sources of its facts."""
     from cxredge.targets.registry import find_target
 
     target = find_target(name)
     return Outcome(
-        target.to_json(), _text(target), f"cxredge build RUN --target {target.name} --out BUNDLE"
+        _as_json(target), _text(target), f"cxredge build RUN --target {target.name} --out BUNDLE"
     )
+
+
+def _as_json(target: Target) -> dict[str, Any]:
+    from cxredge.artifacts.records import to_json
+
+    return {**to_json(target), "default_precision": target.default_precision.value}
 
 
 def _text(target: Target) -> str:
@@ -71,7 +79,7 @@ def _text(target: Target) -> str:
     parts = [target.title, "", *(f"{key + ':':<20}{value}" for key, value in facts if value)]
     if target.jetpack:
         parts += ["", _software(target)]
-    parts += ["", *(f"Tried, {t.backend}: {t.extent.value}. {t.how}" for t in target.verified)]
+    parts += ["", *(f"Tested, {t.backend}: {t.extent.value}. {t.how}" for t in target.verified)]
     parts += ["", *(_note(note) for note in target.notes)]
     return "\n".join(parts)
 

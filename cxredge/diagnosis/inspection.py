@@ -29,7 +29,7 @@ from cxredge.data.manifest import COLUMNS, read_manifest
 from cxredge.errors import ArtifactError
 from cxredge.targets.record import Target
 from cxredge.targets.registry import all_targets
-from cxredge.targets.trtexec import engine_by
+from cxredge.targets.trtexec import how_to_deploy
 
 _KNOWN = (
     "It describes runs, models, bundles and their archives, .onnx, .plan, manifest and "
@@ -74,7 +74,7 @@ def _archive(path: Path) -> dict[str, Any]:
         "sha256": sha256_of_file(path),
         "size_bytes": path.stat().st_size,
         "signed": is_signed(path),
-        "next": f"on the device: {engine_by(_target_of(card), path)}",
+        "next": f"on the device: {how_to_deploy(_target_of(card), path)}",
         "tried": _tried_on(card),
         "bundle": {**card.to_json(), "intact": True},
     }

@@ -1,1 +1,1 @@
-"""Devices that cxredge builds for: one TOML file each."""
+"""Devices that cxredge builds for, with one TOML file each."""

@@ -1,8 +1,8 @@
-"""Which board this is, from the device tree and the release files of Jetson Linux.
+"""Detection of the board, from the device tree and the release files of Jetson Linux.
 
-Compute capability and TensorRT's version are not guessed from the board: the backend asks the
-driver and the library. Containers often see none of these files; then the board is unknown, and
-what is left (a kernel built for Tegra) is said.
+Compute capability and TensorRT version are not derived from the board: the backend reads them from
+the driver and the library. In a container these files are often missing; then only the kernel, if
+built for Tegra, shows that this is a Jetson.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _SOC = "nvidia,tegra"
 
 @dataclass(frozen=True)
 class Board:
-    """What the system's files say about the board.
+    """Facts about the board from the system's files.
 
     Attributes:
-        model: Its name in the device tree, such as ``NVIDIA Jetson Orin Nano Developer Kit``.
-        compatible: Its part numbers in the device tree, the system on chip last.
-        l4t: The release of Jetson Linux, such as ``36.4.3``.
-        tegra_kernel: Whether the kernel was built for Tegra; a container sees its host's.
-        container: Whether this process seems to be in a container.
+        model: Name in the device tree, such as ``NVIDIA Jetson Orin Nano Developer Kit``.
+        compatible: Part numbers in the device tree, the system on chip last.
+        l4t: Release of Jetson Linux, such as ``36.4.3``.
+        tegra_kernel: Whether the kernel, in a container the host's, was built for Tegra.
+        container: Whether this process appears to run in a container.
     """
 
     model: str | None
@@ -46,20 +46,20 @@ class Board:
 
     @property
     def is_jetson(self) -> bool:
-        """Whether anything says that this is a Jetson."""
+        """Whether any file shows that this is a Jetson."""
         return self.soc is not None or self.l4t is not None or self.tegra_kernel
 
     @property
     def is_hidden(self) -> bool:
-        """Whether this is a Jetson whose device tree cannot be read, as in many containers."""
+        """Whether this is a Jetson whose device tree is unreadable, as in many containers."""
         return self.is_jetson and self.soc is None and self.model is None
 
 
 def read_board(root: Path = Path("/")) -> Board:
-    """Return what can be read about the board.
+    """Read the facts about the board.
 
     Args:
-        root: Where ``proc``, ``sys``, ``etc`` and ``var`` lie; another one in tests.
+        root: Folder that holds ``proc``, ``sys``, ``etc`` and ``var``; tests use another one.
     """
     model = _device_tree(root, "model")
     compatible = _device_tree(root, "compatible")
@@ -73,41 +73,41 @@ def read_board(root: Path = Path("/")) -> Board:
 
 
 def match_board(board: Board, targets: Iterable[Target]) -> Target | None:
-    """Return the target that a board is, or None where it is no known Jetson.
+    """Return the target of a board, or None if it is no known Jetson.
 
-    The module's part number decides; then the name in the device tree; then the system on chip,
-    where one target alone has it.
+    The module's part number decides first, then the name in the device tree, then the system on
+    chip if only one target has it.
 
     Raises:
-        CxredgeError: It is a Jetson, and the files do not tell which of several.
+        CxredgeError: It is a Jetson, and the files fit several targets.
     """
     known = [(target, target.detection) for target in targets if target.detection]
-    for target, signs in known:
-        if any(module in entry for module in signs.modules for entry in board.compatible):
+    for target, detection in known:
+        if any(module in entry for module in detection.modules for entry in board.compatible):
             return target
-    for target, signs in known:
-        if board.model and any(name in board.model for name in signs.models):
+    for target, detection in known:
+        if board.model and any(name in board.model for name in detection.models):
             return target
-    alike = [target for target, signs in known if board.soc and signs.soc == board.soc]
+    alike = [target for target, detection in known if board.soc and detection.soc == board.soc]
     if len(alike) > 1:
         names = [target.name for target in alike]
         raise CxredgeError(
-            f"This is a Jetson with {board.soc} that no target names: "
+            f"This is a Jetson with {board.soc} that matches no target: "
             f"'{board.model or ', '.join(board.compatible)}'.",
-            f"Say which it is: --target {names[0]}, or {', '.join(names[1:])}.",
+            f"Name it: --target {names[0]}, or {', '.join(names[1:])}.",
         )
     return alike[0] if alike else None
 
 
 def _device_tree(root: Path, name: str) -> tuple[str, ...]:
-    """Return the strings of a property; they end with NUL, and there may be several."""
+    """Return the NUL-terminated strings of a property."""
     texts = (_text(root / folder / name) for folder in _DEVICE_TREE)
     found = next((text for text in texts if text), "")
     return tuple(part.strip() for part in found.split("\0") if part.strip())
 
 
 def _l4t(root: Path) -> str | None:
-    """Return Jetson Linux's release from its own file, or from the list of installed packages."""
+    """Read the release of Jetson Linux from its file, or from the list of installed packages."""
     release = _RELEASE.search(_text(root / "etc/nv_tegra_release"))
     if release:
         return f"{release[1]}.{release[2]}"

@@ -1,4 +1,4 @@
-"""Reading a target's TOML file strictly: what is not expected is an error that names its place."""
+"""Strict reader of a target's TOML file: anything unexpected is an error with its location."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Record = TypeVar("Record")
 
 
 def read_target(text: str, file: str) -> Target:
-    """Return the target that a TOML file describes.
+    """Read a target from a TOML file.
 
     Args:
-        text: What the file holds.
-        file: Its name, for messages; the target is called like it, without ``.toml``.
+        text: Content of the file.
+        file: Name of the file: the target's name with ``.toml``.
 
     Raises:
-        CxredgeError: It is no TOML, or a key is missing, unknown or of the wrong type.
+        CxredgeError: It is not TOML, or a key is missing, unknown or of the wrong type.
     """
     try:
         values = tomllib.loads(text)
@@ -43,7 +43,7 @@ def read_target(text: str, file: str) -> Target:
 
 
 def _check(target: Target, file: str) -> None:
-    """Refuse what the types allow and the meaning does not."""
+    """Check the values beyond their types."""
     if target.name != file.removesuffix(".toml"):
         raise _refusal(file, "name", f"'{target.name}'", "the file's own name")
     if target.machine not in _MACHINES:
@@ -51,7 +51,7 @@ def _check(target: Target, file: str) -> None:
     if not target.precisions:
         raise _refusal(file, "precisions", "empty", "at least one")
     if target.backend not in {trial.backend for trial in target.verified}:
-        raise _refusal(file, "verified", f"without '{target.backend}'", "what ran of it, or never")
+        raise _refusal(file, "verified", f"without '{target.backend}'", "an entry for it")
     for index, line in enumerate(target.jetpack):
         if len(line.l4t) != 2:
             where = f"jetpack[{index}].l4t"
@@ -73,7 +73,7 @@ def _record(kind: type[Record], values: Any, file: str, where: str) -> Record:
 
 
 def _value(hint: Any, value: Any, file: str, where: str) -> Any:
-    """Return a TOML value as the type that a record's field has."""
+    """Convert a TOML value to the type of a record's field."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return _value(arguments[0], value, file, where)
@@ -89,7 +89,7 @@ def _value(hint: Any, value: Any, file: str, where: str) -> Any:
         except ValueError:
             known = ", ".join(str(member.value) for member in hint)
             raise _refusal(file, where, repr(value), f"one of {known}") from None
-    # bool is a kind of int in Python; in TOML it is not.
+    # bool is a subclass of int in Python, but not in TOML.
     if type(value) is not hint:
         raise _refusal(file, where, repr(value), f"a value of type {hint.__name__}")
     return value

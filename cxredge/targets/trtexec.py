@@ -1,6 +1,6 @@
-"""Making an engine without cxredge: TensorRT's own command, for devices that cxredge cannot run on.
+"""Commands that build engines without cxredge, by TensorRT's own tool ``trtexec``.
 
-``trtexec`` comes with TensorRT and lies in ``/usr/src/tensorrt/bin`` on a Jetson.
+It comes with TensorRT, in ``/usr/src/tensorrt/bin`` on a Jetson.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from cxredge.targets.record import TENSORRT_FLOOR, JetPack, Target, version_of
 from cxredge.vocabulary import Precision
 
 RECIPE_NAME = "recipe.txt"
-"""How to make the engines with TensorRT alone."""
+"""File with the commands that build the engines without cxredge."""
 
 LEVELS = (8, 6)
 """The first TensorRT with builder optimization levels and version-compatible engines."""
 
-_MEMORY_POOLS, _TYPED_BY_THE_FILE = (8, 4), (11,)
+_MEMORY_POOLS, _STRONGLY_TYPED = (8, 4), (11,)
 _SWITCHES = {
     Precision.FP32: (),
     Precision.FP16: ("--fp16",),
-    # Layers that are not quantized may run in FP16.
+    # Layers without Q/DQ may run in FP16.
     Precision.INT8: ("--int8", "--fp16"),
 }
 
@@ -32,19 +32,20 @@ _SWITCHES = {
 def trtexec_line(
     model: str, precision: Precision, input_size: int, request: EngineRequest, tensorrt: str
 ) -> str:
-    """Return the command that makes an engine from a bundle's ONNX file.
+    """Return the command that builds an engine from a bundle's ONNX file.
 
-    It has one profile, from batch 1 to the largest, which is the fastest at the smallest asked.
+    The engine has one optimization profile, from batch 1 to the largest, with the smallest
+    requested batch size as its optimum.
 
     Args:
         model: Path of the ONNX file.
-        precision: What the file was made for.
+        precision: Precision that the file was made for.
         input_size: Height and width of the input in pixels.
-        request: What is asked of the engine. Levels and version compatibility came with 8.6.
-        tensorrt: Its version. From 11 on there are no switches for precisions.
+        request: Options of the engine. Levels and version compatibility require 8.6.
+        tensorrt: TensorRT version. From 11 on there are no switches for precisions.
     """
     version = version_of(tensorrt)
-    switches = () if version >= _TYPED_BY_THE_FILE else _SWITCHES[precision]
+    switches = () if version >= _STRONGLY_TYPED else _SWITCHES[precision]
     engine = f"{model.removesuffix('.onnx')}.engine"
     reach = (("min", 1), ("opt", request.batches[0]), ("max", request.batches[-1]))
     shapes = [f"--{end}Shapes=image:{n}x1x{input_size}x{input_size}" for end, n in reach]
@@ -56,18 +57,18 @@ def trtexec_line(
 def newest_lines(
     target: Target, files: Mapping[Precision, str], input_size: int, request: EngineRequest
 ) -> dict[str, str]:
-    """Return the command by precision for a board's newest software; none for other devices.
+    """Return the command by precision for a board's newest software; empty for other devices.
 
-    Args: see :func:`recipe`.
+    The arguments are those of :func:`recipe`.
     """
     if not target.jetpack:
         return {}
-    asked, newest = _with_workspace(target, request), target.jetpack[-1].tensorrt
-    return {p.value: trtexec_line(f, p, input_size, asked, newest) for p, f in files.items()}
+    request, newest = _with_workspace(target, request), target.jetpack[-1].tensorrt
+    return {p.value: trtexec_line(f, p, input_size, request, newest) for p, f in files.items()}
 
 
 def _with_workspace(target: Target, request: EngineRequest) -> EngineRequest:
-    """Return what is asked, with a workspace that the smallest such board has."""
+    """Return the options, with the default workspace of the smallest such board."""
     memory_gb = target.hardware.memory_gb
     if request.workspace_mb is not None or not memory_gb:
         return request
@@ -75,7 +76,7 @@ def _with_workspace(target: Target, request: EngineRequest) -> EngineRequest:
 
 
 def _limits(request: EngineRequest, version: tuple[int, ...]) -> list[str]:
-    """Return the switches for what else is asked, as the version has them; it counts in MiB."""
+    """Return the switches of the other options that the version supports; sizes are in MiB."""
     limits = []
     if request.workspace_mb is not None:
         size = request.workspace_mb * 1_000_000 // (1 << 20)
@@ -91,13 +92,13 @@ def _limits(request: EngineRequest, version: tuple[int, ...]) -> list[str]:
 def recipe(
     target: Target, files: Mapping[Precision, str], input_size: int, request: EngineRequest
 ) -> str:
-    """Return how to make each engine with TensorRT alone, for every software line of a board.
+    """Return the commands that build each engine, for every release line of a board's software.
 
     Args:
         target: The board.
-        files: Name of the ONNX file by precision, those that passed the gate.
+        files: Names of the ONNX files by precision, of those that passed the gate.
         input_size: Height and width of the input in pixels.
-        request: What is asked of the engines.
+        request: Options of the engines.
     """
     request = _with_workspace(target, request)
     first = next(precision for precision in target.precisions if precision in files)
@@ -118,27 +119,27 @@ def recipe(
     return "".join(parts)
 
 
-def engine_by(target: Target | None, bundle: Path) -> str:
-    """Return how a bundle is finished on its device, as a command where cxredge runs there.
+def how_to_deploy(target: Target | None, bundle: Path) -> str:
+    """Return how to finish a bundle on its device: a command if cxredge runs there, else words.
 
     Args:
-        target: The device; None for one that this version does not know.
-        bundle: The bundle's folder or its archive, as it is carried there.
+        target: The device; None if this version does not know it.
+        bundle: Folder or archive of the bundle.
     """
     if target is None or target.runs_cxredge:
         return f"cxredge deploy {quoted(bundle)}"
     where = "its folder"
     if not bundle.is_dir():
         where = f"an empty folder after tar -xf {quoted(bundle.name)}"
-    return f"trtexec, as {RECIPE_NAME} says, in {where}; cxredge does not run there"
+    return f"trtexec, as in {RECIPE_NAME}, run in {where}; cxredge does not run there"
 
 
-def by_hand(target: Target, line: JetPack) -> str:
-    """Return how to serve a board whose software cxredge cannot drive, in words.
+def without_cxredge(target: Target, line: JetPack) -> str:
+    """Return how to serve a board whose software cxredge does not support, in words.
 
     Args:
         target: The board.
-        line: The software that it has.
+        line: Its installed software.
     """
     newest, precision = target.jetpack[-1], target.default_precision
     on_processor = "Or serve on its processor: --target cpu-arm."

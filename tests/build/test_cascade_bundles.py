@@ -15,7 +15,8 @@ import pytest
 
 from cxredge.artifacts.card import read_card, write_card
 from cxredge.bundle.bundle import Bundle, open_bundle
-from cxredge.targets.registry import cascades, find_target
+from cxredge.targets.precision import uses_cascade
+from cxredge.targets.registry import find_target
 from cxredge.vocabulary import Precision
 from tests.builds import build
 from tests.predictions import read_rows
@@ -255,14 +256,14 @@ def test_words_say_what_a_cascade_would_bring_and_what_it_brought(
 def test_fp32_decides_near_ties_unless_nothing_would_come_of_it(
     target: str, precision: Precision | None, wished: bool | None, expected: bool
 ) -> None:
-    assert cascades(find_target(target), precision, wished) is expected
+    assert uses_cascade(find_target(target), precision, wished) is expected
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--precision", "fp32"], "with --precision fp32 there is none"),
-        (["--target", "jetson-xavier-nx"], "cxredge does not run on jetson-xavier-nx"),
+        (["--precision", "fp32"], "--precision fp32 has none"),
+        (["--target", "jetson-xavier-nx"], "does not run on jetson-xavier-nx"),
     ],
 )
 def test_a_cascade_that_nothing_would_come_of_is_refused(

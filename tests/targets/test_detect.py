@@ -44,20 +44,20 @@ def test_modules(files: dict[str, str], name: str, tmp_path: Path) -> None:
     assert matched(tree(tmp_path, files)) == name
 
 
-def test_every_board_target_can_be_found_by_each_of_its_signs(tmp_path: Path) -> None:
+def test_every_board_is_detected_by_each_of_its_entries(tmp_path: Path) -> None:
     for target in all_targets().values():
-        signs = target.detection
-        if signs is None:
+        detection = target.detection
+        if detection is None:
             continue
-        for module in signs.modules:
-            root = tree(tmp_path / module, board(signs.soc.removeprefix("nvidia,"), module))
+        for module in detection.modules:
+            root = tree(tmp_path / module, board(detection.soc.removeprefix("nvidia,"), module))
             assert matched(root) == target.name
-        for number, model in enumerate(signs.models):
+        for number, model in enumerate(detection.models):
             files = {"proc/device-tree/model": f"NVIDIA {model} Developer Kit\0"}
             assert matched(tree(tmp_path / f"{target.name}-{number}", files)) == target.name
 
 
-def test_nx_is_not_taken_for_nano_by_its_name(tmp_path: Path) -> None:
+def test_nx_is_distinguished_from_nano_by_its_name(tmp_path: Path) -> None:
     for model, name in (
         ("NVIDIA Jetson Orin NX Engineering Reference Developer Kit", "jetson-orin-nx"),
         ("NVIDIA Jetson Xavier NX Developer Kit", "jetson-xavier-nx"),
@@ -68,18 +68,18 @@ def test_nx_is_not_taken_for_nano_by_its_name(tmp_path: Path) -> None:
         assert matched(root) == name
 
 
-def test_an_unknown_module_of_a_chip_that_one_target_has(tmp_path: Path) -> None:
+def test_an_unknown_module_with_a_chip_of_one_target(tmp_path: Path) -> None:
     assert matched(tree(tmp_path, board("tegra264", "p9999-0000"))) == "jetson-thor"
 
 
-def test_an_unknown_module_of_a_chip_that_several_have(tmp_path: Path) -> None:
+def test_an_unknown_module_with_a_chip_of_several_targets(tmp_path: Path) -> None:
     root = tree(tmp_path, board("tegra234", "p9999-0000"))
-    with pytest.raises(CxredgeError, match=r"tegra234 that no target names") as caught:
+    with pytest.raises(CxredgeError, match=r"tegra234 that matches no target") as caught:
         matched(root)
     assert "--target jetson-agx-orin, or jetson-orin-nano, jetson-orin-nx" in caught.value.hint
 
 
-def test_the_device_tree_of_sysfs_will_do(tmp_path: Path) -> None:
+def test_the_device_tree_of_sysfs_is_read_too(tmp_path: Path) -> None:
     files = {
         k.replace("proc/device-tree", "sys/firmware/devicetree/base"): v for k, v in THOR.items()
     }
@@ -141,8 +141,8 @@ def test_here_is_the_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.usefixtures("arm")
 def test_here_without_a_board_is_the_processor(tmp_path: Path) -> None:
     assert target_of_this_machine(tmp_path).name == "cpu-arm"
-    words = "aarch64, and names no board in its device tree"
-    assert registry.words_for_this_machine(tmp_path) == words
+    words = "aarch64, without a known board in its device tree"
+    assert registry.describe_this_machine(tmp_path) == words
 
 
 @pytest.mark.usefixtures("arm")
@@ -173,7 +173,7 @@ def test_here_without_a_board_is_the_processor(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_here_on_old_software_says_what_to_do(
+def test_old_software_is_refused_with_an_alternative(
     files: dict[str, str], words: str, hint: str, tmp_path: Path
 ) -> None:
     with pytest.raises(CxredgeError, match=words) as caught:
@@ -182,9 +182,9 @@ def test_here_on_old_software_says_what_to_do(
 
 
 @pytest.mark.usefixtures("arm")
-def test_a_hidden_jetson_has_to_be_named(tmp_path: Path) -> None:
+def test_a_hidden_jetson_must_be_named(tmp_path: Path) -> None:
     root = tree(tmp_path, {"proc/version": "Linux version 5.15.148-tegra (x)\n"})
-    with pytest.raises(CxredgeError, match="a Jetson, and its device tree") as caught:
+    with pytest.raises(CxredgeError, match="a Jetson, but its device tree") as caught:
         target_of_this_machine(root)
     assert "--target cpu-arm" in caught.value.hint
     assert is_here(find_target("jetson-orin-nx"), root)
@@ -193,19 +193,21 @@ def test_a_hidden_jetson_has_to_be_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("arm")
-def test_software_newer_than_the_table_is_served(tmp_path: Path) -> None:
+def test_software_newer_than_the_table_is_supported(tmp_path: Path) -> None:
     root = tree(tmp_path, board("tegra234", "p3767-0005", (40, "1.0")))
     assert target_of_this_machine(root).name == "jetson-orin-nano"
 
 
 @pytest.mark.usefixtures("arm")
-def test_whoever_names_one_of_several_boards_is_believed(tmp_path: Path) -> None:
+def test_the_named_board_of_several_is_accepted(tmp_path: Path) -> None:
     root = tree(tmp_path, board("tegra234", "p9999-0000"))
     assert is_here(find_target("jetson-orin-nx"), root)
     assert not is_here(find_target("jetson-thor"), root)
 
 
-def test_rtx_is_here_where_the_driver_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rtx_is_here_if_the_driver_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(registry, "this_machine", lambda: "x86_64")
     rtx = find_target("rtx")
     assert not is_here(rtx, tmp_path)

@@ -4,8 +4,9 @@ import pytest
 
 from cxredge.errors import CxredgeError, WrongUsage
 from cxredge.targets.engine_request import EngineRequest
-from cxredge.targets.record import Extent, JetPack, version_of
-from cxredge.targets.registry import all_targets, find_target, require_precision
+from cxredge.targets.precision import require_precision
+from cxredge.targets.record import Extent, JetPack, Note, version_of
+from cxredge.targets.registry import all_targets, find_target
 from cxredge.targets.toml_file import read_target
 from cxredge.targets.trtexec import recipe, trtexec_line
 from cxredge.vocabulary import Dialect, Precision
@@ -34,7 +35,7 @@ how = "There is no such box."
 """
 
 
-def test_the_list_of_the_design() -> None:
+def test_all_targets_of_the_design_exist() -> None:
     assert set(all_targets()) == {
         "cpu-x86", "cpu-arm", "jetson-nano", "jetson-tx2", "jetson-xavier-nx",
         "jetson-agx-xavier", "jetson-orin-nano", "jetson-orin-nx", "jetson-agx-orin",
@@ -42,7 +43,7 @@ def test_the_list_of_the_design() -> None:
     }  # fmt: skip
 
 
-def test_no_target_offers_what_its_silicon_lacks() -> None:
+def test_no_target_offers_what_its_hardware_lacks() -> None:
     for target in all_targets().values():
         assert Precision.FP32 in target.precisions
         assert target.notes
@@ -53,14 +54,14 @@ def test_no_target_offers_what_its_silicon_lacks() -> None:
             assert target.hardware.compute_capabilities
 
 
-def test_software_lines_are_in_order_and_apart() -> None:
+def test_release_lines_are_in_order_and_do_not_overlap() -> None:
     for target in all_targets().values():
         ends = [version_of(release) for line in target.jetpack for release in line.l4t]
         assert ends == sorted(ends)
         assert (target.detection is None) == (not target.jetpack)
 
 
-def test_which_software_can_be_driven() -> None:
+def test_targets_without_supported_software() -> None:
     runs = {t.name for t in all_targets().values() if t.runs_cxredge}
     assert set(all_targets()) - runs == {
         "jetson-nano", "jetson-tx2", "jetson-xavier-nx", "jetson-agx-xavier",
@@ -75,7 +76,7 @@ def test_which_software_can_be_driven() -> None:
         ("39.2.1", "7.2 and 7.2.1"),
     ],
 )  # fmt: skip
-def test_software_line_of_a_release(l4t: str, versions: str | None) -> None:
+def test_release_line_of_a_release(l4t: str, versions: str | None) -> None:
     line = find_target("jetson-orin-nano").jetpack_of(l4t)
     assert (line.versions if line else None) == versions
 
@@ -103,8 +104,10 @@ def test_int8_without_hardware_is_explained(name: str, capability: str) -> None:
         require_precision(find_target(name), precision)
 
 
-def test_fp16_of_a_processor_is_refused() -> None:
-    with pytest.raises(WrongUsage, match="cpu-x86 has no fp16; it takes auto, fp32, bf16, int8"):
+def test_fp16_on_a_processor_is_refused() -> None:
+    with pytest.raises(
+        WrongUsage, match="does not support fp16; it supports auto, fp32, bf16, int8"
+    ):
         require_precision(find_target("cpu-x86"), Precision.FP16)
 
 
@@ -113,7 +116,7 @@ def test_good_file() -> None:
     assert target.precisions == (Precision.INT8, Precision.FP32)
     assert target.default_precision is Precision.INT8
     assert (target.hardware.memory_gb, target.jetpack, target.detection) == ((8,), (), None)
-    assert target.to_json()["notes"] == [{"text": "None.", "source": "nobody", "verified": False}]
+    assert target.notes == (Note("None.", "nobody", verified=False),)
 
 
 @pytest.mark.parametrize(
@@ -148,10 +151,10 @@ def test_bad_file_names_file_and_key(old: str, new: str, words: str) -> None:
     assert words in caught.value.message
 
 
-def test_the_document_shows_what_the_targets_say_ran() -> None:
-    """Where this fails, the lines that the document needs are in the message."""
+def test_the_document_has_the_tests_of_the_targets() -> None:
+    """If this fails, the message contains the required lines."""
     lines = [
-        "| target | backend | tried | what ran, and how |",
+        "| target | backend | tested | what ran, and how |",
         "| --- | --- | --- | --- |",
         *(
             f"| `{target.name}` | {trial.backend} | {trial.extent.value} | {trial.how} |"
@@ -164,8 +167,8 @@ def test_the_document_shows_what_the_targets_say_ran() -> None:
     assert f"\n\n{table}\n\n" in document, table
 
 
-def test_nothing_is_said_to_have_run_where_only_silicon_could_show_it() -> None:
-    """TensorRT's engines need NVIDIA's GPU: until one was at hand, they were at most built."""
+def test_no_target_claims_that_tensorrt_ran() -> None:
+    """TensorRT engines require a GPU that was not available: they were at most built."""
     for target in all_targets().values():
         ran = {trial.backend for trial in target.verified if trial.extent is Extent.RAN}
         assert "tensorrt" not in ran
@@ -187,7 +190,7 @@ def test_trtexec() -> None:
     assert newer.endswith("--builderOptimizationLevel=4 --versionCompatible")
 
 
-def test_a_recipe_has_lines_for_each_software_of_a_board() -> None:
+def test_a_recipe_has_commands_for_each_release_line() -> None:
     files = {Precision.INT8: "model-int8.onnx", Precision.FP16: "model-fp16.onnx"}
     text = recipe(find_target("jetson-xavier-nx"), files, 224, EngineRequest())
     assert "int8 is the first choice" in text
@@ -211,7 +214,7 @@ def test_commands(cxredge, tmp_path: Path) -> None:
     text = cxredge("targets", "show", "jetson-xavier-nx").out
     assert "Source: memory (not verified)." in text
     assert "5.1 to 5.1.6" in text
-    assert "Tried, tensorrt: never. No Jetson was at hand." in text
+    assert "Tested, tensorrt: never. No Jetson was available." in text
     unknown = cxredge("targets", "show", "jetson-nono")
     assert unknown.code == 1
     assert "Did you mean 'jetson-nano'?" in unknown.err
