@@ -20,8 +20,8 @@ from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
-from cxredge.artifacts.card import read_json, write_json, write_text
-from cxredge.artifacts.records import to_json
+from cxredge.artifacts.card import write_json, write_text
+from cxredge.artifacts.records import read_json_file, to_json
 from cxredge.data.manifest import Entry, read_manifest, write_manifest
 from cxredge.telemetry.linux import read_machine
 from cxredge.vocabulary import Split
@@ -65,7 +65,7 @@ def main() -> None:
 def collect(found: Path, bundles: list[str], about: dict[str, str]) -> dict[str, Any]:
     """Put together what ``aarch64_check.sh`` left in a folder."""
     said = {
-        name: read_json(found / f"{name}.json")
+        name: read_json_file(found / f"{name}.json")
         for name in ("system", "packages", "installed", "listed", "doctor", "verify-listed")
     }
     return {
@@ -100,7 +100,7 @@ def pick(manifest: Path, count: int, out: Path) -> None:
 def compare(found: Path, name: str) -> dict[str, Any]:
     """Return what a bundle came to on both machines, and how far its rows are apart."""
     said = {
-        command: {where: read_json(found / f"{name}.{command}.{where}.json")
+        command: {where: read_json_file(found / f"{name}.{command}.{where}.json")
                   for where in ("x86", "arm")}
         for command in ("verify", "predict", "evaluate")
     }  # fmt: skip

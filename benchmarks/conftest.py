@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.commands import cxredge
 from cxredge.artifacts.card import read_card
+from cxredge.artifacts.model_card import ExportedCard
 from cxredge.artifacts.records import to_json
 from cxredge.telemetry.linux import read_machine
 
@@ -111,4 +112,4 @@ def folder(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="session")
 def size(model: Path) -> int:
     """Height and width of the network's input in pixels."""
-    return read_card(model).classifier.input_size
+    return read_card(model, ExportedCard).classifier.input_size

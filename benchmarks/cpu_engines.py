@@ -36,8 +36,9 @@ from typing import Any
 import numpy as np
 from cpu_engines_page import write_page
 
-from cxredge.artifacts.card import ArtifactKind, read_card, read_json, tool_versions, write_json
-from cxredge.artifacts.records import to_json
+from cxredge.artifacts.card import read_card, tool_versions, write_json
+from cxredge.artifacts.model_card import ExportedCard, QuantizedCard
+from cxredge.artifacts.records import read_json_file, to_json
 from cxredge.backends import CPU_BACKENDS, open_session
 from cxredge.backends.base import Session
 from cxredge.backends.batched import infer_all
@@ -91,7 +92,7 @@ class Case:
 
     def pixels(self, manifest: Manifest, split: Split) -> np.ndarray:
         """Return the images of a split, uint8 (N, S, S)."""
-        classifier = read_card(self.model, ArtifactKind.MODEL).classifier
+        classifier = read_card(self.model, ExportedCard).classifier
         entries = manifest.of(split)
         return load_labelled(entries, classifier.classes, classifier.input_size, Silent()).pixels
 
@@ -115,7 +116,7 @@ def main() -> None:
     arguments = _arguments()
     arguments.work.mkdir(parents=True, exist_ok=True)
     out = arguments.out.with_suffix(".json")
-    found = {part: {} for part in PARTS} | (read_json(out) if out.is_file() else {})
+    found = {part: {} for part in PARTS} | (read_json_file(out) if out.is_file() else {})
     measure = PARTS[arguments.part]
     with ExitStack() as opened:
         for case in map(Case.parse, arguments.case):
@@ -126,7 +127,7 @@ def main() -> None:
                 alternatives = {n: replace(a, processor_ms=None) for n, a in alternatives.items()}
             taken = _take_turns(alternatives, arguments.rounds, arguments.seconds)
             found[arguments.part][case.name] = {
-                "network": read_card(case.model, ArtifactKind.MODEL).classifier.network,
+                "network": read_card(case.model, ExportedCard).classifier.network,
                 "rounds": arguments.rounds,
                 "seconds": arguments.seconds,
                 **facts,
@@ -165,7 +166,7 @@ def _engines(
         _run(sys.executable, "-m", "cxredge", "build", case.model, "--target", "here",
              "--calibration", case.calibration, "--no-cascade", "--out", bundle, "-q")  # fmt: skip
     models = {p: _nncf(case, p, arguments) for p in PRESETS}
-    passport = read_json(bundle / "passport.json")
+    passport = read_json_file(bundle / "passport.json")
     images = case.pixels(read_manifest(case.model / "manifest.csv"), Split.TEST)
     with open_session(case.fp32) as session:
         reference = infer_all(session, images)
@@ -213,7 +214,7 @@ def _shares(
             quantization.stem = partial(stem, share=share)
             config = QuantizeConfig(Dialect.CPU, float_stem=True)
             quantization.quantize(case.model, case.calibration, manifest, config, folder, Silent())
-        card = read_card(folder, ArtifactKind.MODEL)
+        card = read_card(folder, QuantizedCard)
         for runtime, (backend, rest) in RESTS.items():
             session, single = (
                 opened.enter_context(open_session(folder / "model.onnx", backend, threads, rest))
@@ -224,8 +225,8 @@ def _shares(
                 partial(_processor_ms, single, images), partial(_latency_ms, session, images)
             )
             kept[name] = {
-                "in_float": len(card.facts["in_float"]),
-                "step": card.facts["chosen"],
+                "in_float": len(card.facts.in_float),
+                "step": card.facts.chosen,
                 **_kept(reference, infer_all(session, images)),
             }
     return {"kept": kept}, alternatives

@@ -74,12 +74,12 @@ def _evaluated(case: Case, work: Path, target: str, precision: Precision) -> dic
     )  # fmt: skip
     bundle = open_bundle(out)
     facts = bundle.card.facts
-    of_runtime = facts["gate_by_runtime"].get(bundle.backend, facts["gate"])
+    of_runtime = facts.gate_of(precision, bundle.backend)
     return {
         **{key: evaluated[key] for key in kept},
-        "target": bundle.card.config["target"],
+        "target": bundle.card.config.target,
         "flipped": len(evaluated["flipped"]),
-        "flipped_alone": len(of_runtime[precision.value]["flipped"]),
+        "flipped_alone": len(of_runtime.flipped),
         "auroc": {name: row["auroc"] for name, row in evaluated["by_class"].items()},
     }
 

@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from cxredge.artifacts.card import ArtifactKind, read_card, tool_versions, write_json, write_text
+from cxredge.artifacts.card import read_card, tool_versions, write_json, write_text
+from cxredge.artifacts.model_card import ExportedCard
 from cxredge.artifacts.records import to_json
 from cxredge.backends.batched import infer_file
 from cxredge.data.images import GreyImage
@@ -103,7 +104,7 @@ def main() -> None:
 
 
 def _measure_case(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
-    card = read_card(case.model, ArtifactKind.MODEL)
+    card = read_card(case.model, ExportedCard)
     manifest, size = read_manifest(case.manifest), card.classifier.input_size
     classes, fp32 = card.classifier.classes, case.model / "model.onnx"
 

@@ -17,15 +17,15 @@ from typing import Any
 
 from commands import cxredge
 
-from cxredge.artifacts.card import read_json, tool_versions, write_json, write_text
-from cxredge.artifacts.records import to_json
+from cxredge.artifacts.card import tool_versions, write_json, write_text
+from cxredge.artifacts.records import read_json_file, to_json
 from cxredge.telemetry.linux import read_machine
 
 
 def main() -> None:
     arguments = _arguments()
     path = arguments.out.with_suffix(".json")
-    found = read_json(path) if path.exists() else {"runs": []}
+    found = read_json_file(path) if path.exists() else {"runs": []}
     found["machine"] = to_json(read_machine())
     found["tools"] = tool_versions("torch", "onnxruntime", "numpy", "pillow")
     done = {(r["protocol"], r["network"], r["split"], r["seed"]) for r in found["runs"]}

@@ -26,8 +26,8 @@ from typing import Any
 import paper_pages
 from commands import cxredge
 
-from cxredge.artifacts.card import read_json, tool_versions, write_json
-from cxredge.artifacts.records import to_json
+from cxredge.artifacts.card import tool_versions, write_json
+from cxredge.artifacts.records import read_json_file, to_json
 from cxredge.models.zoo import ZOO
 from cxredge.telemetry.linux import read_machine
 
@@ -49,7 +49,7 @@ class Run:
 def main() -> None:
     arguments = _arguments()
     path = arguments.out.with_suffix(".json")
-    found = read_json(path) if path.exists() else {"runs": []}
+    found = read_json_file(path) if path.exists() else {"runs": []}
     found["machine"] = to_json(read_machine())
     found["tools"] = tool_versions("torch", "torchvision", "timm", "numpy", "pillow")
     done = {_key(record) for record in found["runs"]}

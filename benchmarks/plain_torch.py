@@ -21,6 +21,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from cxredge.artifacts.card import read_card
+from cxredge.artifacts.run_card import RunCard
 from cxredge.models import build_model
 
 BATCH = 32
@@ -48,7 +49,7 @@ class Xrays(Dataset):
 def main() -> None:
     mode, run, folder, out = sys.argv[1:]
     start = time.perf_counter()
-    about = read_card(Path(run)).classifier
+    about = read_card(Path(run), RunCard).classifier
     model = build_model(about.network, len(about.classes), Path(run) / "model.safetensors").eval()
     forward = torch.compile(model) if mode == "compiled" else model
     paths = sorted(Path(folder).iterdir())

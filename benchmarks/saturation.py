@@ -20,7 +20,8 @@ from unittest.mock import patch
 
 import numpy as np
 
-from cxredge.artifacts.card import ArtifactKind, read_card, tool_versions, write_json, write_text
+from cxredge.artifacts.card import read_card, tool_versions, write_json, write_text
+from cxredge.artifacts.model_card import ExportedCard
 from cxredge.artifacts.records import to_json
 from cxredge.backends import installed_on_cpu, onnxruntime, open_session
 from cxredge.backends.base import Logits, Session
@@ -40,7 +41,7 @@ SECONDS = 5.0
 
 def main() -> None:
     arguments = _arguments()
-    classifier = read_card(arguments.fp32, ArtifactKind.MODEL).classifier
+    classifier = read_card(arguments.fp32, ExportedCard).classifier
     images = load_labelled(
         read_manifest(arguments.manifest).of(Split.TEST),
         classifier.classes,

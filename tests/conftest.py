@@ -22,8 +22,9 @@ from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
-from cxredge.artifacts.card import ArtifactKind, Card, ClassifierSpec, sha256_of_file, write_card
+from cxredge.artifacts.card import ClassifierSpec, sha256_of_file, write_card
 from cxredge.artifacts.folder import atomic_folder
+from cxredge.artifacts.model_card import ExportConfig, ExportedCard, ExportFacts
 from cxredge.backends import open_session
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.loading import load_pixels
@@ -192,7 +193,8 @@ def write_model(out: Path, manifest: Manifest, rng: np.random.Generator) -> None
         onnx.save(graph, folder / "model.onnx")
         write_manifest(folder / "manifest.csv", manifest.entries)
         parents = {"manifest": sha256_of_file(folder / "manifest.csv")}
-        write_card(folder, Card(ArtifactKind.MODEL, classifier, parents, {"precision": "fp32"}))
+        facts = ExportFacts(0.0, (folder / "model.onnx").stat().st_size, 1.0)
+        write_card(folder, ExportedCard(classifier, parents, ExportConfig(17), facts))
 
 
 def _network(rng: np.random.Generator, classes: int, channels: int = 24) -> onnx.ModelProto:

@@ -27,9 +27,9 @@ MAY_IMPORT = {
     "metrics": "",
     "plots": "",
     "telemetry": "",
-    "artifacts": "errors",
+    "gate": "metrics",
+    "artifacts": "errors gate vocabulary",
     "targets": "errors vocabulary",
-    "gate": "errors metrics",
     "data": "artifacts errors metrics progress vocabulary",
     "graph": "artifacts errors vocabulary",
     "models": "errors",
@@ -37,13 +37,14 @@ MAY_IMPORT = {
     "backends": "artifacts data errors metrics progress targets telemetry vocabulary",
     "quantization": "artifacts backends data errors gate graph metrics progress vocabulary",
     "training": "artifacts backends data errors metrics models plots progress vocabulary",
-    "bundle": "artifacts backends data errors metrics progress targets telemetry vocabulary",
+    "bundle": "artifacts backends data errors gate metrics progress targets telemetry vocabulary",
     "comparison": "artifacts bundle errors",
     "inference": "artifacts backends bundle data errors metrics progress vocabulary",
     "diagnosis": "artifacts backends bundle data errors graph targets telemetry vocabulary",
     "bench": "artifacts backends bundle comparison data errors inference metrics progress targets"
     " telemetry vocabulary",
-    "report": "artifacts backends bundle comparison data errors metrics plots targets vocabulary",
+    "report": "artifacts backends bundle comparison data errors gate metrics plots targets"
+    " vocabulary",
     "api": "backends bundle data errors inference",
     "build": "artifacts backends bundle data errors export gate graph metrics progress"
     " quantization targets training vocabulary",

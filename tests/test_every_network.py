@@ -13,11 +13,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from cxredge.artifacts.card import read_card  # noqa: E402
+from cxredge.artifacts.model_card import ExportedCard  # noqa: E402
 from cxredge.backends.base import available_cores  # noqa: E402
 from cxredge.backends.batched import infer_file  # noqa: E402
 from cxredge.backends.tensorrt import EngineConfig, EngineFacts, build_engine  # noqa: E402
 from cxredge.backends.tensorrt.api import Flavour  # noqa: E402
 from cxredge.build import speed  # noqa: E402
+from cxredge.bundle.card import BundleCard  # noqa: E402
 from cxredge.bundle.serving import RuntimeSettings  # noqa: E402
 from cxredge.data.loading import load_pixels  # noqa: E402
 from cxredge.data.manifest import Manifest, write_manifest  # noqa: E402
@@ -89,7 +91,7 @@ def exported(
 def test_a_network_goes_all_the_way(
     exported: Path, few: Manifest, cxredge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = read_card(exported).classifier.network
+    network = read_card(exported, ExportedCard).classifier.network
     # The search for a runtime's settings does not depend on the network, nor how steps are timed.
     setups = (RuntimeSettings(1), RuntimeSettings(1, available_cores()))
     monkeypatch.setattr(speed, "_best_setups", lambda v, *_: tuple((v, one) for one in setups))
@@ -112,13 +114,13 @@ def test_a_network_goes_all_the_way(
     with out.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["status"] for row in rows] == ["ok"]
-    assert read_card(tmp_path / "bundle").classifier.network == network
+    assert read_card(tmp_path / "bundle", BundleCard).classifier.network == network
 
 
 @pytest.fixture(scope="module")
 def emitted(exported: Path, few: Manifest) -> dict[Dialect, onnx.ModelProto]:
     graph = onnx.load(exported / "model.onnx")
-    size = read_card(exported).classifier.input_size
+    size = read_card(exported, ExportedCard).classifier.input_size
     pixels = load_pixels(few.of(Split.TRAIN)[:4], size)
     ranges = measure_ranges(graph, pixels, lambda _: None)
     centred = centre(graph, ranges)
@@ -129,7 +131,7 @@ def emitted(exported: Path, few: Manifest) -> dict[Dialect, onnx.ModelProto]:
 
 
 def test_centred_activations_change_nothing(exported: Path, few: Manifest) -> None:
-    card, graph = read_card(exported).classifier, onnx.load(exported / "model.onnx")
+    card, graph = read_card(exported, ExportedCard).classifier, onnx.load(exported / "model.onnx")
     pixels = load_pixels(few.of(Split.TEST), card.input_size)
     centred = centre(graph, measure_ranges(graph, pixels, lambda _: None))
     assert len(centred.moves) == {"mobilenet_v1": 13, "mobilenet_v2": 17}.get(card.network, 0)
@@ -143,7 +145,7 @@ def test_layers_in_float_need_no_range_that_was_not_measured(
 ) -> None:
     graph = onnx.load(exported / "model.onnx")
     names = activations_to_measure(graph, dialect)
-    size = read_card(exported).classifier.input_size
+    size = read_card(exported, ExportedCard).classifier.input_size
     found = measure(graph, [np.zeros((1, size, size), np.uint8)], lambda _: None, wanted=names)
     measured, index = set(found.histograms), GraphIndex(graph.graph)
     groups = group_layers(graph)
@@ -196,7 +198,9 @@ def test_tensorrt_takes_fp16(exported: Path, half: Path, tmp_path: Path) -> None
 
 
 def test_fp16_says_the_same(exported: Path, half: Path, few: Manifest) -> None:
-    pixels = load_pixels(few.of(Split.TEST), read_card(exported).classifier.input_size)
+    pixels = load_pixels(
+        few.of(Split.TEST), read_card(exported, ExportedCard).classifier.input_size
+    )
     expected = infer_file(exported / "model.onnx", pixels)
     found = infer_file(half, pixels)
     assert np.abs(found - expected).max() < 0.02 * max(1.0, np.abs(expected).max())
@@ -224,7 +228,7 @@ def test_every_convolution_runs_in_integers_on_a_cpu(
     fused = onnx.load(tmp_path / "fused.onnx")
     assert count(fused, "QLinearConv") == count(model, "Conv")
     assert count(fused, "QLinearAdd") == count(model, "Add") - 1  # that of the normalisation
-    if read_card(exported).classifier.network != "densenet121":
+    if read_card(exported, ExportedCard).classifier.network != "densenet121":
         # There ONNX Runtime makes convolutions of batch norms, which have no integer kernel.
         assert count(fused, "Conv") == 0
 
@@ -241,5 +245,5 @@ def test_every_graph_is_lean(exported: Path) -> None:
     """Padding stays only before NASNet's max pools, where a zero is not the lowest value."""
     kinds = [node.op_type for node in onnx.load(exported / "model.onnx").graph.node]
     assert not {"Identity", "Slice", "Constant", "Shape", "Dropout", "Reshape"} & set(kinds)
-    is_nasnet = read_card(exported).classifier.network == "nasnet_mobile"
+    is_nasnet = read_card(exported, ExportedCard).classifier.network == "nasnet_mobile"
     assert kinds.count("Pad") == (4 if is_nasnet else 0)

@@ -1,8 +1,9 @@
-"""Artifacts: folders and files that a stage leaves behind, each with a card that can be checked.
+"""Artifacts: files of a stage in a folder, with a card that states what they are.
 
-A card says what an artifact is, what it was made from (SHA-256 of its parents), with which
-configuration and tool versions, and what every file in it hashes to. It carries no time of
-day, so that the same inputs give the same bytes.
+A card states what an artifact is, the SHA-256 of what it was made from, its configuration, the tool
+versions, and the SHA-256 of every file. It has no time of day, so that the same inputs give the
+same bytes. Each kind of artifact has its own class of card: :mod:`cxredge.artifacts.run_card`,
+:mod:`cxredge.artifacts.model_card`, :mod:`cxredge.bundle.card`.
 """
 
 from __future__ import annotations
@@ -12,20 +13,33 @@ import hashlib
 import json
 import platform
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+import msgspec
 
 from cxredge import __version__
 from cxredge.artifacts.atomic import atomic_file
 from cxredge.artifacts.disk_space import writing
+from cxredge.artifacts.records import (
+    Positive,
+    Sha256,
+    decode_json,
+    from_json,
+    read_json_file,
+    to_json,
+)
 from cxredge.errors import ArtifactError, quoted
+from cxredge.vocabulary import Precision
 
 CARD_NAME = "card.json"
-SCHEMAS = {"run": "cxredge.run/1", "model": "cxredge.model/1", "bundle": "cxredge.bundle/2"}
-"""By kind; raised when what reads a card would misunderstand an older one."""
+_REMEDY = "Make the artifact again."
+
+Config = TypeVar("Config")
+Facts = TypeVar("Facts")
 
 
 class ArtifactKind(str, Enum):
@@ -36,6 +50,13 @@ class ArtifactKind(str, Enum):
     BUNDLE = "bundle"
 
 
+SCHEMAS = {
+    ArtifactKind.RUN: "cxredge.run/1",
+    ArtifactKind.MODEL: "cxredge.model/1",
+    ArtifactKind.BUNDLE: "cxredge.bundle/2",
+}
+"""Raised when a reader would misunderstand an older card."""
+
 _HOW_TO_MAKE = {
     ArtifactKind.RUN: "Train one: cxredge train MANIFEST --out RUN",
     ArtifactKind.MODEL: "Export one: cxredge export RUN --out MODEL",
@@ -45,7 +66,7 @@ _HOW_TO_MAKE = {
 
 @dataclass(frozen=True)
 class ClassifierSpec:
-    """What every artifact of one network says about it.
+    """The network, its classes and its input.
 
     Attributes:
         network: Name in the zoo, such as ``mobilenet_v1``.
@@ -53,53 +74,94 @@ class ClassifierSpec:
         input_size: Height and width in pixels of the square grey input.
         mean: Mean of grey values scaled to [0, 1]; the same for all channels.
         std: Standard deviation on the same scale.
-        preprocessing: Version of the one preprocessing function that fed it.
+        preprocessing: Version of the preprocessing function.
     """
 
     network: str
-    classes: tuple[str, ...]
-    input_size: int
+    classes: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    input_size: Annotated[int, msgspec.Meta(ge=1)]
     mean: float
-    std: float
+    std: Positive
     preprocessing: str
 
 
 @dataclass(frozen=True)
-class Card:
-    """The facts beside an artifact.
+class StagePlan(Generic[Config]):
+    """The part of a card that is known before its stage runs and decides the result.
 
-    Attributes:
-        kind: What the artifact is.
-        classifier: The network it holds.
-        parents: SHA-256 of each input the artifact was made from, by role.
-        config: The resolved configuration of the stage.
-        tools: Versions of what made it, by name.
-        files: SHA-256 of every file in the artifact, by path relative to the card.
-        facts: What the stage found out: counts, metrics, thresholds.
+    Attributes: as in :class:`Card`.
     """
 
     kind: ArtifactKind
     classifier: ClassifierSpec
     parents: Mapping[str, str]
-    config: Mapping[str, Any]
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    tools: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the card as JSON values, with the hash that reveals a later edit."""
-        body = asdict(self)
-        body["kind"] = self.kind.value
-        body["classifier"]["classes"] = list(self.classifier.classes)
-        body = {"schema": SCHEMAS[self.kind.value], **body}
-        return {**body, "card_sha256": sha256_of_json(body)}
+    config: Config
+    tools: Mapping[str, str]
 
     @property
     def stage_key(self) -> str:
-        """SHA-256 of everything that decides the result: parents, configuration and tools."""
-        return sha256_of_json(
-            {"parents": self.parents, "config": self.config, "tools": self.tools, "kind": self.kind}
-        )
+        """SHA-256 of kind, parents, configuration and tools."""
+        return _stage_key(to_json(self))
+
+
+@dataclass(frozen=True)
+class Card(Generic[Config, Facts]):
+    """Base class of the cards.
+
+    Attributes:
+        classifier: The network in the artifact.
+        parents: SHA-256 of each input of the stage, by role.
+        config: Resolved configuration of the stage.
+        facts: Results of the stage: counts, metrics, thresholds.
+        tools: Versions of the software that made it, by name.
+        files: SHA-256 of every file in the artifact, by path relative to the card.
+    """
+
+    kind: ClassVar[ArtifactKind]
+    precisions: ClassVar[tuple[Precision, ...]] = ()
+    """For models, the precisions that this class of card describes."""
+
+    classifier: ClassifierSpec
+    parents: Mapping[str, Sha256]
+    config: Config
+    facts: Facts
+    tools: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Sha256] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls: type[SomeCard], plan: StagePlan[Any], facts: Any) -> SomeCard:
+        """Return the card of a finished stage; the files are added by :func:`write_card`."""
+        return cls(plan.classifier, plan.parents, plan.config, facts, plan.tools)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the card as JSON values, with the hash that reveals later changes."""
+        kind = self.kind.value
+        body = {"schema": SCHEMAS[self.kind], "kind": kind, **to_json(self)}
+        return {**body, "card_sha256": sha256_of_json(body)}
+
+    @classmethod
+    def describes(cls, kind: ArtifactKind, precision: object) -> bool:
+        """Return whether a card of this kind and ``config.precision`` belongs to this class."""
+        return kind is cls.kind and (not cls.precisions or precision in cls.precisions)
+
+
+AnyCard = Card[Any, Any]
+SomeCard = TypeVar("SomeCard", bound=AnyCard)
+
+
+@dataclass(frozen=True)
+class Artifact(Generic[SomeCard]):
+    """An artifact whose card was read and whose files were compared with it.
+
+    Attributes:
+        path: Its folder.
+        card: Its card.
+        card_sha256: SHA-256 of the card's file.
+    """
+
+    path: Path
+    card: SomeCard
+    card_sha256: str
 
 
 def sha256_of_file(path: Path) -> str:
@@ -142,27 +204,13 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        ArtifactError: The file is missing or not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} does not exist.", "Check the path.") from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} is not JSON: {error}.", "Make the artifact again.") from None
-
-
-def write_card(folder: Path, card: Card, without: Collection[str] = ()) -> Card:
-    """Hash every file in ``folder``, write its card and return the card with those hashes.
+def write_card(folder: Path, card: SomeCard, without: Collection[str] = ()) -> SomeCard:
+    """Hash every file in ``folder``, write its card and return the card with the hashes.
 
     Args:
         folder: The artifact's folder.
         card: The card; its ``files`` are replaced.
-        without: Names of files and folders right inside it that are no part of the artifact.
+        without: Names of files and folders directly inside that are not part of the artifact.
     """
     skipped = {CARD_NAME, *without}
     files = {
@@ -175,74 +223,73 @@ def write_card(folder: Path, card: Card, without: Collection[str] = ()) -> Card:
     return complete
 
 
-def read_card(folder: Path, *kinds: ArtifactKind) -> Card:
-    """Read and check the card of an artifact, but not its files.
+def read_card(folder: Path, *cards: type[SomeCard]) -> SomeCard:
+    """Read and validate the card of an artifact, but not its files.
 
     Args:
         folder: The artifact's folder.
-        kinds: What is accepted; anything when empty.
+        cards: Accepted classes of cards.
 
     Raises:
-        ArtifactError: There is no card, it was edited, or the artifact is of another kind.
+        ArtifactError: The card is missing, was edited, does not fit, or is of another kind.
     """
-    path = folder / CARD_NAME
-    wanted = " or ".join(kind.value for kind in kinds) or "artifact"
-    if not folder.exists():
-        raise ArtifactError(f"{folder} does not exist.", "Check the path.")
-    if folder.is_file():
-        raise ArtifactError(
-            f"{folder} is a file; a cxredge {wanted} is a folder, or a bundle's archive.",
-            f"See what it is: cxredge inspect {quoted(folder)}",
-        )
-    if not path.is_file():
-        raise ArtifactError(
-            f"{folder} is not a cxredge {wanted}: it has no {CARD_NAME}.",
-            f"See what it is: cxredge inspect {quoted(folder)}",
-        )
-    return parse_card(read_json(path), path, *kinds)
+    return parse_card(_read_body(folder, cards), folder / CARD_NAME, *cards)
 
 
-def parse_card(body: Any, path: Path, *kinds: ArtifactKind) -> Card:
-    """Check what a card's JSON holds.
+def read_artifact(folder: Path, *cards: type[SomeCard]) -> Artifact[SomeCard]:
+    """Read the card of an artifact and compare every file with it.
+
+    Raises:
+        ArtifactError: As :func:`read_card`, or a file is missing or differs.
+    """
+    card = read_card(folder, *cards)
+    check_files(folder, card)
+    return Artifact(folder, card, sha256_of_file(folder / CARD_NAME))
+
+
+def decode_card(content: bytes, path: Path, *cards: type[SomeCard]) -> SomeCard:
+    """Validate a card that was read from elsewhere than a folder.
+
+    Args:
+        content: The bytes of ``card.json``.
+        path: Where they were read, for messages.
+        cards: Accepted classes of cards.
+
+    Raises:
+        ArtifactError: As :func:`read_card`.
+    """
+    return parse_card(decode_json(content, path, _REMEDY), path, *cards)
+
+
+def parse_card(body: Any, path: Path, *cards: type[SomeCard]) -> SomeCard:
+    """Validate the JSON value of a card.
 
     Args:
         body: The JSON value.
         path: Where it was read, for messages.
-        kinds: What is accepted; anything when empty.
+        cards: Accepted classes of cards.
 
     Raises:
-        ArtifactError: It is no card, was edited, or the artifact is of another kind.
+        ArtifactError: It is not a card, was edited, does not fit, or is of another kind.
     """
-    try:
-        stated = body.pop("card_sha256")
-        schema = body.pop("schema")
-        intact = stated == sha256_of_json({"schema": schema, **body})
-        card = _card_from_json(body) if intact else None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    kind = _check_header(body, path)
+    config = body.get("config")
+    precision = config.get("precision") if isinstance(config, dict) else None
+    chosen = next((card for card in cards if card.describes(kind, precision)), None)
+    if chosen is None:
+        found = f" in {precision}" if any(card.kind is kind for card in cards) else ""
         raise ArtifactError(
-            f"{path} is not a cxredge card ({type(error).__name__}: {error}).",
-            "Make the artifact again.",
-        ) from None
-    if card is None:
-        raise ArtifactError(
-            f"{path} was changed after it was written: it does not match its own hash.",
-            "Make the artifact again with cxredge instead of editing its card.",
+            f"{path.parent} is a cxredge {kind.value}{found}; expected a {_names(cards)}.",
+            _HOW_TO_MAKE[cards[0].kind],
         )
-    if schema != SCHEMAS[card.kind.value]:
-        raise ArtifactError(
-            f"{path} has schema '{schema}'; this cxredge reads '{SCHEMAS[card.kind.value]}'.",
-            "Make the artifact again with this version.",
-        )
-    if kinds and card.kind not in kinds:
-        wanted = " or ".join(kind.value for kind in kinds)
-        raise ArtifactError(
-            f"{path.parent} is a cxredge {card.kind.value}; expected a {wanted}.",
-            _HOW_TO_MAKE[kinds[0]],
-        )
-    return card
+    record = {k: v for k, v in body.items() if k not in ("schema", "kind", "card_sha256")}
+    unknown = record.keys() - {each.name for each in fields(chosen)}
+    if unknown:
+        raise ArtifactError(f"{path} has an unknown key '{min(unknown)}'.", _REMEDY)
+    return from_json(record, chosen, path, _REMEDY)
 
 
-def check_files(folder: Path, card: Card) -> None:
+def check_files(folder: Path, card: AnyCard) -> None:
     """Compare every file of an artifact with the hash on its card.
 
     Raises:
@@ -262,21 +309,85 @@ def check_files(folder: Path, card: Card) -> None:
             )
 
 
-def up_to_date(folder: Path, card: Card) -> Card | None:
-    """Return the card in ``folder`` if that artifact was made from the same inputs and is whole."""
+def up_to_date(
+    folder: Path, plan: StagePlan[Any], card: type[SomeCard]
+) -> Artifact[SomeCard] | None:
+    """Return the artifact in ``folder`` if it has the same inputs and is intact, else None.
+
+    Args:
+        folder: Where the stage would write.
+        plan: What it would make.
+        card: The class of its card.
+    """
     try:
-        existing = read_card(folder, card.kind)
-        if existing.stage_key != card.stage_key:
+        body = _read_body(folder, (card,))
+        # Hashed as written: a record may leave out keys of another version.
+        if not isinstance(body, dict) or _stage_key(body) != plan.stage_key:
             return None
+        existing = parse_card(body, folder / CARD_NAME, card)
         check_files(folder, existing)
     except ArtifactError:
         return None
-    return existing
+    return Artifact(folder, existing, sha256_of_file(folder / CARD_NAME))
 
 
-def _card_from_json(body: dict[str, Any]) -> Card:
-    classifier = dict(body["classifier"])
-    classifier["classes"] = tuple(classifier["classes"])
-    return Card(
-        **{**body, "kind": ArtifactKind(body["kind"]), "classifier": ClassifierSpec(**classifier)}
-    )
+def _stage_key(body: Mapping[str, Any]) -> str:
+    deciding = ("parents", "config", "tools", "kind")
+    return sha256_of_json({key: body.get(key) for key in deciding})
+
+
+def _read_body(folder: Path, cards: Collection[type[AnyCard]]) -> Any:
+    path = folder / CARD_NAME
+    if not folder.exists():
+        raise ArtifactError(f"{folder} does not exist.", "Check the path.")
+    if folder.is_file():
+        raise ArtifactError(
+            f"{folder} is a file; a cxredge {_names(cards)} is a folder, or a bundle's archive.",
+            f"See what it is: cxredge inspect {quoted(folder)}",
+        )
+    if not path.is_file():
+        raise ArtifactError(
+            f"{folder} is not a cxredge {_names(cards)}: it has no {CARD_NAME}.",
+            f"See what it is: cxredge inspect {quoted(folder)}",
+        )
+    return read_json_file(path)
+
+
+def _check_header(body: Any, path: Path) -> ArtifactKind:
+    """Return the kind of a card, after checking its hash and its schema."""
+    if not isinstance(body, dict) or not {"card_sha256", "schema", "kind"} <= body.keys():
+        raise ArtifactError(
+            f"{path} is not a cxredge card: 'card_sha256', 'schema' or 'kind' is missing.", _REMEDY
+        )
+    signed = {key: value for key, value in body.items() if key != "card_sha256"}
+    if body["card_sha256"] != sha256_of_json(signed):
+        raise ArtifactError(
+            f"{path} was changed after it was written: it does not match its own hash.",
+            "Make the artifact again with cxredge instead of editing its card.",
+        )
+    kind = next((kind for kind in ArtifactKind if kind.value == body["kind"]), None)
+    if kind is None:
+        known = ", ".join(ArtifactKind)
+        raise ArtifactError(
+            f"{path} is not a cxredge card: its kind is {body['kind']!r}; expected {known}.",
+            _REMEDY,
+        )
+    if body["schema"] != SCHEMAS[kind]:
+        raise ArtifactError(
+            f"{path} has schema '{body['schema']}'; this cxredge reads '{SCHEMAS[kind]}'.",
+            "Make the artifact again with this version.",
+        )
+    return kind
+
+
+def _names(cards: Collection[type[AnyCard]]) -> str:
+    """Return the accepted kinds in words; precisions are named if only some are accepted."""
+    kinds = dict.fromkeys(card.kind for card in cards)
+    if len(kinds) == len(ArtifactKind):
+        return "artifact"
+    of_models = [p.value for card in cards for p in card.precisions]
+    some = ArtifactKind.MODEL in kinds and of_models and Precision.INT8.value not in of_models
+    words = {kind: kind.value for kind in kinds}
+    if some:
+        words[ArtifactKind.MODEL] = f"model in {' or '.join(of_models)}"
+    return " or ".join(words.values())

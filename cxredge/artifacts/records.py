@@ -7,14 +7,23 @@ ignored, so that a newer version may add some.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from cxredge.errors import ArtifactError
+from cxredge.errors import ArtifactError, CxredgeError
+
+__all__ = [
+    "UNSET", "Count", "Positive", "Sha256", "Share", "UnsetType", "decode_json", "from_json",
+    "json_schema", "read_json_file", "read_record", "to_json",
+]  # fmt: skip
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 """A share or a probability, in [0, 1]."""
@@ -32,8 +41,23 @@ Record = TypeVar("Record")
 
 
 def to_json(record: object) -> Any:
-    """Return a record as JSON values, keys in the order of its fields; enums by value."""
-    return msgspec.to_builtins(record, builtin_types=())
+    """Return a record as JSON values.
+
+    Keys are the record's fields in order, or what its class lists in ``JSON_KEYS``: fields and
+    properties, for documents that repeat derived values. A field that is UNSET is left out. Enums
+    are written by value, sequences as lists.
+    """
+    if dataclasses.is_dataclass(record) and not isinstance(record, type):
+        names = getattr(record, "JSON_KEYS", None) or [f.name for f in dataclasses.fields(record)]
+        found = {name: getattr(record, name) for name in names}
+        return {name: to_json(value) for name, value in found.items() if value is not UNSET}
+    if isinstance(record, Enum):
+        return record.value
+    if isinstance(record, Mapping):
+        return {to_json(key): to_json(value) for key, value in record.items()}
+    if isinstance(record, (list, tuple, Set)):
+        return [to_json(value) for value in record]
+    return record
 
 
 def from_json(values: Any, kind: type[Record], origin: Path | str, remedy: str) -> Record:
@@ -51,6 +75,8 @@ def from_json(values: Any, kind: type[Record], origin: Path | str, remedy: str) 
     """
     try:
         return msgspec.convert(values, kind)
+    except CxredgeError as error:
+        raise ArtifactError(f"{origin} is not valid: {error.message}", remedy) from None
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at ")
         keys, found = _locate(values, kind, path.strip("`"))
@@ -72,13 +98,33 @@ def read_json_file(path: Path, remedy: str = "Make the artifact again.") -> Any:
                 f"{path} has {size / 1e6:.0f} MB; at most {MAX_JSON_BYTES / 1e6:.0f} MB are read.",
                 remedy,
             )
-        return msgspec.json.decode(path.read_bytes())
+        return decode_json(path.read_bytes(), path, remedy)
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist.", "Check the path.") from None
+
+
+def decode_json(content: bytes, origin: Path | str, remedy: str) -> Any:
+    """Decode JSON of bounded depth; NaN and infinity are refused.
+
+    Args:
+        content: UTF-8 text.
+        origin: Where it was read, for messages.
+        remedy: What to do if it cannot be decoded, as a sentence.
+
+    Raises:
+        ArtifactError: It is too deep or not JSON.
+    """
+    try:
+        # msgspec's decoder refuses the lone surrogates that stand for odd bytes in file names.
+        return json.loads(content, parse_constant=_refuse_constant)
     except RecursionError:
-        raise ArtifactError(f"{path} is nested too deeply.", remedy) from None
+        raise ArtifactError(f"{origin} is nested too deeply.", remedy) from None
     except (ValueError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} is not JSON: {error}.", remedy) from None
+        raise ArtifactError(f"{origin} is not JSON: {error}.", remedy) from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def read_record(path: Path, kind: type[Record], remedy: str = "Make the artifact again.") -> Record:

@@ -128,7 +128,7 @@ def _subject(bundle: Bundle, session: Session) -> dict[str, Any]:
         "precision": bundle.precision.value,
         "backend": session.spec.backend,
         "threads": session.spec.threads,
-        "target": bundle.card.config["target"],
+        "target": bundle.card.config.target,
         "input_size": session.spec.size,
         "preprocessing": PREPROCESSING,
         "engine": primary.circumstances() if isinstance(primary, AcceleratorSession) else None,
@@ -158,7 +158,7 @@ def _surroundings(circumstances: Circumstances, images: int) -> dict[str, Any]:
 
 def _elsewhere(bundle: Bundle) -> list[str]:
     """Return the doubt that a bundle is measured on a machine that it was not built for."""
-    name = bundle.card.config["target"]
+    name = bundle.card.config.target
     return [] if is_here(find_target(name)) else [f"this machine is not the target, {name}"]
 
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cxredge.artifacts.records import to_json
 from cxredge.backends import CPU_BACKENDS
 from cxredge.build.speed import Variant
 from cxredge.bundle.bundle import Bundle
-from cxredge.bundle.serving import Serving, Speed
+from cxredge.bundle.serving import Serving, Speed, TimedCandidate
 from cxredge.errors import CxredgeError, GateRefused
 from cxredge.gate.gate import GateResult
 from cxredge.targets.record import Target
@@ -52,21 +53,25 @@ class Candidate:
 
     def to_json(self) -> dict[str, Any]:
         """Return the candidate as JSON values."""
-        throughput = self.speed.throughput if self.speed else None
-        return {
-            "backend": self.variant.backend,
-            "precision": self.precision.value,
-            "size_bytes": self.variant.model.stat().st_size,
-            "accuracy": self.gate.accuracy,
-            "agreement": self.gate.agreement,
-            "logit_error": self.gate.logit_error,
-            "near_ties": self.near_ties,
-            "gate": self.gate.to_json(),
-            "passed": self.passed,
-            "latency_ms": self.speed.latency.to_json() if self.speed else None,
-            "threads": self.speed.threads if self.speed else None,
-            "throughput": throughput.to_json() if throughput else None,
-        }
+        return {**to_json(self.record()), "gate": to_json(self.gate)}
+
+    def record(self) -> TimedCandidate:
+        """Return the candidate as the passport lists it."""
+        speed = self.speed
+        throughput = speed.throughput if speed else None
+        return TimedCandidate(
+            backend=self.variant.backend,
+            precision=self.precision,
+            size_bytes=self.variant.model.stat().st_size,
+            accuracy=self.gate.accuracy,
+            agreement=self.gate.agreement,
+            logit_error=self.gate.logit_error,
+            near_ties=self.near_ties,
+            passed=self.passed,
+            latency_ms=speed.latency.rounded() if speed else None,
+            threads=speed.threads if speed else None,
+            throughput=throughput.rounded() if throughput else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -104,17 +109,17 @@ def serving(candidates: Sequence[Candidate], chosen: Candidate, reason: str) -> 
         speed=chosen.speed,
         # The fastest runtime of a precision comes last and stays.
         latencies={c.precision: c.speed.latency for c in timed if c.speed},
-        candidates=[{k: v for k, v in c.to_json().items() if k != "gate"} for c in candidates],
+        candidates=[candidate.record() for candidate in candidates],
         reason=reason,
     )
 
 
-def gates_by_runtime(candidates: Sequence[Candidate]) -> dict[str, dict[str, Any]]:
-    """Return the gate's findings by runtime and precision, as JSON values."""
-    found: dict[str, dict[str, Any]] = {}
+def gates_by_runtime(candidates: Sequence[Candidate]) -> dict[str, dict[Precision, GateResult]]:
+    """Return the result of the gate by runtime and precision."""
+    found: dict[str, dict[Precision, GateResult]] = {}
     for candidate in candidates:
         of_runtime = found.setdefault(candidate.variant.backend, {})
-        of_runtime[candidate.precision.value] = candidate.gate.to_json()
+        of_runtime[candidate.precision] = candidate.gate
     return found
 
 
@@ -163,7 +168,7 @@ def _title(candidate: Candidate, candidates: Sequence[Candidate]) -> str:
 
 
 def _refusal(candidate: Candidate, name: str) -> GateRefused:
-    details = {"gate": candidate.gate.to_json(), "precision": candidate.precision.value}
+    details = {"gate": to_json(candidate.gate), "precision": candidate.precision.value}
     if not candidate.golden_passed:
         return GateRefused(
             f"{name} refused: the golden images come out differently on this machine.",

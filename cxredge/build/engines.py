@@ -18,7 +18,6 @@ from typing import Any
 from cxredge.artifacts.atomic import atomic_file
 from cxredge.artifacts.card import CARD_NAME, sha256_of_file
 from cxredge.artifacts.disk_space import writing
-from cxredge.artifacts.records import from_json
 from cxredge.backends.cuda.driver import Gpu, read_gpu
 from cxredge.backends.tensorrt.api import Api, Flavour, load_api
 from cxredge.backends.tensorrt.builder import build_engine
@@ -182,13 +181,7 @@ def _settings(
     bundle: Bundle, precision: Precision, options: EngineOptions, api: Api, gpu: Gpu
 ) -> EngineConfig:
     """Return what the card asks for, what is asked here over it, and what this machine adds."""
-    packed = from_json(
-        bundle.card.config.get("engine", {}),
-        EngineRequest,
-        bundle.path / CARD_NAME,
-        "Make the bundle again with this version.",
-    )
-    request = options.override(packed)
+    request = options.override(bundle.card.config.engine)
     if request.workspace_mb is None and gpu.integrated:
         request = replace(request, workspace_mb=workspace_for(gpu.memory_mb))
     cache = _cache_folder()

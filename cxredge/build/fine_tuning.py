@@ -25,17 +25,13 @@ def tuning_of(run: Path, fp32: Path, progress: Progress) -> Tuning:
         CxredgeError: It is no finished run.
     """
     from cxredge.artifacts.card import (
-        CARD_NAME,
-        ArtifactKind,
-        check_files,
-        read_card,
-        sha256_of_file,
+        read_artifact,
     )
+    from cxredge.artifacts.run_card import RunCard
     from cxredge.graph.model_file import FP32_NAME
     from cxredge.quantization.quantize import Tuning
 
-    card = read_card(run, ArtifactKind.RUN)
-    check_files(run, card)
+    card_sha256 = read_artifact(run, RunCard).card_sha256
 
     def fine_tune(graph: onnx.ModelProto) -> onnx.ModelProto:
         from cxredge.training.quantization_aware import FineTuning, training_pixels
@@ -44,4 +40,4 @@ def tuning_of(run: Path, fp32: Path, progress: Progress) -> Tuning:
         pixels = training_pixels(run, progress)
         return stage(graph, fp32 / FP32_NAME, pixels, FineTuning(), progress)
 
-    return Tuning(sha256_of_file(run / CARD_NAME), fine_tune)
+    return Tuning(card_sha256, fine_tune)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from cxredge.artifacts.card import Card
 from cxredge.backends import CPU_BACKENDS, installed_on_cpu
 from cxredge.backends.tensorrt.facts import record_golden
 from cxredge.build.candidates import BuildResult, Candidate, choose, serving
@@ -19,6 +18,7 @@ from cxredge.build.engines import (
 )
 from cxredge.build.speed import Variant, measure_speeds
 from cxredge.bundle.bundle import Bundle, open_bundle, open_unfinished, read_golden
+from cxredge.bundle.card import BundleCard
 from cxredge.bundle.golden import Golden
 from cxredge.bundle.passport import write_passport
 from cxredge.bundle.replay import replay
@@ -32,7 +32,7 @@ from cxredge.targets.trtexec import how_to_deploy
 from cxredge.vocabulary import Precision
 
 
-def require_here(card: Card, path: Path) -> Target:
+def require_here(card: BundleCard, path: Path) -> Target:
     """Return the target of a bundle, which has to be this machine.
 
     Args:
@@ -42,7 +42,7 @@ def require_here(card: Card, path: Path) -> Target:
     Raises:
         CxredgeError: The bundle is for another kind of machine, or this one's software is too old.
     """
-    target = find_target(card.config["target"])
+    target = find_target(card.config.target)
     if not is_here(target):
         raise CxredgeError(
             f"{path} is for {target.name} ({target.machine}); this machine is "
@@ -79,7 +79,7 @@ def finish(
     bundle = open_unfinished(path)
     target = require_here(bundle.card, path)
     check_options(target, options)
-    cascade = bundle.card.config.get("cascade", False)
+    cascade = bundle.card.config.cascade
     engines = Engines()
     if are_built(target.backend):
         if options.calibration:
@@ -116,7 +116,7 @@ def reopen(path: Path, precision: Precision | None, progress: Progress) -> Build
         progress: Hears what is going on.
     """
     bundle = open_unfinished(path)
-    target = find_target(bundle.card.config["target"])
+    target = find_target(bundle.card.config.target)
     if is_here(target):
         return finish(path, precision, progress)
     candidates = _judge(bundle, target, progress)
@@ -149,9 +149,7 @@ def _gate(bundle: Bundle, variant: Variant) -> GateResult:
 
     A runtime that was not there has to give what another one gave for the golden images.
     """
-    precision, facts = variant.precision.value, bundle.card.facts
-    of_runtime = facts.get("gate_by_runtime", {}).get(variant.backend, {})
-    gate = GateResult.from_json(of_runtime.get(precision) or facts["gate"][precision])
+    gate = bundle.card.facts.gate_of(variant.precision, variant.backend)
     as_measured = not bundle.was_calibrated_by_tensorrt(variant.precision)
     return replace(gate, cascade=gate.cascade and as_measured)
 

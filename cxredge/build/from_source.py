@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cxredge.progress import Progress
 from cxredge.vocabulary import Effort, Precision, Split
 
 if TYPE_CHECKING:
-    from cxredge.artifacts.card import Card
+    from cxredge.artifacts.card import AnyCard
+    from cxredge.artifacts.run_card import TrainingSummary
     from cxredge.build.candidates import BuildResult
     from cxredge.build.pack import BuildConfig
     from cxredge.data.manifest import Manifest
@@ -20,7 +21,7 @@ CALIBRATION_IMAGES = 256
 
 def build_from_source(
     source: Path,
-    card: Card,
+    card: AnyCard,
     config: BuildConfig,
     manifest: Manifest,
     calibration: Path | None,
@@ -33,6 +34,7 @@ def build_from_source(
     from cxredge.build.finish import finish, reopen
     from cxredge.build.pack import build as stage
     from cxredge.build.pack import plan
+    from cxredge.bundle.card import BundleCard
     from cxredge.quantization.calibration_set import read_calibration, write_calibration
     from cxredge.quantization.config import QuantizeConfig
     from cxredge.quantization.quantize import quantize
@@ -42,7 +44,7 @@ def build_from_source(
     if calibration is not None:
         parents["calibration"] = read_calibration(calibration).sha256
     planned = plan(card, parents, config)
-    if up_to_date(out, planned) is not None:
+    if up_to_date(out, planned, BundleCard) is not None:
         output.note(f"{out} is up to date: same source, images, settings and versions.")
         return reopen(out, config.precision, output)
     with tempfile.TemporaryDirectory(prefix="cxredge-build-") as name:
@@ -79,26 +81,23 @@ def build_from_source(
                 tuning = tuning_of(source, fp32, output)
             int8 = folders[Precision.INT8]
             quantize(fp32, calibration, manifest, settings, int8, output, tuning)
-        provenance = _provenance(card)
-        built = stage(folders, manifest, planned, config, provenance, out, output)
+        built = stage(folders, manifest, planned, config, _training_of(card), out, output)
     if built.bundle.passport is None and is_here(config.target):
         output.note(f"Wrote {out}. This is its device: finishing it here.")
         return finish(out, config.precision, output)
     return built
 
 
-def _provenance(card: Card) -> dict[str, Any]:
+def _training_of(card: AnyCard) -> TrainingSummary | None:
     """Return what the bundle's card repeats of the training."""
-    from cxredge.artifacts.card import ArtifactKind
+    from cxredge.artifacts.run_card import RunCard, TrainingSummary
 
-    if card.kind is not ArtifactKind.RUN:
-        return {"training": None}
-    return {
-        "training": {
-            **card.config,
-            "freeze": card.facts.get("freeze", card.config["freeze"]),
-            "best_epoch": card.facts["best_epoch"],
-            "trainable": card.facts["trainable"],
-            "validation_accuracy": card.facts["validation"]["accuracy"],
-        }
-    }
+    if not isinstance(card, RunCard):
+        return None
+    facts = card.facts
+    return TrainingSummary(
+        **{**vars(card.config), "freeze": facts.freeze},
+        best_epoch=facts.best_epoch,
+        trainable=facts.trainable,
+        validation_accuracy=facts.validation.accuracy,
+    )

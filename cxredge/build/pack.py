@@ -6,16 +6,16 @@ import csv
 import io
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 
 from cxredge.artifacts.card import (
+    AnyCard,
     ArtifactKind,
-    Card,
-    check_files,
+    StagePlan,
+    read_artifact,
     read_card,
     tool_versions,
     write_card,
@@ -23,13 +23,15 @@ from cxredge.artifacts.card import (
 )
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder
-from cxredge.artifacts.records import to_json
+from cxredge.artifacts.model_card import MODEL_CARDS, QuantizationSummary, QuantizedCard
+from cxredge.artifacts.run_card import TrainingSummary
 from cxredge.backends import CPU_BACKENDS, installed_on_cpu, reduced_precisions
 from cxredge.build.candidates import BuildResult, Candidate, choose, gates_by_runtime, serving
 from cxredge.build.held_out import answer, judge, pick_goldens
 from cxredge.build.rtx_engines import build_ahead
 from cxredge.build.speed import Variant, measure_speeds
 from cxredge.bundle.bundle import open_bundle
+from cxredge.bundle.card import BundleCard, BundleConfig, BundleFacts
 from cxredge.bundle.flipped import write_flipped
 from cxredge.bundle.golden import write_golden
 from cxredge.bundle.layout import (
@@ -107,25 +109,27 @@ class BuildConfig:
         """Whether the first, cheap layers stay in float in the target's INT8 model."""
         return self.target.dialect is Dialect.CPU
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {
-            "float_stem": self.float_stem,
-            "target": self.target.name,
-            "backend": self.target.backend,
-            "precision": self.precision.value if self.precision else "auto",
-            "gate": asdict(self.limits),
-            "split": self.split.value,
-            "specificity": self.specificity,
-            "calibration_seed": self.calibration_seed,
-            "effort": self.effort.value,
-            "engine": to_json(self.engine),
-            "compute_capabilities": list(self.compute_capabilities),
-            "cascade": self.cascade,
-        }
+    def record(self) -> BundleConfig:
+        """Return the settings as the bundle's card states them."""
+        return BundleConfig(
+            float_stem=self.float_stem,
+            target=self.target.name,
+            backend=self.target.backend,
+            precision=self.precision.value if self.precision else "auto",
+            gate=self.limits,
+            split=self.split,
+            specificity=self.specificity,
+            calibration_seed=self.calibration_seed,
+            effort=self.effort,
+            engine=self.engine,
+            compute_capabilities=self.compute_capabilities,
+            cascade=self.cascade,
+        )
 
 
-def plan(source: Card, parents: Mapping[str, str], config: BuildConfig) -> Card:
+def plan(
+    source: AnyCard, parents: Mapping[str, str], config: BuildConfig
+) -> StagePlan[BundleConfig]:
     """Return the card of a bundle before anything is done: what decides its content.
 
     Args:
@@ -134,11 +138,11 @@ def plan(source: Card, parents: Mapping[str, str], config: BuildConfig) -> Card:
         config: The settings.
     """
     ahead = ["tensorrt-rtx"] if config.compute_capabilities else []
-    return Card(
+    return StagePlan(
         kind=ArtifactKind.BUNDLE,
         classifier=source.classifier,
         parents=parents,
-        config=config.to_json(),
+        config=config.record(),
         tools=tool_versions("onnx", "onnxruntime", "openvino", "numpy", "pillow", *ahead),
     )
 
@@ -146,9 +150,9 @@ def plan(source: Card, parents: Mapping[str, str], config: BuildConfig) -> Card:
 def build(
     folders: Mapping[Precision, Path],
     manifest: Manifest,
-    planned: Card,
+    planned: StagePlan[BundleConfig],
     config: BuildConfig,
-    provenance: Mapping[str, Any],
+    training: TrainingSummary | None,
     out: Path,
     progress: Progress,
 ) -> BuildResult:
@@ -163,7 +167,7 @@ def build(
         manifest: Has the split of the gate, and ``val`` for the operating thresholds.
         planned: The card that :func:`plan` made.
         config: The settings.
-        provenance: What earlier stages found that the card should repeat.
+        training: Summary of the training for the card; None if there was none.
         out: The bundle's folder.
         progress: Hears of images done.
 
@@ -196,21 +200,25 @@ def build(
     size = source.classifier.input_size
     name = float_input_name if config.target.needs_float_input else model_name
     files = {c.precision: name(c.precision) for c in packed_for if c.passed}
-    facts = {
-        "precision": _packed_precision(packed_for, config).value,
-        "gate": {p.value: c.gate.to_json() for p, c in by_precision.items()},
-        "gate_by_runtime": gates_by_runtime(candidates),
-        "thresholds": {
-            p.value: {row.class_name: row.candidate for row in c.gate.thresholds}
+    int8 = folders.get(Precision.INT8)
+    facts = BundleFacts(
+        precision=_packed_precision(packed_for, config),
+        gate={p: c.gate for p, c in by_precision.items()},
+        gate_by_runtime=gates_by_runtime(candidates),
+        thresholds={
+            p: {row.class_name: row.candidate for row in c.gate.thresholds}
             for p, c in by_precision.items()
         },
-        "data": manifest.counts(),
-        "patients": manifest.patients(),
-        "warnings": build_warnings(manifest),
-        "quantization": _quantization_facts(cards.get(Precision.INT8)),
-        "trtexec": newest_lines(config.target, files, size, config.engine),
-        **provenance,
-    }
+        data={Split(name): of_classes for name, of_classes in manifest.counts().items()},
+        patients={Split(name): number for name, number in manifest.patients().items()},
+        warnings=tuple(build_warnings(manifest)),
+        quantization=_summary_of(read_card(int8, QuantizedCard)) if int8 else None,
+        trtexec={
+            Precision(name): line
+            for name, line in newest_lines(config.target, files, size, config.engine).items()
+        },
+        training=training,
+    )
     chosen, reason = choose(candidates, config.precision, config.target)
     size_bytes = sum(model.stat().st_size for model in models.values())
     room = writing(out.parent, size_bytes, f"the bundle {out.name}")
@@ -235,8 +243,8 @@ def build(
             write_text(folder / RECIPE_NAME, text)
         wanted = config.compute_capabilities
         packed = build_ahead(folder, passed, wanted, config.engine, progress)
-        facts |= {"engines": list(packed.engines), "engines_left_out": dict(packed.left_out)}
-        write_card(folder, replace(planned, facts=facts))
+        facts = replace(facts, engines=packed.engines, engines_left_out=packed.left_out)
+        write_card(folder, BundleCard.of(planned, facts))
         if here:
             file = folder / engine_name(chosen.precision, chosen.variant.backend)
             chosen = replace(chosen, variant=replace(chosen.variant, model=file))
@@ -254,10 +262,8 @@ def _write_typed_int8(model: Path, folder: Path, progress: Progress) -> None:
     onnx.save(typed, folder / TYPED_INT8_NAME)
 
 
-def _read_model(folder: Path) -> Card:
-    card = read_card(folder, ArtifactKind.MODEL)
-    check_files(folder, card)
-    return card
+def _read_model(folder: Path) -> AnyCard:
+    return read_artifact(folder, *MODEL_CARDS).card
 
 
 def _variants(
@@ -302,18 +308,20 @@ def _calibration_csv(path: Path) -> str:
     return text.getvalue()
 
 
-def _quantization_facts(card: Card | None) -> dict[str, Any] | None:
-    """Return what the quantization found, without its cost, which differs from run to run."""
-    if card is None:
-        return None
-    kept = ("judged_on", "chosen", "in_float", "agreement", "size_bytes", "size_bytes_fp32")
-    of_this_machine = ("seconds", "latency_ms_here")
-    settings = ("dialect", "calibration_images", "effort", "float_stem")
-    return {
-        **{key: card.config[key] for key in settings},
-        **{key: card.facts[key] for key in (*kept, "layers")},
-        "steps": [
-            {key: value for key, value in step.items() if key not in of_this_machine}
-            for step in card.facts["steps"]
-        ],
-    }
+def _summary_of(card: QuantizedCard) -> QuantizationSummary:
+    """Return settings and results of the quantization, without its cost, which varies."""
+    config, facts = card.config, card.facts
+    return QuantizationSummary(
+        dialect=config.dialect,
+        calibration_images=config.calibration_images,
+        effort=config.effort,
+        float_stem=config.float_stem,
+        judged_on=facts.judged_on,
+        chosen=facts.chosen,
+        in_float=facts.in_float,
+        agreement=facts.agreement,
+        size_bytes=facts.size_bytes,
+        size_bytes_fp32=facts.size_bytes_fp32,
+        layers=facts.layers,
+        steps=tuple(step.untimed() for step in facts.steps),
+    )

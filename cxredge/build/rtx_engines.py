@@ -17,6 +17,7 @@ from cxredge.backends.tensorrt.api import Flavour, load_api
 from cxredge.backends.tensorrt.builder import build_engine
 from cxredge.backends.tensorrt.configure import served_capabilities
 from cxredge.backends.tensorrt.settings import EngineConfig
+from cxredge.bundle.card import PackedEngine
 from cxredge.bundle.layout import ahead_name, engine_source
 from cxredge.errors import ArtifactError, WrongUsage
 from cxredge.progress import Progress
@@ -68,11 +69,11 @@ class Packed:
     """The engines of a bundle that were built ahead.
 
     Attributes:
-        engines: What the card says of each, as JSON values.
+        engines: What the card states about each.
         left_out: Why an engine could not be built, in a sentence, by its file's name.
     """
 
-    engines: Sequence[Mapping[str, str]] = ()
+    engines: tuple[PackedEngine, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -98,7 +99,7 @@ def build_ahead(
     Raises:
         ArtifactError: Not one engine could be built.
     """
-    engines: list[dict[str, str]] = []
+    engines: list[PackedEngine] = []
     left_out: dict[str, str] = {}
     failure: ArtifactError | None = None
     # What TensorRT for RTX 1.7 had compiled for an engine that it then refuses gets into the next
@@ -121,14 +122,7 @@ def build_ahead(
             left_out[plan.name], failure, leftovers = error.message, error, True
             continue
         leftovers = False
-        engines.append(
-            {
-                "file": plan.name,
-                "precision": precision.value,
-                "compute_capability": capability,
-                "tensorrt_rtx": facts.version,
-            }
-        )
+        engines.append(PackedEngine(plan.name, precision, capability, facts.version))
     if failure is not None and not engines:
         raise failure
-    return Packed(engines, left_out)
+    return Packed(tuple(engines), left_out)

@@ -87,7 +87,7 @@ def measure_speeds(variants: Sequence[Variant], image: GreyImage) -> dict[Varian
     latencies = _latencies([one for one, _ in best], image, LATENCY_S)
     rates = _rates([many for _, many in best], partial(np.repeat, image, axis=0), RATE_S)
     return {
-        one[0]: Speed(latencies[one], one[1].threads, Throughput(rates[many], many[1]))
+        one[0]: Speed(latencies[one], one[1].threads, Throughput.of(rates[many], many[1]))
         for one, many in best
     }
 

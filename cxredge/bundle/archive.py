@@ -11,7 +11,6 @@ holds links, devices, long names or sparse files are refused, not interpreted.
 from __future__ import annotations
 
 import hashlib
-import json
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +19,10 @@ from tempfile import TemporaryDirectory
 from typing import IO
 
 from cxredge.artifacts.atomic import atomic_file
-from cxredge.artifacts.card import CARD_NAME, ArtifactKind, Card, check_files, parse_card, read_card
+from cxredge.artifacts.card import CARD_NAME, ArtifactKind, decode_card, read_artifact
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder
+from cxredge.bundle.card import BundleCard
 from cxredge.errors import ArtifactError, quoted
 
 SUFFIX = ".tar"
@@ -67,8 +67,7 @@ def write_archive(folder: Path, out: Path) -> None:
         ArtifactError: The folder is no bundle, or a file is missing or differs.
         CxredgeError: There is no room for it.
     """
-    card = read_card(folder, ArtifactKind.BUNDLE)
-    check_files(folder, card)
+    card = read_artifact(folder, BundleCard).card
     signature = [SIGNATURE_NAME] if (folder / SIGNATURE_NAME).is_file() else []
     names = [CARD_NAME, *signature, *sorted(card.files)]
     size_bytes = sum((folder / name).stat().st_size + tarfile.RECORDSIZE for name in names)
@@ -85,7 +84,7 @@ def write_archive(folder: Path, out: Path) -> None:
                 tar.addfile(header, content)
 
 
-def read_head(path: Path) -> tuple[Card, bytes, bytes | None]:
+def read_head(path: Path) -> tuple[BundleCard, bytes, bytes | None]:
     """Return the card of an archive, its bytes, and its signature where it has one.
 
     Raises:
@@ -97,7 +96,7 @@ def read_head(path: Path) -> tuple[Card, bytes, bytes | None]:
         if name != CARD_NAME or size > MAX_CARD_BYTES:
             raise ArtifactError(f"{path} does not begin with a bundle's {CARD_NAME}.", _AGAIN)
         card_bytes = b"".join(_content(stream, size, path))
-        card = _parse(card_bytes, path)
+        card = decode_card(card_bytes, path / CARD_NAME, BundleCard)
         name, size = next(headers, ("", 0))
         signature = None
         if name == SIGNATURE_NAME and size < _CHUNK_BYTES:
@@ -105,7 +104,7 @@ def read_head(path: Path) -> tuple[Card, bytes, bytes | None]:
     return card, card_bytes, signature
 
 
-def check_archive(path: Path) -> Card:
+def check_archive(path: Path) -> BundleCard:
     """Compare every file in an archive with its card, and write nothing.
 
     Raises:
@@ -173,7 +172,7 @@ def _files(path: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
         raise ArtifactError(f"{path} lacks {', '.join(sorted(expected))}.", _AGAIN)
 
 
-def _listed(card: Card, path: Path) -> dict[str, str]:
+def _listed(card: BundleCard, path: Path) -> dict[str, str]:
     """Return the card's files, whose names may lead nowhere else."""
     for name in card.files:
         parts = PurePosixPath(name).parts
@@ -229,11 +228,3 @@ def _checked(chunks: Iterator[bytes], expected: str, where: str) -> Iterator[byt
         raise ArtifactError(
             f"{where} is damaged: SHA-256 {found[:12]}… instead of {expected[:12]}….", _AGAIN
         )
-
-
-def _parse(card_bytes: bytes, path: Path) -> Card:
-    try:
-        body = json.loads(card_bytes)
-    except ValueError as error:
-        raise ArtifactError(f"The card of {path} is not JSON: {error}.", _AGAIN) from None
-    return parse_card(body, path / CARD_NAME, ArtifactKind.BUNDLE)

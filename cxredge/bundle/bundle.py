@@ -11,25 +11,28 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cxredge.artifacts.card import ArtifactKind, Card, check_files, read_card
+from cxredge.artifacts.card import read_artifact
 from cxredge.backends import CPU_BACKENDS, open_session, reduced_precisions
 from cxredge.backends.base import Session
 from cxredge.backends.cascade import CascadeSession
 from cxredge.backends.tensorrt.facts import read_facts
 from cxredge.backends.tensorrt.timing_cache import SUFFIX as TIMINGS_SUFFIX
 from cxredge.bundle.archive import refuse_archive
+from cxredge.bundle.card import BundleCard
 from cxredge.bundle.golden import Golden
 from cxredge.bundle.golden import read_golden as read_golden_file
 from cxredge.bundle.layout import GOLDEN_NAME, engine_name, model_name, plan_name
 from cxredge.bundle.passport import (
     PASSPORT_NAME,
-    backend_of,
+    Passport,
+    check_backend,
     check_engine,
     read_passport,
     strange_here,
 )
+from cxredge.bundle.serving import RuntimeSettings
 from cxredge.data.images import PREPROCESSING
 from cxredge.errors import ArtifactError
 from cxredge.progress import Progress
@@ -53,8 +56,8 @@ class Bundle:
     """
 
     path: Path
-    card: Card
-    passport: Mapping[str, Any] | None
+    card: BundleCard
+    passport: Passport | None
     precision: Precision
     backend: str = "onnxruntime"
 
@@ -70,7 +73,7 @@ class Bundle:
     @property
     def precisions(self) -> tuple[Precision, ...]:
         """The precisions that were compared with FP32 for the bundle, and FP32."""
-        return tuple(p for p in Precision if p.value in self.card.facts["gate"])
+        return tuple(p for p in Precision if p in self.card.facts.gate)
 
     @property
     def runnable(self) -> tuple[Precision, ...]:
@@ -99,8 +102,7 @@ class Bundle:
     @property
     def thresholds(self) -> Mapping[str, float]:
         """Operating threshold by class, derived for the precision that serves."""
-        thresholds: Mapping[str, float] = self.card.facts["thresholds"][self.precision.value]
-        return thresholds
+        return self.card.facts.thresholds[self.precision]
 
     @property
     def cascade_margin(self) -> float | None:
@@ -109,14 +111,12 @@ class Bundle:
         It does not where TensorRT's own calibrator made the INT8 that serves, for the margin is not
         of that one.
         """
-        if not self.card.config.get("cascade") or self.precision is Precision.FP32:
+        if not self.card.config.cascade or self.precision is Precision.FP32:
             return None
         if self.was_calibrated_by_tensorrt(self.precision):
             return None
-        name, facts = self.precision.value, self.card.facts
-        of_runtime = facts["gate_by_runtime"].get(self.backend, {})
-        gate = of_runtime.get(name) or facts["gate"][name]
-        return float(gate["near_ties"]["margin"])
+        near_ties = self.card.facts.gate_of(self.precision, self.backend).near_ties
+        return near_ties.margin if near_ties else None
 
     def open(
         self,
@@ -143,7 +143,7 @@ class Bundle:
         wanted = precision or self.precision
         if wanted is not self.precision and wanted not in self.runnable:
             return open_session(self.path / model_name(wanted), threads=threads)
-        best = self.passport.get("threads", 0) if self.passport else 0
+        best = self.passport.threads if self.passport else 0
         return open_session(self.engine_of(wanted), self.backend, threads or best, wanted, gpu=gpu)
 
     def open_for_many(self) -> Session:
@@ -152,9 +152,10 @@ class Bundle:
         Where nothing was found yet, an inference has one thread and one image: on a CPU, one such
         inference on each core is seldom far from the best.
         """
-        best = (self.passport or {}).get("throughput") or {"threads": 1, "batch": 1}
-        threads, margin = best["threads"], self.cascade_margin
-        first = open_session(self.engine, self.backend, threads, self.precision, best["batch"])
+        found = self.passport.throughput if self.passport else None
+        best = found.settings if found else RuntimeSettings(threads=1)
+        threads, margin = best.threads, self.cascade_margin
+        first = open_session(self.engine, self.backend, threads, self.precision, best.batch)
         if margin is None:
             return first
         # Near ties come one by one.
@@ -182,14 +183,15 @@ def open_bundle(path: Path) -> Bundle:
     bundle, passport = open_unfinished(path), read_passport(path)
     if passport is None:
         return bundle
-    backend = backend_of(path, passport, str(bundle.card.config["backend"]))
-    precision = check_engine(path, passport, lambda p: engine_name(p, backend), bundle.card.files)
-    return replace(bundle, passport=passport, precision=precision, backend=backend)
+    backend = passport.backend
+    check_backend(path, passport, bundle.card.config.backend)
+    check_engine(path, passport, lambda p: engine_name(p, backend), bundle.card.files)
+    return replace(bundle, passport=passport, precision=passport.precision, backend=backend)
 
 
 def note_if_strange(bundle: Bundle, progress: Progress) -> None:
     """Say where a bundle was not finished on this machine, which costs speed, not correctness."""
-    words = strange_here(bundle.path, str(bundle.card.config["target"]), bundle.passport)
+    words = strange_here(bundle.path, bundle.card.config.target, bundle.passport)
     if words:
         progress.note(words)
 
@@ -202,8 +204,7 @@ def open_unfinished(path: Path) -> Bundle:
             preprocessing than this version has.
     """
     refuse_archive(path)
-    card = read_card(path, ArtifactKind.BUNDLE)
-    check_files(path, card)
+    card = read_artifact(path, BundleCard).card
     of_devices = {PASSPORT_NAME, *map(plan_name, Precision)}
     made_on_a_device = [n for n in card.files if n in of_devices or n.endswith(TIMINGS_SUFFIX)]
     if made_on_a_device:
@@ -218,7 +219,7 @@ def open_unfinished(path: Path) -> Bundle:
             f"has '{PREPROCESSING}'.",
             f"Install cxredge {card.tools.get('cxredge', '')} or build the bundle again.",
         )
-    return Bundle(path, card, None, Precision(card.facts["precision"]))
+    return Bundle(path, card, None, card.facts.precision)
 
 
 def read_golden(bundle: Bundle) -> Golden:

@@ -9,21 +9,22 @@ import os
 import shutil
 from pathlib import Path
 
-from cxredge.artifacts.card import CARD_NAME, ArtifactKind, Card, check_files, read_card
+from cxredge.artifacts.card import CARD_NAME, ArtifactKind, read_artifact, read_card
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder, check_replaceable
 from cxredge.bundle.archive import SIGNATURE_NAME, SUFFIX, is_archive, read_head, unpack
+from cxredge.bundle.card import BundleCard
 from cxredge.errors import ArtifactError, CxredgeError, quoted
 from cxredge.progress import Progress
 
 
-def read_delivered(source: Path) -> Card:
+def read_delivered(source: Path) -> BundleCard:
     """Return the card of a bundle, a folder or an archive.
 
     Raises:
         ArtifactError: It is not a bundle.
     """
-    return read_head(source)[0] if is_archive(source) else read_card(source, ArtifactKind.BUNDLE)
+    return read_head(source)[0] if is_archive(source) else read_card(source, BundleCard)
 
 
 def deliver(source: Path, out: Path | None, progress: Progress) -> Path:
@@ -81,7 +82,7 @@ def _is_there(source: Path, folder: Path) -> bool:
     if _bytes(folder / SIGNATURE_NAME) != signature:
         return False
     try:
-        check_files(folder, read_card(folder, ArtifactKind.BUNDLE))
+        read_artifact(folder, BundleCard)
     except ArtifactError:
         return False
     return True
@@ -89,8 +90,7 @@ def _is_there(source: Path, folder: Path) -> bool:
 
 def _copy(source: Path, folder: Path) -> None:
     """Copy what was packed, and nothing that another device has added."""
-    card = read_card(source, ArtifactKind.BUNDLE)
-    check_files(source, card)
+    card = read_artifact(source, BundleCard).card
     names = [CARD_NAME, *card.files]
     names += [SIGNATURE_NAME] if (source / SIGNATURE_NAME).is_file() else []
     size_bytes = sum((source / name).stat().st_size for name in names)

@@ -1,58 +1,93 @@
-"""The passport: what was found on the device that a bundle serves on, bound to its card."""
+"""The passport: the choice on the device that a bundle serves on, bound to card and engine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from cxredge.artifacts.card import CARD_NAME, read_json, sha256_of_file, tool_versions, write_json
-from cxredge.artifacts.records import to_json
+from cxredge.artifacts.card import CARD_NAME, sha256_of_file, tool_versions, write_json
+from cxredge.artifacts.records import Count, Sha256, read_record, to_json
 from cxredge.backends import CPU_BACKENDS
-from cxredge.bundle.serving import Serving
+from cxredge.bundle.serving import Serving, Throughput, TimedCandidate
 from cxredge.errors import ArtifactError, quoted
+from cxredge.metrics.latency import Latency
 from cxredge.targets.registry import all_targets
 from cxredge.targets.trtexec import how_to_deploy
-from cxredge.telemetry.linux import read_machine
+from cxredge.telemetry.linux import Machine, read_machine
 from cxredge.vocabulary import Precision
 
 PASSPORT_NAME = "passport.json"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Passport:
+    """What serves on one machine, and why.
+
+    Attributes:
+        schema: Version of the file format.
+        card_file_sha256: SHA-256 of the bundle's card file.
+        backend: The runtime that serves.
+        precision: The precision that serves.
+        threads: Number of threads per inference that is fastest for one image; 0 if the runtime
+            does not use it.
+        throughput: Fastest settings for many images; None on a GPU.
+        engine: Name of the file that the runtime loads.
+        engine_sha256: Its SHA-256.
+        reason: Reason for the choice, in a sentence.
+        left_out: Reason, in a sentence, by precision that has no engine on this machine.
+        machine: The machine.
+        tools: Versions of the software, by name.
+        latency_ms: Latency of one image by precision, each in its fastest runtime.
+        candidates: All candidates that were timed.
+    """
+
+    schema: Literal["cxredge.passport/1"] = "cxredge.passport/1"
+    card_file_sha256: Sha256
+    backend: str
+    precision: Precision
+    threads: Count = 0
+    throughput: Throughput | None = None
+    engine: str
+    engine_sha256: Sha256
+    reason: str
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    machine: Machine
+    tools: Mapping[str, str]
+    latency_ms: Mapping[Precision, Latency]
+    candidates: tuple[TimedCandidate, ...]
+
+
 def write_passport(bundle: Path, serving: Serving) -> None:
-    """Write beside a bundle's card what serves on this machine.
+    """Write the choice on this machine beside a bundle's card.
 
     Args:
         bundle: The bundle's folder.
-        serving: What was found.
+        serving: The choice.
     """
-    throughput = serving.speed.throughput if serving.speed else None
-    write_json(
-        bundle / PASSPORT_NAME,
-        {
-            "schema": "cxredge.passport/1",
-            "card_file_sha256": sha256_of_file(bundle / CARD_NAME),
-            "backend": serving.backend,
-            "precision": serving.precision.value,
-            "threads": serving.speed.threads if serving.speed else 0,
-            "throughput": throughput.to_json() if throughput else None,
-            "engine": serving.engine,
-            "engine_sha256": sha256_of_file(bundle / serving.engine),
-            "reason": serving.reason,
-            "left_out": dict(serving.left_out),
-            "machine": to_json(read_machine()),
-            "tools": {
-                **tool_versions("onnxruntime", "openvino", "numpy", "pillow"),
-                **serving.runtime,
-            },
-            "latency_ms": {p.value: latency.to_json() for p, latency in serving.latencies.items()},
-            "candidates": list(serving.candidates),
-        },
+    speed = serving.speed
+    throughput = speed.throughput if speed else None
+    passport = Passport(
+        card_file_sha256=sha256_of_file(bundle / CARD_NAME),
+        backend=serving.backend,
+        precision=serving.precision,
+        threads=speed.threads if speed else 0,
+        throughput=throughput.rounded() if throughput else None,
+        engine=serving.engine,
+        engine_sha256=sha256_of_file(bundle / serving.engine),
+        reason=serving.reason,
+        left_out=serving.left_out,
+        machine=read_machine(),
+        tools={**tool_versions("onnxruntime", "openvino", "numpy", "pillow"), **serving.runtime},
+        latency_ms={p: latency.rounded() for p, latency in serving.latencies.items()},
+        candidates=tuple(serving.candidates),
     )
+    write_json(bundle / PASSPORT_NAME, to_json(passport))
 
 
-def read_passport(bundle: Path) -> Mapping[str, Any] | None:
-    """Return a bundle's passport, or None where it was not finished on a device.
+def read_passport(bundle: Path) -> Passport | None:
+    """Return a bundle's passport; None if it was not finished on a device.
 
     Raises:
         ArtifactError: It is damaged or belongs to another bundle.
@@ -60,104 +95,93 @@ def read_passport(bundle: Path) -> Mapping[str, Any] | None:
     path = bundle / PASSPORT_NAME
     if not path.exists():
         return None
-    passport = read_json(path)
-    bound_to = passport.get("card_file_sha256") if isinstance(passport, dict) else None
-    if bound_to != sha256_of_file(bundle / CARD_NAME):
-        raise ArtifactError(
-            f"{path} belongs to another bundle.",
-            f"Make it anew on this device: cxredge deploy {quoted(bundle)}",
-        )
-    found: Mapping[str, Any] = passport
-    return found
+    passport = read_record(path, Passport, _finish_again(bundle))
+    if passport.card_file_sha256 != sha256_of_file(bundle / CARD_NAME):
+        raise ArtifactError(f"{path} belongs to another bundle.", _finish_again(bundle))
+    return passport
 
 
-def backend_of(bundle: Path, passport: Mapping[str, Any], of_target: str) -> str:
-    """Return the runtime that a bundle was finished with.
+def check_backend(bundle: Path, passport: Passport, of_target: str) -> None:
+    """Refuse a passport whose runtime does not serve the bundle's target.
 
     Args:
         bundle: The bundle's folder.
         passport: Its passport.
-        of_target: The target's runtime; a target whose runtime is on the CPU takes any of those.
+        of_target: The target's runtime; any runtime for processors stands for all of them.
 
     Raises:
-        ArtifactError: It is none that the target has.
+        ArtifactError: The target does not have that runtime.
     """
-    backend = passport.get("backend", of_target)
     known = CPU_BACKENDS if of_target in CPU_BACKENDS else (of_target,)
-    if backend not in known:
+    if passport.backend not in known:
         raise ArtifactError(
-            f"{bundle / PASSPORT_NAME} names the runtime '{backend}'; the bundle's target is "
-            f"served by {' or '.join(known)}.",
-            f"Finish the bundle on this device again: cxredge deploy {quoted(bundle)}",
+            f"{bundle / PASSPORT_NAME} names the runtime '{passport.backend}'; the bundle's target "
+            f"is served by {' or '.join(known)}.",
+            _finish_again(bundle),
         )
-    return str(backend)
 
 
-def strange_here(bundle: Path, target: str, passport: Mapping[str, Any] | None) -> str:
-    """Return what to know of a bundle that was not finished on this machine; empty if it was.
+def strange_here(bundle: Path, target: str, passport: Passport | None) -> str:
+    """Return a note on a bundle that was not finished on this machine; empty if it was.
 
     Args:
         bundle: The bundle's folder.
         target: The machine that it was built for.
-        passport: Its passport, or None where it has none.
+        passport: Its passport, or None.
     """
-    again = f"cxredge deploy {quoted(bundle)}"
     if passport is None:
         deploy = how_to_deploy(all_targets().get(target), bundle)
         return (
             f"{bundle} is for {target} and was not finished there; ONNX Runtime runs it on this "
             f"machine's processor. On the device: {deploy}"
         )
-    here, there = to_json(read_machine()), passport.get("machine", {})
-    if all(there.get(fact) == here[fact] for fact in ("architecture", "cpu")):
+    here, there = read_machine(), passport.machine
+    if (here.architecture, here.cpu) == (there.architecture, there.cpu):
         return ""
     return (
-        f"{bundle} was finished on another machine ({there.get('cpu') or 'unknown'}; this one is "
-        f"{here['cpu'] or here['architecture']}), so that another precision may be best here. "
-        f"Choose anew: {again}"
+        f"{bundle} was finished on another machine ({there.cpu or 'unknown'}; this one is "
+        f"{here.cpu or here.architecture}), so that another precision may be best here. "
+        f"Choose again: cxredge deploy {quoted(bundle)}"
     )
 
 
 def check_engine(
     bundle: Path,
-    passport: Mapping[str, Any],
+    passport: Passport,
     name_of: Callable[[Precision], str],
     checked: Mapping[str, str],
-) -> Precision:
-    """Return the precision that serves, after comparing its engine with the passport.
+) -> None:
+    """Compare the engine that serves with the passport.
 
     Args:
         bundle: The bundle's folder.
         passport: Its passport.
-        name_of: Gives the file name of a precision's engine; the passport may name no other.
-        checked: SHA-256 of files that were compared with the card already, by name.
+        name_of: Returns the file name of a precision's engine; the passport may name no other.
+        checked: SHA-256 of files that were already compared with the card, by name.
 
     Raises:
-        ArtifactError: The passport says too little, or the engine is missing, is another one than
-            the device was finished with, or is of a kind that its runtime does not load.
+        ArtifactError: The engine is missing, is not the one that the bundle was finished with, or
+            is of a kind that its runtime does not load.
     """
-    mend = f"Finish the bundle on this device again: cxredge deploy {quoted(bundle)}"
-    try:
-        precision = Precision(passport["precision"])
-        engine, expected = passport["engine"], passport["engine_sha256"]
-    except (KeyError, ValueError) as error:
+    remedy, engine = _finish_again(bundle), passport.engine
+    served_from = name_of(passport.precision)
+    if engine != served_from:
         raise ArtifactError(
-            f"{bundle / PASSPORT_NAME} is damaged ({type(error).__name__}: {error}).", mend
-        ) from None
-    if engine != name_of(precision):
-        raise ArtifactError(
-            f"{bundle / PASSPORT_NAME} names the engine '{engine}'; {precision.value} is served "
-            f"from {name_of(precision)}.",
-            mend,
+            f"{bundle / PASSPORT_NAME} names the engine '{engine}'; {passport.precision.value} is "
+            f"served from {served_from}.",
+            remedy,
         )
     path = bundle / engine
     if not path.is_file():
-        raise ArtifactError(f"{path} is missing; the bundle was finished with it.", mend)
+        raise ArtifactError(f"{path} is missing; the bundle was finished with it.", remedy)
     found = checked.get(engine) or sha256_of_file(path)
-    if found != expected:
+    if found != passport.engine_sha256:
         raise ArtifactError(
             f"{path} is not the engine that this bundle was finished with: SHA-256 {found[:12]}… "
-            f"instead of {str(expected)[:12]}….",
-            mend,
+            f"instead of {passport.engine_sha256[:12]}….",
+            remedy,
         )
-    return precision
+
+
+def _finish_again(bundle: Path) -> str:
+    return f"Finish the bundle on this device again: cxredge deploy {quoted(bundle)}"

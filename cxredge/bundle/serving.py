@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
+from cxredge.artifacts.records import Count, Share
 from cxredge.metrics.latency import Latency
 from cxredge.vocabulary import Precision
 
@@ -20,9 +20,9 @@ class RuntimeSettings:
         batch: Number of images per inference.
     """
 
-    threads: int
-    lanes: int = 1
-    batch: int = 1
+    threads: Count
+    lanes: Count = 1
+    batch: Count = 1
 
 
 @dataclass(frozen=True)
@@ -31,25 +31,38 @@ class Throughput:
 
     Attributes:
         images_per_second: Median of several measurements, with the pixels in memory.
-        settings: The settings that reached it.
+        threads, lanes, batch: As in :class:`RuntimeSettings`.
     """
 
     images_per_second: float
-    settings: RuntimeSettings
+    threads: Count
+    lanes: Count = 1
+    batch: Count = 1
 
-    def to_json(self) -> dict[str, Any]:
-        """Return rate and settings as one, the rate rounded."""
-        return {"images_per_second": round(self.images_per_second, 2), **asdict(self.settings)}
+    @classmethod
+    def of(cls, images_per_second: float, settings: RuntimeSettings) -> Throughput:
+        """Return the throughput of settings."""
+        return cls(images_per_second, settings.threads, settings.lanes, settings.batch)
+
+    @property
+    def settings(self) -> RuntimeSettings:
+        """The settings."""
+        return RuntimeSettings(self.threads, self.lanes, self.batch)
+
+    def rounded(self) -> Throughput:
+        """Return the throughput as it is written to files, to 0.01 images per second."""
+        return replace(self, images_per_second=round(self.images_per_second, 2))
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured of one variant.
+    """Measured speed of one variant.
 
     Attributes:
-        latency: Of one image, the network alone.
-        threads: Threads of one inference that this took; 0 where the runtime has no use for them.
-        throughput: None where it was not searched, on a GPU.
+        latency: Latency of one image, the network alone.
+        threads: Number of threads per inference in that measurement; 0 if the runtime does not use
+            it.
+        throughput: Fastest settings for many images; None if not searched, on a GPU.
     """
 
     latency: Latency
@@ -58,19 +71,50 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Serving:
-    """What a device was found to serve with.
+class TimedCandidate:
+    """One precision in one runtime as the passport lists it.
 
     Attributes:
         backend: The runtime.
-        precision: What serves.
+        precision: The precision.
+        size_bytes: Size of its ONNX file or engine.
+        accuracy: Accuracy on held-out images where the bundle was built.
+        agreement: Share of these images with FP32's decision.
+        logit_error: Root mean square difference of their logits, as a share of FP32's.
+        near_ties: Share of these images that FP32 decides for it.
+        passed: Whether it may serve.
+        latency_ms: Latency of one image on this machine, the network alone.
+        threads: Number of threads per inference in that measurement.
+        throughput: Fastest settings for many images on this machine.
+    """
+
+    backend: str
+    precision: Precision
+    size_bytes: Count
+    accuracy: Share
+    agreement: Share
+    logit_error: float
+    near_ties: Share
+    passed: bool
+    latency_ms: Latency | None
+    threads: Count | None
+    throughput: Throughput | None
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The choice on a device.
+
+    Attributes:
+        backend: The runtime.
+        precision: The precision that serves.
         engine: Name of its file in the bundle.
-        speed: Of what serves: its latency, and its best settings.
-        latencies: Batch-1 latency of every precision on this machine, in its fastest runtime.
-        candidates: Everything that was timed, as JSON values.
-        reason: Why this one, in a sentence.
-        runtime: Versions of what runs the engine, by name, where no Python package tells them.
-        left_out: Why a precision has no engine on this machine, in a sentence, by its name.
+        speed: Its latency and best settings.
+        latencies: Latency of one image by precision, each in its fastest runtime.
+        candidates: All candidates that were timed.
+        reason: Reason for the choice, in a sentence.
+        runtime: Versions, by name, of runtimes that are not Python packages.
+        left_out: Reason, in a sentence, by precision that has no engine on this machine.
     """
 
     backend: str
@@ -78,7 +122,7 @@ class Serving:
     engine: str
     speed: Speed | None
     latencies: Mapping[Precision, Latency]
-    candidates: Sequence[Mapping[str, Any]]
+    candidates: Sequence[TimedCandidate]
     reason: str
     runtime: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxredge.artifacts.atomic import atomic_file
-from cxredge.artifacts.card import CARD_NAME, ArtifactKind, check_files, read_card
+from cxredge.artifacts.card import CARD_NAME, read_artifact, read_card
 from cxredge.bundle.archive import SIGNATURE_NAME, is_archive, read_head
+from cxredge.bundle.card import BundleCard
 from cxredge.errors import ArtifactError, WrongUsage
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def sign(bundle: Path, key: Ed25519PrivateKey) -> None:
     Raises:
         ArtifactError: The folder is no bundle, or a file is missing or differs.
     """
-    check_files(bundle, read_card(bundle, ArtifactKind.BUNDLE))
+    read_artifact(bundle, BundleCard)
     with atomic_file(bundle / SIGNATURE_NAME) as temporary:
         temporary.write_bytes(key.sign((bundle / CARD_NAME).read_bytes()))
 
@@ -128,7 +129,7 @@ def _signed(bundle: Path) -> tuple[bytes, bytes | None]:
         _card, card_bytes, signature = read_head(bundle)
         return card_bytes, signature
     path = bundle / SIGNATURE_NAME
-    read_card(bundle, ArtifactKind.BUNDLE)
+    read_card(bundle, BundleCard)
     return (bundle / CARD_NAME).read_bytes(), path.read_bytes() if path.is_file() else None
 
 

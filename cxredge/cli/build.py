@@ -116,6 +116,8 @@ def build(
     Exits 3 if a precision that was chosen does not pass the gate.
     """
     from cxredge.artifacts.card import ArtifactKind, read_card
+    from cxredge.artifacts.model_card import ExportedCard
+    from cxredge.artifacts.run_card import RunCard
     from cxredge.cli.build_outcome import outcome_of
 
     if _is_bundle(source):
@@ -123,7 +125,7 @@ def build(
             f"{source} is a bundle already; it accepts the options of 'cxredge deploy' only.",
             f"Finish it on its device: cxredge deploy {quoted(source)}",
         )
-    card = read_card(source, ArtifactKind.RUN, ArtifactKind.MODEL)
+    card = read_card(source, RunCard, ExportedCard)
     # Making a bundle requires the package onnx, which a device may lack.
     from cxredge.artifacts.folder import check_replaceable
     from cxredge.build.engines import check_options

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cxredge.artifacts.records import to_json
 from cxredge.backends import CPU_BACKENDS
 from cxredge.bundle.signature import is_signed
 from cxredge.cli.gate import gate_text, with_paths
@@ -57,11 +58,11 @@ def _title(candidate: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]
 
 def _finish_there(bundle: Bundle, archive: Path | None) -> str:
     """Return what is left to do on the device, to which the archive is carried if there is one."""
-    target = find_target(bundle.card.config["target"])
+    target = find_target(bundle.card.config.target)
     if target.runs_cxredge:
         carried = archive or bundle.path
         return f"Nothing was timed: this is not the target. On it: cxredge deploy {quoted(carried)}"
-    line = bundle.card.facts["trtexec"][bundle.precision.value]
+    line = bundle.card.facts.trtexec[bundle.precision]
     if archive:
         where, line = "an empty folder", f"tar -xf {quoted(archive)} && {line}"
     else:
@@ -83,22 +84,22 @@ def outcome_of(
     candidates = [{**c, "gate": with_paths(c["gate"], entries)} for c in built.candidates]
     data = {
         "bundle": str(bundle.path),
-        "target": bundle.card.config["target"],
-        "backend": bundle.backend if bundle.passport else bundle.card.config["backend"],
+        "target": bundle.card.config.target,
+        "backend": bundle.backend if bundle.passport else bundle.card.config.backend,
         "precision": bundle.precision.value,
-        "threads": bundle.passport["threads"] if bundle.passport else None,
-        "throughput": bundle.passport["throughput"] if bundle.passport else None,
+        "threads": bundle.passport.threads if bundle.passport else None,
+        "throughput": to_json(bundle.passport.throughput) if bundle.passport else None,
         "engine": str(bundle.engine),
-        "gate": with_paths(built.gate.to_json(), entries),
+        "gate": with_paths(to_json(built.gate), entries),
         "candidates": candidates,
         "reason": built.reason,
         "left_out": dict(built.left_out),
         "finished_here": bundle.passport is not None,
-        "engines": facts.get("engines", []),
-        "engines_left_out": facts.get("engines_left_out", {}),
+        "engines": to_json(facts.engines),
+        "engines_left_out": dict(facts.engines_left_out),
         "signed": is_signed(bundle.path),
         "archive": str(archive) if archive else None,
-        "trtexec": bundle.card.facts.get("trtexec"),
+        "trtexec": to_json(facts.trtexec),
     }
     rows = [_row(candidate) for candidate in built.candidates]
     ahead = [

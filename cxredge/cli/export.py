@@ -30,12 +30,12 @@ def export(
     data = {
         "model": str(out),
         "onnx": str(out / "model.onnx"),
-        "parity_max_abs": card.facts["parity_max_abs"],
-        "size_bytes": card.facts["size_bytes"],
-        "opset": card.config["opset"],
+        "parity_max_abs": card.facts.parity_max_abs,
+        "size_bytes": card.facts.size_bytes,
+        "opset": card.config.opset,
     }
     text = (
-        f"Logits agree with torch within {data['parity_max_abs']:.1e} "
-        f"(limit {MAX_PARITY_ERROR:g}); {data['size_bytes'] / 1e6:.1f} MB.\nWrote {out}"
+        f"Logits agree with torch within {card.facts.parity_max_abs:.1e} "
+        f"(limit {MAX_PARITY_ERROR:g}); {card.facts.size_bytes / 1e6:.1f} MB.\nWrote {out}"
     )
     return Outcome(data, text, "cxredge calibrate MANIFEST --count 256 --out calibration.csv")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cxredge.artifacts.records import to_json
 from cxredge.cli.command import command
 from cxredge.cli.gate import GateOptions, explained
 from cxredge.cli.options import EffortOption, OutFolder
@@ -16,8 +17,7 @@ from cxredge.errors import GateRefused, WrongUsage
 from cxredge.vocabulary import Correction, Dialect, Effort, RangeMethod, Split
 
 if TYPE_CHECKING:
-    from cxredge.artifacts.card import Card
-    from cxredge.gate.gate import GateResult
+    from cxredge.artifacts.model_card import QuantizedCard
     from cxredge.quantization.config import QuantizeConfig
 
 
@@ -156,7 +156,6 @@ def quantize(
     from cxredge.build.fine_tuning import tuning_of
     from cxredge.cli.quantize_outcome import outcome_of
     from cxredge.data.manifest import read_manifest
-    from cxredge.gate.gate import GateResult
     from cxredge.quantization.quantize import quantize as stage
 
     if out.resolve() == model.resolve():
@@ -165,19 +164,20 @@ def quantize(
     manifest = read_manifest(evaluate)
     tuning = tuning_of(fine_tune, model, output) if fine_tune else None
     card = stage(model, calibration, manifest, config, out, output, tuning, statistics)
-    found, entries = GateResult.from_json(card.facts["comparison"]), manifest.of(config.split)
+    found, entries = card.facts.comparison, manifest.of(config.split)
     if gate.named and not found.passed:
         with explained(output, entries):
-            raise _refusal(card, found, config.effort, out)
-    return outcome_of(card, found, entries, out)
+            raise _refusal(card, config.effort, out)
+    return outcome_of(card, entries, out)
 
 
-def _refusal(card: Card, gate: GateResult, effort: Effort, out: Path) -> GateRefused:
+def _refusal(card: QuantizedCard, effort: Effort, out: Path) -> GateRefused:
     from cxredge.cli.quantize_outcome import data_of
 
+    gate = card.facts.comparison
     harder = "" if effort is Effort.EXTENSIVE else ", try --effort extensive"
     return GateRefused(
         f"int8 refused by the gate: {gate.refusal}. {out} was written for inspection.",
         f"Calibrate on more images{harder}, or allow the loss with {gate.loosening}.",
-        {**data_of(card, out), "gate": gate.to_json(), "precision": "int8"},
+        {**data_of(card, out), "gate": to_json(gate), "precision": "int8"},
     )

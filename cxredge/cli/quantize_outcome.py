@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cxredge.artifacts.records import to_json
 from cxredge.cli.gate import gate_text, with_paths
 from cxredge.cli.output import Outcome
 from cxredge.cli.text import share, table
@@ -15,28 +16,28 @@ from cxredge.vocabulary import Dialect
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cxredge.artifacts.card import Card
+    from cxredge.artifacts.model_card import QuantizedCard
     from cxredge.data.manifest import Entry
     from cxredge.gate.gate import GateResult
 
 _FLOAT_WEIGHTS = " (weights are float32 in the file, INT8 in an engine)"
 
 
-def data_of(card: Card, out: Path) -> dict[str, Any]:
+def data_of(card: QuantizedCard, out: Path) -> dict[str, Any]:
     """Return the JSON value of ``--json``."""
-    return {"model": str(out), "dialect": card.config["dialect"], **card.facts}
+    return {"model": str(out), "dialect": card.config.dialect.value, **to_json(card.facts)}
 
 
-def outcome_of(card: Card, gate: GateResult, entries: Sequence[Entry], out: Path) -> Outcome:
+def outcome_of(card: QuantizedCard, entries: Sequence[Entry], out: Path) -> Outcome:
     """Return the result with the next step.
 
     Args:
         card: The INT8 model's card.
-        gate: The comparison with FP32.
         entries: The images that were compared.
         out: The INT8 model's folder.
     """
-    data = {**data_of(card, out), "comparison": with_paths(gate.to_json(), entries)}
+    gate = card.facts.comparison
+    data = {**data_of(card, out), "comparison": with_paths(to_json(gate), entries)}
     return Outcome(data, _text(data, gate, out), f"cxredge inspect {quoted(out)}")
 
 

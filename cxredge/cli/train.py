@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cxredge.artifacts.records import to_json
 from cxredge.cli.command import command
 from cxredge.cli.options import ManifestArgument, SeedOption
 from cxredge.cli.output import Outcome, Output
@@ -17,9 +18,9 @@ from cxredge.errors import quoted
 from cxredge.vocabulary import Augmentation, FeatureCache, TrainingPrecision
 
 if TYPE_CHECKING:
+    from cxredge.artifacts.run_card import FreezeCandidate, RunFacts
     from cxredge.models.zoo import Network
     from cxredge.training.config import SearchConfig, TrainingHardware
-    from cxredge.training.records import FreezeCandidate, RunFacts
 
 
 @dataclass(frozen=True)
@@ -251,10 +252,10 @@ def train(
         features=features.features,
         search=search.search(start.freeze),
     )
-    result = run(listed, config, hardware.hardware(features.cache_limit_gb), out, output)
-    classes = result.card.classifier.classes
-    data = {"run": str(out), "classes": list(classes), **result.facts.to_json()}
-    text = _text(out, classes, result.facts)
+    card = run(listed, config, hardware.hardware(features.cache_limit_gb), out, output)
+    classes = card.classifier.classes
+    data = {"run": str(out), "classes": list(classes), **to_json(card.facts)}
+    text = _text(out, classes, card.facts)
     return Outcome(data, text, f"cxredge export {quoted(out)} --out MODEL")
 
 

@@ -8,7 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from cxredge.artifacts.card import CARD_NAME, read_json
+from cxredge.artifacts.card import CARD_NAME
+from cxredge.artifacts.records import read_json_file, to_json
 from cxredge.bundle.archive import refuse_archive
 from cxredge.bundle.passport import PASSPORT_NAME, read_passport
 from cxredge.errors import ArtifactError, quoted
@@ -61,7 +62,7 @@ def read_result_set(path: Path) -> ResultSet:
     results = [_read_result(file) for file in sorted((path / "results").glob("*.json"))]
     passport = read_passport(path)
     if passport is not None:
-        results.append(_whole(path / PASSPORT_NAME, passport))
+        results.append(_whole(path / PASSPORT_NAME, to_json(passport)))
     if not results:
         raise ArtifactError(
             f"{path} has no results yet.",
@@ -79,7 +80,7 @@ _REQUIRED = {
 
 def _read_result(path: Path) -> Result:
     refuse_archive(path)
-    result = read_json(path)
+    result = read_json_file(path)
     schema = str(result.get("schema")) if isinstance(result, dict) else "none"
     if schema not in KINDS:
         raise ArtifactError(

@@ -10,19 +10,16 @@ from typing import Any
 
 from cxredge.artifacts.card import (
     CARD_NAME,
-    ArtifactKind,
-    Card,
-    check_files,
-    read_card,
-    read_json,
+    read_artifact,
     sha256_of_file,
 )
-from cxredge.artifacts.records import to_json
+from cxredge.artifacts.records import read_json_file, to_json
 from cxredge.backends.tensorrt.api import Flavour
 from cxredge.backends.tensorrt.engine_file import SUFFIXES as ENGINE_SUFFIXES
 from cxredge.backends.tensorrt.engine_file import EngineFile, read_engine_file
 from cxredge.backends.tensorrt.mismatch import explain_mismatch, find_installation
 from cxredge.bundle.archive import check_archive, is_archive
+from cxredge.bundle.card import CARDS, BundleCard
 from cxredge.bundle.passport import read_passport
 from cxredge.bundle.signature import is_signed
 from cxredge.data.manifest import COLUMNS, read_manifest
@@ -85,12 +82,11 @@ def _folder(path: Path) -> dict[str, Any]:
         return {"kind": "unfinished run", "path": str(path), "next": "train again with this --out"}
     if not (path / CARD_NAME).is_file():
         raise ArtifactError(f"{path} is not a cxredge artifact: it has no {CARD_NAME}.", _KNOWN)
-    card = read_card(path)
-    check_files(path, card)
+    card = read_artifact(path, *CARDS).card
     found = {"path": str(path), **card.to_json(), "intact": True}
-    if card.kind is ArtifactKind.BUNDLE:
+    if isinstance(card, BundleCard):
         found["signed"] = is_signed(path)
-        found["passport"] = read_passport(path)
+        found["passport"] = to_json(read_passport(path))
         found["tried"] = _tried_on(card)
     return {"kind": found.pop("kind"), **found}
 
@@ -147,15 +143,15 @@ def _targets_of(plan: EngineFile) -> list[Target]:
     ]
 
 
-def _tried_on(card: Card) -> list[dict[str, str]]:
+def _tried_on(card: BundleCard) -> list[dict[str, str]]:
     """Return what was tried on the device that a bundle is for."""
     target = _target_of(card)
     return _tried([target] if target else [])
 
 
-def _target_of(card: Card) -> Target | None:
+def _target_of(card: BundleCard) -> Target | None:
     """Return the device that a bundle is for, or None where this version does not know it."""
-    return all_targets().get(str(card.config.get("target")))
+    return all_targets().get(card.config.target)
 
 
 def _tried(targets: list[Target]) -> list[dict[str, str]]:
@@ -212,7 +208,7 @@ def _total(rows: Counter[tuple[str, str]], index: int) -> dict[str, int]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    value = read_json(path)
+    value = read_json_file(path)
     if path.name == CARD_NAME:
         return _folder(path.parent)
     if not isinstance(value, dict) or not str(value.get("schema", "")).startswith("cxredge."):

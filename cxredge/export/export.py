@@ -14,9 +14,8 @@ from torch import nn
 
 from cxredge.artifacts.card import (
     ArtifactKind,
-    Card,
-    check_files,
-    read_card,
+    StagePlan,
+    read_artifact,
     sha256_of_file,
     tool_versions,
     up_to_date,
@@ -24,6 +23,8 @@ from cxredge.artifacts.card import (
 )
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder
+from cxredge.artifacts.model_card import ExportConfig, ExportedCard, ExportFacts
+from cxredge.artifacts.run_card import RunCard
 from cxredge.data.manifest import read_manifest, write_manifest
 from cxredge.data.phantoms import LABELS, render_phantom
 from cxredge.errors import CxredgeError
@@ -67,7 +68,7 @@ class GreyClassifier(nn.Module):
         return logits
 
 
-def export(run: Path, out: Path, progress: Progress) -> Card:
+def export(run: Path, out: Path, progress: Progress) -> ExportedCard:
     """Export a run to ONNX and check that ONNX Runtime agrees with torch.
 
     Args:
@@ -76,26 +77,25 @@ def export(run: Path, out: Path, progress: Progress) -> Card:
         progress: Progress listener.
 
     Returns:
-        The model's card; ``facts`` has ``parity_max_abs``, the largest difference of a logit.
+        The model's card.
 
     Raises:
         CxredgeError: The run is damaged, or the logits of the exported model differ from torch's.
     """
-    source = read_card(run, ArtifactKind.RUN)
-    check_files(run, source)
-    planned = Card(
+    source = read_artifact(run, RunCard).card
+    planned = StagePlan(
         kind=ArtifactKind.MODEL,
         classifier=source.classifier,
         parents={
             "weights": sha256_of_file(run / "model.safetensors"),
             "manifest": sha256_of_file(run / "manifest.csv"),
         },
-        config={"opset": OPSET, "precision": "fp32"},
+        config=ExportConfig(OPSET),
         tools=tool_versions("torch", "onnx", "onnxruntime"),
     )
-    if (existing := up_to_date(out, planned)) is not None:
+    if (existing := up_to_date(out, planned, ExportedCard)) is not None:
         progress.note(f"{out} is up to date.")
-        return existing
+        return existing.card
     model = build_model(
         source.classifier.network, len(source.classifier.classes), run / "model.safetensors"
     ).eval()
@@ -117,12 +117,8 @@ def export(run: Path, out: Path, progress: Progress) -> Card:
                 "Check the versions of torch and onnxruntime: cxredge doctor",
             )
         write_manifest(folder / "manifest.csv", read_manifest(run / "manifest.csv").entries)
-        facts = {
-            "parity_max_abs": error,
-            "size_bytes": path.stat().st_size,
-            "test_accuracy_torch": source.facts["test"]["accuracy"],
-        }
-        return write_card(folder, Card(**{**planned.__dict__, "facts": facts}))
+        facts = ExportFacts(error, path.stat().st_size, source.facts.test.accuracy)
+        return write_card(folder, ExportedCard.of(planned, facts))
 
 
 def parity_images(size: int) -> np.ndarray:

@@ -15,15 +15,19 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cxredge.artifacts.card import (
     ArtifactKind,
-    Card,
-    check_files,
-    read_card,
+    read_artifact,
     sha256_of_file,
     tool_versions,
     write_card,
 )
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder
+from cxredge.artifacts.model_card import (
+    ExportedCard,
+    HalfPrecisionCard,
+    HalfPrecisionConfig,
+    NoFacts,
+)
 from cxredge.errors import ArtifactError
 from cxredge.graph import model_file as onnx_graph
 from cxredge.graph.nodes import copy_of, subgraphs
@@ -34,7 +38,7 @@ _TENSOR_ATTRIBUTE = {"Constant": "value", "ConstantOfShape": "value"}
 _REFUSED = ("QuantizeLinear", "DequantizeLinear", "Resize")
 
 
-def write_fp16(model: Path, out: Path) -> Card:
+def write_fp16(model: Path, out: Path) -> HalfPrecisionCard:
     """Convert an FP32 model folder to an FP16 model folder.
 
     Args:
@@ -44,19 +48,18 @@ def write_fp16(model: Path, out: Path) -> Card:
     Raises:
         ArtifactError: The model is damaged, or has values outside FP16's range.
     """
-    source = read_card(model, ArtifactKind.MODEL)
-    check_files(model, source)
+    source = read_artifact(model, ExportedCard).card
     path = model / onnx_graph.FP32_NAME
     graph = to_fp16(onnx_graph.read_model(path))
     onnx_graph.write_metadata(graph, source.classifier, "fp16")
     room = writing(out.parent, graph.ByteSize(), f"the model {out.name}")
     with room, atomic_folder(out, ArtifactKind.MODEL.value) as folder:
         onnx.save(graph, folder / onnx_graph.FP32_NAME)
-        card = Card(
-            kind=ArtifactKind.MODEL,
+        card = HalfPrecisionCard(
             classifier=source.classifier,
             parents={"fp32": sha256_of_file(path)},
-            config={"precision": "fp16"},
+            config=HalfPrecisionConfig(),
+            facts=NoFacts(),
             tools=tool_versions("onnx", "numpy"),
         )
         return write_card(folder, card)

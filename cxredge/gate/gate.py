@@ -1,13 +1,12 @@
-"""The gate: whether INT8 still does the job of FP32."""
+"""The gate: a reduced precision is compared with FP32 on the same images, and may be refused."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
-from cxredge.errors import ArtifactError
-from cxredge.gate.fidelity import Deviation, Flip, Measure, Paired, measure_fidelity
+from cxredge.gate.fidelity import Flip, Measure, Paired, measure_fidelity
 from cxredge.gate.limits import MIN_PATIENTS, GateLimits, LimitCheck, LimitVerdict, check
 from cxredge.gate.thresholds import Drift, Validation
 from cxredge.metrics import classification as metrics
@@ -18,7 +17,7 @@ __all__ = ["GateLimits", "GateResult", "Validation", "compare"]
 
 @dataclass(frozen=True)
 class GateResult:
-    """A comparison with FP32 on the same images, and whether the candidate may ship.
+    """Result of a comparison with FP32; a reduced precision ships only if it passed.
 
     Attributes:
         checks: Every measure with its limit and verdict.
@@ -26,13 +25,19 @@ class GateResult:
         patients: Number of their patients.
         agreement_ci95: Wilson interval of the share of images with the same top class.
         thresholds: Operating thresholds of both precisions with the drift, by class.
-        flipped: The images decided otherwise.
-        near_ties: What it brings that FP32 decides the candidate's near ties; None without
-            validation images.
-        cascade: Whether FP32 does so where the candidate serves. The figures above and the verdict
-            are of the candidate by itself: what loses too much is refused, whatever FP32 makes up
-            for.
+        flipped: The images whose decision changed.
+        near_ties: Effect of FP32 deciding the candidate's near ties; None without validation
+            images.
+        cascade: Whether FP32 decides near ties where the candidate serves. Measures and verdicts
+            are of the candidate alone: a candidate that loses too much is refused, even if FP32
+            would make up for it.
     """
+
+    JSON_KEYS: ClassVar = (
+        "passed", "refusals", "cautions", "images", "patients", "accuracy_fp32", "accuracy",
+        "accuracy_difference_ci95", "agreement", "agreement_ci95", "logit_error", "checks",
+        "thresholds", "flipped", "near_ties", "cascade",
+    )  # fmt: skip
 
     checks: tuple[LimitCheck, ...]
     images: int
@@ -45,28 +50,33 @@ class GateResult:
 
     @property
     def refused(self) -> tuple[LimitCheck, ...]:
-        """The checks that do not hold."""
+        """The checks that refuse the candidate."""
         return self._with(LimitVerdict.REFUSED)
 
     @property
     def passed(self) -> bool:
-        """Whether nothing refuses."""
+        """Whether no check refuses the candidate."""
         return not self.refused
 
     @property
+    def refusals(self) -> tuple[str, ...]:
+        """The broken limits, one sentence each."""
+        return tuple(one.sentence for one in self.refused)
+
+    @property
     def refusal(self) -> str:
-        """What does not hold, in words."""
-        return "; ".join(one.sentence for one in self.refused)
+        """The broken limits in one sentence."""
+        return "; ".join(self.refusals)
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What the gate could not judge, in sentences."""
+        """What the gate could not decide, in sentences."""
         found = []
         if unclear := self._with(LimitVerdict.UNCLEAR):
             named = "; ".join(one.sentence for one in unclear)
             found.append(f"Beyond the limit, though chance could explain it: {named}.")
         if too_few := self._with(LimitVerdict.TOO_FEW):
-            named = ", ".join(f"{one.subject} ({one.deviation.patients})" for one in too_few)
+            named = ", ".join(f"{one.subject} ({one.patients})" for one in too_few)
             found.append(
                 f"Not judged, for it takes {MIN_PATIENTS} patients (in brackets: how many there "
                 f"are): {named}."
@@ -80,7 +90,7 @@ class GateResult:
 
     @property
     def loosening(self) -> str:
-        """The options that set the limits which do not hold."""
+        """The options that set the broken limits."""
         return ", ".join(dict.fromkeys(one.option for one in self.refused))
 
     @property
@@ -94,69 +104,25 @@ class GateResult:
         return self._of(Measure.ACCURACY).candidate or 0.0
 
     @property
+    def accuracy_difference_ci95(self) -> tuple[float, ...]:
+        """Interval of the candidate's accuracy minus FP32's; empty if it is not defined."""
+        return self._of(Measure.ACCURACY).ci95 or ()
+
+    @property
     def agreement(self) -> float:
         """Share of images with the same top class."""
         return self._of(Measure.AGREEMENT).candidate or 0.0
 
     @property
     def logit_error(self) -> float:
-        """Root mean square difference of the logits over that of FP32's own."""
+        """Root mean square difference of the logits, as a share of FP32's root mean square."""
         return self._of(Measure.LOGIT_ERROR).candidate or 0.0
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> GateResult:
-        """Return what :meth:`to_json` wrote down.
-
-        Raises:
-            ArtifactError: It was written by a version whose gate measured something else.
-        """
-        try:
-            low, high = values["agreement_ci95"]
-            near_ties = values.get("near_ties")
-            return cls(
-                checks=tuple(LimitCheck.from_json(row) for row in values["checks"]),
-                images=values["images"],
-                patients=values["patients"],
-                agreement_ci95=(low, high),
-                thresholds=tuple(Drift(**drift) for drift in values["thresholds"]),
-                flipped=tuple(Flip(**flip) for flip in values["flipped"]),
-                near_ties=NearTies.from_json(near_ties) if near_ties else None,
-                cascade=values.get("cascade", False),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(
-                "The gate's result is of another version of cxredge "
-                f"({type(error).__name__}: {error}).",
-                "Build again with this version: cxredge build RUN_OR_MODEL --out BUNDLE",
-            ) from None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the result as JSON values."""
-        accuracy = self._of(Measure.ACCURACY)
-        return {
-            "passed": self.passed,
-            "refusals": [one.sentence for one in self.refused],
-            "cautions": list(self.cautions),
-            "images": self.images,
-            "patients": self.patients,
-            "accuracy_fp32": self.accuracy_fp32,
-            "accuracy": self.accuracy,
-            "accuracy_difference_ci95": list(accuracy.ci95 or ()),
-            "agreement": self.agreement,
-            "agreement_ci95": list(self.agreement_ci95),
-            "logit_error": self.logit_error,
-            "checks": [one.to_json() for one in self.checks],
-            "thresholds": [asdict(drift) for drift in self.thresholds],
-            "flipped": [asdict(flip) for flip in self.flipped],
-            "near_ties": self.near_ties.to_json() if self.near_ties else None,
-            "cascade": self.cascade,
-        }
 
     def _with(self, verdict: LimitVerdict) -> tuple[LimitCheck, ...]:
         return tuple(one for one in self.checks if one.verdict is verdict)
 
-    def _of(self, measure: Measure) -> Deviation:
-        return next(one.deviation for one in self.checks if one.deviation.measure is measure)
+    def _of(self, measure: Measure) -> LimitCheck:
+        return next(one for one in self.checks if one.measure is measure)
 
 
 def compare(
@@ -175,9 +141,9 @@ def compare(
         candidate: float (N, classes), logits of the candidate.
         labels: int (N,).
         patients: The patient of each image; intervals resample patients.
-        limits: What may be lost.
-        classes: Class names; their numbers when not given.
-        validation: Where operating thresholds come from; without it sensitivity is not compared.
+        limits: Limits of the losses.
+        classes: Class names; their indices by default.
+        validation: Images for the operating thresholds; without them sensitivity is not compared.
     """
     near_ties = None
     if validation is not None:

@@ -11,10 +11,9 @@ mean anything. Nothing passes in silence.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Any
+from typing import ClassVar
 
 from cxredge.gate.fidelity import Deviation, Measure
 
@@ -79,86 +78,62 @@ _RULES = {
 
 
 @dataclass(frozen=True)
-class LimitCheck:
-    """A measure, its limit and what the gate makes of it.
+class LimitCheck(Deviation):
+    """A measure with its limit and verdict.
 
     Attributes:
-        deviation: The measure in both precisions.
-        limit: The limit, or None where there is none.
-        verdict: Whether it holds.
+        limit: The limit; None if the measure has none.
+        verdict: The verdict.
     """
 
-    deviation: Deviation
+    JSON_KEYS: ClassVar = (
+        *(each.name for each in fields(Deviation)), "subject", "limit", "limit_text", "verdict",
+    )  # fmt: skip
+
     limit: float | None
     verdict: LimitVerdict
 
     @property
     def limit_text(self) -> str:
         """The limit in words, such as ``may drop by 0.01``."""
-        rule = _RULES.get(self.deviation.measure)
+        rule = _RULES.get(self.measure)
         return f"{rule.words} {self.limit:g}" if rule else ""
 
     @property
     def option(self) -> str:
         """The option of the command line that sets the limit."""
-        return f"--{_RULES[self.deviation.measure].limit.replace('_', '-')}"
+        return f"--{_RULES[self.measure].limit.replace('_', '-')}"
 
     @property
     def subject(self) -> str:
         """What was measured, such as ``AUROC of covid19``."""
-        rule, name = _RULES.get(self.deviation.measure), self.deviation.class_name
-        words = rule.name if rule else self.deviation.measure.value.replace("_", " ")
+        rule, name = _RULES.get(self.measure), self.class_name
+        words = rule.name if rule else self.measure.value.replace("_", " ")
         if name is not None:
             return f"{words} of {name}"
-        by_class = self.deviation.measure in (Measure.AUROC, Measure.SENSITIVITY)
+        by_class = self.measure in (Measure.AUROC, Measure.SENSITIVITY)
         return f"mean {words}" if by_class else words
 
     @property
     def sentence(self) -> str:
         """What was found and what the limit is."""
-        found = self.deviation
-        if found.measure is Measure.AGREEMENT:
-            return f"{self.subject} {found.candidate:.4f} ({self.limit_text})"
-        words = f"{self.subject} {found.candidate:.4f} against {found.fp32:.4f} in FP32"
-        if found.measure is Measure.ACCURACY or found.ci95 is None:
+        if self.measure is Measure.AGREEMENT:
+            return f"{self.subject} {self.candidate:.4f} ({self.limit_text})"
+        words = f"{self.subject} {self.candidate:.4f} against {self.fp32:.4f} in FP32"
+        if self.measure is Measure.ACCURACY or self.ci95 is None:
             return f"{words} ({self.limit_text})"
-        low, high = found.ci95
+        low, high = self.ci95
         return f"{words} ({self.limit_text}; the change is {low:+.4f} to {high:+.4f} with 95%)"
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> LimitCheck:
-        """Return what :meth:`to_json` wrote down; KeyError or TypeError if it did not."""
-        rest = {
-            k: v
-            for k, v in values.items()
-            if k not in ("subject", "limit", "limit_text", "verdict")
-        }
-        ci95 = tuple(rest["ci95"]) if rest["ci95"] is not None else None
-        deviation = Deviation(**{**rest, "measure": Measure(rest["measure"]), "ci95": ci95})
-        return cls(deviation, values["limit"], LimitVerdict(values["verdict"]))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the check as JSON values."""
-        found = asdict(self.deviation)
-        ci95 = self.deviation.ci95
-        return {
-            **found,
-            "subject": self.subject,
-            "measure": self.deviation.measure.value,
-            "ci95": list(ci95) if ci95 else None,
-            "limit": self.limit,
-            "limit_text": self.limit_text,
-            "verdict": self.verdict.value,
-        }
 
 
 def check(deviation: Deviation, limits: GateLimits) -> LimitCheck:
     """Hold one measure to its limit."""
     rule = _RULES.get(deviation.measure)
     if rule is None:
-        return LimitCheck(deviation, None, LimitVerdict.NO_LIMIT)
+        return LimitCheck(**vars(deviation), limit=None, verdict=LimitVerdict.NO_LIMIT)
     limit: float = getattr(limits, rule.limit)
-    return LimitCheck(deviation, limit, _verdict(deviation, rule, limit))
+    verdict = _verdict(deviation, rule, limit)
+    return LimitCheck(**vars(deviation), limit=limit, verdict=verdict)
 
 
 def _verdict(deviation: Deviation, rule: _Rule, limit: float) -> LimitVerdict:

@@ -144,7 +144,7 @@ def require_some(tally: Tally, out: Path) -> None:
 
 def _job(bundle: Bundle, paths: Sequence[Path], any_view: bool) -> dict[str, Any]:
     """Return what determines the rows; a run is resumed only if all of it is equal."""
-    engine = bundle.passport["engine_sha256"] if bundle.passport else None
+    engine = bundle.passport.engine_sha256 if bundle.passport else None
     return {
         "card": sha256_of_file(bundle.path / CARD_NAME),
         "precision": bundle.precision.value,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,12 +41,20 @@ class Latency:
     p99_ci95: Interval
     cv: float
 
+    def rounded(self) -> Latency:
+        """Return the sample as it is written to files, rounded to 0.1 microseconds."""
+        return Latency(**{key: _rounded(value) for key, value in vars(self).items()})
+
     def to_json(self) -> dict[str, Any]:
-        """Return the values rounded to microseconds."""
+        """Return the rounded values as JSON values."""
         return {
-            key: [round(v, 4) for v in value] if isinstance(value, tuple) else round(value, 4)
-            for key, value in asdict(self).items()
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in vars(self.rounded()).items()
         }
+
+
+def _rounded(value: Any) -> Any:
+    return tuple(map(_rounded, value)) if isinstance(value, tuple) else round(value, 4)
 
 
 def summarise(milliseconds: Sequence[float]) -> Latency:

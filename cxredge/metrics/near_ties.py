@@ -18,9 +18,8 @@ otherwise is surer than how many it does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +43,11 @@ class NearTies:
             otherwise (:func:`expect_flips`); None in cards from before this was measured.
     """
 
+    JSON_KEYS: ClassVar = (
+        "margin", "validation_images", "images", "near", "flipped", "accuracy", "expected_flips",
+        "share", "agreement", "risk",
+    )  # fmt: skip
+
     margin: float
     validation_images: int
     images: int
@@ -66,16 +70,6 @@ class NearTies:
     def risk(self) -> float:
         """Largest probability that an image like the validation images leads by more."""
         return 1 / (self.validation_images + 1)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> NearTies:
-        """Return what :meth:`to_json` wrote down; TypeError if it did not."""
-        return cls(**{k: v for k, v in values.items() if k in cls.__dataclass_fields__})
-
-    def to_json(self) -> dict[str, Any]:
-        """Return them as JSON values."""
-        derived = {"share": self.share, "agreement": self.agreement, "risk": self.risk}
-        return asdict(self) | derived
 
 
 def margins(logits: Floats) -> Floats:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
+from cxredge.artifacts.model_card import QuantizationConfig, QuantizationGoal
 from cxredge.gate.limits import GateLimits
 from cxredge.quantization.fp32_comparison import StepMetrics
-from cxredge.vocabulary import Correction, Dialect, Effort, RangeMethod, Split
+from cxredge.vocabulary import Correction, Dialect, Effort, Precision, RangeMethod, Split
 
 _METHODS = {
     Effort.QUICK: (RangeMethod.MINMAX,),
@@ -23,7 +23,7 @@ and 0.005 for V2. Most searches end with half of the layers in float."""
 
 
 @dataclass(frozen=True)
-class Goal:
+class Goal(QuantizationGoal):
     """Accuracy on validation images at which the search stops.
 
     Attributes:
@@ -139,19 +139,20 @@ class QuantizeConfig:
     def _goal(self) -> Goal:
         return self.goal or Goal.of(self.dialect, self.effort)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings that decide the model and its verdict, as JSON values."""
-        return {
-            "precision": "int8",
-            "dialect": self.dialect.value,
-            "effort": self.effort.value,
-            "range_method": self.method.value if self.method else "best",
-            "equalise": self.equalise,
-            "centre": self.centre,
-            "correction": self.correction.value if self.correction else None,
-            "goal": asdict(self._goal),
-            "float_stem": self.float_stem,
-            "split": self.split.value,
-            "gate": asdict(self.limits),
-            "specificity": self.specificity,
-        }
+    def record(self, calibration_images: int) -> QuantizationConfig:
+        """Return the settings as the card of the model states them."""
+        return QuantizationConfig(
+            precision=Precision.INT8,
+            dialect=self.dialect,
+            effort=self.effort,
+            range_method=self.method.value if self.method else "best",
+            equalise=self.equalise,
+            centre=self.centre,
+            correction=self.correction,
+            goal=self._goal,
+            float_stem=self.float_stem,
+            split=self.split,
+            gate=self.limits,
+            specificity=self.specificity,
+            calibration_images=calibration_images,
+        )

@@ -5,17 +5,16 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 
 from cxredge.artifacts.card import (
     ArtifactKind,
-    Card,
-    check_files,
-    read_card,
+    ClassifierSpec,
+    StagePlan,
+    read_artifact,
     sha256_of_file,
     tool_versions,
     up_to_date,
@@ -24,6 +23,12 @@ from cxredge.artifacts.card import (
 )
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder
+from cxredge.artifacts.model_card import (
+    ExportedCard,
+    QuantizationConfig,
+    QuantizationFacts,
+    QuantizedCard,
+)
 from cxredge.artifacts.quantization_record import LayerNoise, TimedStep
 from cxredge.artifacts.records import to_json
 from cxredge.data.loading import load_labelled
@@ -46,7 +51,7 @@ from cxredge.quantization.qdq.placement import place
 from cxredge.quantization.ranges.statistics import Ranges, Statistics
 from cxredge.quantization.search import FIRST_IMAGES, FineTune, QuantizationSearch, SearchStep
 from cxredge.quantization.step_latency import time_steps
-from cxredge.vocabulary import Dialect, Precision
+from cxredge.vocabulary import Dialect, JudgedOn, Precision
 
 RANGES_NAME = "ranges.json"
 
@@ -70,7 +75,7 @@ class _Inputs:
 
     Attributes:
         fp32: The FP32 ONNX file.
-        source: Card of the FP32 model.
+        classifier: The network of the FP32 model.
         calibration: The calibration list.
         evaluation: Manifest of the images on which INT8 is compared.
         config: The settings.
@@ -78,27 +83,24 @@ class _Inputs:
     """
 
     fp32: Path
-    source: Card
+    classifier: ClassifierSpec
     calibration: Manifest
     evaluation: Manifest
     config: QuantizeConfig
     tuning: Tuning | None
 
-    def card(self) -> Card:
-        """Return the card of the INT8 model, without the facts."""
-        return Card(
+    def plan(self) -> StagePlan[QuantizationConfig]:
+        """Return what decides the INT8 model."""
+        return StagePlan(
             kind=ArtifactKind.MODEL,
-            classifier=self.source.classifier,
+            classifier=self.classifier,
             parents={
                 "fp32": sha256_of_file(self.fp32),
                 "calibration": self.calibration.sha256,
                 "evaluation": self.evaluation.sha256,
                 **({"run": self.tuning.run_sha256} if self.tuning else {}),
             },
-            config={
-                **self.config.to_json(),
-                "calibration_images": len(self.calibration.entries),
-            },
+            config=self.config.record(len(self.calibration.entries)),
             tools=tool_versions("onnx", "onnxruntime", "numpy"),
         )
 
@@ -119,7 +121,7 @@ class _Result:
     steps: tuple[TimedStep, ...]
     latency_ms_fp32: float
     layers: tuple[LayerNoise, ...]
-    judged_on: str
+    judged_on: JudgedOn
 
 
 def quantize(
@@ -131,7 +133,7 @@ def quantize(
     progress: Progress,
     tuning: Tuning | None = None,
     statistics: Path | None = None,
-) -> Card:
+) -> QuantizedCard:
     """Quantize a model and compare it with FP32 after every step.
 
     Args:
@@ -146,24 +148,22 @@ def quantize(
         statistics: Cache folder for measured activations; None to disable caching.
 
     Returns:
-        The INT8 model's card; ``facts`` has ``steps``, ``agreement``, ``accuracy_fp32``,
-        ``accuracy_int8``, ``comparison`` with the gate's verdict, ``recommended``, ``layers``,
-        ``seconds``, ``peak_rss_mb``.
+        The INT8 model's card.
 
     Raises:
         CxredgeError: An input is damaged or has other classes, or calibration and evaluation share
             images or patients.
     """
     inputs = _checked_inputs(model, calibration_path, evaluation, config, tuning)
-    planned = inputs.card()
-    if (existing := up_to_date(out, planned)) is not None:
+    planned = inputs.plan()
+    if (existing := up_to_date(out, planned, QuantizedCard)) is not None:
         progress.note(f"{out} is up to date.")
-        return existing
+        return existing.card
     warning = too_few_images(inputs.calibration)
     if warning:
         progress.note(warning)
     start = time.perf_counter()
-    classifier = inputs.source.classifier
+    classifier = inputs.classifier
     reference = run_fp32(evaluation, config.split, classifier, inputs.fp32, progress)
     result = _search(inputs, reference, progress, statistics)
     graph = result.chosen.graph
@@ -176,23 +176,27 @@ def quantize(
             path, reference, classifier.classes, config.limits, config.specificity
         )
         write_manifest(folder / "calibration.csv", inputs.calibration.entries)
-        facts = {
-            "agreement": comparison.agreement,
-            "accuracy_fp32": comparison.accuracy_fp32,
-            "accuracy_int8": comparison.accuracy,
-            "size_bytes": path.stat().st_size,
-            "size_bytes_fp32": inputs.fp32.stat().st_size,
-            **_search_facts(result),
-            "comparison": comparison.to_json(),
-            "warnings": [warning] if warning else [],
-            "recommended": _recommended(comparison, config.dialect),
-            "layers": to_json(result.layers),
-            "seconds": round(time.perf_counter() - start, 2),
-            "peak_rss_mb": peak_rss_mb(),
-        }
-        write_json(folder / "quantization.json", facts)
+        facts = QuantizationFacts(
+            agreement=comparison.agreement,
+            accuracy_fp32=comparison.accuracy_fp32,
+            accuracy_int8=comparison.accuracy,
+            size_bytes=path.stat().st_size,
+            size_bytes_fp32=inputs.fp32.stat().st_size,
+            judged_on=result.judged_on,
+            chosen=result.chosen.name,
+            in_float=result.chosen.in_float,
+            steps=result.steps,
+            latency_ms_here_fp32=result.latency_ms_fp32,
+            comparison=comparison,
+            warnings=(warning,) if warning else (),
+            recommended=_recommended(comparison, config.dialect),
+            layers=result.layers,
+            seconds=round(time.perf_counter() - start, 2),
+            peak_rss_mb=peak_rss_mb(),
+        )
+        write_json(folder / "quantization.json", to_json(facts))
         write_json(folder / RANGES_NAME, _ranges_json(result.chosen.source.ranges))
-        return write_card(folder, replace(planned, facts=facts))
+        return write_card(folder, QuantizedCard.of(planned, facts))
 
 
 def peak_rss_mb() -> float:
@@ -208,14 +212,13 @@ def _checked_inputs(
     config: QuantizeConfig,
     tuning: Tuning | None,
 ) -> _Inputs:
-    source = read_card(model, ArtifactKind.MODEL)
-    check_files(model, source)
+    classifier = read_artifact(model, ExportedCard).card.classifier
     calibration = read_calibration(calibration_path)
-    check_labels(evaluation, source.classifier.classes)
-    check_labels(calibration, source.classifier.classes)
+    check_labels(evaluation, classifier.classes)
+    check_labels(calibration, classifier.classes)
     check_apart(calibration, evaluation, config.split)
     fp32 = model / onnx_graph.FP32_NAME
-    return _Inputs(fp32, source, calibration, evaluation, config, tuning)
+    return _Inputs(fp32, classifier, calibration, evaluation, config, tuning)
 
 
 def _search(
@@ -238,7 +241,7 @@ def _search(
         tuple(step.record(latency) for step, latency in zip(search.steps, latencies, strict=True)),
         round(latency_fp32, 3),
         tuple(layer.rounded() for layer in layers),
-        search.evaluator.images.value,
+        search.evaluator.images,
     )
 
 
@@ -246,7 +249,7 @@ def _prepared_search(
     inputs: _Inputs, reference: Fp32Reference, progress: Progress, statistics: Path | None
 ) -> QuantizationSearch:
     config, entries = inputs.config, inputs.calibration.entries
-    classifier = inputs.source.classifier
+    classifier = inputs.classifier
     size = classifier.input_size
     model = onnx_graph.read_model(inputs.fp32)
     in_float = place(model, config.dialect).in_float
@@ -263,20 +266,10 @@ def _prepared_search(
     return QuantizationSearch(plan, measure, first.pixels, evaluator, progress, fine_tune)
 
 
-def _search_facts(result: _Result) -> dict[str, Any]:
-    return {
-        "judged_on": result.judged_on,
-        "chosen": result.chosen.name,
-        "in_float": list(result.chosen.in_float),
-        "steps": to_json(result.steps),
-        "latency_ms_here_fp32": result.latency_ms_fp32,
-    }
-
-
-def _recommended(found: GateResult, dialect: Dialect) -> str:
+def _recommended(found: GateResult, dialect: Dialect) -> Precision:
     """Return the precision to deploy: INT8, or the next one of the target if INT8 is refused."""
     instead = Precision.FP16 if dialect is Dialect.TENSORRT else Precision.FP32
-    return str((Precision.INT8 if found.passed else instead).value)
+    return Precision.INT8 if found.passed else instead
 
 
 def _ranges_json(ranges: Ranges) -> dict[str, list[float]]:

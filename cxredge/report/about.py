@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cxredge.artifacts.records import to_json
 from cxredge.bundle.bundle import Bundle
 from cxredge.errors import quoted
 from cxredge.report import numbers
@@ -44,7 +45,7 @@ def purpose_section(reported: ReportedBundle) -> Section:
         return Section("What it is", (Facts("", tuple(pairs)), _without_bundle()))
     card, classifier = reported.bundle.card, reported.bundle.card.classifier
     size = classifier.input_size
-    runtime = reported.bundle.backend if reported.bundle.passport else card.config["backend"]
+    runtime = reported.bundle.backend if reported.bundle.passport else card.config.backend
     facts = Facts(
         "",
         (
@@ -54,7 +55,7 @@ def purpose_section(reported: ReportedBundle) -> Section:
             ("Classes", ", ".join(classifier.classes)),
             ("Input", f"{size} by {size} grey pixels, 8 bits ({classifier.preprocessing})"),
             ("Network", classifier.network),
-            ("Target", f"{card.config['target']} through {runtime}"),
+            ("Target", f"{card.config.target} through {runtime}"),
             ("Precision", served_precision(reported)),
             ("Why this precision", _reason(reported.bundle)),
         ),
@@ -67,8 +68,8 @@ def data_section(reported: ReportedBundle) -> Section:
     blocks: list[Block] = []
     if reported.bundle is not None:
         facts = reported.bundle.card.facts
-        blocks.append(_images(facts["data"]))
-        held = ", ".join(f"{split} {number}" for split, number in facts["patients"].items())
+        blocks.append(_images(to_json(facts.data)))
+        held = ", ".join(f"{split} {number}" for split, number in to_json(facts.patients).items())
         blocks.append(Sentences("", (f"Patients: {held}.",)))
     for result in _by_manifest(reported.evaluations):
         line = (
@@ -83,10 +84,11 @@ def data_section(reported: ReportedBundle) -> Section:
 
 def training_section(reported: ReportedBundle) -> Section:
     """Repeat what the card says of the training."""
-    training = reported.bundle.card.facts.get("training") if reported.bundle else None
-    if not training:
+    summary = reported.bundle.card.facts.training if reported.bundle else None
+    if summary is None:
         line = "Not on the card: the bundle was built from a model, not from a run of cxredge."
         return Section("Training", (Sentences("", (line,)),))
+    training = to_json(summary)
     known = {
         "network": "Network",
         "weights": "Started from",
@@ -114,11 +116,11 @@ def provenance_section(reported: ReportedBundle) -> Section:
         blocks += [
             Table("Made from (SHA-256)", ("input", "hash"), tuple(card.parents.items())),
             Table("Files (SHA-256)", ("file", "hash"), tuple(card.files.items())),
-            Facts("Configuration", tuple(_flat(card.config))),
+            Facts("Configuration", tuple(_flat(to_json(card.config)))),
             Facts("Versions at build", tuple(card.tools.items())),
         ]
         if reported.bundle.passport:
-            tools = reported.bundle.passport["tools"]
+            tools = reported.bundle.passport.tools
             blocks.append(Facts("Versions on the device", tuple(tools.items())))
         blocks.append(_commands(reported.bundle))
     results = reported.evaluations + reported.benches
@@ -138,7 +140,7 @@ def served_precision(reported: ReportedBundle) -> str:
 
 def _device(bundle: Bundle) -> str:
     """Return what the target is, in words; its name where this version does not know it."""
-    name = str(bundle.card.config["target"])
+    name = bundle.card.config.target
     known = all_targets().get(name)
     return f"{known.title} ({name})" if known else name
 
@@ -150,15 +152,15 @@ def _without_bundle() -> Sentences:
 
 def _reason(bundle: Bundle) -> str:
     if bundle.passport is not None:
-        return str(bundle.passport["reason"])
+        return bundle.passport.reason
     return (
-        f"Chosen where the bundle was built, not on its target; on {bundle.card.config['target']} "
+        f"Chosen where the bundle was built, not on its target; on {bundle.card.config.target} "
         f"run: cxredge deploy {quoted(bundle.path.name)}"
     )
 
 
 def _thresholds(bundle: Bundle) -> Table:
-    aim = numbers.share(bundle.card.config["specificity"])
+    aim = numbers.share(bundle.card.config.specificity)
     return Table(
         "Operating thresholds",
         ("class", "called at or above"),
@@ -211,21 +213,21 @@ def _train_command(training: Mapping[str, Any]) -> str:
 
 def _commands(bundle: Bundle) -> Commands:
     card, lines = bundle.card, []
-    training = card.facts.get("training")
+    training, quantization = card.facts.training, card.facts.quantization
     if training:
-        lines.append(_train_command(training))
+        lines.append(_train_command(to_json(training)))
     given, calibrated = "RUN" if training else "MODEL", ""
-    if card.facts.get("quantization"):
-        images = card.facts["quantization"]["calibration_images"]
+    if quantization:
+        images = quantization.calibration_images
         lines.append(f"cxredge calibrate MANIFEST --count {images} --out CALIBRATION.csv")
         calibrated = "--calibration CALIBRATION.csv "
     config = card.config
-    limits = " ".join(f"--{k.replace('_', '-')} {v:g}" for k, v in config["gate"].items())
-    cascade = "--cascade" if config.get("cascade") else "--no-cascade"
+    limits = " ".join(f"--{k.replace('_', '-')} {v:g}" for k, v in to_json(config.gate).items())
+    cascade = "--cascade" if config.cascade else "--no-cascade"
     lines += [
-        f"cxredge build {given} --target {config['target']} --precision {config['precision']} "
-        f"{calibrated}--evaluate MANIFEST --split {config['split']} "
-        f"{limits} --specificity {config['specificity']:g} {cascade} --out BUNDLE",
+        f"cxredge build {given} --target {config.target} --precision {config.precision} "
+        f"{calibrated}--evaluate MANIFEST --split {config.split.value} "
+        f"{limits} --specificity {config.specificity:g} {cascade} --out BUNDLE",
         "cxredge verify BUNDLE",
         "cxredge evaluate BUNDLE MANIFEST --split test",
         "cxredge bench BUNDLE --images FOLDER",

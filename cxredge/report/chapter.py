@@ -22,7 +22,7 @@ def write_chapter(reported: ReportedBundle, pictures: bool) -> Chapter:
     results = reported.evaluations + reported.benches
     if reported.bundle is not None:
         network = reported.bundle.card.classifier.network
-        target = str(reported.bundle.card.config["target"])
+        target = reported.bundle.card.config.target
         card = sha256_of_file(reported.bundle.path / CARD_NAME)
     else:
         network, card = str(results[0]["network"]), str(results[0]["bundle_sha256"])
@@ -54,9 +54,9 @@ def _warnings(reported: ReportedBundle) -> tuple[str, ...]:
     found = data_warnings(reported)
     gate = gate_of(reported)
     if gate is not None:
-        found += gate["cautions"]
+        found += gate.cautions
     if reported.bundle is not None and reported.bundle.passport is None:
-        target = reported.bundle.card.config["target"]
+        target = reported.bundle.card.config.target
         found.append(f"Not finished on its target ({target}): nothing was timed or checked there.")
     for result in reported.evaluations:
         if result["split"] != Split.TEST.value:

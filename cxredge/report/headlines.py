@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from cxredge.gate.gate import GateResult
 from cxredge.metrics import classification as metrics
+from cxredge.metrics.near_ties import NearTies
 from cxredge.report import numbers
 from cxredge.report.benches import bench_names, joules_per_image
 from cxredge.report.page import Headline
@@ -29,18 +30,16 @@ def headlines(reported: ReportedBundle) -> tuple[Headline, ...]:
     )
 
 
-def gate_of(reported: ReportedBundle) -> Mapping[str, Any] | None:
+def gate_of(reported: ReportedBundle) -> GateResult | None:
     """Return what the gate found of the precision that serves; None without the bundle."""
     if reported.bundle is None:
         return None
-    found: Mapping[str, Any] = reported.bundle.card.facts["gate"][reported.precision]
-    return found
+    return reported.bundle.card.facts.gate[Precision(reported.precision)]
 
 
-def _as_served(gate: Mapping[str, Any]) -> Mapping[str, Any]:
+def _as_served(gate: GateResult) -> GateResult | NearTies:
     """Return where a gate says accuracy and agreement of what serves, near ties included."""
-    found: Mapping[str, Any] = gate["near_ties"] if gate.get("cascade") else gate
-    return found
+    return gate.near_ties if gate.cascade and gate.near_ties else gate
 
 
 def _accuracy(reported: ReportedBundle) -> Headline:
@@ -49,9 +48,9 @@ def _accuracy(reported: ReportedBundle) -> Headline:
         value, ci95 = result["accuracy"], tuple(result["accuracy_ci95"])
         detail = f"{numbers.count(result['images'])} images, split '{result['split']}'"
     elif gate is not None and reported.bundle is not None:
-        value, images = _as_served(gate)["accuracy"], gate["images"]
+        value, images = _as_served(gate).accuracy, gate.images
         ci95 = metrics.wilson(round(value * images), images)
-        split = reported.bundle.card.config["split"]
+        split = reported.bundle.card.config.split.value
         detail = f"at build: {numbers.count(images)} images, split '{split}'"
     else:
         return _unmeasured(label, _EVALUATE)
@@ -79,8 +78,8 @@ def _agreement(reported: ReportedBundle) -> Headline:
         value, images = result["agreement_fp32"], result["images"]
         near = result["cascade"]["near"] if result.get("cascade") else 0
     elif gate is not None:
-        value, images = _as_served(gate)["agreement"], gate["images"]
-        near = gate["near_ties"]["near"] if gate.get("cascade") else 0
+        value, images = _as_served(gate).agreement, gate.images
+        near = gate.near_ties.near if gate.cascade and gate.near_ties else 0
     else:
         return _unmeasured(label, _EVALUATE)
     detail = "same class on the same images" + ("" if result else ", at build")

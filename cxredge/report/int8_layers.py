@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from cxredge import plots
+from cxredge.artifacts.quantization_record import LayerNoise
 from cxredge.report import numbers
 from cxredge.report.page import Block, Figure, Table
 
@@ -14,17 +14,18 @@ _SHOWN = 3
 """Distributions that are drawn; the table names all layers that are kept with one."""
 
 
-def layer_blocks(layers: Sequence[Mapping[str, Any]], judged_on: str) -> list[Block]:
+def layer_blocks(layers: Sequence[LayerNoise], judged_on: str) -> list[Block]:
     """Return signal-to-noise by layer, the noisiest layers, and how their inputs are distributed.
 
     Args:
         layers: ``layers`` of a quantization, in graph order; empty gives nothing.
         judged_on: Which images signal and noise were measured on.
     """
-    measured = [layer for layer in layers if layer["snr_db"] is not None]
+    measured = [(n, la.snr_db) for n, la in enumerate(layers, 1) if la.snr_db is not None]
     if not measured:
         return []
-    worst = sorted((la for la in measured if la["counts"]), key=lambda layer: layer["snr_db"])
+    noisy = (layer for layer in layers if layer.counts and layer.snr_db is not None)
+    worst = sorted(noisy, key=lambda layer: layer.snr_db or 0.0)
     return [
         _profile(layers, measured, judged_on),
         _table(worst),
@@ -33,10 +34,9 @@ def layer_blocks(layers: Sequence[Mapping[str, Any]], judged_on: str) -> list[Bl
 
 
 def _profile(
-    layers: Sequence[Mapping[str, Any]], measured: list[Mapping[str, Any]], judged_on: str
+    layers: Sequence[LayerNoise], measured: Sequence[tuple[int, float]], judged_on: str
 ) -> Figure:
-    places = [index for index, layer in enumerate(layers, 1) if layer["snr_db"] is not None]
-    values = [layer["snr_db"] for layer in measured]
+    places, values = [place for place, _ in measured], [snr_db for _, snr_db in measured]
     dots = [plots.Dot(x, y, 2.5) for x, y in zip(places, values, strict=True)]
     line = plots.Line("signal-to-noise", places, values, dots)
     picture = plots.line_chart(
@@ -53,14 +53,14 @@ def _profile(
     )
 
 
-def _table(worst: Sequence[Mapping[str, Any]]) -> Table:
+def _table(worst: Sequence[LayerNoise]) -> Table:
     rows = [
         (
-            layer["name"],
-            f"{layer['snr_db']:.1f} dB",
-            "float" if layer["in_float"] else "INT8",
-            _range(layer["measured"]),
-            _range(layer["clipped_to"]),
+            layer.name,
+            f"{layer.snr_db:.1f} dB",
+            "float" if layer.in_float else "INT8",
+            _range(layer.measured),
+            _range(layer.clipped_to),
         )
         for layer in worst
     ]
@@ -72,29 +72,29 @@ def _table(worst: Sequence[Mapping[str, Any]]) -> Table:
     )
 
 
-def _distribution(layer: Mapping[str, Any]) -> Figure:
-    low, high = layer["measured"]
-    counts, width = layer["counts"], (high - low) / len(layer["counts"])
+def _distribution(layer: LayerNoise) -> Figure:
+    low, high = layer.measured or (0.0, 1.0)
+    counts, width = layer.counts, (high - low) / len(layer.counts)
     middles = [low + (index + 0.5) * width for index in range(len(counts))]
     # Activations pile up at zero: on a linear axis the tails that are cut could not be seen.
     heights = [math.log10(1 + count) for count in counts]
     most = max(heights) * 1.05
     lines = [plots.Line("values", middles, heights)]
-    if layer["clipped_to"]:
-        cuts = [cut for cut in layer["clipped_to"] if low <= cut <= high]
+    if layer.clipped_to:
+        cuts = [cut for cut in layer.clipped_to if low <= cut <= high]
         lines += [plots.Line("end of the INT8 range", [cut, cut], [0, most]) for cut in cuts[:1]]
         lines += [plots.Line("its other end", [cut, cut], [0, most]) for cut in cuts[1:]]
     picture = plots.line_chart(
-        f"Values that {layer['name']} reads",
+        f"Values that {layer.name} reads",
         plots.Axis("value", low, high if high > low else low + 1),
         plots.Axis("log10(1 + values)", 0, most or 1.0),
         lines,
     )
     caption = (
-        f"Input of {layer['name']} on the calibration images; quantized over "
-        f"{_range(layer['clipped_to'])}, so what lies beyond is clipped."
+        f"Input of {layer.name} on the calibration images; quantized over "
+        f"{_range(layer.clipped_to)}, so what lies beyond is clipped."
     )
-    return Figure(f"What {layer['name']} reads", picture, caption)
+    return Figure(f"What {layer.name} reads", picture, caption)
 
 
 def _range(limits: Sequence[float] | None) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from cxredge.artifacts.model_card import QuantizationSummary
+from cxredge.artifacts.records import to_json
 from cxredge.backends import CPU_BACKENDS
 from cxredge.bundle.bundle import Bundle
+from cxredge.bundle.passport import Passport
 from cxredge.errors import quoted
+from cxredge.gate.gate import GateResult
+from cxredge.metrics.latency import Latency
 from cxredge.report import numbers
 from cxredge.report.accuracy import flipped_table
 from cxredge.report.circumstances import machine_facts
@@ -52,43 +55,42 @@ def precision_section(reported: ReportedBundle, pictures: bool) -> Section:
 
 def _of_bundle(bundle: Bundle, pictures: bool) -> list[Block]:
     blocks: list[Block] = [_candidates(bundle), *gate_blocks(bundle, pictures)]
-    quantization = bundle.card.facts.get("quantization")
+    quantization = bundle.card.facts.quantization
     if quantization:
         blocks += [_quantization(quantization), _steps(quantization)]
-        blocks += layer_blocks(quantization["layers"], quantization["judged_on"])
+        blocks += layer_blocks(quantization.layers, quantization.judged_on.value)
     if bundle.passport is None:
         blocks.append(
             Missing("Latency of each precision", f"cxredge deploy {quoted(bundle.path.name)}")
         )
     else:
-        if bundle.passport.get("throughput"):
+        if bundle.passport.throughput:
             blocks.append(_runtimes(bundle.passport))
         blocks.append(
-            machine_facts("Machine that the choice was made on", bundle.passport["machine"])
+            machine_facts("Machine that the choice was made on", to_json(bundle.passport.machine))
         )
     return blocks
 
 
 def _candidates(bundle: Bundle) -> Table:
-    timings = bundle.passport["latency_ms"] if bundle.passport else {}
+    timings = bundle.passport.latency_ms if bundle.passport else {}
     rows = []
     for precision in bundle.precisions:
-        gate = bundle.card.facts["gate"][precision.value]
-        latency: Mapping[str, Any] = timings.get(precision.value, {})
+        gate = bundle.card.facts.gate[precision]
+        latency = timings.get(precision)
         serves = " (serves)" if precision is bundle.precision else ""
         rows.append(
             (
                 precision.value.upper() + serves,
-                numbers.share(gate["accuracy"]),
+                numbers.share(gate.accuracy),
                 _against_fp32(precision, gate),
-                numbers.share(gate["agreement"], gate["agreement_ci95"]),
+                numbers.share(gate.agreement, gate.agreement_ci95),
                 numbers.megabytes(_file(bundle, precision).stat().st_size),
-                numbers.milliseconds(latency.get("p50"), latency.get("p50_ci95")),
-                numbers.milliseconds(latency.get("p90"), latency.get("p90_ci95")),
-                "passed" if gate["passed"] else "refused",
+                *_percentiles(latency),
+                "passed" if gate.passed else "refused",
             )
         )
-    split, images = bundle.card.config["split"], bundle.card.facts["gate"]["fp32"]["images"]
+    split, images = bundle.card.config.split.value, bundle.card.facts.gate[Precision.FP32].images
     return Table(
         "Precisions in this bundle",
         (
@@ -108,20 +110,32 @@ def _candidates(bundle: Bundle) -> Table:
     )
 
 
-def _runtimes(passport: Mapping[str, Any]) -> Table:
+def _percentiles(latency: Latency | None) -> tuple[str, str]:
+    if latency is None:
+        return numbers.milliseconds(None), numbers.milliseconds(None)
+    return (
+        numbers.milliseconds(latency.p50, latency.p50_ci95),
+        numbers.milliseconds(latency.p90, latency.p90_ci95),
+    )
+
+
+def _runtimes(passport: Passport) -> Table:
     rows = []
-    for candidate in passport["candidates"]:
-        latency, many = candidate["latency_ms"], candidate["throughput"]
-        serves = all(candidate[key] == passport[key] for key in ("backend", "precision"))
+    for candidate in passport.candidates:
+        latency, many = candidate.latency_ms, candidate.throughput
+        if latency is None or many is None:
+            continue
+        chosen = (passport.backend, passport.precision)
+        serves = (candidate.backend, candidate.precision) == chosen
         rows.append(
             (
-                CPU_BACKENDS[candidate["backend"]] + (" (serves)" if serves else ""),
-                candidate["precision"].upper(),
-                numbers.milliseconds(latency["p50"], latency["p50_ci95"]),
-                numbers.plain(candidate["threads"]),
-                numbers.count(round(many["images_per_second"])),
-                f"{many['lanes']} of {many['threads']} threads, batch {many['batch']}",
-                "yes" if candidate["passed"] else "no",
+                CPU_BACKENDS[candidate.backend] + (" (serves)" if serves else ""),
+                candidate.precision.value.upper(),
+                numbers.milliseconds(latency.p50, latency.p50_ci95),
+                numbers.plain(candidate.threads),
+                numbers.count(round(many.images_per_second)),
+                f"{many.lanes} of {many.threads} threads, batch {many.batch}",
+                "yes" if candidate.passed else "no",
             )
         )
     return Table(
@@ -146,39 +160,39 @@ def _file(bundle: Bundle, precision: Precision) -> Path:
     return bundle.engine_of(precision) if runs else bundle.model_of(precision)
 
 
-def _against_fp32(precision: Precision, gate: Mapping[str, Any]) -> str:
+def _against_fp32(precision: Precision, gate: GateResult) -> str:
     if precision is Precision.FP32:
         return "is FP32"
-    difference = gate["accuracy"] - gate["accuracy_fp32"]
-    return numbers.points(difference, gate["accuracy_difference_ci95"])
+    difference = gate.accuracy - gate.accuracy_fp32
+    return numbers.points(difference, gate.accuracy_difference_ci95)
 
 
-def _quantization(quantization: Mapping[str, Any]) -> Facts:
-    size, of_fp32 = quantization["size_bytes"], quantization["size_bytes_fp32"]
+def _quantization(quantization: QuantizationSummary) -> Facts:
+    size, of_fp32 = quantization.size_bytes, quantization.size_bytes_fp32
     kept = "; weights are float32 in the file, INT8 in an engine" if size > of_fp32 / 2 else ""
     return Facts(
         "Quantization",
         (
-            ("Dialect", numbers.plain(quantization["dialect"])),
-            ("Calibration images", numbers.plain(quantization["calibration_images"])),
+            ("Dialect", numbers.plain(quantization.dialect.value)),
+            ("Calibration images", numbers.plain(quantization.calibration_images)),
             ("Size", f"{size / 1e6:.1f} MB, FP32 {of_fp32 / 1e6:.1f} MB{kept}"),
         ),
     )
 
 
-def _steps(quantization: Mapping[str, Any]) -> Table:
+def _steps(quantization: QuantizationSummary) -> Table:
     return Table(
-        f"What each step of the quantization bought, on {quantization['judged_on']} images",
+        f"What each step of the quantization bought, on {quantization.judged_on.value} images",
         ("after", "agreement with FP32", "accuracy", "logit error"),
         tuple(
             (
-                step["step"],
-                numbers.share(step["agreement"]),
-                numbers.share(step["accuracy"]),
-                numbers.fraction(step["logit_error"]),
+                step.step,
+                numbers.share(step.agreement),
+                numbers.share(step.accuracy),
+                numbers.fraction(step.logit_error),
             )
-            for step in quantization["steps"]
+            for step in quantization.steps
         ),
-        f"Taken: {quantization['chosen']}. Logit error: root mean square difference from FP32's "
+        f"Taken: {quantization.chosen}. Logit error: root mean square difference from FP32's "
         "logits over that of FP32's own.",
     )

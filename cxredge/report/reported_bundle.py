@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxredge.artifacts.card import CARD_NAME, read_json, sha256_of_file
+from cxredge.artifacts.card import CARD_NAME, sha256_of_file
+from cxredge.artifacts.records import read_json_file
 from cxredge.bundle.archive import refuse_archive
 from cxredge.bundle.bundle import Bundle, open_bundle
 from cxredge.errors import ArtifactError, quoted
@@ -102,7 +103,7 @@ def read_result(path: Path) -> Result:
         ArtifactError: It is something else.
     """
     refuse_archive(path)
-    result = read_json(path)
+    result = read_json_file(path)
     schema = result.get("schema") if isinstance(result, dict) else None
     if schema not in _REQUIRED:
         raise ArtifactError(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from cxredge.artifacts.records import to_json
 from cxredge.data.audit_record import NOT_AUDITED
 from cxredge.errors import quoted
+from cxredge.gate.limits import LimitVerdict
 from cxredge.report import numbers
 from cxredge.report.benches import bench_names, machine_name
 from cxredge.report.headlines import gate_of
@@ -41,11 +43,11 @@ def _device(reported: ReportedBundle) -> TrustQuestion:
         return TrustQuestion(question, Answer.UNKNOWN, "The bundle was not given.")
     passport = reported.bundle.passport
     if passport is None:
-        target = reported.bundle.card.config["target"]
+        target = reported.bundle.card.config.target
         return TrustQuestion(
             question, Answer.NO, f"On {target}, run cxredge deploy {quoted(reported.name)}"
         )
-    machine = machine_name({"machine": passport["machine"]})
+    machine = machine_name({"machine": to_json(passport.machine)})
     return TrustQuestion(question, Answer.YES, f"Checked and timed on {machine}.")
 
 
@@ -57,12 +59,12 @@ def _precision(reported: ReportedBundle) -> TrustQuestion:
     gate = gate_of(reported)
     if gate is None:
         return TrustQuestion(question, Answer.UNKNOWN, "The bundle was not given.")
-    verdicts = [check["verdict"] for check in gate["checks"] if check["limit_text"]]
-    held, images = verdicts.count("held"), numbers.count(gate["images"])
+    verdicts = [check.verdict for check in gate.checks if check.limit_text]
+    held, images = verdicts.count(LimitVerdict.HELD), numbers.count(gate.images)
     evidence = f"{held} of {len(verdicts)} measures held their limits on {images} images."
-    if not gate["passed"]:
+    if not gate.passed:
         return TrustQuestion(question, Answer.NO, evidence)
-    all_held = held == len(verdicts) and not gate["cautions"]
+    all_held = held == len(verdicts) and not gate.cautions
     return TrustQuestion(question, Answer.YES if all_held else Answer.DOUBTFUL, evidence)
 
 
@@ -97,9 +99,7 @@ def _data(reported: ReportedBundle) -> TrustQuestion:
 
 def data_warnings(reported: ReportedBundle) -> list[str]:
     """Return what the card and the evaluations warn of, each once."""
-    on_card: Sequence[str] = (
-        reported.bundle.card.facts.get("warnings", []) if reported.bundle else []
-    )
+    on_card = reported.bundle.card.facts.warnings if reported.bundle else ()
     of_results = [text for result in reported.evaluations for text in result.get("warnings", [])]
     return list(dict.fromkeys([*on_card, *of_results]))
 

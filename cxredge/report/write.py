@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxredge import __version__
-from cxredge.artifacts.card import read_json, write_text
+from cxredge.artifacts.card import write_text
 from cxredge.artifacts.csv_text import csv_line
+from cxredge.artifacts.records import read_json_file
 from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.report.chapter import write_chapter
 from cxredge.report.page import Report
@@ -114,7 +115,7 @@ def _is_report(path: Path) -> bool:
         with path.open(encoding="utf-8", errors="replace") as stream:
             return stream.readline() == csv_line(CSV_HEADER)
     try:
-        value = read_json(path)
+        value = read_json_file(path)
     except ArtifactError:
         return False
     schema = value.get("schema") if isinstance(value, dict) else None

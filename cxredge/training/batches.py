@@ -7,13 +7,13 @@ from typing import Protocol
 
 import torch
 
+from cxredge.artifacts.run_card import FeatureFacts
 from cxredge.data.images import GreyImage
 from cxredge.data.loading import LabelledImages
 from cxredge.metrics import classification as metrics
 from cxredge.models.networks import Classifier
 from cxredge.training.augment import augment, draw_view, view_of
 from cxredge.training.config import TrainConfig
-from cxredge.training.records import FeatureFacts
 from cxredge.vocabulary import Augmentation
 
 EVALUATION_BATCH = 64

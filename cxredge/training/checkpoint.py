@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from cxredge.artifacts.atomic import atomic_file
-from cxredge.artifacts.card import CARD_NAME, Card, read_card, up_to_date
+from cxredge.artifacts.card import CARD_NAME, StagePlan, up_to_date
+from cxredge.artifacts.folder import kind_of
+from cxredge.artifacts.run_card import RunCard, RunConfig
 from cxredge.errors import ArtifactError
 from cxredge.training.records import Epoch
 
@@ -41,7 +43,7 @@ class Checkpoint:
     history: Sequence[Epoch]
 
 
-def finished_run(out: Path, planned: Card) -> Card | None:
+def finished_run(out: Path, planned: StagePlan[RunConfig]) -> RunCard | None:
     """Return the card of a finished run of the same inputs in ``out``, or None if ``out`` is free.
 
     Raises:
@@ -50,14 +52,14 @@ def finished_run(out: Path, planned: Card) -> Card | None:
     if not out.exists() or (out / CHECKPOINT_NAME).exists():
         return None
     if (out / CARD_NAME).exists():
-        existing = up_to_date(out, planned)
+        existing = up_to_date(out, planned, RunCard)
         if existing is None:
-            kind = read_card(out).kind.value
+            kind = kind_of(out) or "folder"
             raise ArtifactError(
                 f"{out} already holds a {kind} made from other images, settings or versions.",
                 "Choose another --out, or delete that folder.",
             )
-        return existing
+        return existing.card
     if not out.is_dir() or {path.name for path in out.iterdir()} - {SCRATCH_NAME}:
         raise ArtifactError(f"{out} exists and is not a run.", "Choose another --out.")
     return None

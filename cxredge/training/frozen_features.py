@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
+from cxredge.artifacts.run_card import FeatureFacts
 from cxredge.models.networks import Classifier
 from cxredge.models.split import CannotSplitError, Parts, split_network
 from cxredge.progress import Progress
 from cxredge.training.augment import view_of
 from cxredge.training.batches import EVALUATION_BATCH, BatchSource, Inputs, LiveImages
 from cxredge.training.feature_file import DTYPES, CannotStoreError, FeatureLayout, write_features
-from cxredge.training.records import FeatureFacts
 from cxredge.vocabulary import Augmentation, FeatureCache
 
 _GB = 1e9
@@ -146,7 +146,7 @@ class CachedFeatures:
         """Return the size, format and computing time of the cached features."""
         return FeatureFacts(
             cached=True,
-            precision=self._images.config.features.value,
+            precision=self._images.config.features,
             views=self._views,
             shapes=tuple(layout.shape for layout in self._layouts),
             bytes=self.total_bytes,

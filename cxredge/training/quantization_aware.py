@@ -14,7 +14,8 @@ import onnx
 import torch
 import torch.nn.functional as F
 
-from cxredge.artifacts.card import ArtifactKind, check_files, read_card
+from cxredge.artifacts.card import read_artifact
+from cxredge.artifacts.run_card import RunCard
 from cxredge.backends.base import Logits
 from cxredge.backends.batched import infer_file
 from cxredge.data.images import GreyImage
@@ -55,8 +56,7 @@ def training_pixels(run: Path, progress: Progress) -> GreyImage:
     Raises:
         CxredgeError: ``run`` is not a finished run, or an image is missing.
     """
-    card = read_card(run, ArtifactKind.RUN)
-    check_files(run, card)
+    card = read_artifact(run, RunCard).card
     entries = read_manifest(run / "manifest.csv").of(Split.TRAIN)
     every = -(-len(entries) // _MOST_IMAGES)
     classifier = card.classifier

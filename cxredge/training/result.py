@@ -16,7 +16,15 @@ from safetensors.torch import save_file
 
 from cxredge import plots
 from cxredge.artifacts.atomic import atomic_file
-from cxredge.artifacts.card import Card, write_card, write_text
+from cxredge.artifacts.card import write_card, write_text
+from cxredge.artifacts.records import UNSET
+from cxredge.artifacts.run_card import (
+    FreezeCandidate,
+    HeldOutMetrics,
+    RunCard,
+    RunFacts,
+    ValidationMetrics,
+)
 from cxredge.data.loading import LabelledImages
 from cxredge.data.manifest import Manifest, write_manifest
 from cxredge.metrics import classification as metrics
@@ -24,13 +32,7 @@ from cxredge.models.networks import geometry
 from cxredge.training.batches import predict_logits
 from cxredge.training.checkpoint import CHECKPOINT_NAME, SCRATCH_NAME
 from cxredge.training.fit import Trainer
-from cxredge.training.records import (
-    Epoch,
-    FreezeCandidate,
-    HeldOutMetrics,
-    RunFacts,
-    ValidationMetrics,
-)
+from cxredge.training.records import Epoch
 from cxredge.vocabulary import Split
 
 WEIGHTS_NAME = "model.safetensors"
@@ -57,7 +59,7 @@ def run_facts(
     features = trainer.source.facts()
     return RunFacts(
         freeze=freeze,
-        search=None if search is None else tuple(search),
+        search=UNSET if search is None else tuple(search),
         trainable=sum(p.numel() for p in model.backbone.parameters() if p.requires_grad),
         geometry=geometry(model),
         best_epoch=state.best_epoch,
@@ -67,7 +69,7 @@ def run_facts(
         features=features,
         validation=ValidationMetrics(best.val_accuracy, round(best.val_loss, 6)),
         test=_evaluate(trainer, images[Split.TEST]),
-        images={split.value: len(part.labels) for split, part in images.items()},
+        images={split: len(part.labels) for split, part in images.items()},
     )
 
 
@@ -97,7 +99,7 @@ def draw_curves(history: Sequence[Epoch]) -> str:
     )
 
 
-def write_run(out: Path, manifest: Manifest, trainer: Trainer, card: Card) -> Card:
+def write_run(out: Path, manifest: Manifest, trainer: Trainer, card: RunCard) -> RunCard:
     """Write the run's files and its card, and delete the files of the unfinished run.
 
     Returns:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
-from cxredge.artifacts.card import ArtifactKind, Card, ClassifierSpec, sha256_of_file, tool_versions
+from cxredge.artifacts.card import (
+    ArtifactKind,
+    ClassifierSpec,
+    StagePlan,
+    sha256_of_file,
+    tool_versions,
+)
+from cxredge.artifacts.run_card import FreezeCandidate, RunCard, RunConfig, RunFacts, TrainedOn
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Manifest
 from cxredge.errors import CxredgeError
@@ -22,13 +29,7 @@ from cxredge.training.checkpoint import (
 from cxredge.training.config import SEARCH, SearchConfig, TrainConfig, TrainingHardware
 from cxredge.training.fit import Trainer
 from cxredge.training.performance import explain_out_of_memory, keep_freed_memory
-from cxredge.training.records import (
-    Epoch,
-    FreezeCandidate,
-    RunFacts,
-    TrainingResult,
-    read_run_facts,
-)
+from cxredge.training.records import Epoch
 from cxredge.training.result import run_facts, write_run
 from cxredge.training.search import best_of, boundaries, search
 
@@ -40,7 +41,7 @@ def train(
     out: Path,
     progress: Progress,
     images: Images | None = None,
-) -> TrainingResult:
+) -> RunCard:
     """Fine-tune a network and write its run, or resume an unfinished run.
 
     Args:
@@ -53,7 +54,8 @@ def train(
         images: Decoded images of the manifest; None decodes them.
 
     Returns:
-        The result; that of a finished run of the same inputs is returned without training again.
+        The run's card; that of a finished run of the same inputs is returned without training
+        again.
 
     Raises:
         CxredgeError: ``out`` holds another run, a split is empty, an image cannot be read, the
@@ -62,7 +64,7 @@ def train(
     planned = _plan(manifest, config, hardware)
     if (finished := finished_run(out, planned)) is not None:
         progress.note(f"{out} is up to date: same images, settings and versions.")
-        return TrainingResult(finished, read_run_facts(finished, out))
+        return finished
     checkpoint = read_checkpoint(out, planned.stage_key)
     keep_freed_memory()
     images = images or load_images(manifest, config.input_size, progress)
@@ -79,13 +81,13 @@ def train(
             trainer.resume(checkpoint)
             done = len(trainer.state.history)
             progress.note(f"Resuming after epoch {done} of {config.epochs}.")
-        _fit(trainer, planned, out, progress)
+        _fit(trainer, planned.stage_key, out, progress)
         trainer.keep_best()
         facts = run_facts(trainer, images, freeze, candidates)
-    card = replace(planned, facts=facts.to_json())
+    card = RunCard.of(planned, facts)
     if trainer.fabric.global_rank == 0:
         card = write_run(out, manifest, trainer, card)
-    return TrainingResult(card, facts)
+    return card
 
 
 def _search(
@@ -110,8 +112,10 @@ def _search(
     return candidates
 
 
-def _plan(manifest: Manifest, config: TrainConfig, hardware: TrainingHardware) -> Card:
-    """Return the card of the run before training: its inputs, settings and tools."""
+def _plan(
+    manifest: Manifest, config: TrainConfig, hardware: TrainingHardware
+) -> StagePlan[RunConfig]:
+    """Return the inputs, settings and tools of a run."""
     network = find_network(config.network)
     if len(manifest.classes) < 2:
         raise CxredgeError(f"{manifest.path} has one class only; a classifier needs two.")
@@ -125,16 +129,9 @@ def _plan(manifest: Manifest, config: TrainConfig, hardware: TrainingHardware) -
         parents["weights"] = sha256_of_file(path)
     # The content of the weights file decides the result, not its name.
     weights = "file" if "weights" in parents else config.weights
-    settings = {
-        **asdict(config),
-        "weights": weights,
-        "augmentation": config.augmentation.value,
-        "features": config.features.value,
-    }
-    machine = {**asdict(hardware), "precision": hardware.precision.value}
     # The cache limit affects the duration only; the card's facts say whether features were cached.
-    del machine["cache_limit_gb"]
-    return Card(
+    trained_on = TrainedOn(hardware.accelerator, hardware.devices, hardware.precision)
+    return StagePlan(
         kind=ArtifactKind.RUN,
         classifier=ClassifierSpec(
             network=network.name,
@@ -145,12 +142,12 @@ def _plan(manifest: Manifest, config: TrainConfig, hardware: TrainingHardware) -
             preprocessing=PREPROCESSING,
         ),
         parents=parents,
-        config={**settings, "hardware": machine},
+        config=RunConfig(**{**vars(config), "weights": weights}, hardware=trained_on),
         tools=tool_versions("torch", "torchvision", "timm", "lightning-fabric", "pillow"),
     )
 
 
-def _fit(trainer: Trainer, planned: Card, out: Path, progress: Progress) -> None:
+def _fit(trainer: Trainer, stage_key: str, out: Path, progress: Progress) -> None:
     """Train, and write a checkpoint after every epoch."""
     left = trainer.config.epochs - len(trainer.state.history)
     with progress.task(f"Training {trainer.config.network}", left * trainer.steps) as advance:
@@ -161,6 +158,6 @@ def _fit(trainer: Trainer, planned: Card, out: Path, progress: Progress) -> None
                 f"{epoch.val_loss:.3f}  accuracy {epoch.val_accuracy:.3f}  {epoch.seconds:.1f} s"
             )
             if trainer.fabric.global_rank == 0:
-                write_checkpoint(out, planned.stage_key, trainer.checkpoint())
+                write_checkpoint(out, stage_key, trainer.checkpoint())
 
         trainer.fit(after_epoch, lambda: advance(1))

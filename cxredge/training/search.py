@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from cxredge.artifacts.run_card import FreezeCandidate, RunFacts
 from cxredge.models.zoo import Network
 from cxredge.progress import Progress
-from cxredge.training.records import FreezeCandidate, RunFacts
 
 
 def boundaries(network: Network, points: int) -> list[str]:

@@ -10,21 +10,22 @@ import pytest
 from cxredge.artifacts.card import (
     CARD_NAME,
     ArtifactKind,
-    Card,
     ClassifierSpec,
+    StagePlan,
     sha256_of_json,
     write_card,
 )
+from cxredge.artifacts.model_card import ExportConfig, ExportedCard, ExportFacts
 
-CLASSIFIER = ClassifierSpec("mobilenet_v1", ("normal", "viral"), 224, 0.5, 0.25, "grey-square/1")
-CARD = Card(
+CLASSIFIER = ClassifierSpec("mobilenet_v1", ("normal", "röntgen"), 224, 0.5, 0.25, "grey-square/1")
+PLAN = StagePlan(
     ArtifactKind.MODEL,
     CLASSIFIER,
     parents={"run": "ab" * 32},
-    config={"precision": "int8", "nested": {"list": [1, 2.5, None]}, "name": "röntgen"},
-    facts={"parity_max_abs": 1e-6},
+    config=ExportConfig(17),
     tools={"cxredge": "1.0"},
 )
+CARD = ExportedCard.of(PLAN, ExportFacts(1e-6, 256, 0.9))
 
 
 @pytest.fixture

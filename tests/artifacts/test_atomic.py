@@ -9,6 +9,7 @@ import pytest
 from cxredge.artifacts.atomic import atomic_file
 from cxredge.artifacts.card import CARD_NAME, check_files, read_card, write_text
 from cxredge.artifacts.folder import atomic_folder, check_replaceable
+from cxredge.artifacts.model_card import ExportedCard
 from cxredge.errors import ArtifactError
 from tests.artifacts.conftest import edit_card, names
 
@@ -102,7 +103,7 @@ def test_failed_folder_leaves_nothing_and_keeps_the_old_one(
         with pytest.raises(error):
             write_half_a_folder(path, error)
     assert names(tmp_path) == before
-    check_files(model, read_card(model))
+    check_files(model, read_card(model, ExportedCard))
 
 
 def test_folder_of_somebody_else_is_refused_before_any_work(tmp_path: Path) -> None:

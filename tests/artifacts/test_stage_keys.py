@@ -7,52 +7,61 @@ from typing import Any
 import pytest
 
 from cxredge.artifacts.card import (
+    CARD_NAME,
     ArtifactKind,
     read_card,
-    read_json,
     sha256_of_file,
     tool_versions,
     up_to_date,
     write_card,
     write_json,
 )
+from cxredge.artifacts.model_card import ExportConfig, ExportedCard
+from cxredge.artifacts.records import read_json_file
 from cxredge.errors import ArtifactError
-from tests.artifacts.conftest import CARD, edit_card, names
+from cxredge.vocabulary import Precision
+from tests.artifacts.conftest import CARD, PLAN, edit_card, names
 
 
 def test_artifact_of_the_same_inputs_is_up_to_date(model: Path) -> None:
-    later = replace(CARD, facts={"other": "findings"}, files={})
-    assert up_to_date(model, later) == read_card(model)
+    found = up_to_date(model, PLAN, ExportedCard)
+    assert found is not None
+    assert found.card == read_card(model, ExportedCard)
+    assert found.card_sha256 == sha256_of_file(model / CARD_NAME)
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"parents": {"run": "cd" * 32}},
-        {"config": {"precision": "fp32"}},
+        {"config": ExportConfig(18)},
         {"tools": {"cxredge": "1.1"}},
         {"kind": ArtifactKind.BUNDLE},
     ],
 )
 def test_artifact_of_other_inputs_is_not_up_to_date(model: Path, change: dict[str, Any]) -> None:
-    assert up_to_date(model, replace(CARD, **change)) is None
+    assert up_to_date(model, replace(PLAN, **change), ExportedCard) is None
 
 
 def test_broken_or_absent_artifact_is_not_up_to_date(tmp_path: Path, model: Path) -> None:
-    assert up_to_date(tmp_path / "none", CARD) is None
+    assert up_to_date(tmp_path / "none", PLAN, ExportedCard) is None
     edit_card(model, lambda body: body["facts"].clear())
-    assert up_to_date(model, CARD) is None
+    assert up_to_date(model, PLAN, ExportedCard) is None
     write_card(model, CARD)
-    assert up_to_date(model, CARD)
+    assert up_to_date(model, PLAN, ExportedCard)
     (model / "model.onnx").write_bytes(b"x")
-    assert up_to_date(model, CARD) is None
+    assert up_to_date(model, PLAN, ExportedCard) is None
 
 
-def test_stage_key_does_not_depend_on_order_or_on_json(model: Path) -> None:
-    turned = replace(CARD, config=dict(reversed(CARD.config.items())))
-    assert turned.stage_key == CARD.stage_key == read_card(model).stage_key
-    as_tuple = replace(CARD, config={**CARD.config, "nested": {"list": (1, 2.5, None)}})
-    assert as_tuple.stage_key == CARD.stage_key
+def test_stage_key_does_not_depend_on_order_or_on_the_kind_of_sequence() -> None:
+    parents = {"manifest": "cd" * 32, **PLAN.parents}
+    one = replace(PLAN, parents=parents, config={"a": [1, 2.5, None], "b": Precision.FP32})
+    turned = replace(
+        PLAN,
+        parents=dict(reversed(parents.items())),
+        config={"b": "fp32", "a": (1, 2.5, None)},
+    )
+    assert one.stage_key == turned.stage_key
 
 
 def test_hash_of_a_file_is_that_of_sha256(tmp_path: Path) -> None:
@@ -67,7 +76,7 @@ def test_hash_of_a_file_is_that_of_sha256(tmp_path: Path) -> None:
 
 def test_json_file_is_readable_and_refuses_nan(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"a": [1, None, "ö"]})
-    assert read_json(tmp_path / "a.json") == {"a": [1, None, "ö"]}
+    assert read_json_file(tmp_path / "a.json") == {"a": [1, None, "ö"]}
     with pytest.raises(ValueError):
         write_json(tmp_path / "a.json", {"a": float("nan")})
     assert names(tmp_path) == ["a.json"]
@@ -77,7 +86,7 @@ def test_missing_and_broken_json_are_artifact_errors(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_bytes(b'{"a": \xff')
     for path in (tmp_path / "none.json", tmp_path / "broken.json"):
         with pytest.raises(ArtifactError, match=str(path)):
-            read_json(path)
+            read_json_file(path)
 
 
 def test_tool_versions_list_what_is_installed() -> None:

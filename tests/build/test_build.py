@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from cxredge.artifacts.card import read_card
+from cxredge.artifacts.records import to_json
 from cxredge.backends.batched import infer_file
 from cxredge.build.speed import Variant
 from cxredge.bundle.bundle import open_bundle, read_golden
+from cxredge.bundle.card import BundleCard
 from cxredge.bundle.passport import PASSPORT_NAME
 from cxredge.bundle.serving import Speed
 from cxredge.data.loading import load_pixels
@@ -96,7 +98,7 @@ def test_thresholds_reach_the_specificity_on_validation_images(
     labels = np.array([bundle.card.classifier.classes.index(e.label) for e in entries])
     for precision in bundle.precisions:
         probabilities = softmax(infer_file(built / f"model-{precision.value}.onnx", pixels))
-        thresholds = bundle.card.facts["thresholds"][precision.value]
+        thresholds = bundle.card.facts.thresholds[precision]
         for index, name in enumerate(bundle.card.classifier.classes):
             below = probabilities[labels != index, index] < thresholds[name]
             assert below.mean() >= 0.9
@@ -167,7 +169,7 @@ def test_build_from_a_run_exports_it_and_may_fine_tune(
     monkeypatch.setattr("cxredge.quantization.search._MAX_FLOAT_STEPS", dict.fromkeys(Effort, 1))
     ran = build(cxredge, run_folder, calibration, tmp_path / "bundle", "--effort", "extensive")
     assert ran.code == 0, ran.err
-    facts = read_card(tmp_path / "bundle").facts
-    assert facts["quantization"]["steps"][-1]["step"] == "fine-tuned weights"
-    training = facts["training"]
+    facts = read_card(tmp_path / "bundle", BundleCard).facts
+    assert facts.quantization.steps[-1].step == "fine-tuned weights"
+    training = to_json(facts.training)
     assert (training["network"], training["epochs"]) == ("mobilenet_v1", 2)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +14,11 @@ import pytest
 
 from cxredge.artifacts.card import read_card, write_card
 from cxredge.bundle.bundle import Bundle, open_bundle
+from cxredge.bundle.card import BundleCard
+from cxredge.gate.gate import GateResult
 from cxredge.targets.precision import uses_cascade
 from cxredge.targets.registry import find_target
-from cxredge.vocabulary import Precision
+from cxredge.vocabulary import Precision, Split
 from tests.builds import build
 from tests.predictions import read_rows
 
@@ -56,10 +57,18 @@ def with_margin(cascade_built: Path, tmp_path: Path) -> WithMargin:
 
     def changed(margin: float) -> Path:
         out = Path(shutil.copytree(cascade_built, tmp_path / f"within-{margin}"))
-        card = read_card(out)
-        facts = copy.deepcopy(dict(card.facts))
-        for gates in (facts["gate"], *facts["gate_by_runtime"].values()):
-            gates["int8"]["near_ties"]["margin"] = margin
+        card = read_card(out, BundleCard)
+
+        def changed_gates(gates: Mapping[Precision, GateResult]) -> dict[Precision, GateResult]:
+            int8 = gates[Precision.INT8]
+            near_ties = replace(int8.near_ties, margin=margin)
+            return {**gates, Precision.INT8: replace(int8, near_ties=near_ties)}
+
+        facts = replace(
+            card.facts,
+            gate=changed_gates(card.facts.gate),
+            gate_by_runtime={k: changed_gates(v) for k, v in card.facts.gate_by_runtime.items()},
+        )
         (out / "passport.json").unlink()
         write_card(out, replace(card, facts=facts))
         return out
@@ -81,13 +90,13 @@ def test_the_margin_on_the_card_is_how_far_int8_moves_validation_images(
     cascade_built: Path,
 ) -> None:
     bundle = open_bundle(cascade_built)
-    gate = bundle.card.facts["gate"]["int8"]
+    gate = bundle.card.facts.gate[Precision.INT8]
     assert bundle.precision is Precision.INT8
-    assert gate["cascade"] is True
-    assert bundle.card.facts["gate"]["fp32"]["cascade"] is False
-    assert bundle.cascade_margin == gate["near_ties"]["margin"] > 0
-    images = sum(bundle.card.facts["data"]["val"].values())
-    assert gate["near_ties"]["validation_images"] == images
+    assert gate.cascade is True
+    assert bundle.card.facts.gate[Precision.FP32].cascade is False
+    assert bundle.cascade_margin == gate.near_ties.margin > 0
+    images = sum(bundle.card.facts.data[Split.VAL].values())
+    assert gate.near_ties.validation_images == images
 
 
 def test_with_a_wide_margin_fp32_decides_all_and_with_none_int8_does(

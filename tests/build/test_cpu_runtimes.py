@@ -18,7 +18,8 @@ from cxredge.backends.openvino import OpenVinoSession
 from cxredge.build.held_out import Answers, judge
 from cxredge.build.speed import Variant
 from cxredge.bundle.bundle import open_bundle, read_golden
-from cxredge.bundle.serving import RuntimeSettings, Speed, Throughput
+from cxredge.bundle.card import BundleCard
+from cxredge.bundle.serving import Speed, Throughput
 from cxredge.gate.gate import GateResult
 from cxredge.metrics.latency import summarise
 from cxredge.vocabulary import Precision
@@ -37,7 +38,7 @@ def fastest(monkeypatch: pytest.MonkeyPatch) -> None:
             v: 1.0 if (v.backend, v.precision.value) == OPENVINO_INT8 else 5.0 for v in variants
         }
         return {
-            v: Speed(summarise([ms] * 50), 1, Throughput(1000 / ms, RuntimeSettings(1, 2, 4)))
+            v: Speed(summarise([ms] * 50), 1, Throughput(1000 / ms, 1, 2, 4))
             for v, ms in milliseconds.items()
         }
 
@@ -157,7 +158,7 @@ def test_bf16_serves_where_the_processor_has_it(
     assert ran.code == 0, ran.err
     assert (ran.json["backend"], ran.json["precision"]) == ("openvino", "bf16")
     assert ran.json["engine"].endswith("model-fp32.onnx")
-    assert set(open_bundle(out).thresholds) == set(read_card(out).classifier.classes)
+    assert set(open_bundle(out).thresholds) == set(read_card(out, BundleCard).classifier.classes)
     assert cxredge("verify", out).code == 0
     take_openvino_away(monkeypatch)
     assert cxredge("report", out, "--out", tmp_path / "report.md").code == 0

@@ -17,6 +17,7 @@ import pytest
 from cxredge.artifacts.card import read_card, sha256_of_json
 from cxredge.bundle import archive
 from cxredge.bundle.archive import archive_of, check_archive, is_archive, unpack, write_archive
+from cxredge.bundle.card import BundleCard
 from cxredge.errors import ArtifactError, CxredgeError
 from tests.conftest import Run
 
@@ -86,7 +87,7 @@ def test_same_bundle_same_bytes(packed: Path, built: Path, tmp_path: Path) -> No
     write_archive(copied, tmp_path / "again.tar")
     assert (tmp_path / "again.tar").read_bytes() == packed.read_bytes()
     names = [member.name for member, _ in members(packed)]
-    assert names == ["card.json", *sorted(read_card(built).files)]
+    assert names == ["card.json", *sorted(read_card(built, BundleCard).files)]
     assert {(m.mtime, m.mode, m.uid, m.gid, m.uname) for m, _ in members(packed)} == {
         (0, 0o644, 0, 0, "")
     }
@@ -94,10 +95,10 @@ def test_same_bundle_same_bytes(packed: Path, built: Path, tmp_path: Path) -> No
 
 def test_what_was_packed_is_unpacked(packed: Path, built: Path, tmp_path: Path) -> None:
     unpack(packed, tmp_path / "out")
-    for name in ("card.json", *read_card(built).files):
+    for name in ("card.json", *read_card(built, BundleCard).files):
         assert (tmp_path / "out" / name).read_bytes() == (built / name).read_bytes()
     assert not (tmp_path / "out/passport.json").exists()
-    assert check_archive(packed) == read_card(built)
+    assert check_archive(packed) == read_card(built, BundleCard)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from cxredge.artifacts.card import read_card
 from cxredge.bundle import delivery
 from cxredge.bundle.archive import write_archive
+from cxredge.bundle.card import BundleCard
 from cxredge.targets import registry
 from tests.conftest import Ran, Run
 
@@ -55,7 +56,7 @@ def test_a_folder_is_copied_without_what_another_device_added(
     out = tmp_path / "out"
     assert "Copied" in finished(cxredge("deploy", bundle, "--out", out, "--json"), out).err
     names = {path.name for path in out.iterdir()}
-    assert names == {"card.json", "passport.json", *read_card(bundle).files}
+    assert names == {"card.json", "passport.json", *read_card(bundle, BundleCard).files}
     assert "already" in finished(cxredge("deploy", bundle, "--out", out, "--json"), out).err
     assert finished(cxredge("deploy", bundle, "--out", bundle, "--json"), bundle)
 

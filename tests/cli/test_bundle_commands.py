@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxredge.artifacts.card import read_json, write_json
+from cxredge.artifacts.card import write_json
+from cxredge.artifacts.records import read_json_file
 from cxredge.data.manifest import read_manifest, write_manifest
 from cxredge.quantization import search
 from cxredge.vocabulary import Effort
@@ -116,7 +117,7 @@ def test_evaluate_repeats_the_audit(bundle: Path, phantoms: Path, tmp_path: Path
         "not audited" in w for w in cxredge("evaluate", bundle, listed, "--json").json["warnings"]
     )
     warnings = cxredge("data", "audit", listed, "--json").json["warnings"]
-    record = read_json(tmp_path / "list.audit.json")
+    record = read_json_file(tmp_path / "list.audit.json")
     write_json(tmp_path / "list.audit.json", {**record, "warnings": [*warnings, "A leak."]})
     assert cxredge("evaluate", bundle, listed, "--json").json["warnings"] == [*warnings, "A leak."]
     page = tmp_path / "report.md"

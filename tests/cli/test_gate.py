@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from cxredge.artifacts.card import read_card, write_json
+from cxredge.artifacts.records import to_json
+from cxredge.bundle.card import BundleCard
 from cxredge.bundle.flipped import read_flipped, write_flipped
 from cxredge.data.loading import load_pixels
 from cxredge.data.manifest import Manifest, read_manifest, write_manifest
 from cxredge.gate.gate import GateLimits
-from cxredge.vocabulary import Split
+from cxredge.vocabulary import Precision, Split
 
 LIMITS = {
     "--max-accuracy-drop": 0.4,
@@ -51,10 +53,10 @@ def test_limits_of_a_build_are_on_its_card(
     out = tmp_path / "bundle"
     ran = cxredge("build", model, "--calibration", calibration, "--out", out, *LOOSE, "--json")
     assert ran.code == 0, ran.err
-    card = read_card(out)
-    assert {f"--{k.replace('_', '-')}": v for k, v in card.config["gate"].items()} == LIMITS
-    checks = card.facts["gate"]["int8"]["checks"]
-    assert {check["limit"] for check in checks} == {*LIMITS.values(), None}
+    card = read_card(out, BundleCard)
+    assert {f"--{k.replace('_', '-')}": v for k, v in vars(card.config.gate).items()} == LIMITS
+    checks = card.facts.gate[Precision.INT8].checks
+    assert {check.limit for check in checks} == {*LIMITS.values(), None}
 
 
 @pytest.mark.usefixtures("careless_int8")
@@ -96,12 +98,12 @@ def test_a_build_shows_what_the_gate_found(
 
 
 def test_the_card_has_thresholds_with_their_drift(built: Path) -> None:
-    facts = read_card(built).facts
-    for row in facts["gate"]["int8"]["thresholds"]:
-        assert row["fp32"] == facts["thresholds"]["fp32"][row["class_name"]]
-        assert row["candidate"] == facts["thresholds"]["int8"][row["class_name"]]
-        assert row["drift"] == pytest.approx(row["candidate"] - row["fp32"])
-    assert len(facts["gate"]["int8"]["thresholds"]) == 4
+    facts = read_card(built, BundleCard).facts
+    for row in facts.gate[Precision.INT8].thresholds:
+        assert row.fp32 == facts.thresholds[Precision.FP32][row.class_name]
+        assert row.candidate == facts.thresholds[Precision.INT8][row.class_name]
+        assert row.drift == pytest.approx(row.candidate - row.fp32)
+    assert len(facts.gate[Precision.INT8].thresholds) == 4
 
 
 @pytest.mark.usefixtures("careless_int8")
@@ -112,7 +114,7 @@ def test_a_bundle_keeps_pictures_of_flipped_images_but_not_their_paths(
     loose = [part for option in LIMITS for part in (option, 0 if "min" in option else 1)]
     ran = cxredge("build", model, "--calibration", calibration, "--out", built, *loose)
     assert ran.code == 0, ran.err
-    gate = read_card(built).facts["gate"]["int8"]
+    gate = to_json(read_card(built, BundleCard).facts.gate[Precision.INT8])
     assert gate["flipped"]
     assert all("path" not in flip for flip in gate["flipped"])
     pixels = load_pixels(manifest.of(Split.TEST), 64)
@@ -175,7 +177,7 @@ def test_quantize_without_validation_images_says_what_is_missing(
 def test_a_bundle_of_an_older_layout_is_refused_in_a_sentence(bundle: Path, cxredge) -> None:
     from cxredge.artifacts.card import sha256_of_json
 
-    body = read_card(bundle).to_json()
+    body = read_card(bundle, BundleCard).to_json()
     body.pop("card_sha256")
     body["schema"] = "cxredge.bundle/1"
     write_json(bundle / "card.json", {**body, "card_sha256": sha256_of_json(body)})

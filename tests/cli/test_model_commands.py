@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cxredge.artifacts.card import read_card
+from cxredge.artifacts.model_card import QuantizedCard
 
 
 def test_models(cxredge) -> None:
@@ -148,7 +149,7 @@ def test_the_search_stops_at_the_allowed_logit_error(
         "--aim-agreement", 0, "--out", tmp_path / "int8", "--json",
     )  # fmt: skip
     assert ran.code == 0, ran.err
-    assert read_card(tmp_path / "int8").config["goal"]["max_logit_error"] == aim
+    assert read_card(tmp_path / "int8", QuantizedCard).config.goal.max_logit_error == aim
     *before, last = ran.json["steps"]
     assert all(step["logit_error"] > aim for step in before)
     assert last["logit_error"] <= aim or last["step"] == "1 sensitive layer in float"

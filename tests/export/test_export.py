@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from cxredge.artifacts.card import read_card  # noqa: E402
+from cxredge.artifacts.model_card import ExportedCard  # noqa: E402
 from cxredge.backends.batched import infer_file  # noqa: E402
 from cxredge.data.images import PREPROCESSING  # noqa: E402
 from cxredge.errors import CxredgeError  # noqa: E402
@@ -79,14 +80,14 @@ def test_the_file_explains_itself(exported: Path) -> None:
 
 def test_same_run_same_bytes(run_folder: Path, exported: Path, tmp_path: Path) -> None:
     again = export(run_folder, tmp_path / "again", Silent())
-    assert again.files["model.onnx"] == read_card(exported).files["model.onnx"]
+    assert again.files["model.onnx"] == read_card(exported, ExportedCard).files["model.onnx"]
 
 
 def test_an_unchanged_model_is_not_exported_again(
     run_folder: Path, exported: Path, monkeypatch
 ) -> None:
     monkeypatch.setattr(export_module, "_to_onnx", lambda *_: pytest.fail("exported again"))
-    assert export(run_folder, exported, Silent()) == read_card(exported)
+    assert export(run_folder, exported, Silent()) == read_card(exported, ExportedCard)
 
 
 def test_a_model_that_differs_is_not_written(run_folder: Path, tmp_path: Path, monkeypatch) -> None:

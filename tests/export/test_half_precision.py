@@ -8,12 +8,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from cxredge.artifacts.card import read_card
+from cxredge.artifacts.model_card import HalfPrecisionCard
 from cxredge.backends.batched import infer_file
 from cxredge.data.loading import load_pixels
 from cxredge.data.manifest import Manifest
 from cxredge.errors import ArtifactError
 from cxredge.export.half_precision import to_fp16, write_fp16
-from cxredge.vocabulary import Split
+from cxredge.vocabulary import Precision, Split
 from tests.tensorrt_builder import built_bytes
 
 
@@ -38,8 +39,8 @@ def test_logits_stay_close_and_the_source_stays_as_it_was(
     before = (model / "model.onnx").read_bytes()
     card = write_fp16(model, tmp_path / "fp16")
     assert (model / "model.onnx").read_bytes() == before
-    assert read_card(tmp_path / "fp16") == card
-    assert card.config == {"precision": "fp16"}
+    assert read_card(tmp_path / "fp16", HalfPrecisionCard) == card
+    assert card.config.precision is Precision.FP16
     pixels = load_pixels(manifest.of(Split.TEST), 64)
     expected = infer_file(model / "model.onnx", pixels)
     found = infer_file(tmp_path / "fp16" / "model.onnx", pixels)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cxredge.artifacts.records import from_json, to_json
 from cxredge.errors import ArtifactError
 from cxredge.gate.fidelity import Measure
 from cxredge.gate.gate import GateLimits, GateResult, Validation, compare
@@ -38,7 +39,7 @@ def check_of(result: GateResult, measure: Measure, class_name: str | None = None
     return next(
         check
         for check in result.checks
-        if (check.deviation.measure, check.deviation.class_name) == (measure, class_name)
+        if (check.measure, check.class_name) == (measure, class_name)
     )
 
 
@@ -102,8 +103,8 @@ def test_flipped_images_are_listed_with_both_decisions() -> None:
 def test_sensitivity_that_chance_cannot_explain_is_refused() -> None:
     result = with_lost(4, limits=ONLY_SENSITIVITY)
     check = check_of(result, Measure.SENSITIVITY, "sick")
-    assert (check.deviation.fp32, check.deviation.candidate) == (1.0, 0.9)
-    assert check.deviation.difference == pytest.approx(-0.1)
+    assert (check.fp32, check.candidate) == (1.0, 0.9)
+    assert check.difference == pytest.approx(-0.1)
     assert check.verdict is LimitVerdict.REFUSED
     assert "sensitivity of sick 0.9000 against 1.0000 in FP32" in result.refusal
     assert result.loosening == "--max-sensitivity-drop"
@@ -148,9 +149,9 @@ def test_ranking_is_judged_where_decisions_do_not_change() -> None:
     result = compare(logits_of(before), logits_of(after), labels, patients, GateLimits(), CLASSES)
     assert (result.agreement, result.accuracy, result.accuracy_fp32) == (1.0, 0.6, 0.6)
     area = check_of(result, Measure.AUROC, "sick")
-    assert (area.deviation.fp32, area.verdict) == (1.0, LimitVerdict.REFUSED)
+    assert (area.fp32, area.verdict) == (1.0, LimitVerdict.REFUSED)
     # 20 of the 60 well lie below 0.2.
-    assert area.deviation.candidate == pytest.approx(1 / 3)
+    assert area.candidate == pytest.approx(1 / 3)
     assert "AUROC of sick 0.3333 against 1.0000" in result.refusal
 
 
@@ -163,9 +164,9 @@ def test_overconfidence_is_judged_where_decisions_do_not_change() -> None:
     result = compare(reference, 4 * reference, labels, patients, limits, CLASSES)
     check = check_of(result, Measure.CALIBRATION_ERROR)
     right = (reference.argmax(1) == labels).mean()
-    assert check.deviation.fp32 == pytest.approx(abs(right - 0.8))
-    assert check.deviation.candidate == pytest.approx(0.8**4 / (0.8**4 + 0.2**4) - right)
-    assert [row.deviation.measure for row in result.refused] == [Measure.CALIBRATION_ERROR]
+    assert check.fp32 == pytest.approx(abs(right - 0.8))
+    assert check.candidate == pytest.approx(0.8**4 / (0.8**4 + 0.2**4) - right)
+    assert [row.measure for row in result.refused] == [Measure.CALIBRATION_ERROR]
     calmed = compare(4 * reference, reference, labels, patients, limits, CLASSES)
     assert calmed.passed
 
@@ -209,7 +210,7 @@ def test_thresholds_keep_the_specificity() -> None:
 
 def test_without_validation_images_sensitivity_is_said_to_be_missing() -> None:
     result = of_four(RIGHT, RIGHT)
-    assert not [c for c in result.checks if c.deviation.measure is Measure.SENSITIVITY]
+    assert not [c for c in result.checks if c.measure is Measure.SENSITIVITY]
     assert "Sensitivity was not compared" in result.cautions[-1]
 
 
@@ -218,18 +219,23 @@ def test_a_class_without_images_is_not_judged() -> None:
     patients = [str(n) for n in range(20)]
     result = compare(reference, reference, np.zeros(20, int), patients, GateLimits(), CLASSES)
     check = check_of(result, Measure.AUROC, "well")
-    assert (check.deviation.fp32, check.deviation.ci95) == (None, None)
+    assert (check.fp32, check.ci95) == (None, None)
     assert check.verdict is LimitVerdict.TOO_FEW
     assert result.passed
 
 
 def test_results_survive_json() -> None:
     for result in (of_four(RIGHT, ONE_WRONG), with_lost(3)):
-        assert GateResult.from_json(result.to_json()) == result
+        written = to_json(result)
+        assert from_json(written, GateResult, "card", "") == result
+        assert to_json(from_json(written, GateResult, "card", "")) == written
+        assert written["passed"] is result.passed
+        assert [check["subject"] for check in written["checks"]] == [
+            check.subject for check in result.checks
+        ]
 
 
 def test_results_of_another_version_are_refused_in_a_sentence() -> None:
     older = {"passed": True, "reasons": ["agreement"], "refusals": [], "images": 4}
-    with pytest.raises(ArtifactError, match="of another version") as caught:
-        GateResult.from_json(older)
-    assert "cxredge build" in caught.value.hint
+    with pytest.raises(ArtifactError, match="missing required field `checks`"):
+        from_json(older, GateResult, "card", "")

@@ -16,6 +16,7 @@ import pytest
 
 from cxredge.artifacts.card import read_card, write_card
 from cxredge.bundle.bundle import open_bundle
+from cxredge.bundle.card import BundleCard
 from cxredge.errors import ArtifactError
 from cxredge.inference.predict import predict
 from cxredge.progress import Advance, Silent
@@ -98,7 +99,7 @@ def test_a_folder_that_changes_during_the_run(bundle: Path, phantoms: Path, tmp_
 def test_a_bundle_that_was_built_anew_needs_its_engine_chosen_anew(
     bundle: Path, phantoms: Path, tmp_path: Path
 ) -> None:
-    card = read_card(bundle)
+    card = read_card(bundle, BundleCard)
     write_card(bundle, replace(card, parents={"model": "0" * 64}), without=["passport.json"])
     with pytest.raises(ArtifactError, match="belongs to another bundle") as caught:
         open_bundle(bundle)

@@ -7,6 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from cxredge.artifacts.records import from_json, to_json
+from cxredge.errors import ArtifactError
 from cxredge.metrics.near_ties import (
     NearTies,
     are_near,
@@ -104,15 +106,15 @@ def test_as_many_are_decided_otherwise_as_are_expected(noise: float, calm: float
 
 def test_they_are_read_as_they_were_written() -> None:
     found = NearTies(0.25, 120, 152, 6, 0, 0.83, 1.5)
-    written = json.loads(json.dumps(found.to_json()))
+    written = json.loads(json.dumps(to_json(found)))
     assert written["share"] == pytest.approx(6 / 152)
-    assert NearTies.from_json(written) == found
+    assert from_json(written, NearTies, "card", "") == found
 
 
 def test_cards_from_before_flips_were_expected_are_read() -> None:
-    written = NearTies(0.25, 120, 152, 6, 0, 0.83, 1.5).to_json()
+    written = to_json(NearTies(0.25, 120, 152, 6, 0, 0.83, 1.5))
     del written["expected_flips"]
-    assert NearTies.from_json(written).expected_flips is None
+    assert from_json(written, NearTies, "card", "").expected_flips is None
     del written["margin"]
-    with pytest.raises(TypeError):
-        NearTies.from_json(written)
+    with pytest.raises(ArtifactError, match="missing required field `margin`"):
+        from_json(written, NearTies, "card", "")

@@ -9,7 +9,6 @@ import onnx
 import pytest
 
 from cxredge.artifacts.quantization_record import LayerNoise
-from cxredge.artifacts.records import to_json
 from cxredge.data.loading import load_pixels
 from cxredge.data.manifest import Manifest
 from cxredge.quantization.layer_noise import measure_layers
@@ -65,7 +64,7 @@ def test_distributions_count_every_value(layers: list[LayerNoise], manifest: Man
 
 
 def test_the_report_draws_them(layers: list[LayerNoise]) -> None:
-    blocks = layer_blocks(to_json([layer.rounded() for layer in layers]), "calibration")
+    blocks = layer_blocks([layer.rounded() for layer in layers], "calibration")
     profile, table, *distributions = blocks
     assert isinstance(profile, Figure)
     assert isinstance(table, Table)

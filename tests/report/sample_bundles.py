@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from cxredge.artifacts.card import ArtifactKind, Card, ClassifierSpec, read_card, write_card
+from cxredge.artifacts.card import AnyCard, ClassifierSpec, read_card, write_card
+from cxredge.artifacts.model_card import (
+    ExportConfig,
+    ExportedCard,
+    ExportFacts,
+    QuantizationConfig,
+    QuantizationFacts,
+    QuantizedCard,
+)
+from cxredge.artifacts.quantization_record import LayerNoise, TimedStep
+from cxredge.artifacts.run_card import TrainedOn, TrainingSummary
 from cxredge.build.pack import BuildConfig, build, plan
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Entry, Manifest, write_manifest
-from cxredge.gate.gate import GateLimits
+from cxredge.gate.gate import GateLimits, compare
 from cxredge.graph import model_file as onnx_graph
 from cxredge.progress import Silent
+from cxredge.quantization.config import QuantizeConfig
 from cxredge.report import write_report
 from cxredge.targets.registry import target_of_this_machine
 from cxredge.training.config import TrainConfig
-from cxredge.vocabulary import Augmentation, Precision, Split
+from cxredge.vocabulary import Augmentation, Dialect, Effort, JudgedOn, Precision, Split
 
 HOSTILE = "<script>alert(1)</script>"
 CLASSES = (HOSTILE, "normal", "viral|*x*")
@@ -52,11 +63,11 @@ def brightness_network(shift: float) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def write_model(folder: Path, shift: float, config: dict, facts: dict) -> Path:
+def write_model(folder: Path, shift: float, card: type[AnyCard], config: Any, facts: Any) -> Path:
     folder.mkdir()
     onnx.save(brightness_network(shift), folder / onnx_graph.FP32_NAME)
     classifier = ClassifierSpec("mobilenet_v1", CLASSES, SIZE, 0.5, 0.5, PREPROCESSING)
-    write_card(folder, Card(ArtifactKind.MODEL, classifier, {}, config, facts))
+    write_card(folder, card(classifier, {}, config, facts))
     return folder
 
 
@@ -78,24 +89,39 @@ def write_images(folder: Path) -> Manifest:
     return write_manifest(folder / "manifest.csv", entries)
 
 
+def quantized() -> tuple[QuantizationConfig, QuantizationFacts]:
+    config = QuantizeConfig(Dialect.CPU, Effort.QUICK).record(24)
+    step = TimedStep("min-max ranges", 0.9, 0.8, 0.05, 100, (), 1.0, 2.0)
+    layers = (
+        LayerNoise("first", "image", 31.5, False, (-2.0, 2.0), (-1.0, 3.0), (1, 20, 5, 1)),
+        LayerNoise("second", "a", None, True, None, None),
+    )
+    logits, labels = np.eye(3)[[0, 1, 2, 0]], np.array([0, 1, 2, 0])
+    facts = QuantizationFacts(
+        agreement=0.9,
+        accuracy_fp32=0.8,
+        accuracy_int8=0.8,
+        size_bytes=100,
+        size_bytes_fp32=370,
+        judged_on=JudgedOn.VALIDATION,
+        chosen="min-max ranges",
+        in_float=(),
+        steps=(step,),
+        latency_ms_here_fp32=3.0,
+        comparison=compare(logits, logits, labels, list("abcd"), GateLimits()),
+        warnings=(),
+        recommended=Precision.INT8,
+        layers=layers,
+        seconds=1.0,
+        peak_rss_mb=100.0,
+    )
+    return config, facts
+
+
 def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> Path:
-    fp32 = write_model(folder / f"{name}-fp32", 0, {"precision": "fp32"}, {})
-    steps = [{"step": "min-max ranges", "agreement": 0.9, "accuracy": 0.8, "logit_error": 0.05}]
-    config = {"dialect": "cpu", "calibration_images": 24}
-    config |= {"effort": "quick", "float_stem": False}
-    facts = {"steps": steps, "agreement": 0.9, "size_bytes": 100, "size_bytes_fp32": 370}
-    facts |= {"judged_on": "validation", "chosen": "min-max ranges", "in_float": []}
-    facts["layers"] = [
-        {
-            "name": "first", "reads": "image", "snr_db": 31.5, "in_float": False,
-            "clipped_to": [-2.0, 2.0], "measured": [-1.0, 3.0], "counts": [1, 20, 5, 1],
-        },
-        {
-            "name": "second", "reads": "a", "snr_db": None, "in_float": True,
-            "clipped_to": None, "measured": None, "counts": [],
-        },
-    ]  # fmt: skip
-    int8 = write_model(folder / f"{name}-int8", shift, config, facts)
+    exported = ExportConfig(17), ExportFacts(0.0, 370, 0.8)
+    fp32 = write_model(folder / f"{name}-fp32", 0, ExportedCard, *exported)
+    int8 = write_model(folder / f"{name}-int8", shift, QuantizedCard, *quantized())
     write_manifest(int8 / "calibration.csv", manifest.of(Split.TRAIN))
     (int8 / "ranges.json").write_text('{"a": [0.0, 6.0]}')
     settings = BuildConfig(
@@ -108,13 +134,20 @@ def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> P
         average_decay=0.9, augmentation=Augmentation.NONE, balance=True, seed=0, input_size=SIZE,
         mean=0.5, std=0.5,
     )  # fmt: skip
-    training = {**asdict(config), "augmentation": "none", "best_epoch": 7, "trainable": 3_206_976}
-    training["validation_accuracy"] = 0.75
+    training = TrainingSummary(
+        **vars(config), hardware=TrainedOn(), best_epoch=7, trainable=3_206_976,
+        validation_accuracy=0.75,
+    )  # fmt: skip
     out = folder / name
-    planned = plan(read_card(fp32), {"source": "0" * 64}, settings)
+    planned = plan(read_card(fp32, ExportedCard), {"source": "0" * 64}, settings)
     folders = {Precision.FP32: fp32, Precision.INT8: int8}
-    build(folders, manifest, planned, settings, {"training": training}, out, Silent())
+    build(folders, manifest, planned, settings, training, out, Silent())
     return out
+
+
+def gate_of(bundle: Path) -> dict:
+    """Return what the card states about INT8, as JSON values."""
+    return json.loads((bundle / "card.json").read_text())["facts"]["gate"]["int8"]
 
 
 def result_of(bundle: Path, name: str) -> dict:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import replace
 
 import pytest
 
 from cxredge.artifacts.card import read_card, write_card
+from cxredge.bundle.card import BundleCard
+from cxredge.gate.fidelity import Measure
+from cxredge.gate.gate import GateResult
+from cxredge.gate.limits import LimitCheck, LimitVerdict
+from cxredge.gate.thresholds import Drift
 from cxredge.report import numbers, reported_bundle, write_report
 from cxredge.report.about import purpose_section
 from cxredge.report.trust import trust_questions
+from cxredge.vocabulary import Precision
 from tests.report.sample_bundles import page_of
 
 
@@ -43,18 +48,20 @@ class TestChecks:
         ]
 
     @pytest.mark.parametrize(
-        ("verdicts", "passed", "answer"),
+        ("verdicts", "answer"),
         [
-            (["held", "held"], True, "yes"),
-            (["held", "too few"], True, "doubtful"),
-            (["held", "unclear"], True, "doubtful"),
-            (["held", "refused"], False, "no"),
+            (["held", "held"], "yes"),
+            (["held", "too few"], "doubtful"),
+            (["held", "unclear"], "doubtful"),
+            (["held", "refused"], "no"),
         ],
     )
-    def test_of_the_gate(self, bundles, monkeypatch, verdicts, passed, answer):
-        rows = [{"verdict": verdict, "limit_text": "may drop by 0.01"} for verdict in verdicts]
-        rows.append({"verdict": "no limit", "limit_text": ""})
-        gate = {"checks": rows, "images": 9, "passed": passed, "cautions": []}
+    def test_of_the_gate(self, bundles, monkeypatch, verdicts, answer):
+        found = ("normal", 9, 0.9, 0.9, 0.0, (0.0, 0.0))
+        checks = [LimitCheck(Measure.AUROC, *found, 0.01, LimitVerdict(v)) for v in verdicts]
+        checks.append(LimitCheck(Measure.LOGIT_ERROR, *found, None, LimitVerdict.NO_LIMIT))
+        thresholds = (Drift("normal", 0.5, 0.5, 0.0, *[None] * 6),)
+        gate = GateResult(tuple(checks), 9, 9, (0.9, 1.0), thresholds, ())
         monkeypatch.setattr("cxredge.report.trust.gate_of", lambda source: gate)
         (source,), _ = reported_bundle.read_bundles([bundles / "first"])
         check = trust_questions(source)[2]
@@ -100,17 +107,23 @@ class TestMissing:
         assert "at build: 36 images" in page
 
     def test_accuracy_at_build_is_of_what_serves(self, bundles):
-        card = read_card(bundles / "second")
-        facts = copy.deepcopy(dict(card.facts))
-        gates = (facts["gate"]["int8"], facts["gate_by_runtime"]["onnxruntime"]["int8"])
-        for gate in gates:
-            gate["near_ties"] |= {"accuracy": 0.321, "agreement": 0.987, "near": 9}
-            gate["cascade"] = True
+        card = read_card(bundles / "second", BundleCard)
+        gate = card.facts.gate[Precision.INT8]
+        # Of 36 images, one is decided differently when FP32 decides nine near ties.
+        near_ties = replace(gate.near_ties, accuracy=0.321, flipped=1, near=9)
+        gate = replace(gate, near_ties=near_ties, cascade=True)
+        gates = {**card.facts.gate, Precision.INT8: gate}
+        facts = replace(
+            card.facts,
+            precision=Precision.INT8,
+            gate=gates,
+            gate_by_runtime={"onnxruntime": gates},
+        )
         (bundles / "second" / "passport.json").unlink()
-        write_card(bundles / "second", replace(card, facts={**facts, "precision": "int8"}))
+        write_card(bundles / "second", replace(card, facts=facts))
         page = page_of(bundles / "r.html", bundles / "second")
         assert '<div class="number">32.1%</div>' in page
-        assert '<div class="number">98.7%</div>' in page
+        assert '<div class="number">97.2%</div>' in page
         assert "FP32 decided 25.0% of them, the near ties" in page
 
     def test_bundle_that_was_not_finished_on_its_target(self, bundles):

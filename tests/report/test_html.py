@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxredge.artifacts.card import read_card
 from cxredge.bundle.bundle import open_bundle
 from cxredge.report import numbers, write_report
 from cxredge.report.xrays import png
 from cxredge.vocabulary import NOTICE
-from tests.report.sample_bundles import SECRET_FOLDER, page_of, result_of, words_of
+from tests.report.sample_bundles import SECRET_FOLDER, gate_of, page_of, result_of, words_of
 
 
 class TestHtml:
@@ -92,7 +91,7 @@ class TestHtml:
         assert bundle.precision.value == "int8"
 
     def test_flipped_xrays_stand_with_both_decisions(self, page, bundles):
-        gate = read_card(bundles / "first").facts["gate"]["int8"]
+        gate = gate_of(bundles / "first")
         assert gate["flipped"]
         assert page.count('class="xray flip') == len(gate["flipped"])
         flip = gate["flipped"][0]
@@ -103,7 +102,7 @@ class TestHtml:
             assert png(kept["pixels"][0]) in page
 
     def test_gate_is_shown_with_limits_verdicts_and_drift(self, page, bundles):
-        gate = read_card(bundles / "first").facts["gate"]["int8"]
+        gate = gate_of(bundles / "first")
         assert "Gate: INT8 passed" in page
         for check in gate["checks"]:
             assert check["verdict"] in page
@@ -113,7 +112,7 @@ class TestHtml:
             assert numbers.share(row["sensitivity_kept"]) in page
 
     def test_what_the_gate_could_not_judge_is_a_warning(self, page, bundles):
-        cautions = read_card(bundles / "first").facts["gate"]["int8"]["cautions"]
+        cautions = gate_of(bundles / "first")["cautions"]
         written = write_report([bundles / "first"], bundles / "again.html")
         assert set(cautions) <= set(written.warnings)
 

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
+from cxredge.artifacts.run_card import FeatureFacts  # noqa: E402
 from cxredge.data.manifest import Manifest  # noqa: E402
 from cxredge.models import build_model  # noqa: E402
 from cxredge.progress import Silent  # noqa: E402
@@ -132,7 +133,7 @@ def test_the_card_states_what_was_cached_and_no_scratch_file_remains(
     features, images = facts.features, facts.images
     # No more views than epochs; 512 features of 2x2 pixels in two bytes each.
     assert features.views == 3
-    assert features.bytes == (3 * images["train"] + images["val"]) * 512 * 2 * 2 * 2
+    assert features.bytes == (3 * images[Split.TRAIN] + images[Split.VAL]) * 512 * 2 * 2 * 2
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
         "card.json", "curves.svg", "history.csv", "manifest.csv", "model.safetensors"
@@ -197,7 +198,7 @@ def test_features_that_cannot_be_cached_are_noted_and_the_network_is_trained_end
     settings = replace(settings, epochs=1, **change)
     result = train(few, settings, hardware, tmp_path / "run", listener)
     assert any(reason in note for note in listener.notes)
-    assert result.card.facts["features"] == {"cached": False}
+    assert result.facts.features == FeatureFacts(cached=False)
     whole = trained(few, replace(settings, features=OFF), tmp_path / "whole")
     weights = load_file(tmp_path / "run" / "model.safetensors")
     assert all(torch.equal(whole[name], weights[name]) for name in whole)
@@ -211,7 +212,7 @@ def test_a_full_disk_is_noted(
 
     monkeypatch.setattr(FeatureLayout, "pack", full)
     result = train(few, replace(settings, epochs=1), CPU, tmp_path / "run", listener)
-    assert result.card.facts["features"] == {"cached": False}
+    assert result.facts.features == FeatureFacts(cached=False)
     assert any("No space left on device" in note for note in listener.notes)
 
 

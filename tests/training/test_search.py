@@ -10,11 +10,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from cxredge.artifacts.card import CARD_NAME, read_card  # noqa: E402
+from cxredge.artifacts.run_card import FreezeCandidate, RunCard  # noqa: E402
 from cxredge.data.manifest import Manifest  # noqa: E402
 from cxredge.models.zoo import ZOO  # noqa: E402
 from cxredge.training import run as run_module  # noqa: E402
 from cxredge.training.config import SearchConfig, TrainConfig, TrainingHardware  # noqa: E402
-from cxredge.training.records import FreezeCandidate  # noqa: E402
 from cxredge.training.run import train  # noqa: E402
 from cxredge.training.search import best_of, boundaries  # noqa: E402
 
@@ -58,7 +58,6 @@ def test_the_search_keeps_the_best_candidate_and_records_all(
     settings = replace(settings, freeze="search", epochs=2, search=SearchConfig(1, 1))
     result = train(few, settings, CPU, tmp_path / "run", listener)
     tried = result.facts.search
-    assert tried == tuple(FreezeCandidate(**trial) for trial in result.card.facts["search"])
     assert [trial.freeze for trial in tried] == ["head", "conv_dw_7", "none"]
     assert [trial.epochs for trial in tried] == [1, 1, 1]
     assert tried[0].trainable == 0 < tried[1].trainable < tried[2].trainable
@@ -66,12 +65,12 @@ def test_the_search_keeps_the_best_candidate_and_records_all(
     assert result.facts.freeze == best_of(tried).freeze
     assert result.facts.trainable == best_of(tried).trainable
     assert result.facts.epochs == 2
-    assert read_card(tmp_path / "run").config["freeze"] == "search"
+    assert read_card(tmp_path / "run", RunCard).config.freeze == "search"
     assert not any("scratch" in path.name for path in (tmp_path / "run").iterdir())
     # The kept boundary, trained by name, gives the same network.
     named = replace(settings, freeze=result.facts.freeze, search=None)
     again = train(few, named, CPU, tmp_path / "named", listener)
-    assert again.card.files["model.safetensors"] == result.card.files["model.safetensors"]
+    assert again.files["model.safetensors"] == result.files["model.safetensors"]
 
 
 def test_an_interrupted_search_does_not_repeat_its_trials(

@@ -13,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from cxredge.artifacts.card import read_card  # noqa: E402
+from cxredge.artifacts.run_card import RunCard  # noqa: E402
 from cxredge.data.manifest import Manifest, read_manifest, write_manifest  # noqa: E402
 from cxredge.errors import ArtifactError, CxredgeError  # noqa: E402
 from cxredge.progress import Silent  # noqa: E402
@@ -71,7 +72,7 @@ def test_a_resumed_training_has_the_same_result_as_an_uninterrupted_one(
     parts = train(few, CONFIG, CPU, tmp_path / "parts", Silent())
     assert len(calls) == 3
     assert history(tmp_path / "parts") == history(tmp_path / "whole")
-    assert parts.card.files["model.safetensors"] == whole.card.files["model.safetensors"]
+    assert parts.files["model.safetensors"] == whole.files["model.safetensors"]
     assert not (tmp_path / "parts" / "checkpoint.pt").exists()
 
 
@@ -129,9 +130,9 @@ def test_a_class_without_training_images_is_refused(manifest: Manifest, tmp_path
 
 
 def test_the_card_records_what_affects_the_result(run_folder: Path) -> None:
-    card = read_card(run_folder)
+    card = read_card(run_folder, RunCard)
     assert card.classifier.classes == ("bacterial", "covid19", "normal", "viral")
-    assert card.config["weights"] == "none"
+    assert card.config.weights == "none"
     assert card.parents["manifest"]
     assert "torch" in card.tools
     assert str(run_folder.parent) not in json.dumps(card.to_json())
@@ -184,7 +185,7 @@ def test_same_seed_same_weights(few: Manifest, tmp_path: Path) -> None:
     config = replace(CONFIG, epochs=1)
     results = [train(few, config, CPU, tmp_path / name, Silent()) for name in ("a", "b")]
     other = train(few, replace(config, seed=5), CPU, tmp_path / "c", Silent())
-    weights = [result.card.files["model.safetensors"] for result in (*results, other)]
+    weights = [result.files["model.safetensors"] for result in (*results, other)]
     assert weights[0] == weights[1] != weights[2]
 
 

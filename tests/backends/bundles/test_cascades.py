@@ -24,7 +24,7 @@ def test_both_engines_serve_and_are_freed(
     world = fake("10.3.0")
     finish(cxredge, bundle, "--precision", precision)
     finished = open_bundle(bundle)
-    margin = finished.card.facts["gate"][precision]["near_ties"]["margin"]
+    margin = finished.card.facts.gate[Precision(precision)].near_ties.margin
     for session in (finished.open(), finished.open_for_many()):
         with session:
             assert session.cascade is not None

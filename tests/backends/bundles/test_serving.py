@@ -64,7 +64,7 @@ def test_a_bundle_is_finished_and_served_on_the_board(
         source = "int8" if candidate["precision"] == "int8" else "fp32"
         assert facts.parents["onnx"] == opened.card.files[f"model-{source}.onnx"]
     assert opened.passport is not None
-    assert opened.passport["tools"]["tensorrt"] == "10.3.0"
+    assert opened.passport.tools["tensorrt"] == "10.3.0"
     (kept,) = timings.iterdir()
     assert (bundle / kept.name).read_bytes() == kept.read_bytes(), "beside the engines too"
     assert not [n for n in opened.card.files if ".plan" in n or n.endswith(".cache")]

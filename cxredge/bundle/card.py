@@ -1,0 +1,114 @@
+"""The card of a bundle: settings of the build, what the gate found, and where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from cxredge.artifacts.card import ArtifactKind, Card
+from cxredge.artifacts.model_card import MODEL_CARDS, QuantizationSummary
+from cxredge.artifacts.records import Count, Share
+from cxredge.artifacts.run_card import RunCard, TrainingSummary
+from cxredge.gate.gate import GateResult
+from cxredge.gate.limits import GateLimits
+from cxredge.targets.engine_request import EngineRequest
+from cxredge.vocabulary import Effort, Precision, Split
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """Configuration of a build.
+
+    Attributes:
+        float_stem: Whether the first, cheap layers stay in float in the INT8 model.
+        target: Name of the device.
+        backend: Runtime of the target.
+        precision: The precision that was requested; ``auto`` for the best that passes.
+        gate: Limits of the gate.
+        split: Split on which the gate compares.
+        specificity: Specificity of the operating thresholds on validation images.
+        calibration_seed: Seed of the calibration list if none was given.
+        effort: How much the quantization tried.
+        engine: Settings of the engines.
+        compute_capabilities: What engines were built for ahead of time.
+        cascade: Whether FP32 decides the near ties of a reduced precision.
+    """
+
+    float_stem: bool
+    target: str
+    backend: str
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"]
+    gate: GateLimits
+    split: Split
+    specificity: Share
+    calibration_seed: int
+    effort: Effort
+    engine: EngineRequest = field(default_factory=EngineRequest)
+    compute_capabilities: tuple[str, ...] = ()
+    cascade: bool = False
+
+
+@dataclass(frozen=True)
+class PackedEngine:
+    """An engine that was built ahead for a compute capability.
+
+    Attributes:
+        file: Name in the bundle.
+        precision: Its precision.
+        compute_capability: Such as ``8.6``.
+        tensorrt_rtx: Version of TensorRT for RTX.
+    """
+
+    file: str
+    precision: Precision
+    compute_capability: str
+    tensorrt_rtx: str
+
+
+@dataclass(frozen=True)
+class BundleFacts:
+    """Results of a build.
+
+    Attributes:
+        precision: The precision that serves until the bundle is finished on its device.
+        gate: Result of the gate by precision, in ONNX Runtime if it has the precision.
+        gate_by_runtime: Result of the gate by runtime and precision.
+        thresholds: Operating threshold by precision and class.
+        data: Number of images by split and class.
+        patients: Number of patients by split.
+        warnings: Warnings about the data, in sentences.
+        quantization: Summary of the quantization; None without INT8.
+        trtexec: The ``trtexec`` command by precision, for boards.
+        training: Summary of the training; None if the bundle was built from a model.
+        engines: Engines that were built ahead.
+        engines_left_out: Reason, in a sentence, by file name of an engine that failed to build.
+    """
+
+    precision: Precision
+    gate: Mapping[Precision, GateResult]
+    gate_by_runtime: Mapping[str, Mapping[Precision, GateResult]]
+    thresholds: Mapping[Precision, Mapping[str, float]]
+    data: Mapping[Split, Mapping[str, Count]]
+    patients: Mapping[Split, Count]
+    warnings: tuple[str, ...]
+    quantization: QuantizationSummary | None
+    trtexec: Mapping[Precision, str]
+    training: TrainingSummary | None
+    engines: tuple[PackedEngine, ...] = ()
+    engines_left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def gate_of(self, precision: Precision, backend: str) -> GateResult:
+        """Return the gate's result of a precision in a runtime, else in the build's first one."""
+        return self.gate_by_runtime.get(backend, {}).get(precision) or self.gate[precision]
+
+
+@dataclass(frozen=True)
+class BundleCard(Card[BundleConfig, BundleFacts]):
+    """The card of a bundle."""
+
+    kind: ClassVar[ArtifactKind] = ArtifactKind.BUNDLE
+
+
+CARDS = (RunCard, *MODEL_CARDS, BundleCard)
+"""Cards of all kinds, for commands that accept any artifact."""
