@@ -41,11 +41,11 @@ def test_summed_input_channels_are_exact(name: str) -> None:
         colour = ((images.float() / 255 - 0.449) / 0.226).expand(-1, 3, -1, -1)
         expected = model(colour)
         grey = GreyClassifier(model, 0.449, 0.226).eval()(images)
-    # Random residual networks give logits in the thousands; rounding grows with them.
+    # Random residual networks have logits in the thousands; rounding errors scale with them.
     assert (grey - expected).abs().max() < 1e-5 * max(10, expected.abs().max())
 
 
-def test_the_graph_takes_grey_bytes_in_batches_of_any_size(exported: Path) -> None:
+def test_the_graph_accepts_uint8_batches_of_any_size(exported: Path) -> None:
     graph = onnx.load(exported / "model.onnx").graph
     image, logits = graph.input[0], graph.output[0]
     assert (image.name, logits.name) == ("image", "logits")
@@ -60,7 +60,7 @@ def test_the_graph_takes_grey_bytes_in_batches_of_any_size(exported: Path) -> No
         assert np.allclose(part, whole[:count], atol=1e-5)
 
 
-def test_the_graph_is_lean(exported: Path) -> None:
+def test_the_graph_is_simplified(exported: Path) -> None:
     model = onnx.load(exported / "model.onnx")
     kinds = Counter(node.op_type for node in model.graph.node)
     assert kinds == {
@@ -70,7 +70,7 @@ def test_the_graph_is_lean(exported: Path) -> None:
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 17)]
 
 
-def test_the_file_explains_itself(exported: Path) -> None:
+def test_the_file_is_self_describing(exported: Path) -> None:
     properties = {p.key: p.value for p in onnx.load(exported / "model.onnx").metadata_props}
     facts = json.loads(properties["cxredge"])
     assert facts["classes"] == ["bacterial", "covid19", "normal", "viral"]
@@ -97,7 +97,7 @@ def test_a_model_that_differs_is_not_written(run_folder: Path, tmp_path: Path, m
     assert list(tmp_path.iterdir()) == []
 
 
-def test_parity_notices_a_difference(run_folder: Path, exported: Path) -> None:
+def test_parity_detects_a_difference(run_folder: Path, exported: Path) -> None:
     images = parity_images(64)
     true = infer_file(exported / "model.onnx", images[:, 0])
     assert export_module._parity(exported / "model.onnx", images, true) < 1e-5

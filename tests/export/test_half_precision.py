@@ -23,7 +23,7 @@ def fp32(model: Path) -> onnx.ModelProto:
     return onnx.load(model / "model.onnx")
 
 
-def test_only_the_input_and_the_output_are_not_fp16(fp32: onnx.ModelProto) -> None:
+def test_all_but_input_and_output_is_fp16(fp32: onnx.ModelProto) -> None:
     graph = onnx.shape_inference.infer_shapes(to_fp16(fp32), strict_mode=True).graph
     assert graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
     assert graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
@@ -33,7 +33,7 @@ def test_only_the_input_and_the_output_are_not_fp16(fp32: onnx.ModelProto) -> No
     assert {tensor.data_type for tensor in graph.initializer} == {TensorProto.FLOAT16}
 
 
-def test_logits_stay_close_and_the_source_stays_as_it_was(
+def test_logits_are_close_and_the_input_is_not_changed(
     model: Path, manifest: Manifest, tmp_path: Path
 ) -> None:
     before = (model / "model.onnx").read_bytes()

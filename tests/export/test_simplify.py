@@ -1,4 +1,4 @@
-"""The passes leave fewer nodes, the same results, and what they must not touch."""
+"""The passes remove nodes, keep the results, and do not touch what they must not."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def operators(model: onnx.ModelProto) -> Counter[str]:
 
 
 @pytest.mark.parametrize("size", [(224, 224), (131, 97)])
-def test_nasnet_is_lean_and_the_same(size: tuple[int, int]) -> None:
+def test_nasnet_is_simplified_and_equivalent(size: tuple[int, int]) -> None:
     model = build_model("nasnet_mobile", 14).eval()
     fill_by_formula(model)
     plain = exported(model, formula_images(1, *size))
@@ -69,7 +69,7 @@ def test_nasnet_is_lean_and_the_same(size: tuple[int, int]) -> None:
     expected = model(images).detach().numpy()
     np.testing.assert_allclose(run(plain, images.numpy()), expected, atol=1e-4)
     np.testing.assert_allclose(run(lean, images.numpy()), expected, atol=1e-4)
-    # The four that stay are in front of a MaxPool over values of either sign, one per reduction.
+    # Four pads stay, before a MaxPool over values of either sign, one per reduction cell.
     assert operators(lean) == {
         "Conv": 352,
         "Relu": 132,
@@ -119,7 +119,7 @@ class Padded(nn.Module):
         (Padded(rectify=True, pool=nn.Sigmoid()), 1),
     ],
 )
-def test_pads_go_only_where_the_result_stays(module: nn.Module, pads_left: int) -> None:
+def test_pads_are_removed_only_if_the_result_stays(module: nn.Module, pads_left: int) -> None:
     image = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 2, 9, 8))).float()
     plain = exported(module, image)
     lean = lean_graph(plain)

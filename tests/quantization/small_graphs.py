@@ -15,8 +15,8 @@ CHANNELS = 4
 def network(*nodes: str, output: str = "y") -> onnx.ModelProto:
     """Return a network from a uint8 image (N, 1, 8, 8) to the float tensor ``output``.
 
-    It begins with ``x = Conv(...)`` of four channels, named like every node after its output.
-    Names that nobody makes are initializers: ``w...`` 1x1 weights, ``b...`` biases.
+    Its first node is ``x = Conv(...)`` with four channels. Nodes are named after their outputs.
+    Names without a producer are initializers: ``w...`` 1x1 weights, ``b...`` biases.
     """
     lines = ["i = Cast<to=1>(image)", "x = Conv(i, first)", *nodes]
     text = '<ir_version: 8, opset_import: ["": 17]>\n'
@@ -53,7 +53,7 @@ def initializers(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 
 def some_ranges(model: onnx.ModelProto, **others: tuple[float, float]) -> Ranges:
-    """Return (-1, 2) for every activation, and (0, 2) behind an activation function."""
+    """Return the range (-1, 2) for every activation, and (0, 2) behind an activation function."""
     kinds = {node.output[0]: node.op_type for node in model.graph.node}
     ranges = {
         name: ((0.0 if kinds[name] in ("Relu", "Clip") else -1.0), 2.0)
@@ -67,7 +67,7 @@ def node_of(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
 
 
 def sources(model: onnx.ModelProto, name: str) -> list[str]:
-    """Return what a node reads, a quantized tensor marked by ``q:`` and its own name."""
+    """Return the inputs of a node, with a ``q:`` before the names of quantized tensors."""
     made = {output: node for node in model.graph.node for output in node.output}
     found = []
     for source in node_of(model, name).input:

@@ -1,4 +1,4 @@
-"""The pass over files: what is measured, by how many, and what is left for next time."""
+"""Measuring a calibration set from its files: activations, processes and the cache."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def network(nodes: list[onnx.NodeProto], **constants: np.ndarray) -> onnx.ModelP
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def test_what_only_normalises_is_not_measured(graph: onnx.ModelProto) -> None:
+def test_the_normalisation_is_not_measured(graph: onnx.ModelProto) -> None:
     names = quantizable_activations(graph)
     assert "normal" in names, "the input of the first convolution"
     assert not {"float", "scaled"} & set(names)
     assert {"r1", "pooled", "features", "logits"} <= set(names)
 
 
-def test_what_an_activation_alone_reads_is_not_measured(graph: onnx.ModelProto) -> None:
+def test_a_tensor_that_only_an_activation_reads_is_not_measured(graph: onnx.ModelProto) -> None:
     names = quantizable_activations(graph)
     assert not {"c1", "sum"} & set(names)
     for dialect in Dialect:
@@ -70,7 +70,7 @@ def test_what_an_activation_alone_reads_is_not_measured(graph: onnx.ModelProto) 
 
 
 @pytest.mark.parametrize("dialect", Dialect)
-def test_what_a_dialect_quantizes_is_enough(
+def test_measuring_what_a_dialect_quantizes_suffices(
     graph: onnx.ModelProto, entries: tuple[Entry, ...], dialect: Dialect
 ) -> None:
     names = activations_to_measure(graph, dialect)
@@ -99,7 +99,7 @@ def test_histograms_hold_every_value(graph: onnx.ModelProto, entries: tuple[Entr
         assert moved <= 2 + value.size / 500, name
 
 
-def test_batches_order_and_threads_leave_no_trace(
+def test_batches_order_and_threads_do_not_change_the_result(
     graph: onnx.ModelProto, entries: tuple[Entry, ...]
 ) -> None:
     pixels = load_pixels(entries, SIZE)
@@ -108,7 +108,7 @@ def test_batches_order_and_threads_leave_no_trace(
     assert same(again, first)
 
 
-def test_two_processes_find_what_one_does(
+def test_two_processes_return_the_same_as_one(
     graph: onnx.ModelProto, entries: tuple[Entry, ...]
 ) -> None:
     one, done = measure_entries(graph, entries, SIZE, silent), []
@@ -117,7 +117,7 @@ def test_two_processes_find_what_one_does(
     assert same(one, measure(graph, [load_pixels(entries, SIZE)], silent))
 
 
-def test_a_concatenation_is_the_sum_of_its_parts(entries: tuple[Entry, ...]) -> None:
+def test_a_concatenation_has_the_summed_histogram_of_its_inputs(entries: tuple[Entry, ...]) -> None:
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Conv", ["float", "w"], ["c"]),
@@ -147,7 +147,9 @@ def poisoned() -> onnx.ModelProto:
     return network(nodes, w=np.full((1, 1, 1, 1), np.finfo(np.float32).max / 254.5))
 
 
-def test_what_is_not_finite_names_tensor_and_image(entries: tuple[Entry, ...]) -> None:
+def test_values_that_are_not_finite_are_refused_with_tensor_and_image(
+    entries: tuple[Entry, ...],
+) -> None:
     pixels = np.zeros((5, SIZE, SIZE), np.uint8)
     pixels[3, 7, :2] = 255
     with pytest.raises(CxredgeError, match=r"2 of the 4096 values.*'huge'.*for image 4;"):
@@ -158,7 +160,7 @@ def test_what_is_not_finite_names_tensor_and_image(entries: tuple[Entry, ...]) -
     assert str(paths[3]) in caught.value.message
 
 
-def test_there_must_be_images_and_activations(graph: onnx.ModelProto) -> None:
+def test_images_and_activations_are_required(graph: onnx.ModelProto) -> None:
     with pytest.raises(CxredgeError, match="no calibration image"):
         measure(graph, [], silent)
     cast = helper.make_node("Cast", ["image"], ["logits"], to=TensorProto.FLOAT)
@@ -176,7 +178,7 @@ def test_a_damaged_image_stops_the_pass(
             measure_entries(graph, [*entries[:3], broken], SIZE, silent, processes)
 
 
-def test_statistics_are_kept_and_found_again(
+def test_statistics_are_cached(
     graph: onnx.ModelProto, entries: tuple[Entry, ...], tmp_path: Path, monkeypatch
 ) -> None:
     passes = []
@@ -202,7 +204,9 @@ def test_statistics_are_kept_and_found_again(
     assert path.read_bytes() == content
 
 
-def test_the_key_is_of_what_decides(graph: onnx.ModelProto, entries: tuple[Entry, ...]) -> None:
+def test_the_cache_key_covers_everything_that_decides(
+    graph: onnx.ModelProto, entries: tuple[Entry, ...]
+) -> None:
     key = cache_key(graph, entries, SIZE)
     assert key == cache_key(graph, entries[::-1], SIZE)
     changed = onnx.ModelProto.FromString(graph.SerializeToString())
@@ -214,7 +218,7 @@ def test_the_key_is_of_what_decides(graph: onnx.ModelProto, entries: tuple[Entry
     assert cache_key(graph, entries, SIZE + 1) != key
 
 
-def test_the_faster_session_gives_every_tensor(
+def test_the_faster_session_returns_every_tensor(
     graph: onnx.ModelProto, entries: tuple[Entry, ...]
 ) -> None:
     names = quantizable_activations(graph)

@@ -28,14 +28,14 @@ def made(images_of_patient: dict[str, tuple[str, int]]) -> Manifest:
     return Manifest(Path("m.csv"), (*entries, held_out), "sha")
 
 
-def test_training_images_only_and_classes_even() -> None:
+def test_only_training_images_are_chosen_and_classes_are_balanced() -> None:
     manifest = made({f"a{n}": ("a", 2) for n in range(20)} | {f"b{n}": ("b", 2) for n in range(9)})
     chosen = choose(manifest, 16, seed=0)
     assert Counter(entry.label for entry in chosen) == {"a": 8, "b": 8}
     assert {entry.split for entry in chosen} == {Split.TRAIN}
 
 
-def test_patients_take_turns_before_any_gives_a_second_image() -> None:
+def test_every_patient_is_drawn_once_before_any_is_drawn_twice() -> None:
     manifest = made({"a0": ("a", 50), **{f"a{n}": ("a", 1) for n in range(1, 6)}, "b": ("b", 3)})
     chosen = choose(manifest, 9, seed=0)
     assert Counter(entry.patient for entry in chosen if entry.label == "a") == {
@@ -43,12 +43,12 @@ def test_patients_take_turns_before_any_gives_a_second_image() -> None:
     }
 
 
-def test_a_small_class_is_used_up_and_the_others_fill_in() -> None:
+def test_larger_classes_make_up_for_a_small_one() -> None:
     manifest = made({f"a{n}": ("a", 1) for n in range(30)} | {"b": ("b", 2)})
     assert Counter(entry.label for entry in choose(manifest, 20, 0)) == {"a": 18, "b": 2}
 
 
-def test_same_seed_same_choice_whatever_the_order() -> None:
+def test_the_seed_decides_regardless_of_order() -> None:
     manifest = made({f"a{n}": ("a", 2) for n in range(20)} | {f"b{n}": ("b", 2) for n in range(20)})
     turned = replace(manifest, entries=manifest.entries[::-1])
     assert set(choose(manifest, 10, 5)) == set(choose(turned, 10, 5))
@@ -66,14 +66,14 @@ def test_a_list_with_held_out_images_is_refused(phantoms: Path) -> None:
         read_calibration(phantoms / "manifest.csv")
 
 
-def test_an_image_in_both_lists_is_found() -> None:
+def test_an_image_in_both_lists_is_refused() -> None:
     manifest = made({"a": ("a", 3), "b": ("b", 3)})
     evaluated = replace(manifest, entries=(replace(manifest.entries[0], split=Split.TEST),))
     with pytest.raises(DataError, match="1 images are in both"):
         check_apart(manifest, evaluated, Split.TEST)
 
 
-def test_a_patient_in_both_lists_is_found() -> None:
+def test_a_patient_in_both_lists_is_refused() -> None:
     calibration = made({"a": ("a", 3), "b": ("b", 3)})
     other = replace(calibration.entries[0], sha256="another image", split=Split.TEST)
     with pytest.raises(DataError, match="1 patients of the evaluation split"):

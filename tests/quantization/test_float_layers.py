@@ -32,14 +32,14 @@ def graph(model: Path) -> onnx.ModelProto:
         (1.0, {"conv1", "depthwise", "pointwise"}),
     ],
 )
-def test_the_first_layers_are_taken_while_they_are_cheap(
+def test_the_stem_is_the_first_layers_within_the_share(
     graph: onnx.ModelProto, share: float, names: set[str]
 ) -> None:
     assert stem(graph, share) == names
 
 
 @pytest.mark.parametrize("dialect", Dialect)
-def test_what_is_kept_is_not_quantized(
+def test_layers_to_keep_are_not_quantized(
     dialect: Dialect, graph: onnx.ModelProto, manifest: Manifest
 ) -> None:
     pixels = load_pixels(manifest.of(Split.TRAIN)[:4], 64)

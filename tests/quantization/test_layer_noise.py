@@ -39,7 +39,7 @@ def test_noise_begins_with_the_first_layer_in_int8(layers: list[LayerNoise]) -> 
     assert 10 < pointwise.snr_db < depthwise.snr_db < 70
 
 
-def test_the_ratio_is_that_of_the_definition(model: Path, manifest: Manifest) -> None:
+def test_the_ratio_follows_the_definition(model: Path, manifest: Manifest) -> None:
     graph = onnx.load(model / "model.onnx")
     pixels = load_pixels(manifest.of(Split.VAL)[:3], 64)
     statistics = measure(graph, [pixels], lambda _: None)
@@ -54,7 +54,7 @@ def test_the_ratio_is_that_of_the_definition(model: Path, manifest: Manifest) ->
     assert found[-1].snr_db == pytest.approx(ratio, abs=1e-3)
 
 
-def test_distributions_count_every_value(layers: list[LayerNoise], manifest: Manifest) -> None:
+def test_histograms_count_every_value(layers: list[LayerNoise], manifest: Manifest) -> None:
     depthwise = layers[1]
     assert depthwise.reads == "r1"
     assert sum(depthwise.counts) == 12 * 24 * 32 * 32
@@ -75,5 +75,5 @@ def test_the_report_draws_them(layers: list[LayerNoise]) -> None:
     assert all("<svg" in figure.svg for figure in (profile, *distributions))
 
 
-def test_nothing_measured_draws_nothing() -> None:
+def test_without_layers_nothing_is_drawn() -> None:
     assert layer_blocks([], "validation") == []

@@ -38,13 +38,13 @@ def ranges(graph: onnx.ModelProto, pixels: GreyImage) -> Ranges:
     return measure_ranges(graph, pixels, lambda _: None)
 
 
-def test_ranges_are_those_of_all_images_at_once(
+def test_ranges_equal_those_of_one_batch(
     graph: onnx.ModelProto, pixels: GreyImage, ranges: Ranges
 ) -> None:
     names = list(ranges)
     values = session_with_outputs(graph, names).run(names, {"image": pixels[:, None]})
     for name, value in zip(names, values, strict=True):
-        # Float sums of kernels that add in another order.
+        # Kernels sum floats in another order.
         within = float(1e-5 * np.abs(value).max())
         assert ranges[name] == pytest.approx((value.min(), value.max()), rel=1e-5, abs=within)
 
@@ -60,7 +60,7 @@ def initializers(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     return {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
 
 
-def test_tensorrt_dialect_is_what_tensorrt_reads(graph: onnx.ModelProto, ranges: Ranges) -> None:
+def test_tensorrt_dialect_suits_tensorrt(graph: onnx.ModelProto, ranges: Ranges) -> None:
     emitted = emit(graph, ranges, Dialect.TENSORRT)
     values = initializers(emitted)
     producers = {name: node for node in emitted.graph.node for name in node.output}
@@ -85,7 +85,7 @@ def test_tensorrt_dialect_is_what_tensorrt_reads(graph: onnx.ModelProto, ranges:
     assert [entry.domain for entry in emitted.opset_import] == [""]
 
 
-def test_cpu_dialect_is_what_cpu_kernels_read(
+def test_cpu_dialect_suits_cpu_kernels(
     graph: onnx.ModelProto, ranges: Ranges, tmp_path: Path
 ) -> None:
     emitted = emit(graph, ranges, Dialect.CPU)
@@ -138,7 +138,7 @@ def test_reconstruction_restores_channel_means(
         assert after < before / 10, (name, before, after)
 
 
-def test_reconstruction_leaves_the_given_model_alone(
+def test_reconstruction_does_not_change_its_input(
     graph: onnx.ModelProto, ranges: Ranges, pixels: GreyImage
 ) -> None:
     before = graph.SerializeToString()
@@ -157,7 +157,7 @@ def test_reconstruction_leaves_the_given_model_alone(
 
 
 @pytest.mark.parametrize("dialect", Dialect)
-def test_each_correction_brings_logits_nearer(
+def test_each_correction_reduces_the_logit_error(
     dialect: Dialect, graph: onnx.ModelProto, ranges: Ranges, pixels: GreyImage
 ) -> None:
     reference = infer_graph(graph, pixels)

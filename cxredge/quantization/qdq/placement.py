@@ -182,9 +182,9 @@ def _may_pass_integers(node: onnx.NodeProto, dialect: Dialect) -> bool:
     """Return whether a node can pass integers on."""
     if node.op_type in _PASSING:
         return len(node.output) == 1
-    # Quantization clamps as an activation does, unless it is symmetric: the input of a ReLU then
-    # uses only half of the levels. On an untrained NASNetMobile, int8 on both sides of the ReLUs
-    # increased the error by half.
+    # On a CPU, quantization clamps as an activation does. Symmetric int8 before a ReLU would spend
+    # half of its levels on values that the ReLU removes: on an untrained NASNetMobile, int8 on both
+    # sides of the ReLUs increased the error by half.
     return dialect is Dialect.CPU and node.op_type in ACTIVATIONS
 
 

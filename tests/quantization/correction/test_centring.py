@@ -1,4 +1,4 @@
-"""Centred activations: the network computes the same, and int8 rounds less."""
+"""Centred activations: the network is equivalent, and int8 rounding errors are smaller."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def values_of(model: onnx.ModelProto, name: str, pixels: np.ndarray) -> np.ndarr
     ],
     ids=["one", "two", "in a row"],
 )
-def test_the_network_computes_the_same(readers: tuple[str, ...], pixels: np.ndarray) -> None:
+def test_the_network_is_equivalent(readers: tuple[str, ...], pixels: np.ndarray) -> None:
     model = clipped(MAKE, CLIP, *readers)
     before = model.SerializeToString()
     centred = centre(model, ENDS)
@@ -87,7 +87,7 @@ def test_the_network_computes_the_same(readers: tuple[str, ...], pixels: np.ndar
         "no bias before", "the output",
     ],
 )  # fmt: skip
-def test_what_is_left_as_it_is(nodes: tuple[str, ...], low: float) -> None:
+def test_other_activations_are_not_centred(nodes: tuple[str, ...], low: float) -> None:
     model = clipped(*nodes, low=low)
     assert find_centrable_clips(model) == []
     centred = centre(model, ENDS)
@@ -96,7 +96,7 @@ def test_what_is_left_as_it_is(nodes: tuple[str, ...], low: float) -> None:
     assert moves == {}
 
 
-def test_padding_by_any_name_counts() -> None:
+def test_automatic_padding_counts_as_padding() -> None:
     model = clipped(MAKE, CLIP, READ)
     assert len(find_centrable_clips(model)) == 1
     for automatic, bridges in ((b"VALID", 1), (b"SAME_UPPER", 0)):
@@ -105,7 +105,7 @@ def test_padding_by_any_name_counts() -> None:
 
 
 @given(st.floats(1e-3, 1e3))
-def test_fp16_has_zero_exactly(high: float) -> None:
+def test_fp16_represents_zero_exactly(high: float) -> None:
     model = clipped(MAKE, CLIP, READ, high=high)
     centred = centre(model, {"a": (-high, high)})
     low, top = centred.ranges["a"]
@@ -116,7 +116,7 @@ def test_fp16_has_zero_exactly(high: float) -> None:
     assert low / (top / 127) == -124
 
 
-def test_int8_rounds_half_as_much(pixels: np.ndarray) -> None:
+def test_int8_rounding_errors_are_halved(pixels: np.ndarray) -> None:
     model = clipped(MAKE, CLIP, READ)
     ranges = measure(model, [pixels], lambda _: None).ranges(RangeMethod.MINMAX, symmetric=True)
     centred = centre(model, ranges)
@@ -130,7 +130,7 @@ def test_int8_rounds_half_as_much(pixels: np.ndarray) -> None:
     assert noise(centred.model, centred.ranges) < 0.65 * noise(model, ranges)
 
 
-def test_statistics_move_with_the_activation(pixels: np.ndarray) -> None:
+def test_statistics_shift_with_the_activation(pixels: np.ndarray) -> None:
     model = clipped(MAKE, CLIP, READ)
     statistics = measure(model, [pixels], lambda _: None)
     centred = centre(model, ENDS)

@@ -1,4 +1,4 @@
-"""Equalisation: the network computes the same, its channels differ less."""
+"""Equalisation: the network is equivalent, and the ranges of its channels differ less."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def peaks(model: onnx.ModelProto, name: str, pixels: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("activation", "limit"), [("Relu", 6.0), ("Clip", 1e3), ("Clip", 2.0)])
-def test_the_network_computes_the_same(activation: str, limit: float, pixels: np.ndarray) -> None:
+def test_the_network_is_equivalent(activation: str, limit: float, pixels: np.ndarray) -> None:
     model = chain(activation, limit)
     before = model.SerializeToString()
     equal = equalise(model, pixels, lambda _: None)
@@ -83,14 +83,14 @@ def test_the_network_computes_the_same(activation: str, limit: float, pixels: np
         assert now.max() <= limit
 
 
-def test_a_channel_that_reached_the_limit_is_left_alone() -> None:
+def test_a_channel_that_reached_the_limit_is_not_scaled() -> None:
     factors = channel_factors(np.array([6.0, 3.0, 0.0, 0.01], np.float32), 6.0, 1.0)
     assert factors.tolist() == [1.0, 2.0, 1.0, 32.0]
     halfway = channel_factors(np.array([6.0, 1.5], np.float32), 6.0, 0.5)
     assert halfway.tolist() == [1.0, 2.0]
 
 
-def test_only_what_one_convolution_alone_reads_is_changed() -> None:
+def test_only_channels_with_one_reader_are_scaled() -> None:
     assert shown(chain("Clip")) == [
         (["first"], ["depthwise"], {"a1": 6.0}),
         (["depthwise"], ["last"], {"a2": 6.0}),
@@ -136,7 +136,7 @@ def residual(**changed: np.ndarray) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def test_a_residual_branch_has_one_factor_for_each_channel(pixels: np.ndarray) -> None:
+def test_a_residual_branch_has_one_factor_per_channel(pixels: np.ndarray) -> None:
     model = residual()
     spans = {tuple(makers): readers for makers, readers, _ in shown(model)}
     assert spans == {("first", "project"): ["expand", "last"], ("expand",): ["project"]}
@@ -147,7 +147,7 @@ def test_a_residual_branch_has_one_factor_for_each_channel(pixels: np.ndarray) -
         assert now.min() / now.max() > 3 * was.min() / was.max()
 
 
-def test_weights_of_two_convolutions_are_left_as_they_are(pixels: np.ndarray) -> None:
+def test_weights_shared_by_two_convolutions_are_not_changed(pixels: np.ndarray) -> None:
     shared = np.random.default_rng(3).normal(size=(8, 4, 1, 1)).astype(np.float32)
     model = residual(w2=shared)
     model.graph.node[7].input[1] = "w2"

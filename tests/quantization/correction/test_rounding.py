@@ -1,4 +1,4 @@
-"""Rounding: the algebra on layers whose best answer is known."""
+"""Rounding: the algebra on layers with a known optimum."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONVOLUTIONS = [
 
 
 @pytest.mark.parametrize("shape", CONVOLUTIONS)
-def test_moments_tell_the_layer_that_made_the_output(shape: tuple) -> None:
+def test_moments_recover_the_layer_that_produced_the_output(shape: tuple) -> None:
     groups, channels, outputs, kernel, stride, pads, dilation = shape
     rng = np.random.default_rng(0)
     x = rng.normal(size=(12, channels, 13, 14)).astype(np.float32)
@@ -49,7 +49,7 @@ def test_moments_tell_the_layer_that_made_the_output(shape: tuple) -> None:
     assert (moments.mean_out - explained).ravel() == pytest.approx(bias, abs=1e-4)
 
 
-def test_moments_of_inputs_that_hardly_vary() -> None:
+def test_moments_of_almost_constant_inputs() -> None:
     rng = np.random.default_rng(0)
     x = (1000 + 1e-3 * rng.normal(size=(20, 30, 4, 4))).astype(np.float32)
     node = helper.make_node("Conv", ["x", "w"], ["y"])
@@ -73,7 +73,7 @@ def run(node: onnx.NodeProto, x: np.ndarray, weight: np.ndarray, bias: np.ndarra
 
 @pytest.fixture
 def layer() -> tuple[np.ndarray, np.ndarray]:
-    """Weights (2, 3, 40) and the covariance of strongly related inputs (2, 40, 40)."""
+    """Weights (2, 3, 40) and the covariance of strongly correlated inputs (2, 40, 40)."""
     rng = np.random.default_rng(1)
     inputs = rng.normal(size=(2, 40, 5)) @ rng.normal(size=(2, 5, 500))
     inputs += 0.1 * rng.normal(size=inputs.shape)
@@ -84,7 +84,9 @@ def cost(errors: np.ndarray, inputs: np.ndarray) -> float:
     return float(np.einsum("god,gde,goe->", errors, inputs, errors))
 
 
-def test_rounding_changes_the_output_less_than_the_nearest(layer: tuple) -> None:
+def test_compensated_rounding_changes_the_output_less_than_rounding_to_nearest(
+    layer: tuple,
+) -> None:
     weights, inputs = layer
     scales = min_max_scales(weights)
     chosen = round_compensated(weights, scales, inputs)
@@ -95,14 +97,14 @@ def test_rounding_changes_the_output_less_than_the_nearest(layer: tuple) -> None
     assert cost(chosen - weights, inputs) < 0.5 * cost(plain - weights, inputs)
 
 
-def test_rounding_is_the_same_in_blocks(layer: tuple, monkeypatch) -> None:
+def test_the_block_size_does_not_change_the_result(layer: tuple, monkeypatch) -> None:
     weights, inputs = layer
     whole = round_compensated(weights, min_max_scales(weights), inputs)
     monkeypatch.setattr("cxredge.quantization.correction.rounding._BLOCK", 7)
     assert round_compensated(weights, min_max_scales(weights), inputs) == pytest.approx(whole)
 
 
-def test_a_smaller_scale_is_taken_where_it_costs_less() -> None:
+def test_a_smaller_scale_is_chosen_if_its_error_is_smaller() -> None:
     weights = np.full((1, 2, 100), 0.01)
     weights[0, :, ::2] *= -1.3
     weights[0, 0, 0] = 0.0103 * 127
@@ -114,7 +116,7 @@ def test_a_smaller_scale_is_taken_where_it_costs_less() -> None:
     assert error <= ((round_nearest(weights, full) - weights) ** 2 * importance).sum()
 
 
-def test_an_output_without_weights_has_a_scale_that_biases_can_live_with() -> None:
+def test_the_scale_of_an_output_without_weights_does_not_overflow_biases() -> None:
     scales = min_max_scales(np.array([[[1.27, -1.0], [0.0, 0.0]]]))
     assert scales[0] == pytest.approx([0.01, 1e-7])
 
@@ -127,7 +129,7 @@ def test_the_factor_is_that_of_the_inverse(layer: tuple) -> None:
     assert factor.swapaxes(1, 2) @ factor == pytest.approx(np.linalg.inv(system), abs=1e-8)
 
 
-def test_inputs_that_never_vary_are_no_trouble() -> None:
+def test_constant_inputs_are_supported() -> None:
     weights = np.random.default_rng(3).normal(size=(1, 4, 30))
     inputs = np.zeros((1, 30, 30))
     inputs[0, :3, :3] = np.ones((3, 3)) * 1e8
@@ -136,7 +138,7 @@ def test_inputs_that_never_vary_are_no_trouble() -> None:
     assert found == pytest.approx(weights, abs=0.5)
 
 
-def test_weights_stay_where_nothing_is_known() -> None:
+def test_weights_are_kept_without_any_variance() -> None:
     weights = np.array([[[0.5, -0.25, 0.125]]])
     nothing = np.zeros((1, 3, 3))
     assert round_compensated(weights, min_max_scales(weights), nothing) == pytest.approx(

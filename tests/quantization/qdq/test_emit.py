@@ -1,4 +1,4 @@
-"""The numbers that are written, and what is computed with them."""
+"""Scales, zero points and integers of emitted graphs, and the results that they compute."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_activations_of_tensorrt_are_symmetric() -> None:
     assert (values["x_zero_point"].dtype, values["x_zero_point"]) == (np.int8, 0)
 
 
-def test_what_shares_a_scale_takes_the_widest_range() -> None:
+def test_a_shared_scale_covers_the_widest_range() -> None:
     model = network("a = Conv(x, w)", "k = Concat<axis=2>(a, x)", "y = Conv(k, w)")
     ranges = some_ranges(model, a=(-7.0, 1.0), x=(0.0, 3.0), k=(-6.0, 2.0))
     values = initializers(emit(model, ranges, TENSORRT))
@@ -77,14 +77,14 @@ def test_activations_of_a_cpu_have_a_zero_point(
 
 
 @pytest.mark.parametrize("dialect", Dialect)
-def test_a_tensor_that_was_always_zero_has_a_harmless_scale(dialect: Dialect) -> None:
+def test_a_tensor_that_was_always_zero_has_a_valid_scale(dialect: Dialect) -> None:
     model = network("y = Conv(x, w, b)")
     emitted = emit(model, some_ranges(model, x=(0.0, 0.0)), dialect)
     assert 0.001 < initializers(emitted)["x_scale"] < 0.01
     assert np.isfinite(run(emitted)).all()
 
 
-def test_a_channel_without_weights_takes_the_smallest_scale_of_the_others() -> None:
+def test_an_all_zero_channel_has_the_smallest_scale_of_the_others() -> None:
     weights = np.array([[0.0, 0.0], [127.0, -3.0], [2.54, 1.0]], np.float32)
     assert weight_parameters("w", weights, 0).scale == pytest.approx([0.02, 1, 0.02])
     assert weight_parameters("w", weights, 1).scale == pytest.approx([1, 3 / 127])
@@ -102,14 +102,14 @@ def test_given_scales_are_written(dialect: Dialect) -> None:
 
 
 @pytest.mark.parametrize("scales", [[1, 1, 1], [1, 1, 1, 0], [1, 1, 1, np.nan]])
-def test_given_scales_that_do_not_fit_are_refused(scales: list[float]) -> None:
+def test_invalid_scales_are_refused(scales: list[float]) -> None:
     model = network("y = Conv(x, w)")
     given = {"w": np.array(scales, np.float32)}
     with pytest.raises(CxredgeError, match="weight 'w'"):
         emit(model, some_ranges(model), CPU, weight_scales=given)
 
 
-def test_a_bias_that_int32_cannot_hold_raises_the_scale_of_its_weights() -> None:
+def test_a_bias_that_would_overflow_int32_raises_the_scale_of_its_weights() -> None:
     model = network("y = Conv(x, w, b)")
     weights = initializers(model)["w"].copy()
     weights[0] = 1e-12
@@ -141,7 +141,7 @@ def test_an_activation_is_absorbed_only_where_that_is_exact() -> None:
 
 
 @pytest.mark.parametrize("dialect", Dialect)
-def test_results_are_near_the_float_ones(dialect: Dialect) -> None:
+def test_results_are_close_to_float(dialect: Dialect) -> None:
     nodes = (
         *RESIDUAL[:-1],
         "p = AveragePool<kernel_shape=[2,2]>(a)",
@@ -160,7 +160,7 @@ def test_results_are_near_the_float_ones(dialect: Dialect) -> None:
 
 
 @pytest.mark.parametrize("dialect", Dialect)
-def test_emitting_twice_gives_the_same_bytes_and_changes_nothing(dialect: Dialect) -> None:
+def test_emitting_twice_returns_the_same_bytes_and_changes_nothing(dialect: Dialect) -> None:
     model = network(*RESIDUAL)
     before = model.SerializeToString(deterministic=True)
     ranges = some_ranges(model)
@@ -170,7 +170,7 @@ def test_emitting_twice_gives_the_same_bytes_and_changes_nothing(dialect: Dialec
     assert model.SerializeToString(deterministic=True) == before
 
 
-def test_weights_that_a_float_node_reads_too_stay() -> None:
+def test_weights_that_a_float_node_also_reads_are_kept() -> None:
     model = network("c = Conv(x, w)", "y = Conv(c, w)")
     emitted = emit(model, some_ranges(model), CPU, keep=["c"])
     assert sources(emitted, "c")[1] == "w"

@@ -1,4 +1,4 @@
-"""The TensorRT dialect in FP16: the same logits, and no constant that FP16 cannot hold."""
+"""The TensorRT dialect with FP16: the same logits, and no constant outside FP16's range."""
 
 from __future__ import annotations
 
@@ -48,9 +48,7 @@ def run(model: onnx.ModelProto, pixels: GreyImage) -> np.ndarray:
     return np.asarray(logits)
 
 
-def test_logits_are_those_of_the_float_typed_graph(
-    emitted: onnx.ModelProto, pixels: GreyImage
-) -> None:
+def test_logits_equal_those_of_the_fp32_graph(emitted: onnx.ModelProto, pixels: GreyImage) -> None:
     expected, found = run(emitted, pixels), run(to_int8_with_fp16(emitted), pixels)
     assert found.dtype == np.float32
     assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
@@ -78,7 +76,7 @@ def test_it_is_legal_from_opset_19_on(emitted: onnx.ModelProto) -> None:
     assert [v.node for v in check_legality(typed, Dialect.TENSORRT)] == ["graph"]
 
 
-def test_the_given_graph_is_left_alone(emitted: onnx.ModelProto) -> None:
+def test_the_input_graph_is_not_changed(emitted: onnx.ModelProto) -> None:
     before = emitted.SerializeToString(deterministic=True)
     assert (
         to_int8_with_fp16(emitted).SerializeToString()
@@ -94,9 +92,9 @@ def test_an_axis_that_became_an_input_is_moved() -> None:
     assert len(reduce.input) == 2
 
 
-def test_scales_are_rounded_up_so_that_nothing_is_clamped_more() -> None:
+def test_scales_are_rounded_up_so_that_nothing_more_is_clamped() -> None:
     model = network("y = Conv(x, w)")
-    # The second is below FP16, as of a channel that training left without weights.
+    # The second is below FP16's range, as for a channel whose weights training made zero.
     scales = np.array([0.1, 1e-9, 3.0, 0.0123], np.float32)
     typed = emit(model, some_ranges(model), Dialect.TENSORRT, weight_scales={"w": scales})
     half = initializers(to_int8_with_fp16(typed))["y_weight_scale"].astype(np.float32)
@@ -113,7 +111,7 @@ def test_scales_are_rounded_up_so_that_nothing_is_clamped_more() -> None:
         ({}, 1e6, "'w'"),
     ],
 )
-def test_what_fp16_cannot_hold_is_refused_by_name(
+def test_constants_outside_fp16_are_refused_by_name(
     ranges: dict[str, tuple[float, float]], weight: float, named: str
 ) -> None:
     model = network("y = Conv(x, w)")

@@ -1,4 +1,4 @@
-"""Each rule is broken in the smallest way, on a graph that is legal otherwise."""
+"""Each rule is broken minimally on an otherwise legal graph."""
 
 from __future__ import annotations
 
@@ -42,12 +42,14 @@ def legal() -> dict[Dialect, onnx.ModelProto]:
 
 
 @pytest.mark.parametrize("dialect", Dialect)
-def test_what_is_emitted_is_legal(dialect: Dialect, legal: dict[Dialect, onnx.ModelProto]) -> None:
+def test_emitted_graphs_are_legal(dialect: Dialect, legal: dict[Dialect, onnx.ModelProto]) -> None:
     assert check_legality(legal[dialect], dialect) == []
     require_legal(legal[dialect], dialect)
 
 
-def test_one_dialect_is_not_the_other(legal: dict[Dialect, onnx.ModelProto]) -> None:
+def test_a_graph_of_one_dialect_breaks_rules_of_the_other(
+    legal: dict[Dialect, onnx.ModelProto],
+) -> None:
     rules = {v.rule for v in check_legality(legal[CPU], TENSORRT)}
     assert rules == {Rule.INTEGER_TYPE, Rule.ZERO_POINT, Rule.WEIGHT, Rule.BIAS, Rule.RESIDUAL}
     rules = {v.rule for v in check_legality(legal[TENSORRT], CPU)}
@@ -184,7 +186,7 @@ def bias_of_other_unit(model: onnx.ModelProto) -> None:
         (TENSORRT, opset(18), Rule.OPSET, "graph"),
     ],
 )  # fmt: skip
-def test_each_rule_is_noticed(
+def test_each_violation_is_reported(
     dialect: Dialect,
     change: Callable[[onnx.ModelProto], None],
     rule: Rule,

@@ -1,4 +1,4 @@
-"""Where pairs go: one small graph for each rule."""
+"""Placement of Q/DQ nodes: one small graph per rule."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_tensorrt_quantizes_the_skip_branch_only(
 
 @pytest.mark.parametrize("pool", ["MaxPool", "AveragePool"])
 @pytest.mark.parametrize("dialect", Dialect)
-def test_a_pool_between_convolutions_carries_integers(dialect: Dialect, pool: str) -> None:
+def test_a_pool_between_convolutions_passes_integers(dialect: Dialect, pool: str) -> None:
     nodes = (f"p = {pool}<kernel_shape=[2,2]>(x)", "y = Conv(p, w)")
     assert placed(dialect, *nodes) == {"x>p", "p>y"}
 
@@ -57,34 +57,34 @@ def test_a_pool_between_convolutions_carries_integers(dialect: Dialect, pool: st
 def test_a_pool_before_the_head_stays_in_float() -> None:
     nodes = ("c = Conv(x, w)", "p = GlobalAveragePool(c)", "y = Flatten(p)")
     assert placed(TENSORRT, *nodes) == {"x>c"}
-    # A CPU's convolution needs its output quantized whoever reads it.
+    # A convolution on a CPU requires a quantized output regardless of its readers.
     assert placed(CPU, *nodes) == {"x>c", "c>p"}
     assert place(network(*nodes), CPU).in_float == {"GlobalAveragePool": 1, "Flatten": 1}
 
 
-def test_tensorrt_carries_no_integers_to_where_floats_are_needed_too() -> None:
+def test_tensorrt_passes_no_integers_if_floats_are_needed_too() -> None:
     nodes = ("p = GlobalAveragePool(x)", "g = Conv(p, w)", "y = Mul(x, g)")
     assert placed(TENSORRT, *nodes) == {"p>g"}
 
 
-def test_cpu_pools_what_is_quantized_anyway_in_integers() -> None:
+def test_cpu_pools_integers_if_the_input_is_quantized_anyway() -> None:
     nodes = ("p = GlobalAveragePool(x)", "g = Conv(p, w)", "y = Mul(x, g)")
     assert place(network(*nodes), CPU).in_float == {"Mul": 1}
 
 
-def test_cpu_lets_a_max_pool_keep_the_scale_of_its_input() -> None:
+def test_cpu_max_pool_keeps_the_scale_of_its_input() -> None:
     nodes = ("p = MaxPool<kernel_shape=[2,2]>(x)", "r = Relu(p)", "y = Conv(r, w)")
     placement = place(network(*nodes), CPU)
     assert reads(placement, *nodes) == {"x>p", "p>r", "r>y"}
     assert placement.shared == (frozenset({"x", "p"}),)
 
 
-def test_cpu_quantizes_no_float_for_a_pool_alone() -> None:
+def test_cpu_quantizes_nothing_for_a_pool_alone() -> None:
     nodes = ("h = Tanh(x)", "p = GlobalAveragePool(h)", "g = Conv(p, w)", "y = Mul(h, g)")
     assert placed(CPU, *nodes) == {"x>h", "p>g", "g>y"}
 
 
-def test_concat_and_max_pool_have_one_scale_in_tensorrt() -> None:
+def test_concat_and_max_pool_share_one_scale_in_tensorrt() -> None:
     nodes = (
         "a = Conv(x, w)",
         "p = MaxPool<kernel_shape=[1,1]>(x)",
@@ -109,7 +109,7 @@ def test_cpu_quantizes_what_integer_kernels_read_and_write() -> None:
     assert placement.absorbed == {"r"}
 
 
-def test_cpu_hands_floats_from_one_float_node_to_another() -> None:
+def test_cpu_passes_floats_between_float_nodes() -> None:
     stream = ("c = Conv(x, w)", "a = Add(c, x)", "d = Conv(a, w)", "b = Add(d, a)")
     nodes = (*stream, "y = Conv(b, w)")
     kernels = {"x>c", "x>a", "c>a", "a>d", "d>b", "b>y"}
@@ -117,7 +117,7 @@ def test_cpu_hands_floats_from_one_float_node_to_another() -> None:
     assert placed(CPU, *nodes) == kernels | {"a>b"}
 
 
-def test_cpu_leaves_an_activation_to_those_who_read_it_in_float() -> None:
+def test_cpu_keeps_an_activation_with_float_readers() -> None:
     nodes = ("r = Relu(x)", "c = Conv(r, w)", "d = Conv(r, w)", "y = Add(c, d)")
     placement = place(network(*nodes), CPU, keep=("x", "d", "y"))
     assert reads(placement, *nodes) == {"r>c", "c>y"}
@@ -128,13 +128,13 @@ def test_cpu_never_quantizes_an_output() -> None:
     assert placed(CPU, "y = Conv(x, w)") == {"x>y"}
 
 
-def test_what_is_kept_asks_for_no_integers() -> None:
+def test_nodes_to_keep_read_no_integers() -> None:
     nodes = ("c = Conv(x, w)", "y = Conv(c, w)")
     assert placed(TENSORRT, *nodes, keep=("c",)) == {"c>y"}
     assert place(network(*nodes), TENSORRT, keep=["x", "c", "y"]).edges == frozenset()
 
 
-def test_a_transposed_convolution_counts_channels_on_axis_one() -> None:
+def test_a_transposed_convolution_has_its_output_channels_on_axis_one() -> None:
     nodes = ("y = ConvTranspose(x, w)",)
     weights = place(network(*nodes), TENSORRT).weights
     assert {edge.reader: axis for edge, axis in weights.items()} == {"x": 0, "y": 1}

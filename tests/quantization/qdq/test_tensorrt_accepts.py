@@ -1,4 +1,4 @@
-"""The TensorRT dialect in the hands of a real TensorRT-family parser and builder, without a GPU."""
+"""The TensorRT dialect in a real parser and builder of the TensorRT family, without a GPU."""
 
 from __future__ import annotations
 

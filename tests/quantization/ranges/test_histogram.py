@@ -1,4 +1,4 @@
-"""The histogram is an exact function of the multiset of values, whatever they are."""
+"""The histogram is an exact function of any multiset of values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def same(one: Histogram, other: Histogram) -> bool:
     return (
         (one.exponent, one.low, one.high) == (other.exponent, other.low, other.high)
         and np.array_equal(one.counts, other.counts)
-        # -0 and 0 are equal, but not the same.
+        # -0 equals 0 but has other bits.
         and math.copysign(1, one.low) == math.copysign(1, other.low)
         and math.copysign(1, one.high) == math.copysign(1, other.high)
     )
@@ -46,7 +46,7 @@ def by_definition(values: np.ndarray) -> tuple[int, np.ndarray]:
 
 
 @given(VALUES)
-def test_it_counts_what_the_definition_says(values: np.ndarray) -> None:
+def test_counts_follow_the_definition(values: np.ndarray) -> None:
     histogram = of(values)
     exponent, counts = by_definition(values)
     assert histogram.exponent == exponent
@@ -57,7 +57,7 @@ def test_it_counts_what_the_definition_says(values: np.ndarray) -> None:
 
 
 @given(VALUES, st.randoms(use_true_random=False), st.integers(1, 7))
-def test_order_and_batches_leave_no_trace(values: np.ndarray, random, batch: int) -> None:
+def test_order_and_batches_do_not_change_the_result(values: np.ndarray, random, batch: int) -> None:
     shuffled = values.copy()
     random.shuffle(shuffled)
     in_batches = EMPTY
@@ -67,7 +67,7 @@ def test_order_and_batches_leave_no_trace(values: np.ndarray, random, batch: int
 
 
 @given(VALUES, VALUES, VALUES)
-def test_merging_is_counting_together(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
+def test_merging_equals_counting_together(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
     whole = of(np.concatenate([a, b, c]))
     assert same(of(a).merge(of(b)).merge(of(c)), whole)
     assert same(of(c).merge(of(a).merge(of(b))), whole)
@@ -136,13 +136,13 @@ def test_extremes(values: list[float]) -> None:
     assert same(one_by_one, histogram)
 
 
-def test_no_values_change_nothing() -> None:
+def test_adding_no_values_changes_nothing() -> None:
     assert same(of([1.0]).add(np.zeros((0, 4), np.float32)), of([1.0]))
     assert EMPTY.is_consistent()
     assert EMPTY.peak == EMPTY.total == 0
 
 
-def test_large_tensors_are_counted_whole() -> None:
+def test_large_tensors_are_counted_completely() -> None:
     values = np.random.default_rng(0).normal(size=(3, 70_001)).astype(np.float32)
     histogram = of(values)
     assert histogram.total == values.size
@@ -151,6 +151,6 @@ def test_large_tensors_are_counted_whole() -> None:
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_refused(wrong: float) -> None:
+def test_values_that_are_not_finite_are_refused(wrong: float) -> None:
     with pytest.raises(NotFiniteError):
         of([1.0, wrong, 2.0])

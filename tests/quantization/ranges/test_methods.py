@@ -1,4 +1,4 @@
-"""Ranges from histograms, against what the same definitions give on the values themselves."""
+"""Ranges from histograms, compared with the same definitions on the values."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_minmax_clips_nothing() -> None:
 
 @pytest.mark.parametrize("percentile", [99.99, 99.0, 90.0])
 @pytest.mark.parametrize("values", [NORMAL, SKEWED, np.maximum(NORMAL, 0)])
-def test_percentiles_are_those_of_the_values(values: np.ndarray, percentile: float) -> None:
+def test_percentiles_equal_those_of_the_values(values: np.ndarray, percentile: float) -> None:
     histogram = of(values)
     close = 2 * histogram.width
     _, high = clipped_range(histogram, RangeMethod.PERCENTILE, True, percentile)
@@ -70,7 +70,7 @@ def test_the_hundredth_percentile_is_minmax(symmetric: bool) -> None:
 
 
 @pytest.mark.parametrize("percentile", [0, -1, 100.1, float("nan")])
-def test_a_percentile_that_is_none_is_refused(percentile: float) -> None:
+def test_an_invalid_percentile_is_refused(percentile: float) -> None:
     with pytest.raises(CxredgeError, match="percentile"):
         clipped_range(of(NORMAL), RangeMethod.PERCENTILE, True, percentile)
 
@@ -87,7 +87,7 @@ def quantization_error(values: np.ndarray, low: float, high: float, symmetric: b
 @pytest.mark.parametrize(
     "values", [NORMAL, SKEWED, LAPLACE, np.maximum(LAPLACE, 0), np.minimum(LAPLACE, 0)]
 )
-def test_mse_is_near_the_least_that_a_scan_over_the_values_finds(
+def test_mse_is_close_to_the_minimum_of_a_scan_over_the_values(
     values: np.ndarray, symmetric: bool
 ) -> None:
     few = values[:20_000]
@@ -104,14 +104,14 @@ def test_mse_is_near_the_least_that_a_scan_over_the_values_finds(
     assert found <= best * 1.02
 
 
-def test_mse_keeps_a_range_that_is_filled_evenly() -> None:
+def test_mse_does_not_clip_a_uniform_distribution() -> None:
     even = np.linspace(-1, 1, 100_001)
     low, high = clipped_range(of(even), RangeMethod.MSE, symmetric=False)
     assert (low, high) == pytest.approx((-1, 1), rel=0.02)
 
 
 def divergence_by_definition(counts: np.ndarray, bins: int, steps: int) -> float:
-    """Return KL(P || Q) bin by bin, as the slides of the calibrator put it."""
+    """Return KL(P || Q) bin by bin, as defined in the slides of the calibrator."""
     kept = counts[:bins].astype(np.float64)
     p = kept.copy()
     p[-1] += counts[bins:].sum()
@@ -129,7 +129,7 @@ def divergence_by_definition(counts: np.ndarray, bins: int, steps: int) -> float
 
 
 @pytest.mark.parametrize("values", [NORMAL, LAPLACE, SKEWED[:3000]])
-def test_entropy_is_least_by_definition(values: np.ndarray) -> None:
+def test_entropy_minimises_the_defined_divergence(values: np.ndarray) -> None:
     histogram = of(values)
     _, high = clipped_range(histogram, RangeMethod.ENTROPY, symmetric=True)
     counts = histogram.magnitudes
@@ -150,7 +150,7 @@ def test_entropy_clips_outliers() -> None:
 
 @ANY
 @pytest.mark.parametrize("method", [RangeMethod.ENTROPY, RangeMethod.MSE])
-def test_a_spike_at_zero_changes_nothing(method: RangeMethod, symmetric: bool) -> None:
+def test_a_peak_at_zero_changes_nothing(method: RangeMethod, symmetric: bool) -> None:
     plain = np.abs(LAPLACE)
     spiked = np.concatenate([plain, np.zeros(10 * len(plain))])
     found = clipped_range(of(spiked), method, symmetric)
@@ -159,5 +159,5 @@ def test_a_spike_at_zero_changes_nothing(method: RangeMethod, symmetric: bool) -
 
 @ANY
 @pytest.mark.parametrize("method", RangeMethod)
-def test_zeros_alone_have_no_range(method: RangeMethod, symmetric: bool) -> None:
+def test_zeros_have_an_empty_range(method: RangeMethod, symmetric: bool) -> None:
     assert clipped_range(of(np.zeros(9)), method, symmetric) == (0.0, 0.0)

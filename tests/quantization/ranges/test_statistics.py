@@ -1,4 +1,4 @@
-"""The record of a pass: merged, kept in a file, and refused when that file is not what it was."""
+"""Activation statistics: merging, saving, and refusing damaged files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def same(one: Statistics, other: Statistics) -> bool:
     )
 
 
-def test_merging_adds_up() -> None:
+def test_merging_adds_counts() -> None:
     one, other = statistics("a", "b"), statistics("a", "b", seed=1, images=4)
     merged = one.merge(other)
     assert merged.images == 7
@@ -60,7 +60,7 @@ def test_ranges_name_every_activation() -> None:
 
 
 @pytest.mark.parametrize("names", [(), ("a",), ("/block/Conv_output_0", "ä")])
-def test_a_file_gives_back_what_was_saved(names: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_file_restores_what_was_saved(names: tuple[str, ...], tmp_path: Path) -> None:
     saved = statistics(*names)
     saved.save(tmp_path / "s.npz", "key")
     assert same(load_statistics(tmp_path / "s.npz", "key"), saved)
@@ -74,7 +74,7 @@ def test_a_missing_file_or_another_key_is_refused(tmp_path: Path) -> None:
         load_statistics(tmp_path / "s.npz", "other")
 
 
-def test_damage_anywhere_is_noticed(tmp_path: Path) -> None:
+def test_damage_anywhere_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "s.npz"
     saved = statistics("a")
     saved.save(path)
@@ -84,7 +84,7 @@ def test_damage_anywhere_is_noticed(tmp_path: Path) -> None:
         damaged[position] ^= 0xFF
         path.write_bytes(damaged)
         try:
-            # A flipped bit in what zip keeps twice, such as a date, does no harm.
+            # Bits that zip stores redundantly, such as dates, do not change the content.
             assert same(load_statistics(path), saved), position
         except ArtifactError:
             continue
