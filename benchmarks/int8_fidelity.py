@@ -261,7 +261,7 @@ def _page(found: dict[str, Any]) -> str:
         f"{', '.join(f'{name} {version}' for name, version in found['tools'].items())}. Changes "
         "are INT8 minus FP32 on the same test images, all run by ONNX Runtime; the intervals "
         "resample patients. Processor seconds (of all cores) and memory are those of the whole "
-        "process, which for cxredge also judges every rung of its ladder. *FP32 for near ties*: "
+        "process, which for cxredge also evaluates every step of its search. *FP32 for near ties*: "
         "FP32 decides the images whose first two logits lie no further apart than INT8 raised the "
         "first class in any validation image (as a bundle does); size, time and memory are of the "
         "INT8 model.",

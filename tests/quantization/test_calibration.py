@@ -200,7 +200,7 @@ def test_statistics_are_cached(
     for wrong in (content[:-9], b"", next(p for p in tmp_path.iterdir() if p != path).read_bytes()):
         path.write_bytes(wrong)
         assert same(measure_cached(graph, entries[:4], SIZE, silent, tmp_path), first)
-    assert len(passes) == 5, "a damaged or swapped file is measured anew"
+    assert len(passes) == 5, "a damaged or swapped file is measured again"
     assert path.read_bytes() == content
 
 
