@@ -1,4 +1,4 @@
-"""Runtimes, one module each, behind the same small interface."""
+"""Runtimes behind one interface, a module or package each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cxredge.backends.tensorrt.session import SessionOptions
 
 CPU_BACKENDS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
-"""Runtimes that load a bundle's ONNX files as they are, with their titles."""
+"""Runtimes that load a bundle's ONNX files directly, with their titles."""
 
 BACKENDS = (*CPU_BACKENDS, "tensorrt", "tensorrt-rtx")
 
@@ -31,16 +31,16 @@ def open_session(
     Args:
         path: The model file in the backend's format.
         backend: A name in ``BACKENDS``.
-        threads: Threads of one inference; 0 for as many as there are cores. A GPU has no use
-            for it.
-        precision: BF16 or FP16 for an FP32 model that OpenVINO is to compute so. The others
-            compute in what is written in the file.
-        batch: Images an inference when there are many. An engine has its own.
-        gpu: How an engine is run on a GPU; None for its own way.
+        threads: Number of threads per inference; 0 for one per core. Not used on a GPU.
+        precision: BF16 or FP16 if OpenVINO is to compute an FP32 model in it. Otherwise the
+            file determines the precision.
+        batch: Number of images per inference when there are many. Not used by an engine, which
+            has its own.
+        gpu: How an engine runs on a GPU; None for the defaults.
 
     Raises:
         DependencyError: The backend is not installed.
-        WrongUsage: Ways to use a GPU are given for a backend that has none.
+        WrongUsage: GPU options are given for a backend on the processor.
         CxredgeError: Unknown backend, or the file cannot be loaded here.
     """
     if backend in ("tensorrt", "tensorrt-rtx"):
@@ -49,8 +49,8 @@ def open_session(
         return TensorRTSession(path, gpu)
     if gpu is not None:
         raise WrongUsage(
-            f"{backend} runs on the processor: there is no GPU memory and no CUDA graph to choose.",
-            "Leave --memory and --cuda-graph out.",
+            f"{backend} runs on the processor, which has no GPU memory and no CUDA graphs.",
+            "Omit --memory and --cuda-graph.",
         )
     if backend == "onnxruntime":
         from cxredge.backends.onnxruntime import OnnxRuntimeSession
@@ -71,7 +71,7 @@ def installed_on_cpu() -> tuple[str, ...]:
 
 
 def reduced_precisions(backend: str) -> tuple[Precision, ...]:
-    """Return in what a CPU runtime computes FP32 models here besides FP32; nothing without it."""
+    """Return the reduced precisions of FP32 models in a CPU runtime on this machine, if any."""
     if backend not in installed_on_cpu() or backend != "openvino":
         return ()
     from cxredge.backends import openvino

@@ -1,4 +1,4 @@
-"""Running a model over many images in memory."""
+"""Inference of many images in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BATCH = 16
 
 
 def infer_all(session: Session, pixels: GreyImage) -> Logits:
-    """Return float32 logits (N, classes) of uint8 images (N, S, S), the last part batch too."""
+    """Return float32 logits (N, classes) of uint8 images (N, S, S), in batches of 16."""
     parts = [session.infer(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
     return np.concatenate(parts)
 
@@ -29,8 +29,8 @@ def infer_file(
 ) -> Logits:
     """Load an ONNX model and return float32 logits (N, classes) of uint8 images (N, S, S).
 
-    Every core infers images of its own: on 2 cores a sixth quicker than batches on both together,
-    for MobileNet V1 in FP32 as in INT8.
+    Each core infers single images: on 2 cores that is a sixth faster than batches that share both,
+    for MobileNet V1 in FP32 and INT8.
     """
     with (
         open_session(path, backend, threads=1, precision=precision) as session,

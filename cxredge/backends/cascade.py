@@ -1,4 +1,4 @@
-"""A fast session whose near ties a second session decides."""
+"""A fast session, and FP32 for its near ties."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the runtime that is always there."""
+"""ONNX Runtime on the CPU: the runtime that is always installed."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from cxredge.errors import ArtifactError
 from cxredge.telemetry.linux import may_saturate_here
 from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME
 
-LEFT_OUT = ("WeightBiasQuantization",)
-"""Optimisations that a session must do without. This one, since ONNX Runtime 1.21, quantizes float
-weights between integer layers, with one scale for all channels: layers that are left in float for
-their accuracy come out worse than as INT8 (microsoft/onnxruntime, pull request 22969)."""
+DISABLED_OPTIMIZERS = ("WeightBiasQuantization",)
+"""Optimisations that are disabled. This one, since ONNX Runtime 1.21, quantizes float weights
+between integer layers with one scale for all channels: layers kept in float for their accuracy
+become less accurate than in INT8 (microsoft/onnxruntime, pull request 22969)."""
 
-EXACT_SUMS = ("session.x64quantprecision", "1")
-"""Has an x86 processor without VNNI multiply INT8 in 16 and sum in 32 bits, where the quicker way
-cuts sums off (kOrtSessionOptionsAvx2PrecisionMode in ONNX Runtime). With VNNI it would take the
-slower kernels for nothing."""
+EXACT_ACCUMULATION = ("session.x64quantprecision", "1")
+"""Makes an x86 processor without VNNI multiply INT8 in 16 bits and accumulate in 32, where the
+faster kernels saturate (kOrtSessionOptionsAvx2PrecisionMode in ONNX Runtime). With VNNI it would
+only select slower kernels."""
 
 
 def exact_options() -> ort.SessionOptions:
-    """Return quiet options with which INT8 comes out the same on every processor."""
+    """Return options that compute the same INT8 results on every processor, without log output."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
     if may_saturate_here():
-        options.add_session_config_entry(*EXACT_SUMS)
+        options.add_session_config_entry(*EXACT_ACCUMULATION)
     return options
 
 
@@ -39,11 +39,11 @@ class OnnxRuntimeSession(Session):
 
     Args:
         path: An ONNX file made by cxredge.
-        threads: Threads of one inference; 0 for as many as this process may use.
-        batch: Images an inference when there are many.
+        threads: Number of threads per inference; 0 for one per core.
+        batch: Number of images per inference when there are many.
 
     Raises:
-        ArtifactError: The file is damaged or is no classifier of grey images.
+        ArtifactError: The file is damaged or is not a classifier of grey images.
     """
 
     def __init__(self, path: Path, threads: int = 0, batch: int = 1) -> None:
@@ -54,19 +54,20 @@ class OnnxRuntimeSession(Session):
                 str(path),
                 options,
                 providers=["CPUExecutionProvider"],
-                disabled_optimizers=list(LEFT_OUT),
+                disabled_optimizers=list(DISABLED_OPTIMIZERS),
             )
         except Exception as error:
             # ONNX Runtime's exceptions share no base class below Exception.
             cause = str(error).splitlines()[0]
             raise ArtifactError(
-                f"ONNX Runtime cannot load {path}: {cause}", "Export or build it again."
+                f"ONNX Runtime failed to load {path}: {cause}", "Export or build it again."
             ) from None
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if [i.name for i in inputs] != [INPUT_NAME] or [o.name for o in outputs] != [OUTPUT_NAME]:
             raise ArtifactError(
-                f"{path} takes {[i.name for i in inputs]} and gives {[o.name for o in outputs]}; "
-                f"a cxredge model takes '{INPUT_NAME}' and gives '{OUTPUT_NAME}'.",
+                f"{path} has the inputs {[i.name for i in inputs]} and the outputs "
+                f"{[o.name for o in outputs]}; a cxredge model has '{INPUT_NAME}' and "
+                f"'{OUTPUT_NAME}'.",
                 "Export it with: cxredge export RUN --out DIR",
             )
         self.spec = SessionSpec(

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: often the fastest runtime there, where it is installed."""
+"""OpenVINO on the CPU: an optional runtime, often the fastest."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from cxredge.errors import ArtifactError, CxredgeError, DependencyError
 from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME, Precision
 
 _ELEMENT_TYPES = {Precision.BF16: "bf16", Precision.FP16: "f16"}
-"""What an FP32 model is computed in, as the runtime calls it; otherwise in what is written in it.
+"""OpenVINO's names of the reduced precisions for FP32 models.
 
-OpenVINO takes BF16 or FP16 for FP32 of its own accord where the processor has it, unless told.
+Without a hint, OpenVINO computes FP32 models in BF16 or FP16 if the processor supports it.
 """
 
 
 class OpenVinoSession(Session):
     """A model in OpenVINO's CPU plugin; threads may share it.
 
-    It is compiled for ``batch`` images, which is faster than for any number. Other numbers of
-    them go in parts of that size, the last one filled up.
+    It is compiled for ``batch`` images, which is faster than for a dynamic number. Other numbers of
+    images are split into parts of that size, the last one padded.
 
     Args:
         path: An ONNX file made by cxredge.
-        threads: Threads of one inference; 0 for as many as this process may use. As many inferences
-            run at a time as there are cores for.
-        precision: BF16 or FP16 for an FP32 model that is to be computed so.
-        batch: Images an inference when there are many.
+        threads: Number of threads per inference; 0 for one per core. Inferences run in parallel
+            on the remaining cores.
+        precision: BF16 or FP16 to compute an FP32 model in it.
+        batch: Number of images per inference when there are many.
 
     Raises:
         DependencyError: OpenVINO is not installed.
-        ArtifactError: The file is damaged or is no classifier of grey images.
-        CxredgeError: This processor does not compute in that precision.
+        ArtifactError: The file is damaged or is not a classifier of grey images.
+        CxredgeError: This processor does not support the precision.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class OpenVinoSession(Session):
         openvino = load_openvino()
         if precision in _ELEMENT_TYPES and precision not in reduced_precisions():
             raise CxredgeError(
-                f"This processor does not compute in {precision.value} with OpenVINO.",
-                "Choose what serves here anew: cxredge deploy BUNDLE",
+                f"OpenVINO does not support {precision.value} on this processor.",
+                "Choose what serves here again: cxredge deploy BUNDLE",
             )
         core = openvino.Core()
         model = _read(core, path)
@@ -86,16 +86,16 @@ class OpenVinoSession(Session):
         self._of_thread = self._compiled = None
 
     def _infer(self, images: GreyImage) -> Logits:
-        """Infer at most a batch."""
+        """Infer at most one batch."""
         count, missing = len(images), self.spec.batch - len(images)
         if missing:
             images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)])
-        # The request reads the images where they lie; they stay until the inference is over.
+        # The request reads the images in place; they stay alive until the inference has ended.
         tensor = self._tensor(np.ascontiguousarray(images[:, None]), shared_memory=True)
         request = self._request()
         request.set_input_tensor(tensor)
-        # Asynchronous, so that the runtime's own threads compute. infer() computes in the caller's
-        # and keeps a stream for each caller, which callers that end have broken before
+        # Asynchronous, so that the runtime's threads compute. infer() computes in the caller's
+        # thread and keeps a stream per caller, which breaks when callers end
         # (https://github.com/openvinotoolkit/openvino/issues/24509).
         request.start_async()
         request.wait()
@@ -103,7 +103,7 @@ class OpenVinoSession(Session):
         return logits
 
     def _request(self) -> Any:
-        """Return the calling thread's own request: it holds one inference at a time."""
+        """Return the request of the calling thread; a request runs one inference at a time."""
         request = getattr(self._of_thread, "request", None)
         if request is None:
             request = self._of_thread.request = self._compiled.create_infer_request()
@@ -111,13 +111,13 @@ class OpenVinoSession(Session):
 
 
 def is_installed() -> bool:
-    """Tell whether OpenVINO is there, without loading it."""
+    """Return whether OpenVINO is installed, without importing it."""
     return find_spec("openvino") is not None
 
 
 @cache
 def reduced_precisions() -> tuple[Precision, ...]:
-    """Return what this processor computes FP32 models in besides FP32, most exact range first.
+    """Return the reduced precisions that this processor supports for FP32 models, BF16 first.
 
     Raises:
         DependencyError: OpenVINO is not installed.
@@ -127,10 +127,10 @@ def reduced_precisions() -> tuple[Precision, ...]:
 
 
 def load_openvino() -> ModuleType:
-    """Import OpenVINO without what reports its use.
+    """Import OpenVINO without its telemetry.
 
-    Importing the package sends an event over the network where ``openvino_telemetry`` is installed,
-    which its wheel requires. OpenVINO goes on without it when it cannot be imported.
+    Importing the package sends an event over the network if ``openvino_telemetry`` is installed,
+    which its wheel requires. OpenVINO works without it.
 
     Raises:
         DependencyError: OpenVINO is not installed.
@@ -143,9 +143,9 @@ def load_openvino() -> ModuleType:
     except ImportError as error:
         absent = not is_installed()
         raise DependencyError(
-            "This needs OpenVINO, which is not installed here."
+            "OpenVINO is required and not installed."
             if absent
-            else f"OpenVINO is installed here, but cannot be imported: {error}",
+            else f"OpenVINO is installed, but cannot be imported: {error}",
             "Install it: pip install 'cxredge[openvino]'. Or let ONNX Runtime serve the bundle on "
             "this machine: cxredge deploy BUNDLE"
             if absent
@@ -166,7 +166,7 @@ def _read(core: Any, path: Path) -> Any:
     except RuntimeError as error:
         cause = next((line for line in str(error).splitlines()[::-1] if line.strip()), "")
         raise ArtifactError(
-            f"OpenVINO cannot load {path}: {cause.strip()}", "Export or build it again."
+            f"OpenVINO failed to load {path}: {cause.strip()}", "Export or build it again."
         ) from None
 
 
@@ -176,8 +176,8 @@ def _check_interface(model: Any, path: Path) -> tuple[int, int]:
     outputs = [name for port in model.outputs for name in port.names]
     if inputs != [INPUT_NAME] or outputs != [OUTPUT_NAME]:
         raise ArtifactError(
-            f"{path} takes {inputs} and gives {outputs}; a cxredge model takes '{INPUT_NAME}' and "
-            f"gives '{OUTPUT_NAME}'.",
+            f"{path} has the inputs {inputs} and the outputs {outputs}; a cxredge model has "
+            f"'{INPUT_NAME}' and '{OUTPUT_NAME}'.",
             "Export it with: cxredge export RUN --out DIR",
         )
     size = model.inputs[0].partial_shape[2].get_length()

@@ -1,4 +1,4 @@
-"""``cxredge predict``: images in, one row each out."""
+"""``cxredge predict``: one row per image."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def predict(
         "predictions.csv"
     ),
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an interrupted prediction stopped.")
+        bool, typer.Option("--resume", help="Resume an interrupted prediction.")
     ] = False,
     any_view: Annotated[
         bool,
@@ -39,9 +39,9 @@ def predict(
         ),
     ] = False,
 ) -> Outcome:
-    """Predict X-rays; every input gets exactly one row, in input order.
+    """Predict X-rays; write exactly one row per input, in input order.
 
-    A file that cannot be read gets a row that says why. Research use only.
+    A file that cannot be read has a row with the reason. Research use only.
     """
     from cxredge.bundle.bundle import open_bundle
     from cxredge.inference.predict import predict as stage
@@ -54,13 +54,13 @@ def predict(
         again += ["--any-view"] if any_view else []
         raise Interrupted(
             "Interrupted; the rows so far are kept.",
-            f"Go on: {shlex.join(str(word) for word in again)}",
+            f"Resume with: {shlex.join(str(word) for word in again)}",
         ) from None
     require_some(tally, out)
     data = {"predictions": str(out), **tally.to_json()}
     lines = [
         f"{data['ok']} of {data['images']} images predicted in {data['seconds']:.1f} s "
-        f"({data['images_per_second']:.0f} a second).",
+        f"({data['images_per_second']:.0f} per second).",
         f"Wrote {out}",
     ]
     if data["failed"]:
@@ -69,8 +69,8 @@ def predict(
         lines.insert(-1, f"Near ties that FP32 decided: {data['near_ties']}.")
     if data["cautions"]:
         doubts = ", ".join(f"{n} {doubt}" for doubt, n in sorted(data["cautions"].items()))
-        lines.insert(-1, f"Predicted, but doubtful by their DICOM header: {doubts}.")
+        lines.insert(-1, f"Predicted, with doubts from the DICOM header: {doubts}.")
     if data["skipped"]:
         kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(data["skipped"].items()))
-        lines.insert(-1, f"Not images by name, left out: {kinds}.")
+        lines.insert(-1, f"Skipped, not images by name: {kinds}.")
     return Outcome(data, "\n".join(lines), f"cxredge evaluate {quoted(bundle)} MANIFEST")

@@ -1,4 +1,4 @@
-"""``cxredge verify``: does a bundle still compute what it did where it was built?"""
+"""``cxredge verify``: check files, signature and golden images of a bundle."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ def verify(
 ) -> Outcome:
     """Check every file's hash and replay the golden images on this machine.
 
-    With --public-key, also check who made the bundle. An archive is unpacked for it to a temporary
-    folder. Exits 3 when a golden image comes out differently than where the bundle was built.
+    With --public-key, also check who signed the bundle. An archive is unpacked to a temporary
+    folder. Exits 3 if a golden image's result differs from that of the machine that built the
+    bundle.
     """
     from cxredge.bundle.archive import is_archive, unpacked
     from cxredge.bundle.signature import check_signature, is_signed, read_public_key
@@ -42,7 +43,7 @@ def verify(
     if public_key:
         check_signature(bundle, read_public_key(public_key))
     elif is_signed(bundle):
-        output.note(f"{bundle} is signed; check by whom with --public-key.")
+        output.note(f"{bundle} is signed; check the signer with --public-key.")
     with unpacked(bundle) if is_archive(bundle) else nullcontext(bundle) as folder:
         files, replays = _replay(folder)
     data = {
@@ -52,18 +53,20 @@ def verify(
         "signature": "checked" if public_key else "not checked",
         "replays": [r.to_json() for r in replays],
     }
-    _refuse_others(bundle, replays, data)
+    _refuse_differences(bundle, replays, data)
     rows = [
         [r.precision.value, r.images, f"{r.max_probability_difference:.1e}", r.classes_changed]
         for r in replays
     ]
-    text = table(["precision", "golden images", "largest change of a probability", "flipped"], rows)
-    signed = f"\nIt was signed with the key to {public_key}." if public_key else ""
-    return Outcome(data, f"{text}\n\n{files} files are intact; {bundle} is good.{signed}")
+    text = table(
+        ["precision", "golden images", "largest probability change", "changed decisions"], rows
+    )
+    signed = f"\nIts signature matches {public_key}." if public_key else ""
+    return Outcome(data, f"{text}\n\n{files} files are intact; {bundle} passed.{signed}")
 
 
 def _replay(folder: Path) -> tuple[int, list[Replay]]:
-    """Return how many files were checked, and what the goldens of each precision gave."""
+    """Return the number of files checked, and the replay of each precision."""
     from cxredge.bundle.bundle import open_bundle, read_golden
     from cxredge.bundle.replay import replay
 
@@ -72,15 +75,15 @@ def _replay(folder: Path) -> tuple[int, list[Replay]]:
     return len(opened.card.files), [replay(opened, p, golden) for p in opened.runnable]
 
 
-def _refuse_others(bundle: Path, replays: Sequence[Replay], data: Mapping[str, Any]) -> None:
-    """Raise GateRefused where a precision computes something else here."""
+def _refuse_differences(bundle: Path, replays: Sequence[Replay], data: Mapping[str, Any]) -> None:
+    """Raise GateRefused if a precision's results differ on this machine."""
     failed = [r for r in replays if not r.passed]
     if not failed:
         return
     worst = max(failed, key=lambda r: r.max_probability_difference)
     raise GateRefused(
-        f"{worst.precision.value} computes something else on this machine: of {worst.images} "
-        f"golden images {worst.classes_changed} change class, probabilities move by up to "
+        f"{worst.precision.value} computes other results on this machine: of {worst.images} "
+        f"golden images {worst.classes_changed} change class, probabilities change by up to "
         f"{worst.max_probability_difference:.3f}.",
         "Compare versions with: cxredge doctor; choose another precision with: "
         f"cxredge deploy {quoted(bundle)}",

@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from cxredge.backends.base import Logits
 from cxredge.backends.batched import infer_file
-from cxredge.backends.onnxruntime import LEFT_OUT
+from cxredge.backends.onnxruntime import DISABLED_OPTIMIZERS
 from cxredge.data.images import GreyImage
 from cxredge.graph.nodes import copy_of
 
@@ -84,5 +84,5 @@ def _session(
         model.SerializeToString(),
         options,
         providers=["CPUExecutionProvider"],
-        disabled_optimizers=[*LEFT_OUT, *disabled],
+        disabled_optimizers=[*DISABLED_OPTIMIZERS, *disabled],
     )

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from cxredge.backends.onnxruntime import LEFT_OUT, exact_options
+from cxredge.backends.onnxruntime import DISABLED_OPTIMIZERS, exact_options
 from tests.backends.fake_tensorrt_world import make, tensor
 
 
@@ -29,7 +29,7 @@ def _deserialize(self: Any, plan: bytes) -> Any:
         model,
         exact_options(),
         providers=["CPUExecutionProvider"],
-        disabled_optimizers=list(LEFT_OUT),
+        disabled_optimizers=list(DISABLED_OPTIMIZERS),
     )
     graph = onnx.load_from_string(model).graph
     ends = {v.name: tensor(make(world, "INetworkDefinition"), v)

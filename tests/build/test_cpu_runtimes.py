@@ -137,7 +137,7 @@ def test_without_openvino_the_next_command_is_named_and_works(
     for command in (inputs, ("verify", served), ("bench", served, "--seconds", 0)):
         refused = cxredge(*command)
         assert refused.code == 1
-        assert "needs OpenVINO, which is not installed here" in refused.err
+        assert "OpenVINO is required and not installed" in refused.err
         assert "cxredge deploy BUNDLE" in refused.err
     assert not (tmp_path / "p.csv").exists()
     reported = cxredge("report", served, "--out", tmp_path / "report.html")

@@ -59,7 +59,7 @@ def test_a_signed_bundle_and_its_archive_are_known(signed: Path, keys: Path, cxr
         refused = cxredge("verify", path, "--public-key", keys / "other.pem")
         assert refused.code == 1
         assert "does not fit this key" in refused.err
-        assert "is signed; check by whom" in cxredge("verify", path).err
+        assert "is signed; check the signer" in cxredge("verify", path).err
         assert cxredge("inspect", path, "--json").json["signed"] is True
 
 

@@ -127,7 +127,7 @@ def test_ctrl_c_says_how_to_go_on(bundle: Path, phantoms: Path, tmp_path: Path) 
     arguments = predict_command(bundle, folder, "--out", out)
     said = run_until(arguments, lambda: size_of(partial) > 9000, signal.SIGINT)
     assert said.startswith("Error: Interrupted; the rows so far are kept.\n")
-    again = shlex.split(said.split("Go on: ")[1])
+    again = shlex.split(said.split("Resume with: ")[1])
     assert again == ["cxredge", *arguments[3:], "--resume"]
     done = subprocess.run(
         [sys.executable, "-m", *again, "--json"], check=True, capture_output=True, text=True
