@@ -97,9 +97,7 @@ def test_what_is_no_model_is_refused(openvino: None, fp32: Path, tmp_path: Path)
     model = onnx.load(fp32)
     model.graph.output[0].name = model.graph.node[-1].output[0] = "scores"
     onnx.save(model, other)
-    with pytest.raises(
-        ArtifactError, match=r"outputs \['scores'\]; a cxredge model has 'image' and 'logits'"
-    ):
+    with pytest.raises(ArtifactError, match=r"outputs \['scores'\]; a cxredge model has"):
         OpenVinoSession(other)
 
 

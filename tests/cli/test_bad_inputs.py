@@ -199,7 +199,7 @@ def test_calibration_on_test_images(model: Path, phantoms: Path, tmp_path: Path,
         "quantize", model, "--calibration", phantoms / "manifest.csv",
         "--evaluate", phantoms / "manifest.csv", "--out", tmp_path / "int8",
     )  # fmt: skip
-    one_line(ran, "not for training")
+    one_line(ran, "outside the training split")
     assert not (tmp_path / "int8").exists()
 
 
