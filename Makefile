@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint quick bench clean
+.PHONY: demo test lint quick bench schemas clean
 
 demo: $(READY)
 	rm -rf demo
@@ -22,6 +22,10 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# JSON Schemas of the files that cxredge writes, from the records that read them.
+schemas: $(READY)
+	$(BIN)/python -m tools.schemas
 
 # Times of this machine, kept in benchmarks/results/speed; BENCH="--images DIR --model MODEL" for your own.
 bench: $(READY)

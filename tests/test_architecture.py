@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "plots": "",
     "telemetry": "",
     "gate": "metrics",
-    "artifacts": "errors gate vocabulary",
+    "artifacts": "errors gate metrics vocabulary",
     "targets": "errors vocabulary",
     "data": "artifacts errors metrics progress vocabulary",
     "graph": "artifacts errors vocabulary",

@@ -13,24 +13,19 @@ import re
 from collections.abc import Mapping, Set
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from cxredge.errors import ArtifactError, CxredgeError
+from cxredge.metrics.number_types import Count, Positive, Share
 
 __all__ = [
     "UNSET", "Count", "Positive", "Sha256", "Share", "UnsetType", "decode_json", "from_json",
     "json_schema", "read_json_file", "read_record", "to_json",
 ]  # fmt: skip
 
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-"""A share or a probability, in [0, 1]."""
-Count = Annotated[int, msgspec.Meta(ge=0)]
-"""A number of things."""
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-"""A positive number."""
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 """64 hexadecimal digits."""
 
@@ -78,11 +73,8 @@ def from_json(values: Any, kind: type[Record], origin: Path | str, remedy: str) 
     except CxredgeError as error:
         raise ArtifactError(f"{origin} is not valid: {error.message}", remedy) from None
     except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at ")
-        keys, found = _locate(values, kind, path.strip("`"))
-        where = f"key '{'.'.join(keys)}'" if keys else "the file"
-        shown = "" if "missing" in problem or "got" in problem else f", found {_short(found)}"
-        raise ArtifactError(f"{origin} is not valid: {where}: {problem}{shown}.", remedy) from None
+        problem = _describe(error, values, kind)
+        raise ArtifactError(f"{origin} is not valid: {problem}.", remedy) from None
 
 
 def read_json_file(path: Path, remedy: str = "Make the artifact again.") -> Any:
@@ -141,8 +133,23 @@ def json_schema(kind: type[Any]) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(kind)}
 
 
-def _locate(values: Any, kind: Any, path: str) -> tuple[list[str], Any]:
-    """Return the keys that lead to an invalid value, and the value.
+def _describe(error: msgspec.ValidationError, values: Any, kind: Any) -> str:
+    """Return what a validation error means: the key, what was expected and what was found."""
+    problem, _, path = str(error).partition(" - at ")
+    of_a_key = path.startswith("`key`")
+    keys, found, kind = _locate(values, kind, path.removeprefix("`key` in ").strip("`"))
+    if missing := re.fullmatch(r"Object missing required field `(\w+)`", problem):
+        return f"key '{'.'.join([*keys, missing[1]])}' is missing"
+    where = f"key '{'.'.join(keys)}'" if keys else "the file"
+    if wrong := re.fullmatch(r"Invalid enum value (.*)", problem):
+        choices = _choices(_key_type(kind) if of_a_key else kind)
+        what = f"unknown key {wrong[1]}" if of_a_key else f"found {wrong[1]}"
+        return f"{where}: {what}; expected {', '.join(choices) or 'another'}"
+    return f"{where}: {problem}" + ("" if ", got" in problem else f", found {_short(found)}")
+
+
+def _locate(values: Any, kind: Any, path: str) -> tuple[list[str], Any, Any]:
+    """Return the keys that lead to an invalid value, the value, and its type.
 
     msgspec writes a mapping's key as ``[...]``; the first value there that does not convert is the
     one that it stopped at.
@@ -157,8 +164,8 @@ def _locate(values: Any, kind: Any, path: str) -> tuple[list[str], Any]:
         try:
             values = values[int(key)] if isinstance(values, list) else values[key]
         except (KeyError, IndexError, TypeError, ValueError):
-            return keys, None
-    return keys, values
+            return keys, None, kind
+    return keys, values, kind
 
 
 def _converts(value: Any, kind: Any) -> bool:
@@ -174,12 +181,37 @@ def _element(kind: Any, name: str) -> Any:
     for option in (kind, *get_args(kind)):
         base = get_origin(option) or option
         if name and name in getattr(base, "__dataclass_fields__", {}):
-            return get_type_hints(base, include_extras=True)[name]
+            return _field_type(base, name)
         if not name and isinstance(base, type) and issubclass(base, Mapping):
             return get_args(option)[1]
         if not name and base in (tuple, list):
             return get_args(option)[0]
     return Any
+
+
+def _field_type(record: Any, name: str) -> Any:
+    """Return the type of a field; that of a generic base class as the record fills it in."""
+    found = get_type_hints(record, include_extras=True)[name]
+    for base in getattr(record, "__orig_bases__", ()):
+        parameters = getattr(get_origin(base), "__parameters__", ())
+        found = dict(zip(parameters, get_args(base), strict=False)).get(found, found)
+    return found
+
+
+def _key_type(kind: Any) -> Any:
+    """Return the type of a mapping's keys."""
+    options = (kind, *get_args(kind))
+    return next((get_args(o)[0] for o in options if get_origin(o) is Mapping), Any)
+
+
+def _choices(kind: Any) -> list[str]:
+    """Return the values of an enumeration or of literals; empty for other types."""
+    for option in (kind, *get_args(kind)):
+        if isinstance(option, type) and issubclass(option, Enum):
+            return [repr(member.value) for member in option]
+        if get_origin(option) is Literal:
+            return [repr(value) for value in get_args(option)]
+    return []
 
 
 def _short(value: Any) -> str:

@@ -98,6 +98,13 @@ class BundleFacts:
     engines: tuple[PackedEngine, ...] = ()
     engines_left_out: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not {self.precision, Precision.FP32} <= self.gate.keys() <= self.thresholds.keys():
+            raise ValueError(
+                "Expected 'gate' and 'thresholds' for FP32 and for the precision that serves, got "
+                f"{', '.join(self.gate)} and {', '.join(self.thresholds)}"
+            )
+
     def gate_of(self, precision: Precision, backend: str) -> GateResult:
         """Return the gate's result of a precision in a runtime, else in the build's first one."""
         return self.gate_by_runtime.get(backend, {}).get(precision) or self.gate[precision]

@@ -20,6 +20,7 @@ from cxredge.metrics.bootstrap import (
     weighted_mean,
     weighted_sensitivity,
 )
+from cxredge.metrics.number_types import Count, Share
 
 
 class Measure(str, Enum):
@@ -69,7 +70,7 @@ class Deviation:
 
     measure: Measure
     class_name: str | None
-    patients: int
+    patients: Count
     fp32: float | None
     candidate: float | None
     difference: float | None
@@ -89,12 +90,12 @@ class Flip:
         probability_now: The candidate's probability of its own decision.
     """
 
-    index: int
+    index: Count
     label: str
     fp32: str
     now: str
-    probability_fp32: float
-    probability_now: float
+    probability_fp32: Share
+    probability_now: Share
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from cxredge.gate.limits import MIN_PATIENTS, GateLimits, LimitCheck, LimitVerdi
 from cxredge.gate.thresholds import Drift, Validation
 from cxredge.metrics import classification as metrics
 from cxredge.metrics.near_ties import NearTies, measure_near_ties
+from cxredge.metrics.number_types import Count, Share
 
 __all__ = ["GateLimits", "GateResult", "Validation", "compare"]
 
@@ -40,9 +41,9 @@ class GateResult:
     )  # fmt: skip
 
     checks: tuple[LimitCheck, ...]
-    images: int
-    patients: int
-    agreement_ci95: metrics.Interval
+    images: Count
+    patients: Count
+    agreement_ci95: tuple[Share, Share]
     thresholds: tuple[Drift, ...]
     flipped: tuple[Flip, ...]
     near_ties: NearTies | None = None

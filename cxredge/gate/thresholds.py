@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxredge.metrics import classification as metrics
+from cxredge.metrics.number_types import Share
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,12 @@ class Drift:
     fp32: float
     candidate: float
     drift: float
-    sensitivity_fp32: float | None
-    sensitivity: float | None
-    sensitivity_kept: float | None
-    specificity_fp32: float | None
-    specificity: float | None
-    specificity_kept: float | None
+    sensitivity_fp32: Share | None
+    sensitivity: Share | None
+    sensitivity_kept: Share | None
+    specificity_fp32: Share | None
+    specificity: Share | None
+    specificity_kept: Share | None
 
 
 def operating_thresholds(

@@ -19,12 +19,14 @@ otherwise is surer than how many it does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from cxredge.metrics.classification import Floats, Ints
+from cxredge.metrics.number_types import Count, Share
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,12 @@ class NearTies:
         "share", "agreement", "risk",
     )  # fmt: skip
 
-    margin: float
-    validation_images: int
-    images: int
-    near: int
-    flipped: int
-    accuracy: float
+    margin: Annotated[float, msgspec.Meta(ge=0)]
+    validation_images: Count
+    images: Annotated[int, msgspec.Meta(ge=1)]
+    near: Count
+    flipped: Count
+    accuracy: Share
     expected_flips: float | None = None
 
     @property

@@ -237,5 +237,5 @@ def test_results_survive_json() -> None:
 
 def test_results_of_another_version_are_refused_in_a_sentence() -> None:
     older = {"passed": True, "reasons": ["agreement"], "refusals": [], "images": 4}
-    with pytest.raises(ArtifactError, match="missing required field `checks`"):
+    with pytest.raises(ArtifactError, match="key 'checks' is missing"):
         from_json(older, GateResult, "card", "")

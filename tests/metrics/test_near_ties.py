@@ -116,5 +116,5 @@ def test_cards_from_before_flips_were_expected_are_read() -> None:
     del written["expected_flips"]
     assert from_json(written, NearTies, "card", "").expected_flips is None
     del written["margin"]
-    with pytest.raises(ArtifactError, match="missing required field `margin`"):
+    with pytest.raises(ArtifactError, match="key 'margin' is missing"):
         from_json(written, NearTies, "card", "")
