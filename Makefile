@@ -1,20 +1,23 @@
-# Everything from a fresh clone: `make demo` and `make test` set up .venv by themselves.
+# From a fresh clone, `make demo` and `make test` create .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint quick bench schemas clean
+WHEEL_VENV := dist/venv
+
+.PHONY: demo test lint quick bench wheel schemas clean
 
 demo: $(READY)
 	rm -rf demo
 	$(BIN)/cxredge demo --out demo
 
-# Lint, types and all tests, the slow ones included; a file's tests share what they build.
+# Lint, types and all tests, including slow ones. Tests of one file share fixtures, so one process
+# runs them all.
 test: lint
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-# The tests that take less than ten seconds each.
+# Tests that take less than ten seconds each.
 quick: $(READY)
 	$(BIN)/python -m pytest -m "not slow"
 
@@ -27,15 +30,26 @@ lint: $(READY)
 schemas: $(READY)
 	$(BIN)/python -m tools.schemas
 
-# Times of this machine, kept in benchmarks/results/speed; BENCH="--images DIR --model MODEL" for your own.
+# Timings on this machine, stored in benchmarks/results/speed. Other images and models:
+# make bench BENCH="--images DIR --model MODEL"
 bench: $(READY)
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-autosave $(BENCH)
 
+# Build the wheel, install it with the dependencies of a device in a new environment, and run it
+# outside the source tree, so that a module or data file missing from the wheel is noticed.
+wheel:
+	rm -rf dist build
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	rm -rf build
+	$(WHEEL_VENV)/bin/python -m pip install --quiet --constraint constraints.txt dist/cxredge-*.whl
+	cd dist && venv/bin/cxredge --version && venv/bin/cxredge --help && venv/bin/cxredge targets
+
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "cxredge needs Python 3.10 or newer; say which: make PYTHON=python3.11")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "cxredge needs Python 3.10 or newer. Choose one: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev,rtx,mlperf,openvino]'
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo dist build
