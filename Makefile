@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Options that measure coverage of the tests; `make test COVERAGE=` runs them without.
+COVERAGE ?= --cov --cov-report=term
 WHEEL_VENV := dist/venv
 
 .PHONY: demo test lint quick bench wheel schemas clean
@@ -15,7 +17,7 @@ demo: $(READY)
 # Lint, types and all tests, including slow ones. Tests of one file share fixtures, so one process
 # runs them all.
 test: lint
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(COVERAGE)
 
 # Tests that take less than ten seconds each.
 quick: $(READY)

@@ -1,4 +1,4 @@
-"""How tests build a bundle of the small model."""
+"""Build a bundle of the small model."""
 
 from __future__ import annotations
 

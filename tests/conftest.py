@@ -1,4 +1,4 @@
-"""What the tests share: generated images, a network made without torch, a way to run commands."""
+"""Shared fixtures: generated images, a small network made without torch, and a command runner."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-# Before numpy and torch are imported: there is a worker on each core, and threads that wait for
-# each other take several times as long where other work holds a core.
+# Set before numpy and torch are imported: every core has a worker, and threads that wait for each
+# other take several times as long on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -37,14 +37,14 @@ from tests.quick_search import shorten
 SIZE = 64
 PATIENTS = 14
 
-# How long an example takes says more of what else the machine does.
+# The duration of an example depends on the load of the machine.
 settings.register_profile("cxredge", deadline=None)
 settings.load_profile("cxredge")
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command did."""
+    """Result of a command."""
 
     code: int
     out: str
@@ -76,7 +76,7 @@ def cxredge() -> Run:
 
 @pytest.fixture(scope="session", autouse=True)
 def a_quick_search_in_onnx_runtime_alone() -> Iterator[None]:
-    """What a build here considers does not depend on what is installed, and takes little time."""
+    """Builds are short and use ONNX Runtime only, regardless of the installed runtimes."""
     shorten()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cxredge.backends.openvino.is_installed", lambda: False)
@@ -85,7 +85,7 @@ def a_quick_search_in_onnx_runtime_alone() -> Iterator[None]:
 
 @pytest.fixture
 def openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenVINO is there for one test, which is skipped where it is not installed."""
+    """Enable OpenVINO for one test; skip the test if it is not installed."""
     if find_spec("openvino") is None:
         pytest.skip("needs the openvino extra")
     monkeypatch.setattr("cxredge.backends.openvino.is_installed", lambda: True)
@@ -139,7 +139,7 @@ def built(
 
 @pytest.fixture
 def careless_int8(monkeypatch: pytest.MonkeyPatch) -> None:
-    """INT8 that clips most of what it sees, in every layer, so that decisions flip."""
+    """INT8 that clips most activations of every layer, so that decisions change."""
     from cxredge.quantization import search
 
     emit = search.emit
@@ -160,7 +160,7 @@ def careless_int8(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def bundle(built: Path, tmp_path: Path) -> Path:
-    """A bundle of the test's own."""
+    """A bundle that the test may change."""
     import shutil
 
     return Path(shutil.copytree(built, tmp_path / "bundle"))
@@ -168,7 +168,7 @@ def bundle(built: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory, phantoms: Path, cxredge: Run) -> Path:
-    """A real training run of MobileNet V1, small and short."""
+    """A short training run of MobileNet V1 on small images."""
     pytest.importorskip("torch", reason="needs the train extra")
     out = tmp_path_factory.mktemp("run") / "run"
     ran = cxredge(
@@ -181,7 +181,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory, phantoms: Path, cxredge
 
 
 def write_model(out: Path, manifest: Manifest, rng: np.random.Generator) -> None:
-    """Write a MODEL artifact of a small residual network whose head really tells classes apart."""
+    """Write a MODEL artifact of a small residual network with a fitted head."""
     graph = _network(rng, len(manifest.classes))
     entries = manifest.of(Split.TRAIN)
     pixels = load_pixels(entries, SIZE)
@@ -246,7 +246,7 @@ def _network(rng: np.random.Generator, classes: int, channels: int = 24) -> onnx
 def _fit_head(
     graph: onnx.ModelProto, pixels: np.ndarray, labels: np.ndarray, scratch: Path
 ) -> None:
-    """Solve the head so that logits are near 4 for the true class and 0 for the others."""
+    """Fit the head so that logits are near 4 for the true class and near 0 for the others."""
     probe = onnx.ModelProto()
     probe.CopyFrom(graph)
     del probe.graph.node[-1:]

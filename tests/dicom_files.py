@@ -44,7 +44,7 @@ IDENTIFIERS = {
     "StudyDescription": "Thorax of Alonso",
     "ImageComments": "fell off horse",
 }
-"""What a file tells of a person, each value unlike anything that a program would say by itself."""
+"""Personal attributes of a file; no value occurs in messages of the program."""
 
 LOSSLESS = (
     ImplicitVRLittleEndian,

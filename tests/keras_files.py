@@ -19,7 +19,7 @@ KerasLayers = dict[str, dict[str, NDArray[np.float32]]]
 
 
 def scrambled(key: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Numbers in [0, 1) that depend on key and element index only: a hash, the same anywhere."""
+    """Return numbers in [0, 1) from a hash of key and index, equal on every machine."""
     index = np.arange(int(np.prod(shape)), dtype=np.uint64)
     mixed: Any = (index * 2654435761 + zlib.crc32(key.encode())) % 2**32
     mixed = (mixed ^ (mixed >> 16)) * 2246822519 % 2**32
@@ -29,7 +29,7 @@ def scrambled(key: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
 
 
 def fill_by_formula(model: nn.Module) -> None:
-    """Give every weight a value by formula; batch norms too, as their defaults hide errors."""
+    """Set every weight by formula, including batch norms, whose defaults would hide errors."""
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if tensor.ndim == 0:  # counters and marks
@@ -45,13 +45,13 @@ def fill_by_formula(model: nn.Module) -> None:
 
 
 def formula_images(count: int, height: int, width: int) -> Tensor:
-    """Images (count, 3, height, width) in [-1, 1) by the same formula, float32."""
+    """Return float32 images (count, 3, height, width) in [-1, 1) by the same formula."""
     values = 2 * scrambled("image", (count, 3, height, width)) - 1
     return torch.from_numpy(values).float()
 
 
 def to_keras(model: nn.Module, network: str) -> KerasLayers:
-    """The weights of a torch network as Keras would hold them."""
+    """Return the weights of a torch network in the layout of Keras."""
     layers: KerasLayers = {}
     eps = RECIPES[network].eps
     for path, layer in keras_layer_names(model, network).items():
@@ -82,8 +82,8 @@ def write_legacy_h5(path: Path, layers: KerasLayers, *, below: str = "", chunk: 
     Args:
         path: File to write.
         layers: Weights by layer and name.
-        below: Group for all of it; a file of a whole model has ``model_weights``.
-        chunk: Layer names per attribute; 0 for all in one.
+        below: Group of all layers; a file of a whole model has ``model_weights``.
+        chunk: Number of layer names per attribute; 0 for one attribute.
     """
     h5py: Any = pytest.importorskip("h5py")
     with h5py.File(path, "w") as file:

@@ -1,4 +1,4 @@
-"""Folders to predict, how to do it, and what came out."""
+"""Folders of images, the predict command, and its rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def many_images(folder: Path, phantoms: Path, count: int) -> Path:
-    """Link phantoms as often as needed."""
+    """Fill a folder with `count` hard links to phantoms."""
     folder.mkdir()
     sources = sorted((phantoms / "images").rglob("*.*"))[:40]
     for number in range(count):
@@ -25,5 +25,5 @@ def many_images(folder: Path, phantoms: Path, count: int) -> Path:
 
 
 def predict_command(bundle: Path, *more: object) -> list[str]:
-    """Return a command line that predicts in a process of its own."""
+    """Return the command line of a prediction in a new process."""
     return [sys.executable, "-m", "cxredge", "predict", *map(str, (bundle, *more))]

@@ -1,7 +1,7 @@
-"""A short search for a runtime's settings: all that it does is done, but too briefly to trust.
+"""A short search for runtime settings: all steps run, but too briefly for reliable figures.
 
-``python -m tests.quick_search`` is ``cxredge`` with it. As a plugin (``-p tests.quick_search``) it
-does the same to a pytest that runs the benchmarks.
+``python -m tests.quick_search`` runs ``cxredge`` with it. As a plugin (``-p tests.quick_search``),
+it shortens the search in benchmarks that pytest runs.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _STEP_LATENCY = {"_SECONDS": 0.01, "take_turns": _TAKE_TURNS}
 
 
 def shorten() -> None:
-    """Make the search short in this process, for good."""
+    """Shorten the search in this process permanently."""
     _replace(speed, _SPEED)
-    # A device without this package quantizes nothing.
+    # Quantization is not available on a device without onnx.
     if find_spec("onnx"):
         from cxredge.quantization import step_latency
 
@@ -45,7 +45,7 @@ def pytest_configure() -> None:
 
 def _replace(module: object, values: dict[str, object]) -> None:
     for name, value in values.items():
-        assert hasattr(module, name), f"{module} has no {name} that could be shorter"
+        assert hasattr(module, name), f"{module} has no {name}"
         setattr(module, name, value)
 
 

@@ -1,4 +1,4 @@
-"""Rows of a small job, how to write them, and what is then in the file."""
+"""Rows of a small prediction job, and functions that write and read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real TensorRT-family parser and builder, which needs no GPU to build for one."""
+"""Parser and builder of TensorRT for RTX; building requires no GPU."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""On a board everything comes as wheels: nothing is compiled there, and it fits its disk.
+"""The device install consists of wheels for the boards, and its size is limited.
 
-pip resolves for the board's Python and C library from here; ``benchmarks/aarch64_check.sh``
-installs and runs it. Needs a package registry, as pip is configured; skips where none answers.
+pip resolves for the Python and C library of a board; ``benchmarks/aarch64_check.sh`` installs and
+runs the result. Requires a package registry that pip is configured for; skipped if none responds.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ else:
 pytestmark = pytest.mark.slow
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-# In MB (10^6 bytes). What pip resolves to has all that makes bundles too; what a device loads is
-# listed, and keeps to the goal.
+# In MB (10^6 bytes). MOST_MB limits the dependencies that pip resolves, which can also make
+# bundles; GOAL_MB limits the packages that a device loads (requirements-device.txt).
 MOST_MB = {"3.10": 190, "3.12": 180}
 GOAL_MB = 150
 LISTED = Path(__file__).parents[1] / "requirements-device.txt"
@@ -38,7 +38,7 @@ EXTRAS = ("openvino", "dicom", "tensorrt", "parquet")
 
 @dataclass(frozen=True)
 class Board:
-    """What wheels have to fit: JetPack 6 is Ubuntu 22.04, JetPack 7 is Ubuntu 24.04."""
+    """Platform of the wheels: JetPack 6 is Ubuntu 22.04, JetPack 7 is Ubuntu 24.04."""
 
     python: str
     glibc_minor: int
@@ -55,7 +55,7 @@ class Board:
         return options
 
     def wants(self, requirement: Requirement) -> bool:
-        """pip would ask the markers about this machine; here they are asked about the board."""
+        """Return whether the markers of a requirement hold on the board, not on this machine."""
         here = {
             "python_version": self.python,
             "python_full_version": f"{self.python}.0",
@@ -89,11 +89,11 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> None:
     small = ("download", "--retries", "0", "--timeout", "15", "--no-deps", "--no-cache-dir")
     tried = pip(*small, "--only-binary", ":all:", "--dest", str(folder), "shellingham")
     if tried.returncode:
-        pytest.skip(f"no package registry answers: {tried.stderr.strip().splitlines()[-1]}")
+        pytest.skip(f"no package registry responds: {tried.stderr.strip().splitlines()[-1]}")
 
 
 def download(board: Board, folder: Path) -> None:
-    """Download the device install, until every wheel has what its own metadata asks for."""
+    """Download the device install, until the dependencies of every wheel are present."""
     missing = requirements(board, PROJECT["dependencies"])
     while missing:
         done = pip("download", "--quiet", "--dest", str(folder), *board.pip_options, *missing)
@@ -116,7 +116,7 @@ def still_missing(board: Board, folder: Path) -> list[str]:
 
 
 def unpacked_mb(folder: Path) -> dict[str, float]:
-    """Return what each wheel of a folder takes, by the package's name."""
+    """Return the unpacked size in MB of each wheel in a folder, by package name."""
     sizes = {}
     for wheel in folder.glob("*.whl"):
         with zipfile.ZipFile(wheel) as archive:
@@ -134,7 +134,7 @@ def downloaded(registry: None, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 @pytest.mark.parametrize("python", BOARDS)
-def test_the_device_install_is_wheels_alone(python: str, downloaded, record_property) -> None:
+def test_the_device_install_consists_of_wheels(python: str, downloaded, record_property) -> None:
     folder = downloaded[python]
     wheels = sorted(file.name for file in folder.iterdir())
     assert all(name.endswith(".whl") for name in wheels)
@@ -145,7 +145,9 @@ def test_the_device_install_is_wheels_alone(python: str, downloaded, record_prop
 
 
 @pytest.mark.parametrize("python", BOARDS)
-def test_what_a_device_loads_keeps_to_the_goal(python: str, downloaded, record_property) -> None:
+def test_the_packages_of_a_device_stay_below_the_size_goal(
+    python: str, downloaded, record_property
+) -> None:
     lines = [line for line in LISTED.read_text().splitlines() if line[0] not in "#-"]
     wanted = [one for one in map(Requirement, lines) if BOARDS[python].wants(one)]
     sizes = unpacked_mb(downloaded[python])
@@ -156,7 +158,7 @@ def test_what_a_device_loads_keeps_to_the_goal(python: str, downloaded, record_p
     assert size_mb < GOAL_MB, f"{size_mb:.1f} MB, the largest: {largest}"
 
 
-def test_extras_are_wheels_but_for_those_known(registry: None, tmp_path: Path) -> None:
+def test_extras_are_wheels_except_for_the_known_ones(registry: None, tmp_path: Path) -> None:
     def resolves(board: Board, *lines: str) -> bool:
         asked = ("install", "--dry-run", "--ignore-installed", "--quiet", "--target", str(tmp_path))
         return pip(*asked, *board.pip_options, *lines).returncode == 0

@@ -1,4 +1,4 @@
-"""Every network of the zoo from training to predictions: nothing on the way may depend on one."""
+"""Every network of the zoo, from training to predictions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from cxredge.quantization.sessions import infer_graph  # noqa: E402
 from cxredge.vocabulary import Dialect, Precision, Split  # noqa: E402
 from tests.tensorrt_builder import built_bytes  # noqa: E402
 
-# Many layers, or large ones: they take the quick effort, and most of them more than ten seconds.
+# Networks with many or large layers: they use the quick effort, and most need over ten seconds.
 HEAVY = set(ZOO) - {"mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small"}
 pytestmark = pytest.mark.train
 
@@ -50,7 +50,7 @@ def size_of(name: str) -> int:
 
 @pytest.fixture(scope="module")
 def few(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    """Four images to train on for each class and two to test on."""
+    """Four training images and two test images per class."""
     kept = []
     for split, count in ((Split.TRAIN, 4), (Split.VAL, 1), (Split.TEST, 2)):
         for label in manifest.classes:
@@ -68,10 +68,10 @@ def exported(
     cxredge,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A network after one step of training, exported.
+    """A network, exported after one epoch of training.
 
-    ResNet50V2 after eight: its logits are a thousandth of a unit before, less than what rounding
-    adds to them, and an error relative to them is chance (0.07 to 0.16); after eight it is 0.04.
+    ResNet50V2 needs eight epochs: after one, its logits are about 0.001, less than the rounding
+    error, and the relative error is a matter of chance (0.07 to 0.16). After eight it is 0.04.
     """
     name: str = request.param
     epochs = 8 if name == "resnet50_v2" else 1
@@ -88,11 +88,11 @@ def exported(
     return folder / "fp32"
 
 
-def test_a_network_goes_all_the_way(
+def test_a_network_passes_all_stages(
     exported: Path, few: Manifest, cxredge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = read_card(exported, ExportedCard).classifier.network
-    # The search for a runtime's settings does not depend on the network, nor how steps are timed.
+    # Neither the search for runtime settings nor the timing of steps depends on the network.
     setups = (RuntimeSettings(1), RuntimeSettings(1, available_cores()))
     monkeypatch.setattr(speed, "_best_setups", lambda v, *_: tuple((v, one) for one in setups))
     monkeypatch.setattr(quantize, "time_steps", lambda _, graphs, __: [1.0] * (1 + len(graphs)))
@@ -130,7 +130,7 @@ def emitted(exported: Path, few: Manifest) -> dict[Dialect, onnx.ModelProto]:
     }
 
 
-def test_centred_activations_change_nothing(exported: Path, few: Manifest) -> None:
+def test_centring_does_not_change_the_logits(exported: Path, few: Manifest) -> None:
     card, graph = read_card(exported, ExportedCard).classifier, onnx.load(exported / "model.onnx")
     pixels = load_pixels(few.of(Split.TEST), card.input_size)
     centred = centre(graph, measure_ranges(graph, pixels, lambda _: None))
@@ -140,7 +140,7 @@ def test_centred_activations_change_nothing(exported: Path, few: Manifest) -> No
 
 
 @pytest.mark.parametrize("dialect", Dialect)
-def test_layers_in_float_need_no_range_that_was_not_measured(
+def test_all_ranges_that_layers_in_float_need_are_measured(
     exported: Path, dialect: Dialect
 ) -> None:
     graph = onnx.load(exported / "model.onnx")
@@ -160,13 +160,13 @@ def count(model: onnx.ModelProto, kind: str) -> int:
 
 
 def built_ahead(path: Path, plan: Path, precision: Precision) -> EngineFacts:
-    """Build an engine with the real builder; that a node is refused or misread is an error."""
+    """Build an engine with the real builder, which rejects unsupported nodes."""
     pytest.importorskip("tensorrt_rtx", reason="needs the rtx extra")
     settings = EngineConfig(precision, batches=(8,), flavour=Flavour.RTX, compute_capability="8.6")
     return build_engine(path, plan, settings)
 
 
-def test_tensorrt_takes_int8(
+def test_tensorrt_accepts_int8(
     exported: Path, emitted: dict[Dialect, onnx.ModelProto], tmp_path: Path
 ) -> None:
     model = emitted[Dialect.TENSORRT]
@@ -177,7 +177,7 @@ def test_tensorrt_takes_int8(
     facts = built_ahead(tmp_path / "int8.onnx", tmp_path / "int8.plan", Precision.INT8)
     assert facts.warnings == [], "such as: Defaulting to INT8"
     assert facts.network_formats["int8"] == count(model, "QuantizeLinear")
-    assert facts.network_formats["int8"] > convolutions, "every weight, and inputs"
+    assert facts.network_formats["int8"] > convolutions, "all weights, and inputs"
     assert set(facts.network_formats) <= {"int8", "float", "int64", "int32", "bool"}
 
 
@@ -189,15 +189,15 @@ def half(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "model.onnx"
 
 
-def test_tensorrt_takes_fp16(exported: Path, half: Path, tmp_path: Path) -> None:
+def test_tensorrt_accepts_fp16(exported: Path, half: Path, tmp_path: Path) -> None:
     facts = built_ahead(half, tmp_path / "fp16.plan", Precision.FP16)
     assert facts.warnings == []
     convolutions = count(onnx.load(exported / "model.onnx"), "Conv")
     assert facts.network_formats["half"] > convolutions
-    assert facts.network_formats["float"] == 1, "the logits alone"
+    assert facts.network_formats["float"] == 1, "only the logits"
 
 
-def test_fp16_says_the_same(exported: Path, half: Path, few: Manifest) -> None:
+def test_fp16_logits_are_close_to_fp32(exported: Path, half: Path, few: Manifest) -> None:
     pixels = load_pixels(
         few.of(Split.TEST), read_card(exported, ExportedCard).classifier.input_size
     )
@@ -206,12 +206,14 @@ def test_fp16_says_the_same(exported: Path, half: Path, few: Manifest) -> None:
     assert np.abs(found - expected).max() < 0.02 * max(1.0, np.abs(expected).max())
 
 
-def test_tensorrt_takes_it_typed_fp16(emitted: dict[Dialect, onnx.ModelProto]) -> None:
+def test_tensorrt_accepts_int8_with_fp16_in_between(
+    emitted: dict[Dialect, onnx.ModelProto],
+) -> None:
     model = to_int8_with_fp16(emitted[Dialect.TENSORRT])
     assert check_legality(model, Dialect.TENSORRT) == []
     pytest.importorskip("tensorrt_rtx", reason="needs the rtx extra")
     plan, heard = built_bytes(model)
-    # The builder says so of every kernel that takes scales in FP32; it loses nothing by that.
+    # The builder prints this for every kernel with FP32 scales, without loss of accuracy.
     assert [words for words in heard if "scales to fp32" not in words] == []
     assert plan > 1000
 
@@ -222,18 +224,20 @@ def test_every_convolution_runs_in_integers_on_a_cpu(
     model = emitted[Dialect.CPU]
     assert check_legality(model, Dialect.CPU) == []
     options = ort.SessionOptions()
-    options.log_severity_level = 3  # it warns that the saved graph is for this machine
+    options.log_severity_level = (
+        3  # suppresses the warning that the saved graph is specific to this machine
+    )
     options.optimized_model_filepath = str(tmp_path / "fused.onnx")
     ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
     fused = onnx.load(tmp_path / "fused.onnx")
     assert count(fused, "QLinearConv") == count(model, "Conv")
     assert count(fused, "QLinearAdd") == count(model, "Add") - 1  # that of the normalisation
     if read_card(exported, ExportedCard).classifier.network != "densenet121":
-        # There ONNX Runtime makes convolutions of batch norms, which have no integer kernel.
+        # In DenseNet, ONNX Runtime turns batch norms into convolutions without an integer kernel.
         assert count(fused, "Conv") == 0
 
 
-def test_values_are_those_that_onnx_infers(exported: Path) -> None:
+def test_inferred_values_equal_those_of_onnx(exported: Path) -> None:
     graph = onnx.load(exported / "model.onnx")
     whole = onnx.shape_inference.infer_shapes(graph).graph
     expected = {value.name: value for value in (*whole.value_info, *whole.output)}
@@ -241,8 +245,8 @@ def test_values_are_those_that_onnx_infers(exported: Path) -> None:
     assert len(expected) > len(graph.graph.node) / 2
 
 
-def test_every_graph_is_lean(exported: Path) -> None:
-    """Padding stays only before NASNet's max pools, where a zero is not the lowest value."""
+def test_every_graph_is_simplified(exported: Path) -> None:
+    """Only NASNet keeps Pad nodes: before max pools, where zero is not the lowest value."""
     kinds = [node.op_type for node in onnx.load(exported / "model.onnx").graph.node]
     assert not {"Identity", "Slice", "Constant", "Shape", "Dropout", "Reshape"} & set(kinds)
     is_nasnet = read_card(exported, ExportedCard).classifier.network == "nasnet_mobile"

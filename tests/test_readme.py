@@ -1,4 +1,4 @@
-"""The README's walk-through runs as it stands, on generated images in the layouts it names."""
+"""The commands of the README run as printed, on generated images in the layouts it names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cxredge.data.phantoms import render_phantom
 
 README = Path(__file__).parent.parent / "README.md"
 
-# What makes a command quick and keeps it off the network; nothing else is changed.
+# Options that make a command quick and keep it off the network; nothing else changes.
 QUICKER = {
     "train": "--weights none --epochs 1 --input-size 32",
     "quantize": "--effort quick",
@@ -41,7 +41,7 @@ def data(tmp_path: Path, monkeypatch) -> Path:
         draw(tmp_path / f"cohen/images/c{n}.png", "covid19", n)
         rows.append([f"p{n}", "COVID-19", "PA", "X-ray", f"c{n}.png"])
         folder = tmp_path / ("kermany/test" if n % 5 == 0 else "kermany/train")
-        # Of the same anatomy, which is drawn once.
+        # The same anatomy for all three, because it is drawn once.
         draw(folder / f"NORMAL/IM-{n:04d}-0001.jpeg", "normal", n)
         draw(folder / f"PNEUMONIA/person{n}_bacteria_{n}.jpeg", "bacterial", n)
         draw(folder / f"PNEUMONIA/person{n}_virus_{n}.jpeg", "viral", n)

@@ -1,4 +1,4 @@
-"""Keras' weight files: what comes in, what is refused, and that nothing else is different."""
+"""Keras weight files: loading, rejected files, and equality with Keras."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.train
 
 
 def filled(network: str) -> nn.Module:
-    """A backbone with Keras' geometry and weights by formula."""
+    """Return a backbone with the geometry of Keras and weights by formula."""
     backbone = build_model(network, 0).eval().backbone
     match_keras_geometry(backbone, network)
     fill_by_formula(backbone)
@@ -42,7 +42,7 @@ def filled(network: str) -> nn.Module:
 
 
 def written(path: Path, network: str) -> nn.Module:
-    """Write such a backbone's weights; its residual stream has biases of zero."""
+    """Write the weights of such a backbone; the biases of its residual stream are zero."""
     source = filled(network)
     layers = to_keras(source, network)
     if network == "resnet50_v2":
@@ -54,7 +54,7 @@ def written(path: Path, network: str) -> nn.Module:
 
 
 def with_biases(layers: KerasLayers) -> KerasLayers:
-    """Adds the biases that Keras' ResNet50V2 has in its residual stream."""
+    """Add the biases that ResNet50V2 has in its residual stream in Keras."""
     for name, weights in layers.items():
         if name.endswith(("_0_conv", "_3_conv")):
             channels = weights["kernel"].shape[-1]
@@ -69,7 +69,7 @@ def assert_same_state(left: nn.Module, right: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("network", RECIPES)
-def test_what_was_written_comes_back(tmp_path: Path, network: str) -> None:
+def test_written_weights_are_read_back(tmp_path: Path, network: str) -> None:
     source = written(tmp_path / "w.h5", network)
     model = build_model(network, 5, tmp_path / "w.h5")
     assert_same_state(source, model.backbone)
@@ -81,7 +81,7 @@ def test_what_was_written_comes_back(tmp_path: Path, network: str) -> None:
     ("network", "suffix"),
     [*((network, ".safetensors") for network in RECIPES), ("mobilenet_v1", ".pth")],
 )
-def test_what_is_saved_is_built_again_as_keras_has_it(
+def test_a_saved_state_dict_restores_the_geometry_of_keras(
     tmp_path: Path, network: str, suffix: str
 ) -> None:
     written(tmp_path / "w.h5", network)
@@ -103,13 +103,13 @@ def test_what_is_saved_is_built_again_as_keras_has_it(
     assert own != torch.allclose(other(images), expected, atol=1e-3), "the geometry matters"
 
 
-def test_networks_that_keras_files_are_not_read_for_say_which_are(tmp_path: Path) -> None:
+def test_unsupported_networks_are_rejected_with_the_supported_ones(tmp_path: Path) -> None:
     (tmp_path / "w.h5").touch()
     with pytest.raises(CxredgeError, match=r"for nasnet_mobile, mobilenet_v1, resnet50_v2, not"):
         build_model("vgg19", 4, tmp_path / "w.h5")
 
 
-def test_a_top_is_left_out(tmp_path: Path) -> None:
+def test_a_top_is_ignored(tmp_path: Path) -> None:
     layers = to_keras(filled("nasnet_mobile"), "nasnet_mobile")
     layers["predictions"] = {"kernel": np.ones((1056, 1000), np.float32)}
     path = write_legacy_h5(tmp_path / "w.h5", layers)
@@ -132,8 +132,8 @@ def test_every_separable_layer_has_two_modules() -> None:
     assert len(others) == len(set(others))
 
 
-def test_residual_biases_go_into_the_means(tmp_path: Path) -> None:
-    """With its biases in place, timm's network gives what it gives with moved means."""
+def test_residual_biases_are_moved_into_the_means(tmp_path: Path) -> None:
+    """timm's network with biases returns the same as with moved means."""
     source = filled("resnet50_v2")
     layers = with_biases(to_keras(source, "resnet50_v2"))
     path = write_legacy_h5(tmp_path / "w.h5", layers)
@@ -147,7 +147,7 @@ def test_residual_biases_go_into_the_means(tmp_path: Path) -> None:
         torch.testing.assert_close(model(images), source(images), rtol=1e-4, atol=1e-4)
 
 
-def test_geometry_keeps_names_and_can_be_repeated() -> None:
+def test_geometry_keeps_names_and_is_idempotent() -> None:
     model = build_model("mobilenet_v1", 0).backbone
     names = list(model.state_dict())
     match_keras_geometry(model, "mobilenet_v1")
@@ -215,7 +215,7 @@ def test_wrong_network(tmp_path: Path) -> None:
         keras_layer_names(NasnetMobile(), "mobilenet_v1")
 
 
-def test_links_out_of_the_file_are_refused(tmp_path: Path) -> None:
+def test_links_to_other_files_are_rejected(tmp_path: Path) -> None:
     path = write_legacy_h5(tmp_path / "w.h5", to_keras(filled("nasnet_mobile"), "nasnet_mobile"))
     with h5py.File(path, "a") as file:
         del file["stem_conv1/stem_conv1/kernel:0"]
@@ -225,7 +225,7 @@ def test_links_out_of_the_file_are_refused(tmp_path: Path) -> None:
 
 
 def keras_model(network: str, height: int, width: int) -> Any:
-    """A Keras network that gives pooled features, with random weights of every kind."""
+    """Return a Keras network with pooled features and random weights of every kind."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
     pytest.importorskip("jax")
     keras: Any = pytest.importorskip("keras")
@@ -260,7 +260,9 @@ def random_weight(random: np.random.Generator, weight: Any) -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(224, 224), (131, 97)])
 @pytest.mark.parametrize("network", RECIPES)
-def test_features_are_those_of_keras(tmp_path: Path, network: str, height: int, width: int) -> None:
+def test_features_equal_those_of_keras(
+    tmp_path: Path, network: str, height: int, width: int
+) -> None:
     reference = keras_model(network, height, width)
     reference.save(tmp_path / "w.h5")
     model = build_model(network, 0, tmp_path / "w.h5").eval()

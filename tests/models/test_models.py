@@ -1,4 +1,4 @@
-"""The zoo's table against the networks themselves."""
+"""The zoo's table compared with the networks."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ TABLE_5 = {
 
 
 def smallest(name: str) -> int:
-    """A size in pixels that the network still takes."""
+    """Return a small input size that the network accepts."""
     return 96 if name == "inception_v3" else 64
 
 
-def test_the_paper_s_networks_are_all_there() -> None:
+def test_the_zoo_has_all_networks_of_the_paper() -> None:
     given = {n.paper_name: n.keras_parameters for n in ZOO.values() if n.paper_name}
     assert given == KERAS_TOTALS
 
 
-def test_freeze_points_of_the_paper_are_those_of_table_5() -> None:
+def test_freeze_points_of_the_paper_equal_table_5() -> None:
     assert {network.name for network in ZOO.values() if network.paper_freeze.in_paper} == set(
         TABLE_5
     )
@@ -57,12 +57,12 @@ def test_freeze_points_of_the_paper_are_those_of_table_5() -> None:
         freeze, total = ZOO[name].paper_freeze, ZOO[name].keras_parameters
         trained = freeze.keras_trainable or freeze.trainable
         digits = len(str(millions).partition(".")[2])
-        # The paper cuts some figures off where others are rounded.
+        # The paper truncates some figures and rounds others.
         assert trained / 1e6 == pytest.approx(millions, abs=10**-digits)
         assert 100 * trained / total == pytest.approx(percent, abs=0.1)
 
 
-def test_keras_inception_is_ours_without_the_scales_of_batch_norm() -> None:
+def test_keras_inception_lacks_the_scales_of_batch_norm() -> None:
     network = ZOO["inception_v3"]
     model = build_model("inception_v3", 4)
     freeze_blocks(model, network, "paper")
@@ -74,7 +74,7 @@ def test_keras_inception_is_ours_without_the_scales_of_batch_norm() -> None:
 
 
 @pytest.mark.parametrize(("name", "biased"), [("resnet50", nn.Conv2d), ("resnet50_v2", nn.Conv2d)])
-def test_keras_residual_networks_are_ours_with_biases(name: str, biased: type) -> None:
+def test_keras_residual_networks_have_additional_biases(name: str, biased: type) -> None:
     backbone = build_model(name, 0).backbone
     convolutions = {n: m for n, m in backbone.named_modules() if isinstance(m, biased)}
     if name == "resnet50_v2":
@@ -85,14 +85,14 @@ def test_keras_residual_networks_are_ours_with_biases(name: str, biased: type) -
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_the_table_counts_as_keras_does(name: str) -> None:
+def test_parameter_counts_equal_those_of_the_table(name: str) -> None:
     model = build_model(name, 0)
     state = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
     assert sum(v.numel() for v in state.values()) == ZOO[name].parameters
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_without_classes_features_come_out(name: str) -> None:
+def test_without_classes_the_network_returns_features(name: str) -> None:
     network = ZOO[name]
     images = torch.zeros(2, 3, *[smallest(name)] * 2)
     assert build_model(name, 0).eval()(images).shape == (2, network.features)
@@ -108,14 +108,14 @@ def test_blocks_cover_the_backbone_once(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_paper_freeze_trains_what_the_table_says(name: str) -> None:
+def test_paper_freeze_trains_the_weights_of_the_table(name: str) -> None:
     model = build_model(name, 4)
     assert freeze_blocks(model, ZOO[name], "paper") == ZOO[name].paper_freeze.trainable
     assert all(p.requires_grad for p in model.head.parameters())
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_freeze_none_trains_all_and_head_nothing_before_it(name: str) -> None:
+def test_freeze_none_trains_all_blocks_and_freeze_head_trains_none(name: str) -> None:
     model = build_model(name, 4)
     everything = sum(p.numel() for p in model.backbone.parameters())
     assert freeze_blocks(model, ZOO[name], "none") == everything
@@ -123,7 +123,7 @@ def test_freeze_none_trains_all_and_head_nothing_before_it(name: str) -> None:
     assert all(p.requires_grad for p in model.head.parameters())
 
 
-def test_freeze_at_any_block_is_monotonous() -> None:
+def test_later_freeze_points_train_fewer_weights() -> None:
     model, network = build_model("mobilenet_v2", 4), ZOO["mobilenet_v2"]
     counts = [freeze_blocks(model, network, block.name) for block in network.blocks]
     assert counts == sorted(counts, reverse=True)
@@ -143,7 +143,7 @@ def test_frozen_batch_norm_keeps_its_statistics() -> None:
     assert all(name.startswith(("blocks.4.0", "blocks.4.1")) for name in moved)
 
 
-def test_unknown_names_are_refused() -> None:
+def test_unknown_names_are_rejected() -> None:
     with pytest.raises(CxredgeError, match="Did you mean 'mobilenet_v1'"):
         find_network("mobilenet-v1")
     with pytest.raises(CxredgeError, match="has no block 'conv_dw_14'"):
@@ -172,7 +172,7 @@ def test_restored_statistics_do_not_change_inference() -> None:
     assert torch.allclose(before, after, atol=1e-3 * before.abs().max())
 
 
-def test_restored_statistics_are_those_that_training_sees() -> None:
+def test_restored_statistics_equal_those_of_training_batches() -> None:
     torch.manual_seed(0)
     model = build_model("mobilenet_v1", 0)
     random_statistics(model)
@@ -201,7 +201,7 @@ def test_weights_round_trip(suffix: str, tmp_path: Path) -> None:
         assert torch.equal(loaded.backbone.state_dict()[name], value)
 
 
-def test_weights_of_a_run_bring_their_head_only_if_it_fits(tmp_path: Path) -> None:
+def test_the_head_of_a_run_is_loaded_only_if_it_fits(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     source = build_model("mobilenet_v1", 4)
@@ -212,7 +212,7 @@ def test_weights_of_a_run_bring_their_head_only_if_it_fits(tmp_path: Path) -> No
     assert not build_model("mobilenet_v1", 3, path).head.weight.any()
 
 
-def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_are_rejected(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     path = tmp_path / "other.safetensors"
@@ -222,7 +222,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pth", "a.bin"])
-def test_weights_that_are_none_are_refused(name: str, tmp_path: Path) -> None:
+def test_missing_or_damaged_weights_are_rejected(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(b"this is no weights file at all")
     with pytest.raises(CxredgeError):
@@ -243,7 +243,7 @@ def test_pickled_code_is_never_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_weights_that_cannot_be_downloaded_say_what_to_do(monkeypatch) -> None:
+def test_a_failed_download_suggests_a_weights_file(monkeypatch) -> None:
     import timm
 
     def offline(*_: object, **__: object) -> nn.Module:

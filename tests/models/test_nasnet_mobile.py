@@ -1,4 +1,4 @@
-"""NASNetMobile against figures that Keras gave, and the parts of it one by one."""
+"""NASNetMobile compared with values from Keras, and tests of its parts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ KERAS_FEATURES = {
 KERAS_MEAN = 0.2306798
 
 
-def test_parameters_are_as_many_as_in_keras() -> None:
+def test_the_parameter_count_equals_that_of_keras() -> None:
     state = NasnetMobile().state_dict()
     counts = [value.numel() for name, value in state.items() if "num_batches" not in name]
     assert sum(counts) == 4_269_716
@@ -49,7 +49,7 @@ def test_blocks_are_in_order() -> None:
     assert [name for name, _ in NasnetMobile().named_children()] == BLOCKS
 
 
-def test_features_are_those_keras_gave() -> None:
+def test_features_equal_those_of_keras() -> None:
     model = NasnetMobile().eval()
     fill_by_formula(model)
     with torch.no_grad():
@@ -94,7 +94,7 @@ def test_factorized_reduction_reads_even_and_shifted_pixels(size: int) -> None:
     torch.testing.assert_close(shifted, padded[1::2, 1::2])
 
 
-def test_every_weight_learns() -> None:
+def test_every_weight_has_a_gradient() -> None:
     model = NasnetMobile().train()
     model(formula_images(2, 64, 64)).square().sum().backward()
     silent = [name for name, weight in model.named_parameters() if weight.grad is None]

@@ -1,4 +1,4 @@
-"""A network in two parts computes exactly what it computes whole."""
+"""A split network computes exactly what the whole network computes."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ pytestmark = pytest.mark.train
 
 
 def assert_exact(model: Classifier, parts: Parts, size: int) -> tuple[torch.Tensor, ...]:
-    """Compare in inference mode; return what crosses."""
+    """Compare the outputs in inference mode; return the tensors between the parts."""
     images = torch.rand(2, 3, size, size)
     for module in (model, parts.frozen, parts.trained):
         module.eval()
     with torch.no_grad():
         crossing = parts.frozen(images)
-        # Layers that work in place must not reach what crosses.
+        # In-place layers must not change the tensors between the parts.
         assert torch.equal(parts.trained(*(t.clone() for t in crossing)), model(images))
     return crossing
 
 
 def trace_once(model: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Follow a network once for all its boundaries: what is frozen does not change its operations.
+    """Trace a network once for all boundaries, because freezing does not change its operations.
 
     Tracing DenseNet121 at each of its 62 would take nearly twice as long as all else here.
     """
@@ -44,7 +44,7 @@ def trace_once(model: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def freeze_before(backbone: nn.Module, first_trained: str, features: int) -> Classifier:
-    """Freeze a network of a library up to one of its modules."""
+    """Freeze a torchvision network up to one of its modules."""
     model = Classifier(backbone, features, 4, 0.2)
     nn.init.normal_(model.head.weight)
     backbone.requires_grad_(False)
@@ -73,7 +73,7 @@ def test_parts_equal_the_whole_at_every_boundary(
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_nothing_frozen_leaves_nothing_to_split(name: str) -> None:
+def test_a_network_without_frozen_blocks_is_not_split(name: str) -> None:
     model = build_model(name, 4)
     freeze_blocks(model, ZOO[name], "none")
     assert split_network(model) is None
@@ -89,7 +89,7 @@ def test_parts_share_their_weights_and_names_with_the_whole() -> None:
         assert value is whole[name]
 
 
-def test_gradients_of_the_trained_part_are_those_of_the_whole() -> None:
+def test_gradients_of_the_trained_part_equal_those_of_the_whole() -> None:
     model = build_model("mobilenet_v2", 4)
     nn.init.normal_(model.head.weight)
     freeze_blocks(model, ZOO["mobilenet_v2"], "paper")
@@ -138,7 +138,7 @@ def test_branches_and_residuals_split() -> None:
 
 
 class TwoBack(nn.Module):
-    """Cells that read the last two outputs, as NASNet's do."""
+    """Cells that read the last two outputs, as in NASNet."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ def test_two_earlier_outputs_cross() -> None:
 
 
 class Fickle(nn.Module):
-    """Computes differently in training, by a function that owns no layer."""
+    """Computes differently in training, by a function without a layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class Fickle(nn.Module):
 
 
 class Choosy(Fickle):
-    """Decides by what it sees."""
+    """Branches depending on its input."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         features = self.first(images)
@@ -182,12 +182,14 @@ class Choosy(Fickle):
 @pytest.mark.parametrize(
     ("backbone", "reason"), [(Fickle, "training and in inference"), (Choosy, "cannot be traced")]
 )
-def test_what_cannot_be_split_says_why(backbone: type[nn.Module], reason: str) -> None:
+def test_networks_that_cannot_be_split_raise_the_reason(
+    backbone: type[nn.Module], reason: str
+) -> None:
     with pytest.raises(CannotSplitError, match=reason):
         split_network(freeze_before(backbone(), "second", 8))
 
 
-def test_dropout_and_unsettled_statistics_are_never_frozen() -> None:
+def test_dropout_and_changing_statistics_are_never_frozen() -> None:
     class Loose(nn.Module):
         def __init__(self) -> None:
             super().__init__()
