@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from cxredge.data.manifest import Entry
+from cxredge.vocabulary import Split
+
 NOISE = np.random.default_rng(7).integers(0, 256, (48, 48), dtype=np.uint8)
 GREY, GREY_ALPHA, RGB, PALETTE = 0, 4, 2, 3
 
@@ -35,3 +38,18 @@ def handmade_png(
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     body = chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
+
+
+def picture(path: Path, grey: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (32, 32), grey).save(path, "PNG")
+    return path
+
+
+def entry(path: Path, label: str = "normal", split: Split = Split.TRAIN, **more: str) -> Entry:
+    return Entry(path=path, label=label, split=split, **{"patient": "p", "source": "s", **more})
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -1,4 +1,4 @@
-"""Sets whose class folders hold zip archives: listed, split and loaded as files beside them are."""
+"""Sets with zip archives in class folders: members are listed, split and loaded like files."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def entries_of(samples: list[Sample]) -> list[Entry]:
     return usable
 
 
-def test_archives_are_read_where_they_lie(directory: Path, tmp_path: Path) -> None:
+def test_archives_are_read_in_place(directory: Path, tmp_path: Path) -> None:
     samples, dropped = read_folder(directory, r"^(.+)-\d$")
     assert [(s.path.relative_to(directory).as_posix(), s.label, s.patient) for s in samples] == [
         ("normal/kim-1.png", "normal", "kim"),
@@ -105,7 +105,7 @@ def test_what_cannot_be_used_is_counted_by_reason(directory: Path) -> None:
     assert unusable == {"missing": 2, "nested_archive": 1, "unreadable": 2}
 
 
-def test_dicom_in_an_archive_tells_its_patient(directory: Path, tmp_path: Path) -> None:
+def test_patient_of_dicom_in_an_archive_is_read(directory: Path, tmp_path: Path) -> None:
     picture = np.arange(1600, dtype=np.uint16).reshape(40, 40)
     content = dicom(picture, PatientID="A-1", ViewPosition="PA", BurnedInAnnotation="NO")
     burned = dicom(picture, PatientID="A-2", ViewPosition="PA", BurnedInAnnotation="YES")

@@ -109,7 +109,7 @@ def test_association_of_class_and_source(
     assert source_association(listing(*listed).entries) == pytest.approx(expected, abs=1e-12)
 
 
-def test_class_that_its_source_gives_away_is_warned_of() -> None:
+def test_class_determined_by_its_source_draws_a_warning() -> None:
     confounded = listing(*rows("covid", "hospital", 6), *rows("normal", "paediatric", 6))
     (warning,) = source_warnings(confounded)
     assert "covid: hospital" in warning
@@ -147,7 +147,7 @@ def test_view_that_differs_by_class_is_warned_of() -> None:
     assert warning.startswith("The view is stated for 5 of 10 images and for none of b")
 
 
-def test_images_that_cannot_be_looked_at_are_counted(manifest: Manifest) -> None:
+def test_unusable_images_are_counted(manifest: Manifest) -> None:
     first, second, *rest = manifest.entries
     gone = replace(first, path=first.path.with_name("gone.png"))
     altered = replace(second, sha256="0" * 64)

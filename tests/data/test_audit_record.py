@@ -52,7 +52,7 @@ def test_audit_is_found_beside_its_manifest_and_repeated_once(listed: Manifest) 
     assert "Something is wrong." in build_warnings(listed)
 
 
-def test_audit_of_another_manifest_does_not_count(listed: Manifest) -> None:
+def test_audit_of_another_manifest_is_ignored(listed: Manifest) -> None:
     write_audit(listed, audit_with(listed, "Something is wrong."))
     lines = listed.path.read_text().splitlines(keepends=True)
     listed.path.write_text("".join(lines[:-1]))
@@ -61,7 +61,7 @@ def test_audit_of_another_manifest_does_not_count(listed: Manifest) -> None:
 
 
 @pytest.mark.parametrize("content", ["[]", '{"schema": "cxredge.bench/1"}'])
-def test_other_json_does_not_count(listed: Manifest, content: str) -> None:
+def test_other_json_is_ignored(listed: Manifest, content: str) -> None:
     audit_path(listed).write_text(content)
     assert recorded_warnings(listed) is None
 

@@ -16,7 +16,7 @@ Make = Callable[..., Entry]
 
 @pytest.fixture
 def xray(tmp_path: Path) -> Make:
-    """Write a chest, the same for the same number, as another file for another quality."""
+    """Write the chest of a number; other qualities are other files of the same X-ray."""
 
     def make(number: int, patient: str, split: Split = Split.TRAIN, quality: int = 90) -> Entry:
         path = tmp_path / f"{number}-{patient}-{quality}.jpg"

@@ -31,7 +31,7 @@ def test_each_folder_is_a_class_and_each_image_a_patient(tmp_path: Path) -> None
     assert not dropped
 
 
-def test_what_is_no_image_is_counted(tmp_path: Path) -> None:
+def test_files_that_are_not_images_are_counted(tmp_path: Path) -> None:
     directory = dataset(
         tmp_path, "a/1.png", "b/1.png", "a/notes.txt", "b/.hidden.png", "b/scan.gif", "a/deep/2.png"
     )
@@ -61,7 +61,7 @@ def test_pattern_names_the_patient_from_the_name_without_extension(
 
 
 @pytest.mark.parametrize("pattern", [r"^p(\d+)", r"^p(\d+)|x"])
-def test_image_whose_name_tells_no_patient_is_left_out_and_counted(
+def test_image_whose_name_has_no_patient_is_left_out_and_counted(
     tmp_path: Path, pattern: str
 ) -> None:
     directory = dataset(tmp_path, "a/p1.png", "a/x1.png", "b/p2.png", "b/x.png")

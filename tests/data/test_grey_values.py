@@ -1,4 +1,4 @@
-"""What 16 bits, colours, palettes and transparency become in 8 bits of grey."""
+"""Conversion of 16 bits, colours, palettes and transparency to 8-bit grey."""
 
 from __future__ import annotations
 

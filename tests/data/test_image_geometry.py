@@ -1,4 +1,4 @@
-"""Where pixels end up: in a square, turned as the file says, averaged where there are more."""
+"""Geometry: resizing to the square, EXIF orientation, averaging of finer pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.data.image_files import NOISE, save
 
 @pytest.mark.parametrize("size", [1, 31, 224, 331])
 @pytest.mark.parametrize("shape", [(48, 48), (33, 90), (90, 33)])
-def test_result_is_a_square_whatever_the_shape(
+def test_result_is_a_square_for_any_shape(
     tmp_path: Path, size: int, shape: tuple[int, int]
 ) -> None:
     path = save(tmp_path / "a.png", Image.new("L", shape[::-1], 77))
@@ -25,7 +25,7 @@ def test_result_is_a_square_whatever_the_shape(
     assert (pixels == 77).all()
 
 
-def test_wide_picture_is_squeezed_and_nothing_is_cropped(tmp_path: Path) -> None:
+def test_wide_image_is_resized_without_cropping(tmp_path: Path) -> None:
     wide = np.zeros((40, 160), dtype=np.uint8)
     wide[:, 120:] = 255
     pixels = load_grey(save(tmp_path / "a.png", Image.fromarray(wide)), 64)
@@ -82,7 +82,7 @@ def test_exif_orientation_of_a_jpeg_is_applied_before_squeezing(
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize(("width", "height"), [(2048, 1792), (901, 449), (450, 3000)])
-def test_large_jpegs_are_decoded_smaller_and_come_out_the_same(
+def test_large_jpegs_are_decoded_at_a_fraction_with_the_same_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, height: int, mode: str
 ) -> None:
     ramp = np.add.outer(np.sin(np.linspace(0, 20, height)), np.cos(np.linspace(0, 15, width)))

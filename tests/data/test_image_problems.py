@@ -1,4 +1,4 @@
-"""What an image file is refused for, each problem by its name."""
+"""Problems for which an image file is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files are images, and what every image comes as."""
+"""Recognition of image files, and properties of every decoded image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cxredge.data.images import STAGES, is_image_name, list_images, load_grey
 from tests.data.image_files import NOISE, save
 
 
-def test_picture_of_the_wanted_size_comes_through_untouched(tmp_path: Path) -> None:
+def test_an_image_of_the_requested_size_is_unchanged(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", Image.fromarray(NOISE))
     pixels = load_grey(path, 48)
     np.testing.assert_array_equal(pixels, NOISE)
@@ -21,7 +21,7 @@ def test_picture_of_the_wanted_size_comes_through_untouched(tmp_path: Path) -> N
     assert pixels.flags.c_contiguous
 
 
-def test_each_call_gives_a_new_array(tmp_path: Path) -> None:
+def test_each_call_returns_a_new_array(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", Image.fromarray(NOISE))
     load_grey(path, 48)[:] = 0
     np.testing.assert_array_equal(load_grey(path, 48), NOISE)
@@ -64,7 +64,7 @@ def test_listing_is_sorted_flat_and_without_hidden_files(tmp_path: Path) -> None
     assert [path.name for path in list_images(tmp_path)] == ["C.jpeg", "a.JPG", "b.png"]
 
 
-def test_stages_are_heard_in_their_order(tmp_path: Path) -> None:
+def test_stages_are_reported_in_order(tmp_path: Path) -> None:
     Image.fromarray(np.full((80, 90), 7, np.uint8)).save(tmp_path / "x.png")
     heard: list[str] = []
     pixels = load_grey(tmp_path / "x.png", 64, heard.append)

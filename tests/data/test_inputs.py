@@ -62,7 +62,7 @@ def test_folder_named_like_an_image_is_walked(tmp_path: Path) -> None:
     assert walked(tmp_path)[0] == [tmp_path / "x.png" / "inside.png"]
 
 
-def test_files_given_by_name_are_taken_as_they_are_in_the_order_given(tmp_path: Path) -> None:
+def test_files_given_by_name_are_kept_in_the_given_order(tmp_path: Path) -> None:
     tree(tmp_path, "z.txt", "a.png", "folder/1.png", ".hidden.png")
     given = [tmp_path / name for name in ("z.txt", "folder", "a.png", ".hidden.png", "a.png")]
     found, skipped = walked(*given)
@@ -202,7 +202,7 @@ def test_a_pipe_with_the_name_of_an_image_does_not_block(tmp_path: Path) -> None
     assert problem_of(tmp_path / "a.png") is ImageProblem.UNREADABLE
 
 
-def test_members_of_archives_come_as_those_of_folders(tmp_path: Path) -> None:
+def test_members_of_archives_are_walked_like_files_of_folders(tmp_path: Path) -> None:
     members = {"b/2.png": png(2), "b.png": png(1), "a/1.JPG": png(3), "c/IM1": DICOM,
                "notes.txt": b"x", "b/.3.png": png(), "DICOMDIR": DICOM}  # fmt: skip
     archive = zipped(tmp_path / "x.zip", **members)
@@ -226,7 +226,7 @@ def test_archives_are_found_in_folders(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_what_an_archive_must_not_hold_is_refused_with_a_row(tmp_path: Path) -> None:
+def test_forbidden_members_of_an_archive_are_refused_with_a_row(tmp_path: Path) -> None:
     archive = tmp_path / "x.zip"
     with zipfile.ZipFile(archive, "w") as writing:
         link = zipfile.ZipInfo("1-link.png")

@@ -1,29 +1,25 @@
 import csv
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from cxredge.artifacts.card import sha256_of_file
-from cxredge.data.loading import check_samples, load_labelled, load_pixels
+from cxredge.data.loading import load_pixels
 from cxredge.data.manifest import (
     COLUMNS,
     Entry,
     Manifest,
-    Sample,
     check_labels,
     read_manifest,
     write_manifest,
 )
 from cxredge.errors import DataError
-from cxredge.progress import Silent
 from cxredge.vocabulary import Split
+from tests.data.image_files import entry, picture, written
 
 HEADER = ",".join(COLUMNS) + "\n"
 ODD_NAMES = [
@@ -40,21 +36,6 @@ ODD_NAMES = [
     "#comment.png",
     "sub/folder/a.png",
 ]
-
-
-def picture(path: Path, grey: int) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", (32, 32), grey).save(path, "PNG")
-    return path
-
-
-def entry(path: Path, label: str = "normal", split: Split = Split.TRAIN, **more: str) -> Entry:
-    return Entry(path=path, label=label, split=split, **{"patient": "p", "source": "s", **more})
-
-
-def written(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def test_round_trip_keeps_every_field_and_the_order(tmp_path: Path) -> None:
@@ -190,7 +171,7 @@ def test_missing_manifest_and_folder_are_refused(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_file_that_is_no_manifest_is_a_data_error(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_a_manifest_is_a_data_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "m.csv"
     path.write_bytes(content)
     with pytest.raises(DataError):
@@ -243,70 +224,3 @@ def test_labels_the_model_does_not_know_are_named(tmp_path: Path) -> None:
     check_labels(manifest, ["normal", "viral", "zebra"])
     with pytest.raises(DataError, match="does not know: zebra; it knows normal, viral"):
         check_labels(manifest, ["normal", "viral"])
-
-
-def test_unusable_samples_are_dropped_by_reason_and_the_order_is_kept(tmp_path: Path) -> None:
-    paths = [picture(tmp_path / f"{n}.png", n) for n in (30, 10, 20)]
-    text = written(tmp_path / "text.png", "no image")
-    empty = written(tmp_path / "empty.png", "")
-    Image.new("L", (8, 8)).save(tmp_path / "small.png")
-    copy = tmp_path / "copy.png"
-    shutil.copy(paths[0], copy)
-    listed = [
-        paths[0], text, paths[1], copy, tmp_path / "gone.png", empty, tmp_path / "small.png",
-        tmp_path / "gone-too.png", paths[2], copy,
-    ]  # fmt: skip
-    seen: list[int] = []
-    samples = [Sample(path, "normal", f"p{n}", "s", "PA") for n, path in enumerate(listed)]
-    kept, dropped = check_samples(samples, lambda: seen.append(1))
-    assert [e.path for e in kept] == paths
-    assert [e.patient for e in kept] == ["p0", "p2", "p8"]
-    assert [e.sha256 for e in kept] == [sha256_of_file(path) for path in paths]
-    assert {e.view for e in kept} == {"PA"}
-    assert dropped == Counter(
-        {"unreadable": 1, "duplicate": 2, "missing": 2, "empty": 1, "too_small": 1}
-    )
-    assert len(seen) == len(listed)
-
-
-def test_order_is_kept_when_many_are_checked_at_once(tmp_path: Path) -> None:
-    paths = [picture(tmp_path / f"{n}.png", n) for n in range(60)]
-    kept, dropped = check_samples([Sample(path, "normal", "p", "s") for path in paths])
-    assert [e.path for e in kept] == paths
-    assert not dropped
-    pixels = load_pixels(kept, 32)
-    assert pixels.shape == (60, 32, 32)
-    assert pixels.dtype == np.uint8
-    assert pixels[:, 5, 5].tolist() == list(range(60))
-
-
-def test_image_that_changed_since_is_noticed(tmp_path: Path) -> None:
-    path = picture(tmp_path / "a.png", 1)
-    manifest = write_manifest(tmp_path / "m.csv", [entry(path, sha256=sha256_of_file(path))])
-    assert load_pixels(manifest.entries, 32)[0, 0, 0] == 1
-    picture(path, 2)
-    with pytest.raises(DataError, match=r"a\.png changed since the manifest was made"):
-        load_pixels(manifest.entries, 32)
-
-
-def test_image_that_went_missing_or_broke_is_a_data_error(tmp_path: Path) -> None:
-    broken = written(tmp_path / "broken.png", "x")
-    for path, words in (
-        (tmp_path / "gone.png", "does not exist"),
-        (broken, "not a PNG, JPEG or DICOM"),
-    ):
-        with pytest.raises(DataError, match=words) as caught:
-            load_pixels([entry(path)], 32)
-        assert caught.value.hint
-
-
-def test_labelled_images_follow_the_order_of_classes(tmp_path: Path) -> None:
-    entries = [
-        entry(picture(tmp_path / "a.png", 9), "viral", patient="p1"),
-        entry(picture(tmp_path / "b.png", 8), "normal", patient="p2"),
-    ]
-    images = load_labelled(entries, ["viral", "bacterial", "normal"], 40, Silent())
-    assert images.labels.tolist() == [0, 2]
-    assert images.labels.dtype == np.int64
-    assert images.patients == ["p1", "p2"]
-    assert images.pixels[:, 0, 0].tolist() == [9, 8]

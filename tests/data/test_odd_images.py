@@ -1,4 +1,4 @@
-"""Odd, hostile and damaged files: pixels or an ImageError, no crash, nothing printed."""
+"""Unusual, hostile and damaged files yield pixels or an ImageError, and print nothing."""
 
 from __future__ import annotations
 

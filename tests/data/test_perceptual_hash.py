@@ -61,12 +61,12 @@ def test_other_patients_and_other_exposures_are_not_copies() -> None:
     assert pairs(*(hashed(Image.fromarray(c)) for c in [*CHESTS, *exposures])) == []
 
 
-def test_flat_images_resemble_nothing() -> None:
+def test_uniform_images_match_no_other() -> None:
     flat = [perceptual_hash(np.full((128, 128), grey, np.uint8)) for grey in (0, 0, 128, 255)]
     assert pairs(*flat) == []
 
 
-def test_every_pair_is_compared_once_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_pair_is_compared_once_for_any_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     bits = rng.random((40, BITS)) < 0.5
     bits[7:11] = bits[3] ^ (rng.random((4, BITS)) < 0.1)

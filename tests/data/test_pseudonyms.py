@@ -16,7 +16,7 @@ def test_a_pseudonym_is_the_keyed_hash(tmp_path: Path) -> None:
     assert Pseudonyms(key).of("P-18") != expected[:32]
 
 
-def test_a_key_is_made_once_and_only_this_user_reads_it(
+def test_a_key_is_created_once_and_readable_by_this_user_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))

@@ -13,7 +13,7 @@ CLASSES = ("a", "b", "c")
 
 
 def looks(border_tells: bool, classes: tuple[str, ...] = CLASSES, test: bool = True) -> Appearance:
-    """60 training and 30 test images a class; the border tells 'a' from the others, or nothing."""
+    """60 training and 30 test images per class; the border identifies class 'a', or none."""
     rng = np.random.default_rng(0)
     splits = [Split.TRAIN] * 60 + [Split.TEST if test else Split.VAL] * 30
     entries = tuple(
@@ -30,7 +30,7 @@ def looks(border_tells: bool, classes: tuple[str, ...] = CLASSES, test: bool = T
     return Appearance(entries, hashes, border, statistics, Counter())
 
 
-def test_border_that_tells_a_class_is_found_and_warned_of() -> None:
+def test_border_that_identifies_a_class_draws_a_warning() -> None:
     found = find_shortcuts(looks(border_tells=True))
     border, statistics = found.border, found.statistics
     assert border is not None
@@ -51,7 +51,7 @@ def test_border_that_tells_a_class_is_found_and_warned_of() -> None:
     assert "tells 'a' from" in warning
 
 
-def test_nothing_to_tell_draws_no_warning() -> None:
+def test_useless_features_draw_no_warning() -> None:
     assert shortcut_warnings(find_shortcuts(looks(border_tells=False))) == []
 
 
@@ -62,7 +62,7 @@ def test_set_without_test_images_or_classes_has_no_result(look: Appearance) -> N
     assert shortcut_warnings(found) == []
 
 
-def test_ridge_gives_the_same_result_whatever_the_scale_of_features() -> None:
+def test_ridge_does_not_depend_on_the_scale_of_features() -> None:
     rng = np.random.default_rng(1)
     features = rng.normal(size=(200, 5))
     labels = np.where(features @ [1, -2, 0, 0, 1] > 0, "yes", "no")
@@ -75,7 +75,7 @@ def test_ridge_gives_the_same_result_whatever_the_scale_of_features() -> None:
     assert np.mean(plain == labels[150:]) > 0.9
 
 
-def test_border_sees_no_inner_pixel_and_statistics_no_place() -> None:
+def test_border_ignores_inner_pixels_and_statistics_ignore_positions() -> None:
     rng = np.random.default_rng(2)
     pixels = rng.integers(0, 256, (128, 128), dtype=np.uint8)
     inner = pixels.copy()

@@ -48,7 +48,7 @@ def test_window_after_rescale_before_inversion(
     for pattern in range(2**bits):
         stored = pattern - 2**bits if signed and pattern >= 2 ** (bits - 1) else pattern
         value = slope * stored + intercept
-        # Where the exponential overflows a float, the limit is meant.
+        # If the exponential overflows a float, the limit is expected.
         if shape is WindowShape.SIGMOID and abs(4 * (value - centre) / width) > 600:
             shown = float(value > centre)
         else:
@@ -75,7 +75,7 @@ def test_a_negative_slope_turns_the_picture_and_inversion_turns_it_back() -> Non
     )
 
 
-def test_lookup_table_goes_on_with_its_first_and_last_entry() -> None:
+def test_lookup_table_extends_its_first_and_last_entry() -> None:
     table = GreyScale(4, voi=LookupTable(5, np.array([0.0, 1023, 511]), 10)).table()
     assert table.tolist() == [0] * 6 + [255] + [127] * 9
 
@@ -87,7 +87,7 @@ def test_modality_table_then_window() -> None:
 
 
 @pytest.mark.parametrize("inverted", [False, True])
-def test_padding_is_black_whatever_the_polarity(inverted: bool) -> None:
+def test_padding_is_black_in_both_polarities(inverted: bool) -> None:
     table = GreyScale(8, inverted=inverted, padding=(250, 255)).table()
     assert (table[250:] == 0).all()
     assert table[249] == (6 if inverted else 249)

@@ -1,4 +1,4 @@
-"""Whole files through load_grey: what is shown, what is refused, what damage does."""
+"""Whole DICOM files through load_grey: pixels, refusals, damage."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_window_then_inversion(tmp_path: Path, shape: str | None, photometric: s
     np.testing.assert_allclose(shown(tmp_path, content), np.rint(255 * grey), atol=1)
 
 
-def test_unused_bits_do_not_show(tmp_path: Path) -> None:
+def test_unused_bits_are_ignored(tmp_path: Path) -> None:
     overlay = GREY12 | (GREY16 & 0x8000)
     plain = shown(tmp_path, dicom(GREY12, BitsStored=12))
     np.testing.assert_array_equal(shown(tmp_path, dicom(overlay, BitsStored=12)), plain)
@@ -169,12 +169,14 @@ REFUSED: dict[str, tuple[ImageProblem, dict[str, object]]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_frontal_x_ray_ready_to_look_at_is_refused(tmp_path: Path, name: str) -> None:
+def test_anything_but_a_frontal_x_ray_for_presentation_is_refused(
+    tmp_path: Path, name: str
+) -> None:
     problem, header = REFUSED[name]
     assert refused(tmp_path, dicom(GREY16, **header)).problem is problem
 
 
-def test_16_bits_that_hold_12_without_a_window_are_refused(tmp_path: Path) -> None:
+def test_12_bit_values_in_16_bits_without_a_window_are_refused(tmp_path: Path) -> None:
     assert refused(tmp_path, dicom(GREY12 >> 1)).problem is ImageProblem.NOT_SCALED
 
 
@@ -300,7 +302,7 @@ def test_fragments_of_one_frame_are_joined(tmp_path: Path) -> None:
     np.testing.assert_array_equal(shown(tmp_path, stream.getvalue()), np.rint(GREY16 / 257))
 
 
-def test_without_the_extra_the_error_says_what_to_install(
+def test_without_the_extra_the_error_names_the_command_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in sys.modules if name.startswith("cxredge.data.dicom.")]:

@@ -38,6 +38,6 @@ def test_view(position: str, code: str, orientation: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("position", "code"), [("LORDOTIC", ""), ("", "399110001")])
-def test_a_view_of_another_name_is_not_taken_for_frontal(position: str, code: str) -> None:
+def test_an_unknown_view_is_not_treated_as_frontal(position: str, code: str) -> None:
     view = find_view(position, code, "")
     assert (view.name, view.projection, view.understood) == ("", None, False)
