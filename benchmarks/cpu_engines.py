@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 from cpu_engines_page import write_page
 
-from cxredge.artifacts.card import read_card, tool_versions, write_json
+from cxredge.artifacts.card import read_artifact, read_card, tool_versions, write_json
 from cxredge.artifacts.model_card import ExportedCard, QuantizedCard
 from cxredge.artifacts.records import read_json_file, to_json
 from cxredge.backends import CPU_BACKENDS, open_session
@@ -213,7 +213,8 @@ def _shares(
         if not folder.is_dir():
             quantization.stem = partial(stem, share=share)
             config = QuantizeConfig(Dialect.CPU, float_stem=True)
-            quantization.quantize(case.model, case.calibration, manifest, config, folder, Silent())
+            fp32 = read_artifact(case.model, ExportedCard)
+            quantization.quantize(fp32, case.calibration, manifest, config, folder, Silent())
         card = read_card(folder, QuantizedCard)
         for runtime, (backend, rest) in RESTS.items():
             session, single = (

@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from cxredge.artifacts.card import read_card  # noqa: E402
+from cxredge.artifacts.card import read_artifact, read_card  # noqa: E402
 from cxredge.artifacts.model_card import ExportedCard  # noqa: E402
 from cxredge.backends.base import available_cores  # noqa: E402
 from cxredge.backends.batched import infer_file  # noqa: E402
@@ -185,7 +185,7 @@ def test_tensorrt_accepts_int8(
 def half(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same network as an FP16 file."""
     out = tmp_path_factory.mktemp("half") / "fp16"
-    write_fp16(exported, out)
+    write_fp16(read_artifact(exported, ExportedCard), out)
     return out / "model.onnx"
 
 

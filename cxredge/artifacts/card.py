@@ -15,6 +15,7 @@ import platform
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
@@ -147,21 +148,25 @@ class Card(Generic[Config, Facts]):
 
 AnyCard = Card[Any, Any]
 SomeCard = TypeVar("SomeCard", bound=AnyCard)
+SomeCard_co = TypeVar("SomeCard_co", bound=AnyCard, covariant=True)
 
 
 @dataclass(frozen=True)
-class Artifact(Generic[SomeCard]):
-    """An artifact whose card was read and whose files were compared with it.
+class Artifact(Generic[SomeCard_co]):
+    """An artifact whose files were compared with its card, or which was just written.
 
     Attributes:
         path: Its folder.
         card: Its card.
-        card_sha256: SHA-256 of the card's file.
     """
 
     path: Path
-    card: SomeCard
-    card_sha256: str
+    card: SomeCard_co
+
+    @cached_property
+    def card_sha256(self) -> str:
+        """SHA-256 of the card's file."""
+        return sha256_of_file(self.path / CARD_NAME)
 
 
 def sha256_of_file(path: Path) -> str:
@@ -244,7 +249,7 @@ def read_artifact(folder: Path, *cards: type[SomeCard]) -> Artifact[SomeCard]:
     """
     card = read_card(folder, *cards)
     check_files(folder, card)
-    return Artifact(folder, card, sha256_of_file(folder / CARD_NAME))
+    return Artifact(folder, card)
 
 
 def decode_card(content: bytes, path: Path, *cards: type[SomeCard]) -> SomeCard:
@@ -328,7 +333,7 @@ def up_to_date(
         check_files(folder, existing)
     except ArtifactError:
         return None
-    return Artifact(folder, existing, sha256_of_file(folder / CARD_NAME))
+    return Artifact(folder, existing)
 
 
 def _stage_key(body: Mapping[str, Any]) -> str:

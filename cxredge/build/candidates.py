@@ -1,20 +1,17 @@
-"""The precisions and runtimes that could ship, and which one does."""
+"""The precisions and runtimes that could ship, and the result of a build."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import NamedTuple
 
-from cxredge.artifacts.records import to_json
-from cxredge.backends import CPU_BACKENDS
 from cxredge.build.speed import Variant
 from cxredge.bundle.bundle import Bundle
 from cxredge.bundle.serving import Serving, Speed, TimedCandidate
-from cxredge.errors import CxredgeError, GateRefused
 from cxredge.gate.gate import GateResult
-from cxredge.targets.record import Target
 from cxredge.vocabulary import Precision
 
 
@@ -23,11 +20,11 @@ class Candidate:
     """One precision in one runtime that could ship.
 
     Attributes:
-        variant: The runtime, the number format, and the file that serves: the ONNX file, or the
-            engine where one was built.
+        variant: The runtime, the precision, and the file that it loads: the ONNX file or, if one
+            was built, the engine.
         gate: The comparison with FP32 on held-out images.
-        speed: What was measured on this machine, or None where it is not the target.
-        golden_passed: Whether the golden images came out here as where they were made.
+        speed: Its speed on this machine; None if this machine is not the target.
+        golden_passed: The golden images have the expected results on this machine.
     """
 
     variant: Variant
@@ -37,7 +34,7 @@ class Candidate:
 
     @property
     def precision(self) -> Precision:
-        """Its number format."""
+        """Its precision."""
         return self.variant.precision
 
     @property
@@ -47,16 +44,17 @@ class Candidate:
 
     @property
     def near_ties(self) -> float:
-        """Share of the images compared that FP32 decides for it."""
+        """Share of the compared images that FP32 decides for it."""
         found = self.gate.near_ties if self.gate.cascade else None
         return found.share if found else 0.0
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the candidate as JSON values."""
-        return {**to_json(self.record()), "gate": to_json(self.gate)}
+    @property
+    def p50_ms(self) -> float:
+        """Median latency of one image; infinite if not timed."""
+        return self.speed.latency.p50 if self.speed else math.inf
 
-    def record(self) -> TimedCandidate:
-        """Return the candidate as the passport lists it."""
+    def timed(self) -> TimedCandidate:
+        """Return the candidate as a passport lists it."""
         speed = self.speed
         throughput = speed.throughput if speed else None
         return TimedCandidate(
@@ -74,34 +72,53 @@ class Candidate:
         )
 
 
-@dataclass(frozen=True)
-class BuildResult:
-    """What a build came to.
+class Choice(NamedTuple):
+    """The candidate that ships.
 
     Attributes:
-        bundle: The bundle, checked.
-        gate: The comparison of what ships with FP32.
-        candidates: What was considered, as JSON values.
-        reason: Why the one that ships does, in a sentence.
-        left_out: Why a precision has no engine on this machine, in a sentence, by its name.
+        candidate: The candidate.
+        reason: Reason for the choice, in a sentence.
+    """
+
+    candidate: Candidate
+    reason: str
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """Result of a build, or of finishing a bundle on its device.
+
+    Attributes:
+        bundle: The bundle; its files were checked.
+        gate: The comparison of the precision that ships with FP32.
+        candidates: All candidates, each with its comparison with FP32.
+        reason: Reason for the choice, in a sentence.
+        left_out: Reason, in a sentence, by precision that has no engine on this machine.
+        archive: The bundle as one file, if it was packed.
     """
 
     bundle: Bundle
     gate: GateResult
-    candidates: list[dict[str, Any]]
+    candidates: tuple[tuple[TimedCandidate, GateResult], ...]
     reason: str
     left_out: Mapping[str, str] = field(default_factory=dict)
+    archive: Path | None = None
 
 
-def serving(candidates: Sequence[Candidate], chosen: Candidate, reason: str) -> Serving:
-    """Return what a passport says of a choice.
+def listed(candidates: Sequence[Candidate]) -> tuple[tuple[TimedCandidate, GateResult], ...]:
+    """Return the candidates of a result, which outlive the files that were measured."""
+    return tuple((candidate.timed(), candidate.gate) for candidate in candidates)
+
+
+def serving(candidates: Sequence[Candidate], choice: Choice) -> Serving:
+    """Return the part of a passport that describes a choice.
 
     Args:
-        candidates: All, timed on this machine.
-        chosen: The one that serves.
-        reason: Why, in a sentence.
+        candidates: All candidates, timed on this machine.
+        choice: The one that serves.
     """
-    timed = sorted((c for c in candidates if c.speed), key=_p50, reverse=True)
+    chosen, reason = choice
+    timed = sorted((c for c in candidates if c.speed), key=lambda c: c.p50_ms, reverse=True)
     return Serving(
         backend=chosen.variant.backend,
         precision=chosen.precision,
@@ -109,129 +126,6 @@ def serving(candidates: Sequence[Candidate], chosen: Candidate, reason: str) -> 
         speed=chosen.speed,
         # The fastest runtime of a precision comes last and stays.
         latencies={c.precision: c.speed.latency for c in timed if c.speed},
-        candidates=[candidate.record() for candidate in candidates],
+        candidates=[candidate.timed() for candidate in candidates],
         reason=reason,
     )
-
-
-def gates_by_runtime(candidates: Sequence[Candidate]) -> dict[str, dict[Precision, GateResult]]:
-    """Return the result of the gate by runtime and precision."""
-    found: dict[str, dict[Precision, GateResult]] = {}
-    for candidate in candidates:
-        of_runtime = found.setdefault(candidate.variant.backend, {})
-        of_runtime[candidate.precision] = candidate.gate
-    return found
-
-
-def choose(
-    candidates: Sequence[Candidate], wanted: Precision | None, target: Target
-) -> tuple[Candidate, str]:
-    """Return the candidate that ships and why, in a sentence.
-
-    Args:
-        candidates: All timed on the target, or none.
-        wanted: A precision; None for the fastest that passed, including FP32's time for near
-            ties, or if none was timed, the first that passed in the target's order.
-        target: The device.
-
-    Raises:
-        GateRefused: The one that was asked for, or every one, does not pass.
-        CxredgeError: The one that was asked for is not there.
-    """
-    held = list(dict.fromkeys(c.precision.value for c in candidates))
-    asked = [c for c in candidates if wanted in (c.precision, None)]
-    if wanted and not asked:
-        raise CxredgeError(
-            f"There is no {wanted.value} candidate; there is {', '.join(held)}.",
-            f"Use --precision {held[0]}, or auto.",
-        )
-    passing = [candidate for candidate in asked if candidate.passed]
-    if not passing:
-        raise _refusal(asked[0], _title(asked[0], candidates))
-    untimed = any(candidate.speed is None for candidate in passing)
-    order = target.precisions.index
-    best = min(
-        passing, key=lambda c: order(c.precision) if untimed else _p50(c) + _added_ms(c, candidates)
-    )
-    if wanted:
-        words = f"{wanted.value} was asked for and passes the gate"
-        return best, f"{words}." if len(asked) == 1 else _why(best, asked, words)
-    return best, _why_untimed(best, candidates, target) if untimed else _why(best, candidates)
-
-
-def _title(candidate: Candidate, candidates: Sequence[Candidate]) -> str:
-    """Return a candidate's precision, and its runtime where there are several."""
-    name, backend = candidate.precision.value, candidate.variant.backend
-    if all(other.variant.backend == backend for other in candidates):
-        return name
-    return f"{name} in {CPU_BACKENDS[backend]}"
-
-
-def _refusal(candidate: Candidate, name: str) -> GateRefused:
-    details = {"gate": to_json(candidate.gate), "precision": candidate.precision.value}
-    if not candidate.golden_passed:
-        return GateRefused(
-            f"{name} refused: the golden images come out differently on this machine.",
-            "See how far: cxredge verify BUNDLE",
-            details,
-        )
-    return GateRefused(
-        f"{name} refused by the gate: {candidate.gate.refusal}.",
-        f"Ship fp32 (--precision auto), calibrate on more images, or allow the loss with "
-        f"{candidate.gate.loosening}.",
-        details,
-    )
-
-
-def _p50(candidate: Candidate) -> float:
-    return candidate.speed.latency.p50 if candidate.speed else math.inf
-
-
-def _added_ms(candidate: Candidate, candidates: Sequence[Candidate]) -> float:
-    """Return what FP32 adds to an image on average, in the same runtime, for the near ties."""
-    if not candidate.near_ties:
-        return 0.0
-    backend = candidate.variant.backend
-    fp32 = (c for c in candidates if c.precision is Precision.FP32)
-    taken = min((_p50(c) for c in fp32 if c.variant.backend == backend), default=math.inf)
-    return candidate.near_ties * taken
-
-
-def _faster(best: Candidate, other: Candidate, candidates: Sequence[Candidate]) -> str:
-    name = _title(other, candidates)
-    if best.speed is None or other.speed is None:
-        return f"{name} passes too"
-    one, two = best.speed.latency, other.speed.latency
-    to_one, to_two = _added_ms(best, candidates), _added_ms(other, candidates)
-    words = f"{(two.p50 + to_two) / (one.p50 + to_one):.2f} times as fast as {name}"
-    if two.p50_ci95[0] + to_two <= one.p50_ci95[1] + to_one:
-        words += " (within the noise of this machine: the intervals of the medians overlap)"
-    return words
-
-
-def _why_untimed(best: Candidate, candidates: Sequence[Candidate], target: Target) -> str:
-    return _why(
-        best,
-        candidates,
-        f"nothing was timed, because this machine is not {target.name}; "
-        f"{_title(best, candidates)} "
-        "passes the gate and is the first choice for it until it is timed there",
-    )
-
-
-def _why(best: Candidate, candidates: Sequence[Candidate], opening: str = "") -> str:
-    name = _title(best, candidates)
-    if best.near_ties:
-        name += f" with fp32 for near ties ({100 * best.near_ties:.1f}%)"
-    parts = [opening or f"{name} is the fastest that passes the gate"]
-    for other in candidates:
-        name = _title(other, candidates)
-        if other is best:
-            continue
-        if not other.golden_passed:
-            parts.append(f"{name} gives other results on this machine")
-        elif not other.gate.passed:
-            parts.append(f"{name} was refused: {other.gate.refusal}")
-        else:
-            parts.append(_faster(best, other, candidates))
-    return ", ".join(parts) + "."

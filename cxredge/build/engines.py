@@ -1,9 +1,9 @@
-"""TensorRT engines of a bundle, built on the machine that they serve on.
+"""TensorRT engines of a bundle, built on the machine that runs them.
 
-An engine lies beside the ONNX file that it was made from, as ``model-<precision>.plan`` with its
-facts in ``model-<precision>.plan.json`` and the kernel timings of its build. Those hold for a
-board, its GPU and a version of TensorRT, by which they are named, and for every bundle: they are
-kept in the user's cache as well, where the next one finds them.
+An engine is stored beside its ONNX file as ``model-<precision>.plan``, with its facts in
+``model-<precision>.plan.json`` and the kernel timings of its build. Timings are valid for a board,
+its GPU and a version of TensorRT, which are part of their name, and for every bundle; they are also
+kept in the user's cache.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from cxredge.targets.trtexec import LEVELS
 from cxredge.vocabulary import Precision
 
 _FLAVOURS = {"tensorrt": Flavour.TENSORRT, "tensorrt-rtx": Flavour.RTX}
-"""Whose engines a backend runs."""
+"""The TensorRT product of a backend."""
 _LARGEST_PART_OF_MODEL = 2
-"""No engine was seen to take more than this many times the FP32 file for each profile."""
+"""Largest observed size of an engine per profile, in multiples of the FP32 file."""
 
 
 @dataclass(frozen=True)
 class Engines:
-    """What the precisions of a bundle came to on this machine.
+    """Engines of a bundle on this machine.
 
     Attributes:
-        runtime: Version of the runtime that built them and runs them, by its name.
-        left_out: Why a precision has no engine here, in a sentence, by its name.
+        runtime: Version, by name, of the runtime that built them and runs them.
+        left_out: Reason, in a sentence, by precision that has no engine here.
     """
 
     runtime: Mapping[str, str] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Engines:
 
 
 def are_built(backend: str) -> bool:
-    """Tell whether a backend runs engines that are built on the device, not the ONNX files."""
+    """Return whether a backend runs engines that are built on the device, not ONNX files."""
     return backend in _FLAVOURS
 
 
@@ -97,7 +97,7 @@ DEFAULT_OPTIONS = EngineOptions()
 
 @dataclass(frozen=True)
 class _Origin:
-    """What built an engine and where: an engine of another origin is not up to date."""
+    """The software and GPU that built an engine; one of another origin is not up to date."""
 
     flavour: Flavour
     version: str
@@ -135,21 +135,21 @@ def build_engines(
     options: EngineOptions,
     progress: Progress,
 ) -> Engines:
-    """Build an engine of every precision in a bundle; what is up to date is kept.
+    """Build an engine of every precision in a bundle; engines that are up to date are kept.
 
-    An engine is up to date when its ONNX file, card, settings, TensorRT and GPU are the same. One
-    that was packed for this GPU's compute capability is taken instead of being built.
+    An engine is up to date if its ONNX file, card, settings, TensorRT and GPU are the same. One
+    that was packed for this GPU's compute capability is copied instead of being built.
 
     Args:
-        bundle: Its folder receives the engines.
+        bundle: The bundle; the engines are written to its folder.
         backend: ``tensorrt`` or ``tensorrt-rtx``.
-        wanted: A precision that was asked for may not be left out.
+        wanted: A precision that must not be left out, if any.
         options: Options that override the packed ones.
-        progress: Hears what is going on.
+        progress: Progress listener.
 
     Raises:
-        DependencyError: There is no TensorRT, driver or GPU.
-        CxredgeError: The engine that was asked for cannot be built, or none can.
+        DependencyError: TensorRT, the driver or a GPU is missing.
+        CxredgeError: The engine of ``wanted``, or every engine, failed to build.
     """
     api, gpu, board = load_api(_FLAVOURS[backend]), read_gpu(), read_board(registry.ROOT)
     left_out: dict[str, str] = {}
@@ -162,7 +162,7 @@ def build_engines(
             continue
         if _take_packed(bundle, settings, origin):
             packed = ahead_name(precision, gpu.compute_capability)
-            progress.note(f"Took {packed}, which was built for this GPU's compute capability.")
+            progress.note(f"Copied {packed}, which was built for this GPU's compute capability.")
             continue
         progress.note(f"Building {plan_name(precision)} with {api.title} for {gpu.name}.")
         try:
@@ -180,7 +180,7 @@ def build_engines(
 def _settings(
     bundle: Bundle, precision: Precision, options: EngineOptions, api: Api, gpu: Gpu
 ) -> EngineConfig:
-    """Return what the card asks for, what is asked here over it, and what this machine adds."""
+    """Return the settings of an engine: those of the card, overridden, completed for this GPU."""
     request = options.override(bundle.card.config.engine)
     if request.workspace_mb is None and gpu.integrated:
         request = replace(request, workspace_mb=workspace_for(gpu.memory_mb))
@@ -202,7 +202,7 @@ def _settings(
 
 
 def _build(bundle: Bundle, settings: EngineConfig, progress: Progress) -> None:
-    """Build one engine; where that fails, none is left that was made of something else."""
+    """Build one engine; after a failure, no outdated engine remains."""
     plan = bundle.path / plan_name(settings.precision)
     source = bundle.path / _source(bundle, settings)
     fp32_bytes = (bundle.path / model_name(Precision.FP32)).stat().st_size
@@ -217,16 +217,16 @@ def _build(bundle: Bundle, settings: EngineConfig, progress: Progress) -> None:
 
 
 def _source(bundle: Bundle, settings: EngineConfig) -> str:
-    """Return the ONNX file that an engine is made from: TensorRT's own calibrator takes FP32."""
+    """Return the ONNX file of an engine: FP32's if TensorRT's own calibrator is used."""
     precision = Precision.FP32 if settings.calibration else settings.precision
     return engine_source(precision, settings.typing is Typing.STRONG, bundle.card.files)
 
 
 def _take_packed(bundle: Bundle, settings: EngineConfig, origin: _Origin) -> bool:
-    """Make an engine that was packed with the bundle the one that serves, where it fits.
+    """Copy an engine that was packed with the bundle, if it fits this machine.
 
-    Its hash is on the card, which was compared when the bundle was opened. Engines that carry code
-    are not taken from elsewhere.
+    Its hash is on the card and was checked when the bundle was opened. Engines that contain code
+    are never copied.
     """
     packed = bundle.path / ahead_name(settings.precision, origin.compute_capability)
     facts = _facts_of(packed) if packed.name in bundle.card.files else None
@@ -248,9 +248,9 @@ def _take_packed(bundle: Bundle, settings: EngineConfig, origin: _Origin) -> boo
 
 
 def _is_up_to_date(bundle: Bundle, settings: EngineConfig, origin: _Origin) -> bool:
-    """Tell whether a bundle's engine is what would be built now: same inputs, same origin.
+    """Return whether a bundle's engine has the same inputs and origin as a new one would.
 
-    One that was built ahead knows no GPU by name.
+    An engine that was built in advance has no name of a GPU.
     """
     facts = _facts_of(bundle.path / plan_name(settings.precision))
     if facts is None:
@@ -263,7 +263,7 @@ def _is_up_to_date(bundle: Bundle, settings: EngineConfig, origin: _Origin) -> b
 
 
 def _facts_of(plan: Path) -> EngineFacts | None:
-    """Return an engine's facts; None where it is missing, damaged or another file's."""
+    """Return an engine's facts; None if they are missing, damaged or of another file."""
     if not plan.is_file():
         return None
     try:
@@ -273,9 +273,9 @@ def _facts_of(plan: Path) -> EngineFacts | None:
 
 
 def _cache_folder() -> Path | None:
-    """Return where kernel timings and calibration tables are kept, or None where nothing can be.
+    """Return the folder of kernel timings and calibration tables; None if it is not writable.
 
-    By the XDG Base Directory Specification: ``$XDG_CACHE_HOME``, else ``~/.cache``.
+    Follows the XDG Base Directory Specification: ``$XDG_CACHE_HOME``, else ``~/.cache``.
     """
     named = os.environ.get("XDG_CACHE_HOME", "")
     try:

@@ -1,4 +1,4 @@
-"""What a bundle still needs where it will run: engines, goldens replayed, candidates timed."""
+"""The last part of a build, on the device: engines, golden images, timing, passport."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 from cxredge.backends import CPU_BACKENDS, installed_on_cpu
 from cxredge.backends.tensorrt.facts import record_golden
-from cxredge.build.candidates import BuildResult, Candidate, choose, serving
+from cxredge.build.candidates import BuildResult, Candidate, listed, serving
+from cxredge.build.choice import choose
 from cxredge.build.engines import (
     DEFAULT_OPTIONS,
     EngineOptions,
@@ -33,14 +34,14 @@ from cxredge.vocabulary import Precision
 
 
 def require_here(card: BundleCard, path: Path) -> Target:
-    """Return the target of a bundle, which has to be this machine.
+    """Return the target of a bundle if it is this machine.
 
     Args:
         card: The bundle's card.
         path: Where it was read, for messages.
 
     Raises:
-        CxredgeError: The bundle is for another kind of machine, or this one's software is too old.
+        CxredgeError: The bundle is for another machine, or the software of this one is too old.
     """
     target = find_target(card.config.target)
     if not is_here(target):
@@ -60,21 +61,21 @@ def finish(
     progress: Progress,
     options: EngineOptions = DEFAULT_OPTIONS,
 ) -> BuildResult:
-    """On the device: build engines, replay the goldens, time the candidates, write the passport.
+    """Build engines, repeat the golden images, time the candidates, and write the passport.
 
-    What an earlier run left is replaced, be it whole or not.
+    Results of an earlier run are replaced, also if they are incomplete.
 
     Args:
-        path: A bundle.
+        path: A bundle's folder.
         precision: A precision of the bundle; None for the fastest that passed the gate.
-        progress: Hears what is going on.
+        progress: Progress listener.
         options: Options of engines that override the packed ones.
 
     Raises:
-        WrongUsage: Something is asked of engines, and the target has none.
-        CxredgeError: The bundle is for another kind of machine, this one's software is missing or
-            too old, or no engine can be built.
-        GateRefused: The goldens come out differently here, or the forced precision did not pass.
+        WrongUsage: Options of engines are given, and the target has no engines.
+        CxredgeError: The bundle is for another machine, software is missing or too old here, or no
+            engine can be built.
+        GateRefused: The golden images have other results here, or ``precision`` did not pass.
     """
     bundle = open_unfinished(path)
     target = require_here(bundle.card, path)
@@ -84,36 +85,39 @@ def finish(
     if are_built(target.backend):
         if options.calibration:
             progress.note(
-                "INT8 is calibrated by TensorRT: it is held to FP32's classes on the golden "
-                "images. The gate's figures are those of cxredge's own INT8, and so is how near a "
-                "tie is: this one decides all images by itself. Measure it: "
+                "INT8 is calibrated by TensorRT: on the golden images it must have FP32's classes. "
+                "The gate's figures and the margin of near ties are those of cxredge's own INT8, "
+                "so this INT8 decides all images alone. Measure it: "
                 f"cxredge evaluate {quoted(path)} MANIFEST"
             )
         engines = build_engines(bundle, target.backend, precision, options, progress)
         bundle = replace(bundle, backend=target.backend)
         if cascade and Precision.FP32 not in bundle.runnable:
             raise CxredgeError(
-                "FP32 is to decide near ties and has no engine here: "
+                "FP32 is required for near ties and has no engine here: "
                 f"{engines.left_out[Precision.FP32.value]}",
-                "Make the bundle with --no-cascade, so that INT8 decides alone.",
+                "Build the bundle with --no-cascade, so that INT8 decides alone.",
             )
     candidates = _judge(bundle, target, progress)
-    chosen, reason = choose(candidates, precision, target)
-    found = replace(
-        serving(candidates, chosen, reason), runtime=engines.runtime, left_out=engines.left_out
-    )
+    choice = choose(candidates, precision, target)
+    found = replace(serving(candidates, choice), runtime=engines.runtime, left_out=engines.left_out)
     write_passport(path, found)
-    listed = [candidate.to_json() for candidate in candidates]
-    return BuildResult(open_bundle(path), chosen.gate, listed, reason, engines.left_out)
+    return BuildResult(
+        open_bundle(path),
+        choice.candidate.gate,
+        listed(candidates),
+        choice.reason,
+        engines.left_out,
+    )
 
 
 def reopen(path: Path, precision: Precision | None, progress: Progress) -> BuildResult:
-    """Return what an earlier build of the same inputs came to; on the target, times are taken anew.
+    """Return the result of an earlier build; on the target, the candidates are timed again.
 
     Args:
         path: A bundle that is up to date.
-        precision: What was asked for.
-        progress: Hears what is going on.
+        precision: The precision to ship; None for the best that passes the gate.
+        progress: Progress listener.
     """
     bundle = open_unfinished(path)
     target = find_target(bundle.card.config.target)
@@ -121,16 +125,16 @@ def reopen(path: Path, precision: Precision | None, progress: Progress) -> Build
         return finish(path, precision, progress)
     candidates = _judge(bundle, target, progress)
     chosen, reason = choose(candidates, precision, target)
-    return BuildResult(bundle, chosen.gate, [c.to_json() for c in candidates], reason)
+    return BuildResult(bundle, chosen.gate, listed(candidates), reason)
 
 
 def _judge(bundle: Bundle, target: Target, progress: Progress) -> list[Candidate]:
-    """Replay the goldens of what runs here; time it where this machine is the target."""
+    """Repeat the golden images in all that runs here, and time it if this is the target."""
     golden = read_golden(bundle)
     here = is_here(target)
     on_cpu = here and target.backend in CPU_BACKENDS
     backends = installed_on_cpu() if on_cpu else (bundle.backend,)
-    progress.note("Replaying the golden images on this machine.")
+    progress.note("Running the golden images on this machine.")
     passed = {
         Variant(backend, p, served.engine_of(p)): _replay(served, p, golden)
         for backend in backends
@@ -145,9 +149,10 @@ def _judge(bundle: Bundle, target: Target, progress: Progress) -> list[Candidate
 
 
 def _gate(bundle: Bundle, variant: Variant) -> GateResult:
-    """Return how a variant did where the bundle was built, or another runtime's of its precision.
+    """Return the result of the gate where the bundle was built.
 
-    A runtime that was not there has to give what another one gave for the golden images.
+    For a runtime that was not installed there, that of another runtime in the same precision: the
+    golden images have to give the same results.
     """
     gate = bundle.card.facts.gate_of(variant.precision, variant.backend)
     as_measured = not bundle.was_calibrated_by_tensorrt(variant.precision)
@@ -155,7 +160,7 @@ def _gate(bundle: Bundle, variant: Variant) -> GateResult:
 
 
 def _replay(bundle: Bundle, precision: Precision, golden: Golden) -> bool:
-    """Run the goldens of a precision; an engine's facts keep how they came out."""
+    """Run the golden images in a precision; an engine's facts record the result."""
     found = replay(bundle, precision, golden)
     if are_built(bundle.backend):
         record_golden(bundle.engine_of(precision), found.to_json())

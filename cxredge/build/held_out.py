@@ -1,4 +1,4 @@
-"""What every way to compute a network answers on images that training never saw."""
+"""The logits of every variant on images that training never saw, and their comparison."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _GOLDENS = 12
 
 
 @dataclass(frozen=True)
-class Answers:
-    """One split as every variant sees it.
+class SplitLogits:
+    """The images of a split, and the logits of every variant.
 
     Attributes:
         images: The images.
-        logits: float32 (N, classes) by variant. The first FP32 among them is the reference.
+        logits: float32 (N, classes) by variant; the first FP32 variant is the reference.
     """
 
     images: LabelledImages
@@ -39,22 +39,22 @@ class Answers:
         return next(v for k, v in self.logits.items() if k.precision is Precision.FP32)
 
 
-def answer(
+def infer_split(
     entries: Sequence[Entry],
     variants: Sequence[Variant],
     classifier: ClassifierSpec,
     progress: Progress,
-) -> Answers:
-    """Load images and infer them in every variant."""
+) -> SplitLogits:
+    """Load the images of a split and run every variant on them."""
     images = load_labelled(entries, classifier.classes, classifier.input_size, progress)
     logits = {v: infer_file(v.model, images.pixels, v.backend, v.precision) for v in variants}
-    return Answers(images, logits)
+    return SplitLogits(images, logits)
 
 
 def judge(
     variant: Variant,
-    held_out: Answers,
-    validation: Answers,
+    held_out: SplitLogits,
+    validation: SplitLogits,
     limits: GateLimits,
     classes: Sequence[str],
     specificity: float,
@@ -63,12 +63,12 @@ def judge(
     """Compare a variant with FP32.
 
     Args:
-        variant: Which one.
-        held_out: What the limits are held against.
-        validation: What operating thresholds are derived on.
-        limits: What may be lost.
+        variant: The candidate.
+        held_out: Split on which the limits apply.
+        validation: Split on which operating thresholds are derived.
+        limits: Largest losses that are allowed.
         classes: Names of the classes.
-        specificity: What the operating thresholds are set to reach.
+        specificity: Specificity of the operating thresholds on ``validation``.
         cascade: FP32 decides the near ties of a reduced precision.
     """
     found = compare(
@@ -85,8 +85,8 @@ def judge(
     return replace(found, cascade=cascade and variant.precision is not Precision.FP32)
 
 
-def pick_goldens(held_out: Answers) -> Golden:
-    """Pick images of every class in turn, in the manifest's order, with the outputs they gave."""
+def pick_goldens(held_out: SplitLogits) -> Golden:
+    """Pick a dozen images, of every class in turn, in the manifest's order, with their logits."""
     labels = held_out.images.labels
     by_class = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     in_turn = [group[turn] for turn in range(_GOLDENS) for group in by_class if turn < len(group)]

@@ -1,9 +1,9 @@
-"""Engines of TensorRT for RTX, built where there is no GPU for the compute capabilities asked.
+"""Engines of TensorRT for RTX, built in advance for given compute capabilities, without a GPU.
 
-They are packed with the bundle as ``model-<precision>-sm<capability>.plan``, each with its facts
-beside it, and the card lists them. On a machine with a GPU, :mod:`cxredge.build.engines` takes the
-one that fits instead of building it. TensorRT for RTX 1.7 names tensors differently from run to
-run, so two engines of the same model have the same layers in other bytes.
+They are packed with the bundle as ``model-<precision>-sm<capability>.plan``, each with its facts,
+and are listed on the card. On a machine with a GPU, :mod:`cxredge.build.engines` copies the one
+that fits instead of building it. TensorRT for RTX 1.7 names tensors differently from run to run, so
+two engines of the same model have the same layers and different bytes.
 """
 
 from __future__ import annotations
@@ -28,49 +28,55 @@ from cxredge.vocabulary import Precision
 RTX_BACKEND = "tensorrt-rtx"
 
 
-def check_capabilities(target: Target, wanted: Sequence[str], request: EngineRequest) -> None:
-    """Refuse compute capabilities that no engine can be built for, before anything is done.
+def resolve_capabilities(
+    target: Target, wanted: tuple[str, ...], request: EngineRequest
+) -> tuple[str, ...]:
+    """Return the compute capabilities to build engines for, after checking each.
 
     Args:
-        target: What the bundle is for.
-        wanted: Such as ``8.6``; nothing is asked for when empty.
-        request: What is asked of the engines.
+        target: Target of the bundle.
+        wanted: Compute capabilities such as ``8.6``, or ``all`` for all of the target.
+        request: Settings of the engines.
 
     Raises:
-        WrongUsage: The target's engines are built on the device alone, or one is not served.
+        WrongUsage: The target's engines are built only on the device, or one is not supported.
         DependencyError: TensorRT for RTX is not installed.
     """
+    if wanted == ("all",):
+        wanted = target.hardware.compute_capabilities
     if not wanted:
-        return
+        return ()
     if target.backend != RTX_BACKEND:
         raise WrongUsage(
-            f"--compute-capability is for --target rtx; engines for {target.name} are built on it.",
+            f"--compute-capability is for --target rtx; engines for {target.name} are built on the "
+            "device.",
             "Leave it out.",
         )
     if request.version_compatible:
         raise WrongUsage(
-            "Version-compatible engines carry code that is run where they are loaded, so they are "
-            "built on the device alone.",
+            "Version-compatible engines contain code that is executed when they are loaded, so "
+            "they are built only on the device.",
             "Leave --version-compatible or --compute-capability out.",
         )
     api = load_api(Flavour.RTX)
-    served = served_capabilities(api)
-    unknown = [one for one in wanted if one not in served]
+    supported = served_capabilities(api)
+    unknown = [one for one in wanted if one not in supported]
     if unknown:
         raise WrongUsage(
             f"{api.title} does not support compute capability {', '.join(unknown)}; it supports "
-            f"{', '.join(served)}.",
+            f"{', '.join(supported)}.",
             "The capability of a GPU is in NVIDIA's list of CUDA GPUs; an RTX 3060 has 8.6.",
         )
+    return wanted
 
 
 @dataclass(frozen=True)
 class Packed:
-    """The engines of a bundle that were built ahead.
+    """The engines of a bundle that were built in advance.
 
     Attributes:
-        engines: What the card states about each.
-        left_out: Why an engine could not be built, in a sentence, by its file's name.
+        engines: Their entries on the card.
+        left_out: Reason, in a sentence, by file name of an engine that failed to build.
     """
 
     engines: tuple[PackedEngine, ...] = ()
@@ -84,26 +90,26 @@ def build_ahead(
     request: EngineRequest,
     progress: Progress,
 ) -> Packed:
-    """Build an engine of each precision for each compute capability, into a bundle's folder.
+    """Build an engine of each precision for each compute capability, in a bundle's folder.
 
-    Not every GPU takes every precision: TensorRT for RTX 1.7 has no FP32 matrix product for 7.5.
-    What it refuses is left out and said.
+    Not every GPU supports every precision: TensorRT for RTX 1.7 has no FP32 matrix product for 7.5.
+    Engines that it refuses are left out, with a note.
 
     Args:
-        folder: Has the ONNX files.
-        precisions: What is built.
-        capabilities: Such as ``8.6``.
-        request: What is asked of the engines.
-        progress: Hears what is built.
+        folder: The bundle's folder, with the ONNX files.
+        precisions: The precisions.
+        capabilities: Compute capabilities such as ``8.6``.
+        request: Settings of the engines.
+        progress: Progress listener.
 
     Raises:
-        ArtifactError: Not one engine could be built.
+        ArtifactError: Every engine failed to build.
     """
     engines: list[PackedEngine] = []
     left_out: dict[str, str] = {}
     failure: ArtifactError | None = None
-    # What TensorRT for RTX 1.7 had compiled for an engine that it then refuses gets into the next
-    # one, which has 30 MB instead of 13 for MobileNet V1. The one after that is clean again.
+    # Kernels that TensorRT for RTX 1.7 compiled for an engine that it then refused are also in the
+    # next engine: 30 MB instead of 13 for MobileNet V1. The engine after that is free of them.
     leftovers = False
     for precision, capability in product(precisions, capabilities):
         plan = folder / ahead_name(precision, capability)

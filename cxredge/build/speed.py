@@ -1,4 +1,4 @@
-"""How fast the candidates are on this machine: one image at a time, and many."""
+"""Latency and throughput of the candidates on this machine."""
 
 from __future__ import annotations
 
@@ -29,25 +29,27 @@ TRIAL_S, LATENCY_S, RATE_S, _FILE_RATE_S = 0.3, 1.0, 0.08, 0.15
 _FILE_SIDE = 1024
 _MOST_S_A_BATCH = 1.0
 _CLEARLY = 1.2
-"""What an inference on all cores has to gain over one on each. A short measurement flatters it, as
-its last ones have all cores to themselves: it came out alike and was a fifth slower on a folder."""
+"""Factor by which one inference on all cores must exceed one inference per core. A short
+measurement favours it, as the last inferences have all cores to themselves: it measured the same
+and was a fifth slower on a folder."""
 _NEARLY = 0.95
-"""When a smaller batch stands for a larger one: its first rows come sooner, and it takes less
-memory. With MobileNet V1 in OpenVINO, 1.0 s and 254 MB in batches of 16, 0.9 s and 174 MB of 4."""
+"""Share of the best rate at which a smaller batch is preferred: its first rows come sooner, and it
+uses less memory. MobileNet V1 in OpenVINO: 1.0 s and 254 MB in batches of 16, 0.9 s and 174 MB in
+batches of 4."""
 _TURNS, _SETTLE_S = 3, 0.03
 
 Feed = Callable[[int], GreyImage]
-"""Gives so many images, uint8 (N, S, S)."""
+"""Returns a number of images, uint8 (N, S, S)."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to compute the network here.
+    """A precision in a runtime.
 
     Attributes:
         backend: The runtime.
-        precision: Number format.
-        model: The file that it loads.
+        precision: The precision.
+        model: The file that the runtime loads.
     """
 
     backend: str
@@ -55,7 +57,7 @@ class Variant:
     model: Path
 
     def open(self, settings: RuntimeSettings) -> Session:
-        """Open a session of it."""
+        """Open a session."""
         return open_session(
             self.model, self.backend, settings.threads, self.precision, settings.batch
         )
@@ -67,16 +69,20 @@ Setup = tuple[Variant, RuntimeSettings]
 def measure_speeds(variants: Sequence[Variant], image: GreyImage) -> dict[Variant, Speed]:
     """Find the best settings of each variant on a CPU, then time the variants side by side.
 
-    For one image at a time, all cores, half of them and one are tried as its threads. For many, an
-    inference of one thread on each core and one inference on all cores, with each size of batch,
-    of images from a JPEG file: between inferences ``predict`` decodes, which sweeps the caches and
-    takes the cores. In memory, MobileNet V1 in OpenVINO is as fast in batches of 1 as of 8; on
-    folders, batches of 8 were 7% to 28% faster. The rate that is told is one in memory.
-    What is compared takes turns: first the settings of a variant, then the variants at their best.
+    For one image at a time, all cores, half of them and one are tried as the number of threads. For
+    many images, one single-threaded inference per core and one inference on all cores are tried in
+    each batch size, on images from a JPEG file: between inferences ``predict`` decodes, which
+    evicts the caches and occupies the cores. In memory, MobileNet V1 in OpenVINO is as fast in
+    batches of 1 as of 8; on folders, batches of 8 were 7% to 28% faster. The reported rate is one
+    in memory. Measurements are interleaved: first the settings of a variant, then the variants in
+    their best settings.
 
     Args:
-        variants: What to time.
+        variants: The variants to time.
         image: uint8 (1, S, S).
+
+    Returns:
+        The speed of each variant; on a GPU without throughput.
     """
     if any(variant.backend not in CPU_BACKENDS for variant in variants):
         latencies = _latencies([(v, RuntimeSettings(0)) for v in variants], image, LATENCY_S)
@@ -93,14 +99,14 @@ def measure_speeds(variants: Sequence[Variant], image: GreyImage) -> dict[Varian
 
 
 def _file_feed(path: Path, image: GreyImage) -> Feed:
-    """Return a feed that decodes a JPEG file of the size that X-rays have, again and again."""
+    """Return a feed that decodes one JPEG file, as large as X-rays are, for every image."""
     large = Image.fromarray(image[0]).resize((_FILE_SIDE, _FILE_SIDE))
     large.save(path, "JPEG", quality=90)
     return lambda count: np.stack([load_grey(path, image.shape[1]) for _ in range(count)])
 
 
 def _best_setups(variant: Variant, image: GreyImage, feed: Feed, cores: int) -> tuple[Setup, Setup]:
-    """Return a variant's best setups for one image and for many."""
+    """Return a variant's best setups for one image and for many images."""
     counts = sorted({1, max(1, cores // 2), cores}, reverse=True)
     latencies = _latencies([(variant, RuntimeSettings(count)) for count in counts], image, TRIAL_S)
     one = min(latencies, key=lambda setup: latencies[setup].p50)
@@ -122,7 +128,7 @@ def _best_for_files(rates: dict[Setup, float], cores: int) -> Setup:
 
 
 def _latencies(setups: Sequence[Setup], image: GreyImage, seconds: float) -> dict[Setup, Latency]:
-    """Time one image at a time in each setup, in turn."""
+    """Time one image at a time in each setup, interleaved."""
     with ExitStack() as opened:
         # The newest is closed first: contexts of a GPU can lie on a stack.
         sessions = [opened.enter_context(variant.open(settings)) for variant, settings in setups]
@@ -134,13 +140,13 @@ def _latencies(setups: Sequence[Setup], image: GreyImage, seconds: float) -> dic
 def _rates(
     setups: Sequence[Setup], feed: Feed, seconds: float, callers: int = 0
 ) -> dict[Setup, float]:
-    """Return images a second of each setup, measured in turn.
+    """Return images per second of each setup, measured in turn.
 
     Args:
-        setups: What to measure.
-        feed: Gives the images of a batch.
-        seconds: How long each is measured in each turn.
-        callers: Threads that feed and infer; 0 for as many as the setup infers at a time.
+        setups: The setups to measure.
+        feed: Returns the images of a batch.
+        seconds: Duration of each measurement, per turn.
+        callers: Number of threads that feed and infer; 0 for the lanes of the setup.
     """
     rates: dict[Setup, list[float]] = {setup: [] for setup in setups}
     counts = {setup: callers or setup[1].lanes for setup in setups}
@@ -156,17 +162,17 @@ def _rates(
 
 
 def _fed(session: Session, feed: Feed, batch: int) -> int:
-    """Infer one batch; return how many images that were."""
+    """Infer one batch and return its number of images."""
     session.infer(feed(batch))
     return batch
 
 
 def _rate(step: Callable[[], int], callers: int, seconds: float, pool: ThreadPoolExecutor) -> float:
-    """Step for a while from several threads; return images a second."""
+    """Run a step repeatedly in several threads; return images per second."""
     together = Barrier(callers)
 
     def caller() -> float:
-        """Return images a second from the common start to the end of the last step."""
+        """Return images per second from the common start to the end of the last step."""
         settled = time.perf_counter() + _SETTLE_S
         try:
             while time.perf_counter() < settled:

@@ -1,4 +1,4 @@
-"""The command line. Every command is a file of this package; this one lists them in their order."""
+"""The command line: one module per command, registered here in the order of the workflow."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _root(
     pass
 
 
-# In the order in which they are used, so that --help shows the way.
+# In the order of use, so that --help shows the workflow.
 for _name in (
     "demo",
     "data",
@@ -67,6 +67,6 @@ for _name in (
 def main() -> None:
     """Run the command line."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # File names may hold bytes that are no text; stderr shows them so by itself.
+        # File names may contain bytes that are not UTF-8; stderr escapes them by default.
         sys.stdout.reconfigure(errors="backslashreplace")
     app()

@@ -115,50 +115,32 @@ def build(
     'cxredge deploy'.
     Exits 3 if a precision that was chosen does not pass the gate.
     """
-    from cxredge.artifacts.card import ArtifactKind, read_card
-    from cxredge.artifacts.model_card import ExportedCard
-    from cxredge.artifacts.run_card import RunCard
-    from cxredge.cli.build_outcome import outcome_of
-
     if _is_bundle(source):
         raise WrongUsage(
             f"{source} is a bundle already; it accepts the options of 'cxredge deploy' only.",
             f"Finish it on its device: cxredge deploy {quoted(source)}",
         )
-    card = read_card(source, RunCard, ExportedCard)
-    # Making a bundle requires the package onnx, which a device may lack.
-    from cxredge.artifacts.folder import check_replaceable
-    from cxredge.build.engines import check_options
-    from cxredge.build.from_source import build_from_source
-    from cxredge.build.pack import BuildConfig
-    from cxredge.build.rtx_engines import check_capabilities
-    from cxredge.bundle.archive import archive_of, write_archive
-    from cxredge.bundle.signature import read_private_key, sign
+    from cxredge.artifacts.card import read_artifact
+    from cxredge.artifacts.model_card import ExportedCard
+    from cxredge.artifacts.run_card import RunCard
+    from cxredge.build import BuildConfig, build_bundle
+    from cxredge.build.config import Source
+    from cxredge.bundle.signature import read_private_key
+    from cxredge.cli.build_outcome import outcome_of
     from cxredge.data.manifest import read_manifest
-    from cxredge.targets.engine_request import EngineRequest
-    from cxredge.targets.precision import require_precision, uses_cascade
-    from cxredge.targets.registry import find_target
 
-    found = find_target(target)
-    require_precision(found, precision)
-    options = engine.engine_options()
-    check_options(found, options)
-    request = options.override(EngineRequest())
-    ahead = capabilities(compute_capability, found.hardware.compute_capabilities)
-    check_capabilities(found, ahead, request)
-    key = read_private_key(sign_with) if sign_with else None
-    config = BuildConfig(
-        found, precision, gate.limits(), split, gate.specificity, seed, effort, request, ahead,
-        uses_cascade(found, precision, cascade),
+    opened: Source = read_artifact(source, RunCard, ExportedCard)
+    config = BuildConfig.for_target(
+        target, precision, engine=engine.engine_options(), cascade=cascade,
+        compute_capabilities=capabilities(compute_capability), limits=gate.limits(), split=split,
+        specificity=gate.specificity, calibration_seed=seed, effort=effort,
     )  # fmt: skip
-    check_replaceable(out, ArtifactKind.BUNDLE.value)
+    key = read_private_key(sign_with) if sign_with else None
     manifest = read_manifest(evaluate or source / "manifest.csv")
     entries = manifest.of(split)
     with explained(output, entries):
-        built = build_from_source(source, card, config, manifest, calibration, out, output)
-    if key:
-        sign(out, key)
-    packed = archive_of(out) if archive else None
-    if packed:
-        write_archive(out, packed)
-    return outcome_of(built, entries, packed)
+        result = build_bundle(
+            opened, manifest, config, out, calibration=calibration, key=key, archive=archive,
+            progress=output,
+        )  # fmt: skip
+    return outcome_of(result, entries)

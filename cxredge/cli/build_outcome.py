@@ -1,4 +1,4 @@
-"""What ``cxredge build`` came to, in words and as JSON values."""
+"""The result of ``cxredge build`` and ``deploy`` as text and as JSON values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,19 @@ _HEADER = (
 if TYPE_CHECKING:
     from cxredge.build.candidates import BuildResult
     from cxredge.bundle.bundle import Bundle
+    from cxredge.bundle.serving import TimedCandidate
     from cxredge.data.manifest import Entry
+    from cxredge.gate.gate import GateResult
+
+
+def _candidate(timed: TimedCandidate, gate: GateResult, entries: Sequence[Entry]) -> dict[str, Any]:
+    """Return a candidate as JSON values; its comparison with FP32 comes before the verdict."""
+    values = to_json(timed)
+    return {
+        **{key: values.pop(key) for key in [*values][: [*values].index("passed")]},
+        "gate": with_paths(to_json(gate), entries),
+        **values,
+    }
 
 
 def _row(candidate: Mapping[str, Any]) -> list[str]:
@@ -49,7 +61,7 @@ def _row(candidate: Mapping[str, Any]) -> list[str]:
 
 
 def _title(candidate: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> str:
-    """Return a candidate's precision, and its runtime where there are several."""
+    """Return a candidate's precision, and its runtime if there are several."""
     name, backend = str(candidate["precision"]).upper(), candidate["backend"]
     if all(other["backend"] == backend for other in candidates):
         return name
@@ -57,7 +69,7 @@ def _title(candidate: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]
 
 
 def _finish_there(bundle: Bundle, archive: Path | None) -> str:
-    """Return what is left to do on the device, to which the archive is carried if there is one."""
+    """Return what remains to be done on the device, with the archive if there is one."""
     target = find_target(bundle.card.config.target)
     if target.runs_cxredge:
         carried = archive or bundle.path
@@ -70,18 +82,15 @@ def _finish_there(bundle: Bundle, archive: Path | None) -> str:
     return f"cxredge does not run on {target.name}. On it, in {where}: {line}"
 
 
-def outcome_of(
-    built: BuildResult, entries: Sequence[Entry] = (), archive: Path | None = None
-) -> Outcome:
-    """Return what a build came to, with the next step.
+def outcome_of(built: BuildResult, entries: Sequence[Entry] = ()) -> Outcome:
+    """Return the result of a build with the next step.
 
     Args:
         built: The bundle and its candidates.
-        entries: The images that were compared; empty where their manifest is not at hand.
-        archive: Where the bundle was packed as one file.
+        entries: The images that were compared; empty if their manifest is not available.
     """
-    bundle, facts = built.bundle, built.bundle.card.facts
-    candidates = [{**c, "gate": with_paths(c["gate"], entries)} for c in built.candidates]
+    bundle, facts, archive = built.bundle, built.bundle.card.facts, built.archive
+    candidates = [_candidate(timed, gate, entries) for timed, gate in built.candidates]
     data = {
         "bundle": str(bundle.path),
         "target": bundle.card.config.target,
@@ -101,7 +110,7 @@ def outcome_of(
         "archive": str(archive) if archive else None,
         "trtexec": to_json(facts.trtexec),
     }
-    rows = [_row(candidate) for candidate in built.candidates]
+    rows = [_row(candidate) for candidate in candidates]
     ahead = [
         f"{engine['file']}: for GPUs of compute capability {engine['compute_capability']}"
         for engine in data["engines"]

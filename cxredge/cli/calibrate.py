@@ -27,9 +27,10 @@ def calibrate(
     count: Annotated[int, typer.Option("--count", help="Number of images.", min=1)] = 256,
     seed: SeedOption = 0,
 ) -> Outcome:
-    """Choose calibration images: from the training split, classes balanced, many patients.
+    """Choose calibration images from the training split.
 
-    The list has the hash of every image; images that change later are refused.
+    Classes are balanced, and as many patients as possible are represented. The list contains the
+    hash of every image; an image that has changed is refused later.
     """
     from cxredge.data.manifest import read_manifest
     from cxredge.errors import WrongUsage

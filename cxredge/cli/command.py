@@ -1,4 +1,4 @@
-"""How a function becomes a command: the options all commands share, and the error boundary."""
+"""Registration of commands: the options that all share, and the error boundary."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from cxredge.cli.output import Outcome, Output, Verbosity
 from cxredge.errors import CxredgeError
 
 _JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
-_QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the result.")]
-_VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on the way.")]
+_QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]
+_VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Print more about the progress.")
+]
 
 _SHARED = {"as_json": _JsonOption, "quiet": _QuietOption, "verbose": _VerboseOption}
 _INTERRUPTED = 130
@@ -51,7 +53,7 @@ def command(
 def default_command(
     group: typer.Typer,
 ) -> Callable[[Callable[..., Outcome]], Callable[..., None]]:
-    """Register a function without options of its own as what a group does when called alone."""
+    """Register a function without options as the default of a group that is called alone."""
 
     def register(function: Callable[..., Outcome]) -> Callable[..., None]:
         run = _with_shared_options(function)
@@ -94,14 +96,14 @@ def _with_shared_options(function: Callable[..., Outcome]) -> Callable[..., None
 
 
 def _show(output: Output, outcome: Outcome) -> None:
-    """Print an outcome; a pipe that was closed is left to Typer, as with ``head``."""
+    """Print an outcome; Typer handles a closed pipe, as with ``head``."""
     try:
         output.show(outcome)
     except BrokenPipeError:
         raise
     except OSError as error:
-        words = f"The result cannot be printed: {error.strerror or error}."
-        Output().fail(CxredgeError(words, "Send it to another place."))
+        words = f"Failed to print the result: {error.strerror or error}."
+        Output().fail(CxredgeError(words, "Redirect the output to another place."))
         raise typer.Exit(1) from None
 
 
@@ -120,7 +122,7 @@ def _guarded(
         if os.environ.get("CXREDGE_DEBUG"):
             raise
         where = f"{error.filename}: " if error.filename else ""
-        hint = "Make room there, or name another disk." if error.errno in FULL else ""
+        hint = "Free some space, or choose another disk." if error.errno in FULL else ""
         output.fail(CxredgeError(f"{where}{error.strerror or error}", hint))
         raise typer.Exit(1) from None
     except ModuleNotFoundError as error:
@@ -130,7 +132,7 @@ def _guarded(
         wanted = f"'cxredge[{_EXTRAS[package]}]'" if package in _EXTRAS else package
         output.fail(
             CxredgeError(
-                f"This command needs the Python package '{package}'.",
+                f"This command requires the Python package '{package}'.",
                 f"Install it: pip install {wanted}",
             )
         )
@@ -143,7 +145,7 @@ def _guarded(
         output.fail(
             CxredgeError(
                 f"Internal error: {type(error).__name__}: {error}",
-                "This is a defect of cxredge. Run again with CXREDGE_DEBUG=1 and report it.",
+                "This is a bug in cxredge. Run again with CXREDGE_DEBUG=1 and report it.",
             )
         )
         raise typer.Exit(1) from None
@@ -160,6 +162,6 @@ _EXTRAS = {
     "cryptography": "signing",
     "pydicom": "dicom",
 }
-"""Which extra brings an optional package."""
+"""The extra that installs an optional package."""
 _LEFT_OUT = ("onnx",)
-"""What requirements-device.txt leaves out of the packages that come with cxredge."""
+"""Dependencies of cxredge that requirements-device.txt leaves out."""

@@ -26,9 +26,9 @@ def demo(
     output: Output,
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("demo"),
 ) -> Outcome:
-    """Run all stages on generated phantoms: no patient, no download, a few minutes.
+    """Run all stages on generated phantoms, in a few minutes.
 
-    Shows the command of each step.
+    Requires no patient data and no download. Prints the command of each step.
     """
     from cxredge.errors import ArtifactError
 

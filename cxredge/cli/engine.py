@@ -93,10 +93,8 @@ LegacyCalibrationOption = Annotated[
 ]
 
 
-def capabilities(text: str | None, supported: tuple[str, ...]) -> tuple[str, ...]:
+def capabilities(text: str | None) -> tuple[str, ...]:
     """Return the compute capabilities of an option, each once; none if it was not given."""
-    if text == "all":
-        return supported
     return tuple(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
 
 

@@ -1,4 +1,4 @@
-"""``cxredge export``: a run becomes ONNX."""
+"""``cxredge export``: from a run to an FP32 ONNX model."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run of 'cxredge train'.")],
     out: OutFolder,
 ) -> Outcome:
-    """Export a run to FP32 ONNX, and refuse it if it differs from torch."""
+    """Export a run to FP32 ONNX and check it against torch."""
+    from cxredge.artifacts.card import read_artifact
+    from cxredge.artifacts.run_card import RunCard
     from cxredge.export.export import MAX_PARITY_ERROR
     from cxredge.export.export import export as stage
 
-    card = stage(run, out, output)
+    card = stage(read_artifact(run, RunCard), out, output)
     data = {
         "model": str(out),
         "onnx": str(out / "model.onnx"),

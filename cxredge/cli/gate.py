@@ -1,4 +1,4 @@
-"""The gate on the command line: its options, and its table in plain text."""
+"""Options of the gate, and its result as text."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ class GateOptions:
 
 
 def with_paths(gate: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Any]:
-    """Return a gate's result whose flipped images have their path.
+    """Return a result of the gate with the paths of flipped images added.
 
     Args:
         gate: The result as JSON values.
-        entries: The images that were compared; empty where their manifest is not at hand.
+        entries: The images that were compared; empty if their manifest is not available.
     """
     if not entries:
         return dict(gate)
@@ -86,7 +86,12 @@ def with_paths(gate: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, A
 
 @contextmanager
 def explained(output: Output, entries: Sequence[Entry] = ()) -> Iterator[None]:
-    """Show the gate's table when the block is refused by the gate; entries are those compared."""
+    """Print the gate's table if the block raises GateRefused.
+
+    Args:
+        output: Where to print.
+        entries: The images that were compared; empty if their manifest is not available.
+    """
     try:
         yield
     except GateRefused as refused:
@@ -98,11 +103,11 @@ def explained(output: Output, entries: Sequence[Entry] = ()) -> Iterator[None]:
 
 
 def gate_text(gate: Mapping[str, Any], now: str) -> str:
-    """Return every measure with its limit and verdict, the thresholds and the flipped images.
+    """Return the measures with limits and verdicts, the thresholds and the flipped images.
 
     Args:
         gate: The result as JSON values.
-        now: What is compared with FP32.
+        now: Name of the candidate.
     """
     parts = [
         f"{now} against FP32 on {gate['images']} images of {gate['patients']} patients:",
@@ -174,18 +179,18 @@ def _flipped(flipped: Sequence[Mapping[str, Any]], now: str, cascade: bool) -> s
 def _near_ties(found: Mapping[str, Any], now: str, cascade: bool) -> str:
     which = (
         f"Near ties: in {found['near']} of {found['images']} images ({share(found['share'])}) the "
-        f"first two logits lie within {found['margin']:.3f} of each other; {now} raised the first "
-        f"class further in none of {found['validation_images']} validation images."
+        f"two largest logits differ by at most {found['margin']:.3f}; {now} favoured the decided "
+        f"class by no more than that on {found['validation_images']} validation images."
     )
     expected = found.get("expected_flips")
     if expected is not None:
         which += (
-            f" By how far it moved these, {expected:.1f} of the {found['images']} decisions are "
-            "expected to differ."
+            f" Based on how much it favoured these, {expected:.1f} of the {found['images']} "
+            "decisions are expected to differ."
         )
     when = "FP32 decides the near ties"
     if not cascade:
-        when = f"If {when} (so bundles have it where cxredge runs)"
+        when = f"If {when} (the default of bundles for targets that run cxredge)"
     return (
         f"{which} {when}: agreement is then {share(found['agreement'])}, accuracy "
         f"{share(found['accuracy'])}."

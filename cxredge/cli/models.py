@@ -1,4 +1,4 @@
-"""``cxredge models``: the zoo."""
+"""``cxredge models``: the networks."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def register(app: typer.Typer) -> None:
 
 
 def models(output: Output) -> Outcome:
-    """List the networks, their blocks and where the paper starts training.
+    """List the networks and the blocks that the paper trains.
 
-    Counts leave the head out. 'parameters' has batch norm's running statistics in it, as Keras
-    counts; 'trains' has not. --json also gives Keras' own numbers, which differ for inception_v3
-    (no batch norm scales), resnet50 and resnet50_v2 (biases that batch norm makes up for).
+    Counts exclude the head. 'parameters' includes batch norm's running statistics, as Keras counts;
+    'trains' does not. --json also has Keras' own counts, which differ for inception_v3 (no batch
+    norm scales), resnet50 and resnet50_v2 (biases before batch norm).
     """
     from cxredge.models.zoo import ZOO
 
@@ -66,7 +66,7 @@ def models(output: Output) -> Outcome:
 
 
 def _keras_trainable(network: Network) -> int | None:
-    """Return what Keras' network trains from the same block on, where the paper counted it."""
+    """Return the parameters that Keras trains from the same block on, if the paper has them."""
     freeze = network.paper_freeze
     if freeze.keras_trainable is not None:
         return freeze.keras_trainable

@@ -1,4 +1,4 @@
-"""Arguments that several commands share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -62,12 +62,16 @@ ManifestArgument = Annotated[
     Path, typer.Argument(metavar="MANIFEST", help="manifest.csv of 'cxredge data'.")
 ]
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Same seed, same result.", min=0)]
-SplitOption = Annotated[Split, typer.Option("--split", help="Which images of the manifest.")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", help="Random seed; the same seed gives the same result.", min=0)
+]
+SplitOption = Annotated[Split, typer.Option("--split", help="Split of the manifest to use.")]
 ThreadsOption = Annotated[
     int,
     typer.Option(
-        "--threads", help="Threads of one inference; 0 for what build found best here.", min=0
+        "--threads",
+        help="Number of threads per inference; 0 for the number that build or deploy chose here.",
+        min=0,
     ),
 ]
 SignWithOption = Annotated[
@@ -79,16 +83,16 @@ PublicKeyOption = Annotated[
     typer.Option(
         "--public-key",
         metavar="KEY",
-        help="Refuse a bundle that was not signed with the private key to this one (PEM).",
+        help="Refuse a bundle that was not signed with the matching private key (PEM).",
     ),
 ]
 EffortOption = Annotated[
     Effort,
     typer.Option(
         "--effort",
-        help="How hard INT8 is tried. quick: min-max ranges, corrected biases. default: the best "
-        "ranges, equalised channels, corrected weights, and layers in float where that does not "
-        "do. extensive: more of each, centred activations (for TensorRT), and up to half of the "
-        "layers in float, until logits are as near to FP32's as those of FP16.",
+        help="How much the INT8 quantization tries. quick: min-max ranges, corrected biases. "
+        "default: the best ranges, equalised channels, corrected weights, and layers in float if "
+        "necessary. extensive: more of each, centred activations (for TensorRT), and up to half of "
+        "the layers in float, until logits are as close to FP32's as FP16's are.",
     ),
 ]

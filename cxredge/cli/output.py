@@ -1,6 +1,6 @@
-"""What a command says: one value for machines on stdout, everything else on stderr.
+"""Output of commands: the result on stdout, everything else on stderr.
 
-This is the only place that prints.
+This is the only module that prints.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cxredge.progress import Advance
 
 
 class Verbosity(int, Enum):
-    """How much goes to stderr."""
+    """How much is printed on stderr."""
 
     QUIET = 0
     NORMAL = 1
@@ -28,12 +28,12 @@ class Verbosity(int, Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command found.
+    """Result of a command.
 
     Attributes:
         data: The JSON value of ``--json``.
-        text: The same for a person; printed without ``--json``.
-        next_step: The command to run next, if one suggests itself.
+        text: The same as plain text, printed without ``--json``.
+        next_step: The command to run next, if there is one.
     """
 
     data: Any
@@ -43,7 +43,7 @@ class Outcome:
 
 @dataclass
 class Output:
-    """Where a command's words go."""
+    """Output of one command; also its progress listener."""
 
     as_json: bool = False
     verbosity: Verbosity = Verbosity.NORMAL
@@ -59,7 +59,7 @@ class Output:
             print(f"Next: {outcome.next_step}", file=sys.stderr)
 
     def fail(self, error: CxredgeError) -> None:
-        """Print why a command failed: a sentence on stderr, the same as JSON with ``--json``."""
+        """Print an error on stderr, and as JSON on stdout with ``--json``."""
         print(f"Error: {error.message}", file=sys.stderr)
         if error.hint:
             print(f"  {error.hint}", file=sys.stderr)
@@ -68,17 +68,17 @@ class Output:
             self._print_json({"error": error.message, "hint": error.hint, **details})
 
     def explain(self, text: str) -> None:
-        """Show what a failure rests on; also when quiet, for without it the failure is a riddle."""
+        """Print the details of a failure, also when quiet."""
         print(text, file=sys.stderr)
 
     def note(self, message: str) -> None:
-        """Say something on the way."""
+        """Print a message about the progress, unless quiet."""
         if self.verbosity is not Verbosity.QUIET:
             print(message, file=sys.stderr)
 
     @contextmanager
     def task(self, description: str, total: int | None) -> Iterator[Advance]:
-        """Show a progress bar, when a person is looking."""
+        """Show a progress bar if stderr is a terminal."""
         if self.verbosity is Verbosity.QUIET or not sys.stderr.isatty() or self._depth:
             if self.verbosity is Verbosity.VERBOSE:
                 self.note(f"{description} ({total if total is not None else '?'})")
@@ -112,7 +112,7 @@ class Output:
 
 
 def finite(value: Any) -> Any:
-    """Replace NaN and infinity, which JSON has no words for, with null."""
+    """Replace NaN and infinity, which JSON cannot represent, with null."""
     if isinstance(value, Mapping):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -35,7 +35,8 @@ def predict(
     any_view: Annotated[
         bool,
         typer.Option(
-            "--any-view", help="Predict lateral and oblique DICOM views too; their rows say so."
+            "--any-view",
+            help="Also predict lateral and oblique DICOM views; their rows have a caution.",
         ),
     ] = False,
 ) -> Outcome:

@@ -153,6 +153,9 @@ def quantize(
     gate's verdict is reported; it is binding if a limit is given: exits 3 if INT8 loses more.
     The model is written anyway, for inspection.
     """
+    from cxredge.artifacts.card import read_artifact
+    from cxredge.artifacts.model_card import ExportedCard
+    from cxredge.artifacts.run_card import RunCard
     from cxredge.build.fine_tuning import tuning_of
     from cxredge.cli.quantize_outcome import outcome_of
     from cxredge.data.manifest import read_manifest
@@ -161,9 +164,10 @@ def quantize(
     if out.resolve() == model.resolve():
         raise WrongUsage(f"{out} is the model to quantize.", "Choose another --out.")
     config = options.config(gate)
-    manifest = read_manifest(evaluate)
-    tuning = tuning_of(fine_tune, model, output) if fine_tune else None
-    card = stage(model, calibration, manifest, config, out, output, tuning, statistics)
+    fp32, manifest = read_artifact(model, ExportedCard), read_manifest(evaluate)
+    run = read_artifact(fine_tune, RunCard) if fine_tune else None
+    tuning = tuning_of(run, fp32, output) if run else None
+    card = stage(fp32, calibration, manifest, config, out, output, tuning, statistics)
     found, entries = card.facts.comparison, manifest.of(config.split)
     if gate.named and not found.passed:
         with explained(output, entries):

@@ -1,4 +1,4 @@
-"""``cxredge sign``: so that a device can tell whose bundle it gets."""
+"""``cxredge sign``: sign a bundle, so that a device can verify its origin."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def sign(
         Path,
         typer.Option(
             "--key",
-            help="Ed25519 private key in PEM. Make one: openssl genpkey -algorithm ed25519 -out "
-            "private.pem; its public half: openssl pkey -in private.pem -pubout -out public.pem",
+            help="Ed25519 private key (PEM). Generate one: openssl genpkey -algorithm ed25519 -out "
+            "private.pem; its public key: openssl pkey -in private.pem -pubout -out public.pem",
         ),
     ],
     archive: Annotated[
-        bool, typer.Option("--archive", help="Pack the signed folder as one file, BUNDLE.tar.")
+        bool, typer.Option("--archive", help="Also pack the signed folder as one file, BUNDLE.tar.")
     ] = False,
 ) -> Outcome:
     """Sign a bundle, or its archive, with an Ed25519 key.
 
-    The signature covers every file that was packed; what a device adds later is made there.
+    The signature covers every file of the build, not what a device adds later.
     """
     from cxredge.bundle.archive import (
         SIGNATURE_NAME,

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return rows as aligned columns; numbers to the right."""
+    """Return rows as aligned columns, numbers right-aligned."""
     cells = [[str(value) for value in row] for row in [header, *rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     right = [
@@ -32,7 +32,7 @@ def counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def near_ties(cascade: Mapping[str, Any] | None) -> list[str]:
-    """Return how many near ties FP32 decided, in a line; none where it decides none."""
+    """Return a line with the number of near ties that FP32 decided; none without a cascade."""
     if not cascade:
         return []
     near, images = cascade["near"], cascade["images"]
@@ -40,7 +40,7 @@ def near_ties(cascade: Mapping[str, Any] | None) -> list[str]:
 
 
 def share(value: float | None, interval: Sequence[float | None] | None = None) -> str:
-    """Return a share as a percentage, with its interval."""
+    """Return a share as a percentage, with its interval if given."""
     if value is None:
         return "-"
     if not interval or interval[0] is None or interval[1] is None:

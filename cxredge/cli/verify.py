@@ -31,7 +31,7 @@ def verify(
     ],
     public_key: PublicKeyOption = None,
 ) -> Outcome:
-    """Check every file's hash and replay the golden images on this machine.
+    """Check all hashes, and run the golden images on this machine.
 
     With --public-key, also check who signed the bundle. An archive is unpacked to a temporary
     folder. Exits 3 if a golden image's result differs from that of the machine that built the

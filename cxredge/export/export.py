@@ -13,10 +13,9 @@ import torch
 from torch import nn
 
 from cxredge.artifacts.card import (
+    Artifact,
     ArtifactKind,
     StagePlan,
-    read_artifact,
-    sha256_of_file,
     tool_versions,
     up_to_date,
     write_card,
@@ -68,11 +67,11 @@ class GreyClassifier(nn.Module):
         return logits
 
 
-def export(run: Path, out: Path, progress: Progress) -> ExportedCard:
+def export(run: Artifact[RunCard], out: Path, progress: Progress) -> ExportedCard:
     """Export a run to ONNX and check that ONNX Runtime agrees with torch.
 
     Args:
-        run: Folder of the run.
+        run: A run.
         out: Folder of the model to write: ``model.onnx``, ``card.json`` and the run's manifest.
         progress: Progress listener.
 
@@ -80,15 +79,15 @@ def export(run: Path, out: Path, progress: Progress) -> ExportedCard:
         The model's card.
 
     Raises:
-        CxredgeError: The run is damaged, or the logits of the exported model differ from torch's.
+        CxredgeError: The logits of the exported model differ from torch's.
     """
-    source = read_artifact(run, RunCard).card
+    source = run.card
     planned = StagePlan(
         kind=ArtifactKind.MODEL,
         classifier=source.classifier,
         parents={
-            "weights": sha256_of_file(run / "model.safetensors"),
-            "manifest": sha256_of_file(run / "manifest.csv"),
+            "weights": source.files["model.safetensors"],
+            "manifest": source.files["manifest.csv"],
         },
         config=ExportConfig(OPSET),
         tools=tool_versions("torch", "onnx", "onnxruntime"),
@@ -97,7 +96,7 @@ def export(run: Path, out: Path, progress: Progress) -> ExportedCard:
         progress.note(f"{out} is up to date.")
         return existing.card
     model = build_model(
-        source.classifier.network, len(source.classifier.classes), run / "model.safetensors"
+        source.classifier.network, len(source.classifier.classes), run.path / "model.safetensors"
     ).eval()
     probes = parity_images(source.classifier.input_size)
     expected = _reference(model, probes, source.classifier.mean, source.classifier.std)
@@ -116,7 +115,7 @@ def export(run: Path, out: Path, progress: Progress) -> ExportedCard:
                 f"{MAX_PARITY_ERROR:g} is allowed. Nothing was written.",
                 "Check the versions of torch and onnxruntime: cxredge doctor",
             )
-        write_manifest(folder / "manifest.csv", read_manifest(run / "manifest.csv").entries)
+        write_manifest(folder / "manifest.csv", read_manifest(run.path / "manifest.csv").entries)
         facts = ExportFacts(error, path.stat().st_size, source.facts.test.accuracy)
         return write_card(folder, ExportedCard.of(planned, facts))
 

@@ -14,9 +14,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cxredge.artifacts.card import (
+    Artifact,
     ArtifactKind,
-    read_artifact,
-    sha256_of_file,
     tool_versions,
     write_card,
 )
@@ -38,26 +37,25 @@ _TENSOR_ATTRIBUTE = {"Constant": "value", "ConstantOfShape": "value"}
 _REFUSED = ("QuantizeLinear", "DequantizeLinear", "Resize")
 
 
-def write_fp16(model: Path, out: Path) -> HalfPrecisionCard:
-    """Convert an FP32 model folder to an FP16 model folder.
+def write_fp16(model: Artifact[ExportedCard], out: Path) -> HalfPrecisionCard:
+    """Convert an FP32 model to an FP16 model folder.
 
     Args:
-        model: Folder of an FP32 model.
+        model: An FP32 model.
         out: Folder to write: ``model.onnx``, ``card.json``.
 
     Raises:
-        ArtifactError: The model is damaged, or has values outside FP16's range.
+        ArtifactError: The model has values outside FP16's range.
     """
-    source = read_artifact(model, ExportedCard).card
-    path = model / onnx_graph.FP32_NAME
-    graph = to_fp16(onnx_graph.read_model(path))
+    source = model.card
+    graph = to_fp16(onnx_graph.read_model(model.path / onnx_graph.FP32_NAME))
     onnx_graph.write_metadata(graph, source.classifier, "fp16")
     room = writing(out.parent, graph.ByteSize(), f"the model {out.name}")
     with room, atomic_folder(out, ArtifactKind.MODEL.value) as folder:
         onnx.save(graph, folder / onnx_graph.FP32_NAME)
         card = HalfPrecisionCard(
             classifier=source.classifier,
-            parents={"fp32": sha256_of_file(path)},
+            parents={"fp32": source.files[onnx_graph.FP32_NAME]},
             config=HalfPrecisionConfig(),
             facts=NoFacts(),
             tools=tool_versions("onnx", "numpy"),

@@ -11,11 +11,10 @@ from pathlib import Path
 import onnx
 
 from cxredge.artifacts.card import (
+    Artifact,
     ArtifactKind,
     ClassifierSpec,
     StagePlan,
-    read_artifact,
-    sha256_of_file,
     tool_versions,
     up_to_date,
     write_card,
@@ -74,20 +73,28 @@ class _Inputs:
     """Checked inputs of a quantization.
 
     Attributes:
-        fp32: The FP32 ONNX file.
-        classifier: The network of the FP32 model.
+        model: The FP32 model.
         calibration: The calibration list.
         evaluation: Manifest of the images on which INT8 is compared.
         config: The settings.
         tuning: Fine-tuning, if possible.
     """
 
-    fp32: Path
-    classifier: ClassifierSpec
+    model: Artifact[ExportedCard]
     calibration: Manifest
     evaluation: Manifest
     config: QuantizeConfig
     tuning: Tuning | None
+
+    @property
+    def fp32(self) -> Path:
+        """The FP32 ONNX file."""
+        return self.model.path / onnx_graph.FP32_NAME
+
+    @property
+    def classifier(self) -> ClassifierSpec:
+        """The network of the FP32 model."""
+        return self.model.card.classifier
 
     def plan(self) -> StagePlan[QuantizationConfig]:
         """Return what decides the INT8 model."""
@@ -95,7 +102,7 @@ class _Inputs:
             kind=ArtifactKind.MODEL,
             classifier=self.classifier,
             parents={
-                "fp32": sha256_of_file(self.fp32),
+                "fp32": self.model.card.files[onnx_graph.FP32_NAME],
                 "calibration": self.calibration.sha256,
                 "evaluation": self.evaluation.sha256,
                 **({"run": self.tuning.run_sha256} if self.tuning else {}),
@@ -125,7 +132,7 @@ class _Result:
 
 
 def quantize(
-    model: Path,
+    model: Artifact[ExportedCard],
     calibration_path: Path,
     evaluation: Manifest,
     config: QuantizeConfig,
@@ -137,7 +144,7 @@ def quantize(
     """Quantize a model and compare it with FP32 after every step.
 
     Args:
-        model: Folder of an FP32 model.
+        model: An FP32 model.
         calibration_path: The calibration list.
         evaluation: Manifest whose ``config.split`` is used for the comparison.
         config: The settings.
@@ -206,19 +213,18 @@ def peak_rss_mb() -> float:
 
 
 def _checked_inputs(
-    model: Path,
+    model: Artifact[ExportedCard],
     calibration_path: Path,
     evaluation: Manifest,
     config: QuantizeConfig,
     tuning: Tuning | None,
 ) -> _Inputs:
-    classifier = read_artifact(model, ExportedCard).card.classifier
+    classifier = model.card.classifier
     calibration = read_calibration(calibration_path)
     check_labels(evaluation, classifier.classes)
     check_labels(calibration, classifier.classes)
     check_apart(calibration, evaluation, config.split)
-    fp32 = model / onnx_graph.FP32_NAME
-    return _Inputs(fp32, classifier, calibration, evaluation, config, tuning)
+    return _Inputs(model, calibration, evaluation, config, tuning)
 
 
 def _search(

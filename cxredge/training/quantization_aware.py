@@ -14,7 +14,7 @@ import onnx
 import torch
 import torch.nn.functional as F
 
-from cxredge.artifacts.card import read_artifact
+from cxredge.artifacts.card import Artifact
 from cxredge.artifacts.run_card import RunCard
 from cxredge.backends.base import Logits
 from cxredge.backends.batched import infer_file
@@ -50,16 +50,15 @@ class FineTuning:
     seed: int = 0
 
 
-def training_pixels(run: Path, progress: Progress) -> GreyImage:
+def training_pixels(run: Artifact[RunCard], progress: Progress) -> GreyImage:
     """Return at most 1024 images of a run's training split, evenly spaced: uint8 (N, S, S).
 
     Raises:
-        CxredgeError: ``run`` is not a finished run, or an image is missing.
+        CxredgeError: An image is missing.
     """
-    card = read_artifact(run, RunCard).card
-    entries = read_manifest(run / "manifest.csv").of(Split.TRAIN)
+    entries = read_manifest(run.path / "manifest.csv").of(Split.TRAIN)
     every = -(-len(entries) // _MOST_IMAGES)
-    classifier = card.classifier
+    classifier = run.card.classifier
     found = load_labelled(entries[::every], classifier.classes, classifier.input_size, progress)
     return found.pixels
 

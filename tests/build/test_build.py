@@ -46,7 +46,7 @@ def test_same_inputs_same_bytes_in_another_folder_at_another_speed(
         ms = {Precision.FP32: 1.0, Precision.INT8: 9.0}
         return {v: Speed(summarise([ms[v.precision]] * 50), 1) for v in variants}
 
-    monkeypatch.setattr("cxredge.build.pack.measure_speeds", slow_int8)
+    monkeypatch.setattr("cxredge.build.measure.measure_speeds", slow_int8)
     copied = Path(shutil.copytree(model, tmp_path / "elsewhere" / "model"))
     again = build(cxredge, copied, calibration, tmp_path / "elsewhere" / "again")
     assert again.code == 0, again.err
@@ -121,7 +121,7 @@ def test_a_bundle_for_another_processor_is_not_stamped_here(
 def test_a_bundle_that_is_up_to_date_is_not_built_again(
     cxredge, model: Path, calibration: Path, bundle: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr("cxredge.build.pack.build", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr("cxredge.build.build.measure", lambda *_: pytest.fail("built again"))
     before = (bundle / "card.json").read_bytes()
     ran = build(cxredge, model, calibration, bundle)
     assert ran.code == 0, ran.err

@@ -15,7 +15,7 @@ import pytest
 from cxredge.artifacts.card import read_card
 from cxredge.backends import reduced_precisions
 from cxredge.backends.openvino import OpenVinoSession
-from cxredge.build.held_out import Answers, judge
+from cxredge.build.held_out import SplitLogits, judge
 from cxredge.build.speed import Variant
 from cxredge.bundle.bundle import open_bundle, read_golden
 from cxredge.bundle.card import BundleCard
@@ -42,7 +42,7 @@ def fastest(monkeypatch: pytest.MonkeyPatch) -> None:
             for v, ms in milliseconds.items()
         }
 
-    monkeypatch.setattr("cxredge.build.pack.measure_speeds", speeds)
+    monkeypatch.setattr("cxredge.build.measure.measure_speeds", speeds)
     monkeypatch.setattr("cxredge.build.finish.measure_speeds", speeds)
 
 
@@ -173,7 +173,7 @@ def test_a_precision_that_no_runtime_has_is_refused(
     take_openvino_away(monkeypatch)
     refused = build(cxredge, model, calibration, tmp_path / "b", "--precision", "bf16")
     assert refused.code == 1
-    assert "No runtime computes in bf16 on this machine" in refused.err
+    assert "No runtime on this machine supports bf16" in refused.err
     assert "pip install 'cxredge[openvino]'" in refused.err
     assert not (tmp_path / "b").exists()
 
@@ -183,12 +183,12 @@ def test_what_the_gate_refused_in_one_runtime_stays_refused_there(
 ) -> None:
     """On the device the golden images come out right, and the gate's verdict is remembered."""
 
-    def misjudge(variant: Variant, seen: Answers, *rest: Any) -> GateResult:
+    def misjudge(variant: Variant, seen: SplitLogits, *rest: Any) -> GateResult:
         if (variant.backend, variant.precision.value) == OPENVINO_INT8:
             seen = replace(seen, logits={**seen.logits, variant: -seen.logits[variant]})
         return judge(variant, seen, *rest)
 
-    monkeypatch.setattr("cxredge.build.pack.judge", misjudge)
+    monkeypatch.setattr("cxredge.build.measure.judge", misjudge)
     ran = build(cxredge, model, calibration, tmp_path / "bundle")
     assert ran.code == 0, ran.err
     assert (ran.json["backend"], ran.json["precision"]) != OPENVINO_INT8
@@ -220,7 +220,7 @@ def test_a_runtime_that_comes_later_has_to_give_what_the_first_one_gave(
     monkeypatch.setattr(OpenVinoSession, "infer", lambda *images: -infer(*images))
     wrong = cxredge("build", tmp_path / "bundle", "--json")
     assert wrong.json["backend"] == "onnxruntime"
-    assert "int8 in OpenVINO gives other results on this machine" in wrong.json["reason"]
+    assert "int8 in OpenVINO has other results on this machine" in wrong.json["reason"]
 
 
 def test_a_runtime_that_the_target_has_not_is_refused(cxredge, served: Path) -> None:

@@ -122,7 +122,7 @@ def test_labels_unknown_to_the_model(bundle: Path, phantoms: Path, tmp_path: Pat
     assert not (bundle / "results").exists()
 
 
-@pytest.mark.parametrize("command", ["predict", "verify", "inspect", "build"])
+@pytest.mark.parametrize("command", ["predict", "verify", "inspect", "deploy"])
 def test_a_card_edited_by_hand(
     command: str, bundle: Path, phantoms: Path, tmp_path: Path, cxredge
 ) -> None:

@@ -93,7 +93,7 @@ def test_quantize(
     ("options", "words"),
     [
         (["--dialect", "cpu"], "uint8 has a zero point"),
-        (["--correction", "none"], "need corrected biases"),
+        (["--correction", "none"], "require corrected biases"),
     ],
 )
 def test_what_cannot_be_centred(

@@ -10,8 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from cxredge.artifacts.card import read_card  # noqa: E402
+from cxredge.artifacts.card import read_artifact, read_card  # noqa: E402
 from cxredge.artifacts.model_card import ExportedCard  # noqa: E402
+from cxredge.artifacts.run_card import RunCard  # noqa: E402
 from cxredge.backends.batched import infer_file  # noqa: E402
 from cxredge.data.images import PREPROCESSING  # noqa: E402
 from cxredge.errors import CxredgeError  # noqa: E402
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.train
 @pytest.fixture(scope="module")
 def exported(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("exported") / "model"
-    export(run_folder, out, Silent())
+    export(read_artifact(run_folder, RunCard), out, Silent())
     return out
 
 
@@ -79,7 +80,7 @@ def test_the_file_is_self_describing(exported: Path) -> None:
 
 
 def test_same_run_same_bytes(run_folder: Path, exported: Path, tmp_path: Path) -> None:
-    again = export(run_folder, tmp_path / "again", Silent())
+    again = export(read_artifact(run_folder, RunCard), tmp_path / "again", Silent())
     assert again.files["model.onnx"] == read_card(exported, ExportedCard).files["model.onnx"]
 
 
@@ -87,13 +88,14 @@ def test_an_unchanged_model_is_not_exported_again(
     run_folder: Path, exported: Path, monkeypatch
 ) -> None:
     monkeypatch.setattr(export_module, "_to_onnx", lambda *_: pytest.fail("exported again"))
-    assert export(run_folder, exported, Silent()) == read_card(exported, ExportedCard)
+    run = read_artifact(run_folder, RunCard)
+    assert export(run, exported, Silent()) == read_card(exported, ExportedCard)
 
 
 def test_a_model_that_differs_is_not_written(run_folder: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(export_module, "_parity", lambda *_: 2e-4)
     with pytest.raises(CxredgeError, match=r"differs from torch by 0\.0002"):
-        export(run_folder, tmp_path / "model", Silent())
+        export(read_artifact(run_folder, RunCard), tmp_path / "model", Silent())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cxredge.artifacts.card import read_card
-from cxredge.artifacts.model_card import HalfPrecisionCard
+from cxredge.artifacts.card import read_artifact, read_card
+from cxredge.artifacts.model_card import ExportedCard, HalfPrecisionCard
 from cxredge.backends.batched import infer_file
 from cxredge.data.loading import load_pixels
 from cxredge.data.manifest import Manifest
@@ -37,7 +37,7 @@ def test_logits_are_close_and_the_input_is_not_changed(
     model: Path, manifest: Manifest, tmp_path: Path
 ) -> None:
     before = (model / "model.onnx").read_bytes()
-    card = write_fp16(model, tmp_path / "fp16")
+    card = write_fp16(read_artifact(model, ExportedCard), tmp_path / "fp16")
     assert (model / "model.onnx").read_bytes() == before
     assert read_card(tmp_path / "fp16", HalfPrecisionCard) == card
     assert card.config.precision is Precision.FP16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from cxredge.artifacts.card import AnyCard, ClassifierSpec, read_card, write_card
+from cxredge.artifacts.card import AnyCard, ClassifierSpec, read_artifact, write_card
 from cxredge.artifacts.model_card import (
     ExportConfig,
     ExportedCard,
@@ -23,7 +24,10 @@ from cxredge.artifacts.model_card import (
 )
 from cxredge.artifacts.quantization_record import LayerNoise, TimedStep
 from cxredge.artifacts.run_card import TrainedOn, TrainingSummary
-from cxredge.build.pack import BuildConfig, build, plan
+from cxredge.build.config import BuildConfig, plan
+from cxredge.build.describe import describe
+from cxredge.build.measure import measure
+from cxredge.build.pack import pack
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Entry, Manifest, write_manifest
 from cxredge.gate.gate import GateLimits, compare
@@ -139,9 +143,12 @@ def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> P
         validation_accuracy=0.75,
     )  # fmt: skip
     out = folder / name
-    planned = plan(read_card(fp32, ExportedCard), {"source": "0" * 64}, settings)
-    folders = {Precision.FP32: fp32, Precision.INT8: int8}
-    build(folders, manifest, planned, settings, training, out, Silent())
+    source, made = read_artifact(fp32, ExportedCard), read_artifact(int8, QuantizedCard)
+    models = {Precision.FP32: source, Precision.INT8: made}
+    measured = measure(models, manifest, settings, Silent())
+    facts = describe(source, made.card, manifest, measured, settings)
+    planned = plan(source, manifest, None, settings)
+    pack(models, measured, planned, replace(facts, training=training), settings, out, Silent())
     return out
 
 

@@ -11,6 +11,8 @@ from onnx import numpy_helper
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
+from cxredge.artifacts.card import read_artifact  # noqa: E402
+from cxredge.artifacts.run_card import RunCard  # noqa: E402
 from cxredge.data.images import GreyImage  # noqa: E402
 from cxredge.data.loading import load_pixels  # noqa: E402
 from cxredge.data.manifest import Manifest  # noqa: E402
@@ -95,9 +97,9 @@ def test_an_unknown_operator_is_named(quantized: onnx.ModelProto) -> None:
 
 def test_a_model_is_not_accepted_as_a_run(model: Path) -> None:
     with pytest.raises(CxredgeError):
-        training_pixels(model, Silent())
+        training_pixels(read_artifact(model, RunCard), Silent())
 
 
 def test_images_are_the_training_images_of_the_run(run_folder: Path, manifest: Manifest) -> None:
-    found = training_pixels(run_folder, Silent())
+    found = training_pixels(read_artifact(run_folder, RunCard), Silent())
     np.testing.assert_array_equal(found, load_pixels(manifest.of(Split.TRAIN), 64))

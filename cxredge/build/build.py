@@ -1,0 +1,98 @@
+"""The whole build, from a run or an FP32 model to a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from cxredge.artifacts.card import ArtifactKind, up_to_date
+from cxredge.artifacts.folder import check_replaceable
+from cxredge.build.candidates import BuildResult
+from cxredge.build.config import BuildConfig, Source, plan
+from cxredge.build.describe import describe
+from cxredge.build.finish import finish, reopen
+from cxredge.build.measure import measure
+from cxredge.build.models import (
+    choose_calibration,
+    convert_to_fp16,
+    export_fp32,
+    quantize_to_int8,
+)
+from cxredge.build.pack import pack
+from cxredge.bundle.archive import archive_of, write_archive
+from cxredge.bundle.card import BundleCard
+from cxredge.bundle.signature import sign
+from cxredge.data.manifest import Manifest
+from cxredge.progress import Progress, Silent
+from cxredge.targets.registry import is_here
+from cxredge.vocabulary import Precision
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+
+def build_bundle(
+    source: Source,
+    manifest: Manifest,
+    config: BuildConfig,
+    out: Path,
+    *,
+    calibration: Path | None = None,
+    key: Ed25519PrivateKey | None = None,
+    archive: bool = False,
+    progress: Progress | None = None,
+) -> BuildResult:
+    """Build a bundle: run the missing stages, compare with FP32, pack what passes.
+
+    A bundle in ``out`` that is up to date is kept. On the target itself, the bundle is finished.
+
+    Args:
+        source: A run or an FP32 model.
+        manifest: Has the split of the gate, ``val`` for the operating thresholds, and ``train`` if
+            calibration images are to be chosen.
+        config: The settings.
+        out: The bundle's folder.
+        calibration: List of calibration images; None for a choice from the manifest.
+        key: Signs the bundle.
+        archive: Also pack the bundle as one file beside ``out``.
+        progress: Progress listener.
+
+    Raises:
+        ArtifactError: An input is damaged, or ``out`` holds something else.
+        GateRefused: ``config.precision`` loses more than the limits allow. Nothing is written.
+    """
+    progress = progress or Silent()
+    check_replaceable(out, ArtifactKind.BUNDLE.value)
+    planned = plan(source, manifest, calibration, config)
+    if up_to_date(out, planned, BundleCard) is not None:
+        progress.note(f"{out} is up to date: same source, images, settings and versions.")
+        return _hand_over(reopen(out, config.precision, progress), key, archive)
+    with TemporaryDirectory(prefix="cxredge-build-") as name:
+        scratch = Path(name)
+        fp32 = export_fp32(source, scratch, progress)
+        fp16 = convert_to_fp16(fp32, config, scratch)
+        listed = calibration or choose_calibration(manifest, config, scratch, progress)
+        int8 = quantize_to_int8(fp32, source, listed, manifest, config, scratch, progress)
+        made = {Precision.FP32: fp32, Precision.FP16: fp16, Precision.INT8: int8}
+        models = {precision: model for precision, model in made.items() if model}
+        measured = measure(models, manifest, config, progress)
+        facts = describe(source, int8.card if int8 else None, manifest, measured, config)
+        result = pack(models, measured, planned, facts, config, out, progress)
+    if result.bundle.passport is None and is_here(config.target):
+        progress.note(f"Wrote {out}. This is its device: finishing it here.")
+        result = finish(out, config.precision, progress)
+    return _hand_over(result, key, archive)
+
+
+def _hand_over(result: BuildResult, key: Ed25519PrivateKey | None, archive: bool) -> BuildResult:
+    """Sign the bundle and pack its archive, if requested."""
+    folder = result.bundle.path
+    if key is not None:
+        sign(folder, key)
+    if not archive:
+        return result
+    packed = archive_of(folder)
+    write_archive(folder, packed)
+    return replace(result, archive=packed)

@@ -1,0 +1,111 @@
+"""Every precision in every runtime: compared with FP32 on held-out images, and timed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cxredge.artifacts.card import AnyCard, Artifact
+from cxredge.backends import CPU_BACKENDS, installed_on_cpu, reduced_precisions
+from cxredge.build.candidates import Candidate
+from cxredge.build.config import BuildConfig
+from cxredge.build.held_out import SplitLogits, infer_split, judge
+from cxredge.build.speed import Variant, measure_speeds
+from cxredge.bundle.serving import Speed
+from cxredge.data.manifest import Manifest, check_labels
+from cxredge.errors import CxredgeError
+from cxredge.graph.model_file import FP32_NAME
+from cxredge.progress import Progress
+from cxredge.targets.registry import is_here
+from cxredge.vocabulary import Precision, Split
+
+PACKED_FOR = "onnxruntime"
+"""The runtime of a bundle until it is finished on its device."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The candidates of a build.
+
+    Attributes:
+        candidates: The candidates, ONNX Runtime's first.
+        held_out: Their logits on the split of the gate.
+        timed: They were timed: this machine is the target.
+    """
+
+    candidates: tuple[Candidate, ...]
+    held_out: SplitLogits
+    timed: bool
+
+    @property
+    def packed(self) -> list[Candidate]:
+        """Those in ONNX Runtime, without times: the card does not depend on this machine."""
+        found = [c for c in self.candidates if c.variant.backend == PACKED_FOR]
+        return [replace(candidate, speed=None) for candidate in found]
+
+    @property
+    def by_precision(self) -> dict[Precision, Candidate]:
+        """One candidate per precision: ONNX Runtime's if it has the precision."""
+        return {candidate.precision: candidate for candidate in reversed(self.candidates)}
+
+
+def measure(
+    models: Mapping[Precision, Artifact[AnyCard]],
+    manifest: Manifest,
+    config: BuildConfig,
+    progress: Progress,
+) -> Measured:
+    """Compare every candidate with FP32, and time the candidates if this machine is the target.
+
+    Targets that run engines are not timed: their engines are built when the bundle is finished.
+
+    Args:
+        models: Models by precision; FP32 is always among them, INT8 is in the target's dialect.
+        manifest: Has the split of the gate, and ``val`` for the operating thresholds.
+        config: The settings.
+        progress: Progress listener.
+
+    Raises:
+        CxredgeError: The classes differ, or no runtime here supports the precision to ship.
+    """
+    classifier = models[Precision.FP32].card.classifier
+    check_labels(manifest, classifier.classes)
+    timed = is_here(config.target) and config.target.backend in CPU_BACKENDS
+    files = {precision: model.path / FP32_NAME for precision, model in models.items()}
+    variants = _variants(files, config, timed)
+    held_out = infer_split(manifest.of(config.split), variants, classifier, progress)
+    validation = infer_split(manifest.of(Split.VAL), variants, classifier, progress)
+    speeds: dict[Variant, Speed] = {}
+    if timed:
+        progress.note("Timing the candidates side by side on this machine.")
+        speeds = measure_speeds(variants, held_out.images.pixels[:1])
+    rules = (config.limits, classifier.classes, config.specificity, config.cascade)
+    candidates = (
+        Candidate(variant, judge(variant, held_out, validation, *rules), speeds.get(variant))
+        for variant in variants
+    )
+    return Measured(tuple(candidates), held_out, timed)
+
+
+def _variants(
+    models: Mapping[Precision, Path], config: BuildConfig, here: bool
+) -> tuple[Variant, ...]:
+    """Return all ways to run the models on this machine, ONNX Runtime's first.
+
+    Raises:
+        CxredgeError: No runtime here supports the precision to ship.
+    """
+    variants = [Variant(PACKED_FOR, p, model) for p, model in models.items()]
+    for backend in installed_on_cpu() if here else ():
+        if backend != PACKED_FOR:
+            variants += [Variant(backend, p, model) for p, model in models.items()]
+        extra = [p for p in reduced_precisions(backend) if p in config.candidates]
+        variants += [Variant(backend, p, models[Precision.FP32]) for p in extra]
+    if config.precision and config.precision not in {v.precision for v in variants}:
+        raise CxredgeError(
+            f"No runtime on this machine supports {config.precision.value}.",
+            "It requires OpenVINO (pip install 'cxredge[openvino]') and a processor with "
+            "instructions for it; see: cxredge doctor. Or use --precision auto.",
+        )
+    return tuple(variants)
