@@ -17,8 +17,8 @@ from cxredge.data.manifest import Manifest
 from cxredge.gate.limits import GateLimits
 from cxredge.quantization.calibration_set import read_calibration
 from cxredge.targets.engine_request import EngineRequest
-from cxredge.targets.record import Target
 from cxredge.targets.precision import require_precision, uses_cascade
+from cxredge.targets.record import Target
 from cxredge.targets.registry import find_target
 from cxredge.vocabulary import Dialect, Effort, Precision, Split
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxredge.artifacts.records import to_json
 from cxredge.backends import CPU_BACKENDS
-from cxredge.bundle.signature import is_signed
+from cxredge.bundle.archive import SIGNATURE_NAME
 from cxredge.cli.gate import gate_text, with_paths
 from cxredge.cli.output import Outcome
 from cxredge.cli.text import share, table
@@ -106,7 +106,7 @@ def outcome_of(built: BuildResult, entries: Sequence[Entry] = ()) -> Outcome:
         "finished_here": bundle.passport is not None,
         "engines": to_json(facts.engines),
         "engines_left_out": dict(facts.engines_left_out),
-        "signed": is_signed(bundle.path),
+        "signed": (bundle.path / SIGNATURE_NAME).is_file(),
         "archive": str(archive) if archive else None,
         "trtexec": to_json(facts.trtexec),
     }

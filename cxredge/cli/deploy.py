@@ -21,11 +21,11 @@ def register(app: typer.Typer) -> None:
 
 def deploy(
     output: Output,
+    *,
     bundle: Annotated[
         Path,
         typer.Argument(metavar="BUNDLE_OR_ARCHIVE", help="A bundle's folder, or BUNDLE.tar."),
     ],
-    engine: TensorRTOptions,
     precision: PrecisionOption = None,
     out: Annotated[
         Path | None,
@@ -37,14 +37,15 @@ def deploy(
         ),
     ] = None,
     public_key: PublicKeyOption = None,
+    engine: TensorRTOptions,
     legacy_calibration: LegacyCalibrationOption = None,
 ) -> Outcome:
     """Finish a bundle on its device: engines, golden images, timing.
 
-    Checks the signature if a public key is given, unpacks an archive, builds the TensorRT engines
-    if the device has TensorRT, repeats the golden images, times the candidates and chooses what
-    serves. Run it again after an update of the device's software.
-    Exits 3 if the device computes something else, or if the chosen precision did not pass the gate.
+    Checks the signature if a public key is given, unpacks an archive, builds TensorRT engines if
+    the target has TensorRT, runs the golden images, times the candidates and chooses what serves.
+    Run it again after an update of the device's software.
+    Exits 3 if golden images have other results here, or if --precision did not pass the gate.
     """
     from cxredge.build.deploy import deploy_bundle
     from cxredge.cli.build_outcome import outcome_of

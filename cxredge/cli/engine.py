@@ -39,7 +39,7 @@ class TensorRTOptions:
         int | None,
         typer.Option(
             "--workspace-mb",
-            help="TensorRT: largest scratch memory of a layer. [default: a quarter of the board's "
+            help="TensorRT: maximum workspace memory per layer. [default: a quarter of the board's "
             "memory]",
             show_default=False,
         ),

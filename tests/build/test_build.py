@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from cxredge.artifacts import card as card_module
 from cxredge.artifacts.card import read_card
 from cxredge.artifacts.records import to_json
 from cxredge.backends.batched import infer_file
@@ -173,3 +176,26 @@ def test_build_from_a_run_exports_it_and_may_fine_tune(
     assert facts.quantization.steps[-1].step == "fine-tuned weights"
     training = to_json(facts.training)
     assert (training["network"], training["epochs"]) == ("mobilenet_v1", 2)
+
+
+def test_every_card_is_read_once(
+    cxredge, model: Path, calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stages pass opened artifacts on, so that no file is hashed again."""
+    read, checked = Counter(), Counter()
+
+    def counting(counts: Counter[str], function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(first: Any, second: Any, *more: Any) -> Any:
+            folder = first if isinstance(first, Path) else second.parent
+            counts[folder.name] += 1
+            return function(first, second, *more)
+
+        return call
+
+    for name, counts in (("parse_card", read), ("check_files", checked)):
+        function = getattr(card_module, name)
+        monkeypatch.setattr(card_module, name, counting(counts, function))
+    built = build(cxredge, model, calibration, tmp_path / "bundle")
+    assert built.code == 0, built.err
+    assert read == {"model": 1}
+    assert checked == {"model": 1}
