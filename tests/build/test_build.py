@@ -197,5 +197,5 @@ def test_every_card_is_read_once(
         monkeypatch.setattr(card_module, name, counting(counts, function))
     built = build(cxredge, model, calibration, tmp_path / "bundle")
     assert built.code == 0, built.err
-    assert read == {"model": 1}
-    assert checked == {"model": 1}
+    assert read == {model.name: 1, "bundle": 1}
+    assert checked == {model.name: 1}, "the bundle is hashed as it is written and opened"
