@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from cxredge.artifacts.card import ArtifactKind, up_to_date
 from cxredge.artifacts.folder import check_replaceable
@@ -23,14 +24,11 @@ from cxredge.build.models import (
 from cxredge.build.pack import pack
 from cxredge.bundle.archive import archive_of, write_archive
 from cxredge.bundle.card import BundleCard
-from cxredge.bundle.signature import sign
+from cxredge.bundle.signature import read_private_key, sign
 from cxredge.data.manifest import Manifest
 from cxredge.progress import Progress, Silent
 from cxredge.targets.registry import is_here
 from cxredge.vocabulary import Precision
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 def build_bundle(
@@ -40,7 +38,7 @@ def build_bundle(
     out: Path,
     *,
     calibration: Path | None = None,
-    key: Ed25519PrivateKey | None = None,
+    sign_with: Path | None = None,
     archive: bool = False,
     progress: Progress | None = None,
 ) -> BuildResult:
@@ -55,20 +53,22 @@ def build_bundle(
         config: The settings.
         out: The bundle's folder.
         calibration: List of calibration images; None for a choice from the manifest.
-        key: Signs the bundle.
+        sign_with: Ed25519 private key (PEM) to sign the bundle with.
         archive: Also pack the bundle as one file beside ``out``.
         progress: Progress listener.
 
     Raises:
+        WrongUsage: ``sign_with`` is not a usable key.
         ArtifactError: An input is damaged, or ``out`` holds something else.
         GateRefused: ``config.precision`` loses more than the limits allow. Nothing is written.
     """
     progress = progress or Silent()
+    signer = partial(sign, key=read_private_key(sign_with)) if sign_with else None
     check_replaceable(out, ArtifactKind.BUNDLE.value)
     planned = plan(source, manifest, calibration, config)
     if up_to_date(out, planned, BundleCard) is not None:
         progress.note(f"{out} is up to date: same source, images, settings and versions.")
-        return _hand_over(reopen(out, config.precision, progress), key, archive)
+        return _hand_over(reopen(out, config.precision, progress), signer, archive)
     with TemporaryDirectory(prefix="cxredge-build-") as name:
         scratch = Path(name)
         fp32 = export_fp32(source, scratch, progress)
@@ -83,14 +83,16 @@ def build_bundle(
     if result.bundle.passport is None and is_here(config.target):
         progress.note(f"Wrote {out}. This is its device: finishing it here.")
         result = finish(out, config.precision, progress)
-    return _hand_over(result, key, archive)
+    return _hand_over(result, signer, archive)
 
 
-def _hand_over(result: BuildResult, key: Ed25519PrivateKey | None, archive: bool) -> BuildResult:
+def _hand_over(
+    result: BuildResult, signer: Callable[[Path], None] | None, archive: bool
+) -> BuildResult:
     """Sign the bundle and pack its archive, if requested."""
     folder = result.bundle.path
-    if key is not None:
-        sign(folder, key)
+    if signer is not None:
+        signer(folder)
     if not archive:
         return result
     packed = archive_of(folder)

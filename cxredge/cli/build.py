@@ -125,7 +125,6 @@ def build(
     from cxredge.artifacts.run_card import RunCard
     from cxredge.build import BuildConfig, build_bundle
     from cxredge.build.config import Source
-    from cxredge.bundle.signature import read_private_key
     from cxredge.cli.build_outcome import outcome_of
     from cxredge.data.manifest import read_manifest
 
@@ -135,12 +134,11 @@ def build(
         compute_capabilities=capabilities(compute_capability), limits=gate.limits(), split=split,
         specificity=gate.specificity, calibration_seed=seed, effort=effort,
     )  # fmt: skip
-    key = read_private_key(sign_with) if sign_with else None
     manifest = read_manifest(evaluate or source / "manifest.csv")
     entries = manifest.of(split)
     with explained(output, entries):
         result = build_bundle(
-            opened, manifest, config, out, calibration=calibration, key=key, archive=archive,
+            opened, manifest, config, out, calibration=calibration, sign_with=sign_with, archive=archive,
             progress=output,
         )  # fmt: skip
     return outcome_of(result, entries)
