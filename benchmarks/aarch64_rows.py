@@ -1,12 +1,12 @@
-"""The parts of ``aarch64_check.sh`` that look at images and rows.
+"""Steps of ``aarch64_check.sh`` that compare images and rows.
 
     python benchmarks/aarch64_rows.py pick MANIFEST --count 32 --out DIR
     python benchmarks/aarch64_rows.py measure SITE_PACKAGES --out FILE.json
     python benchmarks/aarch64_rows.py compare FOUND BUNDLE... --debian S --emulator S --out OUT
 
-``pick`` copies test images with a manifest of their own. ``measure`` adds up an installation.
-``compare`` holds what a bundle said on Arm against what it said on x86-64, and writes OUT.json and
-OUT.md.
+``pick`` copies test images and writes their manifest. ``measure`` sums up the size of an
+installation. ``compare`` compares a bundle's predictions on Arm with those on x86-64 and writes
+OUT.json and OUT.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cxredge.telemetry.linux import read_machine
 from cxredge.vocabulary import Split
 
 GOAL_MB = 150
-"""What the device install may take, in units of 10^6 bytes."""
+"""Largest size of the device install in MB (10^6 bytes)."""
 
 _INSTALLERS = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "wheel")
 _LARGEST = 8
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def collect(found: Path, bundles: list[str], about: dict[str, str]) -> dict[str, Any]:
-    """Put together what ``aarch64_check.sh`` left in a folder."""
+    """Combine the files that ``aarch64_check.sh`` wrote to a folder."""
     said = {
         name: read_json_file(found / f"{name}.json")
         for name in ("system", "packages", "installed", "listed", "doctor", "verify-listed")
@@ -82,7 +82,7 @@ def collect(found: Path, bundles: list[str], about: dict[str, str]) -> dict[str,
 
 
 def pick(manifest: Path, count: int, out: Path) -> None:
-    """Copy test images, the classes in turn, with a manifest that names the copies."""
+    """Copy test images, from the classes in turn, and write the manifest of the copies."""
     by_class: dict[str, list[Entry]] = defaultdict(list)
     for entry in read_manifest(manifest).of(Split.TEST):
         by_class[entry.label].append(entry)
@@ -98,7 +98,7 @@ def pick(manifest: Path, count: int, out: Path) -> None:
 
 
 def compare(found: Path, name: str) -> dict[str, Any]:
-    """Return what a bundle came to on both machines, and how far its rows are apart."""
+    """Return a bundle's results on both machines and the differences of its rows."""
     said = {
         command: {where: read_json_file(found / f"{name}.{command}.{where}.json")
                   for where in ("x86", "arm")}
@@ -130,7 +130,7 @@ def _replays(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def rows_apart(first: Path, second: Path) -> dict[str, Any]:
-    """Compare two predictions files row by row; probabilities are written with six places."""
+    """Compare two predictions files row by row; their probabilities have six decimals."""
     tables = []
     for path in (first, second):
         with path.open(newline="", encoding="utf-8") as stream:
@@ -152,7 +152,7 @@ def rows_apart(first: Path, second: Path) -> dict[str, Any]:
 
 
 def installed(site_packages: Path) -> dict[str, Any]:
-    """Return what an installation takes in MB (10^6 bytes), without pip, and its largest parts."""
+    """Return the size of an installation in MB (10^6 bytes), without pip, and its largest parts."""
     sizes = {
         part.name: sum(f.stat().st_size for f in [part, *part.rglob("*")] if f.is_file()) / 1e6
         for part in site_packages.iterdir()

@@ -1,8 +1,8 @@
-"""What ``cxredge data audit`` says of the paper's protocols, by patient and by image.
+"""Results of ``cxredge data audit`` on the paper's protocols, split by patient and by image.
 
     python benchmarks/audits.py --cohen DIR --kermany DIR --out benchmarks/results/audits
 
-Writes OUT.json (all that the audit found, less the names of files) and OUT.md (the table).
+Writes OUT.json (the whole audit, without file names) and OUT.md (the table).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Peak memory and speed of calibration, beside the Entropy calibrator of ONNX Runtime.
+"""Peak memory and speed of calibration, compared with ONNX Runtime's Entropy calibrator.
 
     python benchmarks/calibration_memory.py MODEL.onnx --images FOLDER --work WORK --out OUT
 
-Every measurement is a fresh process. Both calibrators go from the same image files to the ranges
-of symmetric int8 by entropy, over the same operators; what they take in turn is compared. Images
-are used as often as needed, so that 5,000 cost no disk; without a folder, phantoms are drawn.
+Every measurement is a new process. Both calibrators compute the ranges of symmetric INT8 by entropy
+for the same operators from the same image files; they are timed alternately. Images are reused as
+often as needed, so that 5,000 images need no disk space; without a folder, phantoms are generated.
 """
 
 from __future__ import annotations
@@ -44,12 +44,14 @@ _PATIENTS = 16
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path, help="FP32 model, uint8 (N, 1, S, S) in")
-    parser.add_argument("--images", type=Path, help="folder; phantoms are drawn without it")
+    parser.add_argument("model", type=Path, help="FP32 model with input uint8 (N, 1, S, S)")
+    parser.add_argument("--images", type=Path, help="folder of images; default: generated phantoms")
     parser.add_argument("--work", type=Path, required=True, help="folder for scratch files")
     parser.add_argument("--out", type=Path, required=True, help="OUT.json and OUT.md are written")
     parser.add_argument("--counts", type=int, nargs="+", default=[100, 1000, 5000])
-    parser.add_argument("--speed-count", type=int, default=64, help="images of the comparison")
+    parser.add_argument(
+        "--speed-count", type=int, default=64, help="number of images in the speed comparison"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--child", choices=[OURS, ENTROPY], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -103,7 +105,7 @@ def _child(arguments: argparse.Namespace) -> None:
     model = onnx.load(arguments.model)
     size = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
     run = _ours if arguments.child == OURS else _entropy
-    # The peer prints as it goes.
+    # ONNX Runtime prints its progress.
     with contextlib.redirect_stdout(io.StringIO()):
         start, cpu = time.perf_counter(), time.process_time()
         activations = run(arguments, model, paths, size)

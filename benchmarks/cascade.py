@@ -1,13 +1,12 @@
-"""What it costs that FP32 decides near ties: two bundles of one network, alone and with FP32.
+"""Cost of the cascade, in which FP32 decides near ties: INT8 alone compared with the cascade.
 
     python benchmarks/cascade.py ALONE CASCADE --manifest MANIFEST --work WORK \
         --out benchmarks/results/cascade
 
-ALONE and CASCADE are bundles of the same model for this machine, of ``build --no-cascade`` and of
-``build``. In each round and in random order, both predict 2,000 images, the manifest's
-test images again and again, answer these one by one (``bench``, single-stream) and stream them
-(offline), both with the threads and batches that were found best for ALONE. Ratios are those within
-rounds.
+ALONE and CASCADE are bundles of the same model for this machine, built with ``--no-cascade`` and
+without it. In each round, in random order, both predict 2,000 images (the manifest's test images,
+repeated), process them one by one (``bench``, single-stream) and as a stream (offline), with the
+threads and batches that are fastest for ALONE. Ratios are computed within rounds.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ def main() -> None:
 
 
 def _with_settings_of(alone: Path, cascade: Path, work: Path) -> Path:
-    """Return a copy of a bundle that runs with the threads and batches of another."""
+    """Return a copy of a bundle with the threads and batches of another."""
     copy = work / "cascade"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(cascade, copy)
@@ -84,7 +83,7 @@ def _with_settings_of(alone: Path, cascade: Path, work: Path) -> Path:
 def _round(
     bundles: dict[str, Path], images: Path, arguments: argparse.Namespace
 ) -> dict[str, dict[str, float]]:
-    """Measure both bundles once, and the share of the processor that other work took."""
+    """Measure both bundles once, and the share of processor time used by other work."""
     order = random.sample(list(bundles), len(bundles))
     other = OtherWork()
     taken = {name: _measure(bundles[name], images, arguments) for name in order}

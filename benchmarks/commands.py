@@ -1,4 +1,4 @@
-"""Running cxredge as a person would: one process a command, its JSON back."""
+"""Commands of cxredge, each in a new process; their JSON is returned."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 from typing import Any
 
 COMMAND = [sys.executable, "-m", "cxredge"]
-"""What starts cxredge."""
+"""Command line of cxredge."""
 
 
 def cxredge(*arguments: object) -> dict[str, Any]:
-    """Run a command of cxredge and return what it prints with ``--json``.
+    """Run a command of cxredge and return its ``--json`` output.
 
     Raises:
-        SystemExit: The command failed; with the command and what it said.
+        SystemExit: The command failed; the message has the command and its stderr.
     """
     command = [*COMMAND, *map(str, arguments), "--json", "-q"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

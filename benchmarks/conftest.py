@@ -1,4 +1,4 @@
-"""What is measured: a MobileNet V1 on phantoms, or a model and images of your own."""
+"""Fixtures: a MobileNet V1 on phantoms, or your own model and images."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from cxredge.telemetry.linux import read_machine
 
 RESULTS = Path(__file__).parent / "results" / "speed"
 PREDICTED = 200
-"""Images of a folder that is predicted."""
+"""Number of images in the folder to predict."""
 _DEFAULT_STORAGE = "file://./.benchmarks"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let real images and a real model stand in for the generated ones."""
+    """Add options for real images and a real model."""
     group = parser.getgroup("cxredge")
     group.addoption("--images", type=Path, help="a folder of X-rays instead of phantoms")
     group.addoption(
-        "--model", type=Path, help="an FP32 model of 'cxredge export' instead of one made here"
+        "--model", type=Path, help="an FP32 model of 'cxredge export' instead of a generated one"
     )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep results in a folder that is named after the machine, unless told otherwise."""
+    """Store results in a folder named after the machine, unless another is given."""
     if getattr(config.option, "benchmark_storage", "") == _DEFAULT_STORAGE:
         machine = read_machine()
         name = f"{machine.cpu or machine.architecture} {machine.cores} cores"
@@ -43,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_benchmark_update_machine_info(
     config: pytest.Config, machine_info: dict[str, Any]
 ) -> None:
-    """State the machine as every other result does, without its name in the network."""
+    """Describe the machine as in all other results, without its host name."""
     machine_info.clear()
     machine_info.update(to_json(read_machine()))
 
@@ -58,7 +58,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The FP32 model: that of ``--model``, or a MobileNet V1 after one epoch on phantoms."""
+    """The FP32 model of ``--model``, or a MobileNet V1 after one epoch on phantoms."""
     given: Path | None = request.config.getoption("--model")
     if given:
         return given
@@ -83,7 +83,7 @@ def calibration(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bundle(model: Path, calibration: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle for this machine with every precision that it can hold, good or not."""
+    """A bundle for this machine with every precision, regardless of its accuracy."""
     out = tmp_path_factory.mktemp("bundle") / "bundle"
     cxredge(
         "build", model, "--calibration", calibration, "--effort", "quick", "--out", out,
@@ -102,7 +102,7 @@ def images(request: pytest.FixtureRequest) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def folder(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of so many images, some linked more than once where there are fewer."""
+    """A folder of PREDICTED images; images are linked repeatedly if there are fewer."""
     out = tmp_path_factory.mktemp("folder")
     for number, image in enumerate(islice(cycle(images), PREDICTED)):
         (out / f"{number:04d}{image.suffix}").symlink_to(image.resolve())

@@ -1,18 +1,17 @@
-"""A bundle's own choice beside everything else that serves the network on this processor.
+"""Runtime, precision and settings of a bundle, compared with all alternatives on this processor.
 
     python benchmarks/cpu_engines.py engines --case NAME=MODEL,CALIBRATION \
         --nncf PYTHON --work WORK --out benchmarks/results/cpu_engines
     python benchmarks/cpu_engines.py shares --case NAME=MODEL,CALIBRATION --work WORK --out ...
     python benchmarks/cpu_engines.py one-by-one --case NAME=MODEL,CALIBRATION --work WORK --out ...
 
-``engines`` and ``processor`` time all runtimes and precisions of a bundle that is built here, and
+``engines`` and ``processor`` time all runtimes and precisions of a bundle built here, and
 OpenVINO's ``benchmark_app`` on NNCF's INT8 models (both presets, full bias correction, the same
 calibration images; PYTHON has nncf and openvino) and on the bundle's INT8. ``shares`` times INT8
-with more and less of the network left in float. ``one-by-one`` shows what runtimes that
-alternate call by call do to each other. MODEL is a folder that ``export`` made.
-Bundles and models are made before the clock starts and kept in WORK. Then the alternatives take
-turns, in an order of each round's own. Results of earlier calls stay in OUT.json; OUT.md is written
-anew from all of them.
+with different shares of the network in float. ``one-by-one`` measures how runtimes that alternate
+call by call affect each other. MODEL is a folder written by ``export``. Bundles and models are
+built before timing and kept in WORK. The alternatives are then timed in a different random order in
+each round. Results of earlier calls stay in OUT.json; OUT.md is rewritten from all of them.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ RESTS = {
     "openvino": ("openvino", Precision.FP32),
     "openvino, float parts in BF16": ("openvino", Precision.BF16),
 }
-"""Runtimes, and what each computes the float parts of an INT8 model in."""
+"""Runtimes, and the precision of the float parts of an INT8 model in each."""
 WARM_UP_S = 0.3
 BENCHMARK_APP = (
     # The package that reports its use is left out.
@@ -99,12 +98,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Alternative:
-    """Something that is timed: each returns its figure of a stretch of ``seconds``.
+    """Functions that measure one alternative for the given number of seconds; None if not measured.
 
     Attributes:
-        processor_ms: Time of the processor for an image, batch 1, on one thread.
-        latency_ms: Median wall time of an image, batch 1.
-        images_per_second: Of many images. Each is None where it is not looked at.
+        processor_ms: Processor time per image, batch 1, on one thread.
+        latency_ms: Median wall time per image, batch 1.
+        images_per_second: Throughput on many images.
     """
 
     processor_ms: Callable[[float], float] | None
@@ -143,7 +142,7 @@ def main() -> None:
 def _take_turns(
     alternatives: Mapping[str, Alternative], rounds: int, seconds: float
 ) -> dict[str, dict[str, list[float]]]:
-    """Time all in every round, in an order of its own; return each one's figures by round."""
+    """Time all alternatives in every round, in random order; return their results by round."""
     order, shuffle = list(alternatives), random.Random(0)
     taken: dict[str, dict[str, list[float]]] = {name: {} for name in alternatives}
     for _ in range(rounds):
@@ -160,7 +159,7 @@ def _take_turns(
 def _engines(
     case: Case, arguments: argparse.Namespace, opened: ExitStack
 ) -> tuple[dict[str, Any], dict[str, Alternative]]:
-    """Return the alternatives of a network, and what INT8 models answer on test images."""
+    """Return the alternatives of a network, and the decisions of its INT8 models on test images."""
     bundle = arguments.work / f"{case.name}-bundle"
     if not bundle.is_dir():
         _run(sys.executable, "-m", "cxredge", "build", case.model, "--target", "here",
@@ -202,7 +201,7 @@ def _engines(
 def _shares(
     case: Case, arguments: argparse.Namespace, opened: ExitStack
 ) -> tuple[dict[str, Any], dict[str, Alternative]]:
-    """Return INT8 with several shares of the network left in float, and what each keeps."""
+    """Return INT8 with several shares of the network in float, and the agreement of each."""
     manifest = read_manifest(case.model / "manifest.csv")
     images = case.pixels(manifest, Split.TEST)
     with open_session(case.fp32) as session:
@@ -236,7 +235,7 @@ def _shares(
 def _one_by_one(
     case: Case, arguments: argparse.Namespace, opened: ExitStack
 ) -> tuple[dict[str, Any], dict[str, Alternative]]:
-    """Return medians of calls that alternate one by one, and of calls in stretches, by round."""
+    """Return medians of alternating single calls, and of calls in sequences, by round."""
     bundle = arguments.work / f"{case.name}-bundle"
     image = case.pixels(read_manifest(case.model / "manifest.csv"), Split.TEST)[:1]
     calls = {}
@@ -258,14 +257,14 @@ def _one_by_one(
 
 
 def _kept(reference: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """Return the share of decisions that are FP32's, and the logit error."""
+    """Return the agreement with FP32 and the logit error."""
     same = float((reference.argmax(1) == logits.argmax(1)).mean())
     error = float(np.sqrt(((logits - reference) ** 2).mean() / (reference**2).mean()))
     return {"images": len(logits), "agreement": round(same, 4), "logit_error": round(error, 4)}
 
 
 def _latency_ms(session: Session, images: np.ndarray, seconds: float) -> float:
-    """Return the median of one image at a time, different ones in turn."""
+    """Return the median time of single images, using different images in turn."""
     taken: list[float] = []
     start = time.perf_counter()
     while (now := time.perf_counter()) - start < WARM_UP_S + seconds:
@@ -276,7 +275,7 @@ def _latency_ms(session: Session, images: np.ndarray, seconds: float) -> float:
 
 
 def _processor_ms(session: Session, images: np.ndarray, seconds: float) -> float:
-    """Return the median time of the processor for one image at a time."""
+    """Return the median processor time of single images."""
     taken: list[float] = []
     start = time.perf_counter()
     while time.perf_counter() - start < WARM_UP_S + seconds:
@@ -287,7 +286,7 @@ def _processor_ms(session: Session, images: np.ndarray, seconds: float) -> float
 
 
 def _rate(session: Session, images: np.ndarray, lanes: int, seconds: float) -> float:
-    """Return images a second from ``lanes`` threads, a batch at a time."""
+    """Return images per second with ``lanes`` threads that each process batches."""
     batch = session.spec.batch
     parts = [images[i : i + batch] for i in range(0, len(images) - batch + 1, batch)]
     done = [0] * lanes
@@ -334,7 +333,7 @@ def _app(model: Path, size: int) -> Alternative:
 
 
 def _nncf(case: Case, preset: str, arguments: argparse.Namespace) -> Path:
-    """Return NNCF's INT8 of the network, made where it is not there yet."""
+    """Return NNCF's INT8 model of the network; build it if it is missing."""
     model = arguments.work / f"{case.name}-nncf-{preset}.xml"
     if not model.is_file():
         pixels = arguments.work / f"{case.name}-calibration.npy"
@@ -353,7 +352,7 @@ def _run(*command: object) -> str:
 def _processor(
     case: Case, arguments: argparse.Namespace, opened: ExitStack
 ) -> tuple[dict[str, Any], dict[str, Alternative]]:
-    """Return the same alternatives, for the time of the processor alone."""
+    """Return the same alternatives, restricted to processor time."""
     _, alternatives = _engines(case, arguments, opened)
     return {}, {
         n: replace(a, latency_ms=None, images_per_second=None) for n, a in alternatives.items()
@@ -374,8 +373,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--case", action="append", required=True, help="NAME=MODEL,CALIBRATION")
     parser.add_argument("--nncf", help="Python interpreter with nncf and openvino")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each figure in a round")
-    parser.add_argument("--prepare", action="store_true", help="make the models, time nothing")
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="duration of each measurement in a round"
+    )
+    parser.add_argument(
+        "--prepare", action="store_true", help="build the models without timing them"
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder for bundles and models")
     parser.add_argument("--out", type=Path, required=True, help="OUT.json and OUT.md are written")
     return parser.parse_args()

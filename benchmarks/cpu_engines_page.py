@@ -1,4 +1,4 @@
-"""The page of ``cpu_engines.py``: its measurements as Markdown tables."""
+"""Page of ``cpu_engines.py``: its measurements as Markdown tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OUR_INT8 = "benchmark_app, our int8"
 
 
 def write_page(found: Mapping[str, Any], path: Path) -> None:
-    """Write all that was measured as one page."""
+    """Return all measurements as one page."""
     machine, tools = found["machine"], found["tools"]
     lines = [
         "# Engines for the processor",
@@ -168,7 +168,7 @@ def _settings(settings: Mapping[str, Any] | None) -> str:
 def _ratio(
     above: Mapping[str, Sequence[float]], below: Mapping[str, Sequence[float]], figure: str
 ) -> str:
-    """Return the ratio of the quickest rounds, and the least and largest within a round."""
+    """Return the ratio of the fastest rounds, and the smallest and largest ratio within a round."""
     quickest = max if figure == "images_per_second" else min
     within = [a / b for a, b in zip(above[figure], below[figure], strict=True)]
     ratio = quickest(above[figure]) / quickest(below[figure])

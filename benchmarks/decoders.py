@@ -1,13 +1,12 @@
-"""Image decoders side by side: time of an image, and whether our pixels stay what they are.
+"""Image decoders: time per image, and whether the pixels stay the same.
 
     python benchmarks/decoders.py --cohen DIR --kermany DIR --work WORK \
         --out benchmarks/results/decoders
 
-Each decoder takes the bytes of a file to a grey array in the way that is quickest for it (JPEGs at
-the fraction of their size that :func:`cxredge.data.images.load_grey` has them decoded at, where it
-can). All decoders take an image in random order before the next one comes. What it gives goes
-through the rest of our preprocessing and is compared with ``load_grey``. Decoders that are not
-installed are left out and named.
+Each decoder converts the bytes of a file to a grey array in its fastest way (JPEGs at the reduced
+size that :func:`cxredge.data.images.load_grey` uses, if the decoder supports it). For each image,
+the decoders run in random order. Their output passes through the remaining preprocessing and is
+compared with ``load_grey``. Decoders that are not installed are skipped and listed.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ REFERENCE = "Pillow"
 
 
 def _fraction(content: bytes) -> int:
-    """Return by what the sides of a JPEG may be divided and still be as long as ours."""
+    """Return the largest divisor of a JPEG's sides that keeps them as long as the result's."""
     with Image.open(io.BytesIO(content)) as image:
         shortest = min(image.size) // SIDE
     return next((part for part in (8, 4, 2) if part <= shortest), 1)
@@ -96,7 +95,7 @@ def _grey(values: np.ndarray) -> np.ndarray:
     return values if values.ndim == 2 else np.asarray(Image.fromarray(values).convert("L"))
 
 
-# Name, package, module, function, and the files that it reads.
+# Name, package, module, function, and the files that it can read.
 DECODERS = (
     (REFERENCE, "pillow", "PIL", lambda _, content: _pillow(content), ("png", "jpeg")),
     ("OpenCV", "opencv-python-headless", "cv2", _opencv, ("png", "jpeg")),
@@ -153,7 +152,7 @@ def _measure(paths: Sequence[Path], readers: dict[str, Decode], rounds: int) -> 
 def _times_ms(
     contents: Sequence[bytes], readers: dict[str, Decode], rounds: int
 ) -> dict[str, list[float]]:
-    """Return mean processor milliseconds of an image by decoder, one value a round."""
+    """Return the mean processor time per image in milliseconds by decoder, one value per round."""
     order, taken = random.Random(0), {name: [0.0] * (rounds + 1) for name in readers}
     for number in range(rounds + 1):
         for content in contents:
@@ -165,7 +164,7 @@ def _times_ms(
 
 
 def _square(decode: Decode, content: bytes) -> np.ndarray | None:
-    """Return what our preprocessing makes of a decoder's pixels; None where it refuses the file."""
+    """Return the preprocessed pixels of a decoder; None if it refuses the file."""
     try:
         grey = Image.fromarray(np.ascontiguousarray(decode(content)))
     except Exception:  # each library has its own

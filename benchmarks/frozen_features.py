@@ -1,11 +1,11 @@
-"""An epoch end to end and on cached features of the frozen blocks, in float32 and BF16, in turn.
+"""Time of a training epoch, end to end and on cached features, in float32 and BF16.
 
     python benchmarks/frozen_features.py MANIFEST --weights DIR \
         --out benchmarks/results/frozen_features
 
-All train the same network from the same weights, seed and views. Writes OUT.json (every epoch)
-and OUT.md (medians, ratios, and what the paper's 1000 epochs take by them). The weights folder
-holds one ``<network>.safetensors`` each.
+All variants train the same network from the same weights, seed and views, alternately. Writes
+OUT.json (every epoch) and OUT.md (medians, ratios, and the extrapolated time of the paper's 1000
+epochs). The weights folder has one ``<network>.safetensors`` per network.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PAPER_EPOCHS = 1000
 
 @dataclass(frozen=True)
 class Way:
-    """How to train."""
+    """Settings of a training."""
 
     features: FeatureCache
     precision: TrainingPrecision
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def measure(manifest: Path, network: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Time every way in turn, each time in a process of its own, as a person would run it."""
+    """Time the variants alternately, each in a new process, like the command."""
     epochs: dict[str, list[dict[str, Any]]] = {name: [] for name in WAYS}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(arguments.rounds):
@@ -90,7 +90,7 @@ def measure(manifest: Path, network: str, arguments: argparse.Namespace) -> dict
 
 
 def train(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Train one way for an epoch that warms up and those that are timed."""
+    """Train one variant for a warm-up epoch and the timed epochs."""
     keep_freed_memory()
     manifest, way = read_manifest(arguments.manifest), WAYS[arguments.child]
     config = replace(_config(arguments.networks[0], arguments), features=way.features)
@@ -113,10 +113,10 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _timing(rounds: list[dict[str, Any]], base: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the times of one way, and its speed against ``base``, round by round."""
+    """Return the times of one variant, and its speed relative to ``base``, by round."""
     medians = [statistics.median(one["seconds"]) for one in rounds]
     ratios = [statistics.median(b["seconds"]) / m for b, m in zip(base, medians, strict=True)]
-    # The first process computes the features, the others find them.
+    # The first process computes the features; the others use its cache.
     features = rounds[0]["features"]
     checkpoint = statistics.median(one["checkpoint_seconds"] for one in rounds)
     epoch = statistics.median(medians) + checkpoint
@@ -188,7 +188,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--networks", nargs="+", default=["mobilenet_v1", "mobilenet_v2"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=3, help="timed epochs of each process")
+    parser.add_argument("--epochs", type=int, default=3, help="number of timed epochs per process")
     parser.add_argument("--views", type=int, default=8)
     parser.add_argument("--add", action="store_true", help="keep other networks in OUT.json")
     parser.add_argument("--child", choices=WAYS, help=argparse.SUPPRESS)

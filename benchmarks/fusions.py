@@ -1,10 +1,10 @@
-"""Fewer nodes at export: what fusions that do not change results bring for NASNetMobile.
+"""Fewer nodes at export: speed-up of NASNetMobile by fusions that do not change its results.
 
     python benchmarks/fusions.py MODEL --rounds 9 --work WORK --out benchmarks/results/fusions
 
-MODEL is an FP32 folder that ``export`` made of ``nasnet_mobile``. Three rewrites are tried, alone
-and together. Each variant is checked against the original on noise and timed by the processor's
-time of an inference on one thread, in each runtime, all in turn.
+MODEL is an FP32 folder written by ``export`` for ``nasnet_mobile``. Three rewrites are tried, alone
+and combined. Each variant is compared with the original on noise and timed by the processor time of
+an inference on one thread, in each runtime, alternately.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SETTLE, CALLS = 4, 12
 
 
 def merge_pointwise(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Compute pointwise convolutions of the same input as one, and split what it gives."""
+    """Merge pointwise convolutions of the same input into one, and split its output."""
     model = copy_of(model)
     graph, constants = model.graph, constants_of(model.graph)
     kept = list(graph.node)
@@ -56,7 +56,7 @@ def merge_pointwise(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def add_inside(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Compute the sum of two pointwise convolutions as one of their inputs side by side."""
+    """Merge the sum of two pointwise convolutions into one of their concatenated inputs."""
     model = copy_of(model)
     graph, constants = model.graph, constants_of(model.graph)
     readers = _readers(graph)
@@ -84,7 +84,7 @@ def add_inside(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def double_later(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Leave out sums of a value with itself where pointwise weights behind can be doubled."""
+    """Remove sums of a value with itself if the following pointwise weights can be doubled."""
     model = copy_of(model)
     graph = model.graph
     shapes = {
@@ -116,7 +116,7 @@ def double_later(model: onnx.ModelProto) -> onnx.ModelProto:
 def _pointwise_behind(
     name: str, readers: Mapping[str, list[onnx.NodeProto]]
 ) -> list[onnx.NodeProto] | None:
-    """Return the convolutions that read a value, at most a ReLU between; None if others do."""
+    """Return the convolutions that read a value, maybe after a ReLU; None if others read it."""
     found: list[onnx.NodeProto] = []
     for node in readers.get(name, []):
         behind = (

@@ -1,12 +1,13 @@
-"""Everything that only a machine with an NVIDIA GPU can show, in one run.
+"""All checks and measurements that require an NVIDIA GPU, in one run.
 
     python benchmarks/gpu_check.py BUNDLE --out benchmarks/results
 
-BUNDLE holds INT8 in TensorRT's dialect (``cxredge build ... --target rtx``). Checks the memory
-libraries (PyCUDA is installed where it is missing), builds and runs the engines of each TensorRT
-that is installed, compares the golden images with where they were made, times every way to run,
-profiles the layers, and times all precisions in turn, beside ONNX Runtime's CUDA provider where it
-is installed. Writes OUT/<gpu>.json. Says what is missing and ends with 1 where there is no GPU.
+BUNDLE has INT8 in TensorRT's dialect (``cxredge build ... --target rtx``). Checks the memory
+libraries (installs PyCUDA if it is missing), builds and runs the engines of each installed
+TensorRT, compares the golden images with those of the machine that built the bundle, times every
+mode of execution, profiles the layers, and times all precisions alternately, together with ONNX
+Runtime's CUDA provider if it is installed. Writes OUT/<gpu>.json. Without a GPU, reports what is
+missing and exits with 1.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def main() -> int:
 
 
 def attempt(work: Callable[[], Any]) -> Any:
-    """Return what the work gives, or why it did not: one failure must not hide the rest."""
+    """Return the result of a step, or its error: one failure must not hide the other results."""
     try:
         return work()
     except CxredgeError as error:
@@ -109,7 +110,7 @@ def attempt(work: Callable[[], Any]) -> Any:
 
 
 def passed(found: dict[str, Any]) -> bool:
-    """Tell whether everything that was tried came out as it should."""
+    """Return whether every check passed."""
     engines = [one for by_precision in found["engines"].values() for one in by_precision.values()]
     return found["memory_contract"]["passed"] and bool(engines) and all(
         one.get("golden", {}).get("passed") for one in engines
@@ -117,7 +118,7 @@ def passed(found: dict[str, Any]) -> bool:
 
 
 def install_pycuda() -> dict[str, Any]:
-    """Install PyCUDA where it is missing; it has no wheels and is compiled with CUDA's nvcc."""
+    """Install PyCUDA if it is missing; it has no wheels and is compiled with CUDA's nvcc."""
     if importlib.util.find_spec("pycuda"):
         return {"installed": True, "built": False}
     paths = os.pathsep.join([os.environ.get("PATH", ""), *_CUDA_COMPILERS])
@@ -146,7 +147,7 @@ def memory_contract() -> dict[str, Any]:
 
 
 def buildable(bundle: Bundle, flavour: Flavour) -> list[Precision]:
-    """Return the precisions that the bundle has a file for: FP16 may be made of the FP32 one."""
+    """Return the precisions for which the bundle has a file; FP16 may be derived from FP32."""
     typed = typing_of(load_api(flavour)) is Typing.STRONG
     held = bundle.card.files
     return [p for p in PRECISIONS if engine_source(p, typed, held) in held]
@@ -165,7 +166,7 @@ def check_engines(
 def check_engine(
     bundle: Bundle, flavour: Flavour, precision: Precision, plan: Path
 ) -> dict[str, Any]:
-    """Return what one engine is, how the golden images come out, and how fast it is."""
+    """Return an engine's properties, its results on the golden images, and its speed."""
     typing = typing_of(load_api(flavour))
     settings = EngineConfig(precision, typing=typing, batches=BATCHES, flavour=flavour)
     name = engine_source(precision, typing is Typing.STRONG, bundle.card.files)
@@ -195,7 +196,7 @@ def check_engine(
 
 
 def compare(logits: Logits, expected: Logits) -> dict[str, Any]:
-    """Return the largest differences of logits and probabilities, and the classes that changed."""
+    """Return the largest differences of logits and probabilities, and the changed decisions."""
     return {
         "logit": float(np.abs(logits - expected).max()),
         "probability": float(np.abs(softmax(logits) - softmax(expected)).max()),
@@ -206,7 +207,7 @@ def compare(logits: Logits, expected: Logits) -> dict[str, Any]:
 def time_ways(plan: Path, pixels: GreyImage) -> list[dict[str, Any]]:
     """Time copies against mapped memory and graphs against plain calls, by batch size and library.
 
-    Ways of one batch size are timed in turn, so that what the machine does beside hits all alike.
+    Modes of one batch size are timed alternately, so that other load affects all of them equally.
     """
     results = []
     for batch in BATCHES:
@@ -233,14 +234,14 @@ def time_ways(plan: Path, pixels: GreyImage) -> list[dict[str, Any]]:
                     **session.circumstances(),
                 })  # fmt: skip
         finally:
-            # The newest first: PyCUDA's contexts lie on a stack.
+            # The newest first: PyCUDA keeps its contexts on a stack.
             for session in reversed(list(sessions.values())):
                 session.close()
     return results
 
 
 def time_in_turn(bundle: Bundle, plans: Mapping[Precision, Path]) -> dict[str, Any]:
-    """Time the engines of all precisions in turn, and ONNX Runtime's CUDA provider with them."""
+    """Time the engines of all precisions and ONNX Runtime's CUDA provider alternately."""
     pixels = read_golden(bundle).pixels
     found: dict[str, Any] = {}
     with ExitStack() as opened:
@@ -269,7 +270,7 @@ def time_in_turn(bundle: Bundle, plans: Mapping[Precision, Path]) -> dict[str, A
 
 
 def check_onnxruntime(bundle: Bundle) -> dict[str, Any]:
-    """Return how the golden images come out in FP32 with ONNX Runtime's CUDA provider."""
+    """Return the results of FP32 on the golden images with ONNX Runtime's CUDA provider."""
     infer = open_onnxruntime(bundle)
     if isinstance(infer, str):
         return {"skipped": infer}
@@ -278,7 +279,7 @@ def check_onnxruntime(bundle: Bundle) -> dict[str, Any]:
 
 
 def open_onnxruntime(bundle: Bundle) -> Callable[[GreyImage], Logits] | str:
-    """Return what runs the FP32 model in ONNX Runtime's CUDA provider, or why nothing does."""
+    """Return a function that runs FP32 in ONNX Runtime's CUDA provider, or why there is none."""
     import onnxruntime
 
     provider = "CUDAExecutionProvider"

@@ -1,4 +1,4 @@
-"""Folders of real images to predict, made outside the project from two public collections."""
+"""Folders of real images to predict, built outside the project from two public collections."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ENDINGS = (".png", ".jpg", ".jpeg")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what :func:`make_set` needs."""
+    """Add the arguments that :func:`make_set` requires."""
     parser.add_argument("--cohen", type=Path, required=True, help="folder of Cohen's images")
     parser.add_argument("--kermany", type=Path, required=True, help="folder of Kermany's images")
     parser.add_argument("--work", type=Path, required=True, help="folder for what is made; stays")
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def make_set(name: str, arguments: argparse.Namespace) -> Path:
-    """Return a folder of 2,000 images of a set; where there are fewer, some come again."""
+    """Return a folder of 2,000 images of a set; images are repeated if there are fewer."""
     folder = Path(arguments.work) / name
     cohen = sorted(p for p in arguments.cohen.iterdir() if p.suffix.lower() in _ENDINGS)
     if name == "jpeg-224":
@@ -40,7 +40,7 @@ def make_set(name: str, arguments: argparse.Namespace) -> Path:
 
 
 def linked(folder: Path, sources: Sequence[Path], count: int) -> Path:
-    """Fill a folder with links to images, each as often as it takes to have enough."""
+    """Fill a folder with ``count`` links to images, repeated if there are fewer."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, source in enumerate(islice(cycle(sources), count)):
         link = folder / f"{number:04d}{source.suffix.lower()}"
@@ -50,7 +50,7 @@ def linked(folder: Path, sources: Sequence[Path], count: int) -> Path:
 
 
 def _as_png(sources: Sequence[Path], folder: Path) -> list[Path]:
-    """Scale images to 1024x1024, the size in which chest X-rays are often given away as PNG."""
+    """Scale images to 1024x1024, a common size of published chest X-rays in PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     made = [folder / f"{source.stem}.png" for source in sources]
     unfinished = folder / "unfinished"

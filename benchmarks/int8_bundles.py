@@ -1,12 +1,12 @@
-"""What bundles with INT8 decide, as they ship: beside FP32, on the same test images.
+"""Decisions of INT8 bundles as shipped, compared with FP32 on the same test images.
 
     python benchmarks/int8_bundles.py --case NAME=MODEL,CALIBRATION,MANIFEST --work WORK \
         --out benchmarks/results/int8_bundles
 
-MODEL is an FP32 model of ``cxredge export``. For this machine and for a board, whose INT8 is in
-TensorRT's dialect and is run by ONNX Runtime here, ``build --precision int8`` makes a bundle with
-nothing else asked for, and ``evaluate`` compares what it serves with FP32 on the test split.
-Bundles that lie in WORK already are evaluated as they are.
+MODEL is an FP32 model of ``cxredge export``. ``build --precision int8`` with default options makes
+a bundle for this machine and one for a board, whose INT8 in TensorRT's dialect runs in ONNX Runtime
+here. ``evaluate`` compares their decisions with FP32 on the test split. Bundles that exist in WORK
+are evaluated without a new build.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _measure(case: Case, work: Path) -> dict[str, Any]:
 
 
 def _evaluated(case: Case, work: Path, target: str, precision: Precision) -> dict[str, Any]:
-    """Build a bundle unless it is there, and evaluate it on the test split."""
+    """Build a bundle unless it exists, and evaluate it on the test split."""
     out = work / f"{case.name}-{precision.value}-{target}"
     if not out.is_dir():
         calibration = () if precision is Precision.FP32 else ("--calibration", case.calibration)

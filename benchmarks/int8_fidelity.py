@@ -1,15 +1,14 @@
-"""What INT8 keeps of FP32's diagnosis: ours beside ONNX Runtime's and NNCF's own, image by image.
+"""Agreement of INT8 with FP32, image by image: cxredge, ONNX Runtime's quantizer and NNCF.
 
     python benchmarks/int8_fidelity.py --case NAME=MODEL,CALIBRATION,MANIFEST ... \
         --nncf PYTHON --work WORK --out benchmarks/results/int8_fidelity
 
 A case is an FP32 model folder, a calibration list, the manifest whose test split is compared, and
-if there is a fourth part, the run that weights may be fine-tuned from.
-Every model is made by a process of its own (its time and peak memory are stated) from the same
-calibration images, and judged by ONNX Runtime on the same test images; ours once more with its near
-ties decided by FP32, as a bundle does. PYTHON is an interpreter
-that has nncf, which need not share an environment with cxredge; without it NNCF is left out. Goes
-on where it stopped: what is in WORK is not made again.
+optionally the run from which weights may be fine-tuned. Every model is built in a separate process
+(its time and peak memory are reported) from the same calibration images, and evaluated by ONNX
+Runtime on the same test images; the models of cxredge also with near ties decided by FP32, as in a
+bundle. PYTHON is an interpreter with nncf, which may be in another environment; without it, NNCF is
+left out. Resumes an unfinished run: models in WORK are not built again.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ METHODS = {
     "NNCF, fast bias correction": (CPU, "nncf:fast"),
     "NNCF, full bias correction": (CPU, "nncf:full"),
 }
-"""Each method's dialect and how it is made. NNCF's activations are uint8: no TensorRT model."""
+"""Dialect and quantizer of each method. NNCF's activations are uint8, which TensorRT refuses."""
 CASCADE = ", FP32 for near ties"
 
 
@@ -134,7 +133,7 @@ def _measure_case(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _judge(model: Path, held_out: Seen, validation: Seen, classes: Sequence[str]) -> dict[str, Any]:
-    """Compare a model with FP32, as ONNX Runtime runs it, or where it cannot, without fusions."""
+    """Compare a model in ONNX Runtime with FP32; without fusions if it fails with them."""
     infer, note = infer_file, ""
     try:
         infer(model, held_out.images.pixels[:1])
@@ -174,7 +173,7 @@ def _folder(case: Case, method: str, arguments: argparse.Namespace) -> Path:
 def _make(
     case: Case, method: str, pixels: Path, arguments: argparse.Namespace
 ) -> dict[str, Any] | None:
-    """Make one INT8 model in a process of its own; None where its tool is not at hand."""
+    """Build one INT8 model in a separate process; None if its quantizer is not available."""
     dialect, how = METHODS[method]
     folder = _folder(case, method, arguments)
     model, record = folder / "model.onnx", folder.with_suffix(".json")
@@ -298,7 +297,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--case", action="append", required=True, help="NAME=MODEL,LIST,DATA[,RUN]")
     parser.add_argument("--nncf", help="Python interpreter with nncf")
-    parser.add_argument("--skip", nargs="*", default=[], help="such as ort:entropy, nncf:full")
+    parser.add_argument(
+        "--skip", nargs="*", default=[], help="methods to skip, such as ort:entropy, nncf:full"
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder for the models")
     parser.add_argument("--out", type=Path, required=True, help="OUT.json and OUT.md are written")
     return parser.parse_args()

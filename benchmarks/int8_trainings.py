@@ -1,13 +1,13 @@
-"""INT8 against FP32 over several trainings of one network, because single images are chance.
+"""INT8 compared with FP32 over several trainings of one network, because single images are chance.
 
     python benchmarks/int8_trainings.py RESULT.json --manifest MANIFEST \
         --out benchmarks/results/int8_trainings
 
-RESULT is what ``int8_fidelity.py`` wrote of cases that differ in the training's seed alone and were
-all compared on MANIFEST's test images. A class changes where FP32 is undecided, and how many images
-of a split of 150 are so near to a tie is the luck of one training; over several it is the method's.
-The interval of agreement is Wilson's, which takes decisions for independent; that of accuracy
-resamples patients, each with all its images in all trainings.
+RESULT is the output of ``int8_fidelity.py`` for cases that differ only in the training seed and
+were all compared on MANIFEST's test images. Decisions change where FP32 is undecided. The number of
+such near ties among 150 images depends on chance in a single training; over several trainings it
+shows the method. The interval of agreement is Wilson's, which assumes independent decisions; that
+of accuracy resamples patients, each with all images in all trainings.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def main() -> None:
 
 
 def pool(gates: Mapping[str, Mapping[str, Any]], patients: list[str]) -> dict[str, Any]:
-    """Return how INT8's decisions and FP32's compare over all trainings and images.
+    """Compare the decisions of INT8 and FP32 over all trainings and images.
 
     Args:
         gates: The gate of each training, as JSON values.
-        patients: Of the test images, in their order.
+        patients: Patients of the test images, in order.
     """
     same = np.ones((len(gates), len(patients)))
     gained = np.zeros_like(same)
@@ -130,7 +130,7 @@ def _row(method: str, row: Mapping[str, Any]) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("result", type=Path, help="int8_fidelity's JSON, a training a case")
+    parser.add_argument("result", type=Path, help="int8_fidelity's JSON, one training per case")
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="OUT.json and OUT.md are written")
     return parser.parse_args()

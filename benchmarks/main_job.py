@@ -1,11 +1,11 @@
-"""The main job on real X-rays, over networks, protocols and seeds: train, build, evaluate, bench.
+"""The README's commands on real X-rays, over networks, protocols and seeds.
 
     python benchmarks/main_job.py --cohen DIR --kermany DIR --weights DIR --work WORK \
         --out benchmarks/results/main_job
 
-Runs the commands of the README's walk-through, one process each, and writes OUT.json (every
-figure) and OUT.md (the table). A combination that is already in OUT.json is not run again. The
-weights folder holds one ``<network>.safetensors`` each.
+Trains, builds, evaluates and benchmarks, one process per command, and writes OUT.json (every
+result) and OUT.md (the table). Combinations that are in OUT.json are not run again. The weights
+folder has one ``<network>.safetensors`` per network.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _job(
 
 
 def _nameless(value: Any) -> Any:
-    """Return a result without its lists of flipped images: they name the data set's files."""
+    """Return a result without its lists of flipped images, which name files of the data set."""
     if isinstance(value, dict):
         return {k: _nameless(item) for k, item in value.items() if k != "flipped"}
     return [_nameless(item) for item in value] if isinstance(value, list) else value

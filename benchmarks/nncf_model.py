@@ -1,10 +1,10 @@
-"""INT8 by NNCF's post-training quantization of an ONNX model; needs nncf and onnx alone.
+"""INT8 by NNCF's post-training quantization of an ONNX model; requires only nncf and onnx.
 
     python benchmarks/nncf_model.py FP32.onnx PIXELS.npy OUT fast|full [mixed|performance]
 
-PIXELS is uint8 (N, S, S); ``fast`` and ``full`` name its bias correction; the preset is NNCF's own
-choice where none is named. OUT.onnx stays ONNX; OUT.xml goes by OpenVINO's form of the model, which
-its runtime likes best, and needs openvino too.
+PIXELS is uint8 (N, S, S); ``fast`` and ``full`` select the bias correction; without a preset, NNCF
+chooses one. OUT.onnx is an ONNX model; OUT.xml is an OpenVINO model, which its runtime executes
+fastest, and requires openvino too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 
-# Before the import, which would count its use.
+# Before the import, which would send telemetry.
 os.environ["OPENVINO_TELEMETRY_DISABLE"] = os.environ["CI"] = "1"
 
 import nncf

@@ -1,9 +1,9 @@
-"""INT8 by ONNX Runtime's own ``quantize_static``, as its documentation suggests.
+"""INT8 by ONNX Runtime's ``quantize_static``, as its documentation recommends.
 
     python benchmarks/ort_model.py FP32.onnx PIXELS.npy OUT.onnx tensorrt|cpu METHOD
 
-PIXELS is uint8 (N, S, S). For TensorRT activations are symmetric and biases stay float, since its
-parser refuses the default.
+PIXELS is uint8 (N, S, S). For TensorRT, activations are symmetric and biases stay in float, because
+its parser refuses the default.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TENSORRT = {
 
 
 class Images(CalibrationDataReader):
-    """Gives one image after the other."""
+    """Reader that returns one image after the other."""
 
     def __init__(self, pixels: np.ndarray) -> None:
         self._images = iter(pixels)

@@ -1,4 +1,4 @@
-"""How much of the processors was not ours while something was timed."""
+"""Share of processor time that other processes used during a measurement."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 from cxredge.backends.base import available_cores
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-_IDLE = (3, 4)  # idle and waiting for a disk, by their place in /proc/stat
+_IDLE = (3, 4)  # positions of idle and iowait in /proc/stat
 
 
 class OtherWork:
-    """Counts from its making on; needs Linux."""
+    """Load of other processes since the object was created; requires Linux."""
 
     def __init__(self) -> None:
         self._wall, self._busy, self._own = time.perf_counter(), _busy_seconds(), _own_seconds()
 
     def share(self) -> float:
-        """Return what others took of all cores since then, a hypervisor included, in [0, 1].
+        """Return the share of all cores used by others since then, hypervisor included, in [0, 1].
 
-        Our own are this process and those of its children that have ended.
+        This process and its terminated children do not count.
         """
         wall = time.perf_counter() - self._wall
         others = _busy_seconds() - self._busy - (_own_seconds() - self._own)

@@ -1,4 +1,4 @@
-"""Tables 2, 3 and 5 and Figures 5 and 6 of the paper, drawn from measured runs."""
+"""Tables 2, 3 and 5 and Figures 5 and 6 of the paper, from measured runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TABLE_3 = {
     "cxr-a": {"bacterial": 0.95, "covid19": 1.0, "normal": 1.0, "viral": 0.95, "macro": 0.975},
     "cxr-b": {"bacterial": 0.98, "covid19": 1.0, "normal": 1.0, "viral": 0.98, "macro": 0.99},
 }
-# Millions of trained weights and their share in percent, the paper's Table 5.
+# Trained weights in millions and their share in percent, the paper's Table 5.
 TABLE_5 = {
     "vgg19": (4.72, 23.6),
     "inception_v3": (6.073, 27.9),
@@ -176,7 +176,7 @@ def _figure_5(runs: Sequence[Record]) -> str:
 
 
 def _figure_6(runs: Sequence[Record]) -> str:
-    """Draw validation against test accuracy on CXR C, one dot a run."""
+    """Plot test against validation accuracy on CXR C, one dot per run."""
     lines = []
     chosen = _of(runs, protocol="cxr-c")
     for network in _networks(chosen):
@@ -197,7 +197,7 @@ def _figure_6(runs: Sequence[Record]) -> str:
 
 
 def _grid(pictures: Sequence[tuple[str, str]], columns: int) -> str:
-    """Put pictures of one size side by side, each under its name."""
+    """Arrange pictures of one size side by side, each with its name above."""
     if not pictures:
         return ""
     sizes = [re.search(r'width="(\d+)" height="(\d+)"', svg) for _, svg in pictures]

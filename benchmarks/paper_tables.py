@@ -1,18 +1,18 @@
-"""The paper's Tables 2, 3 and 5 and Figures 5 and 6, measured here next to the paper's figures.
+"""The paper's Tables 2, 3 and 5 and Figures 5 and 6, measured and compared with the paper.
 
     python benchmarks/paper_tables.py --cohen DIR --kermany DIR --weights DIR --work WORK \
         --out benchmarks/results/paper_tables
 
-Trains networks x protocols x split kinds x seeds with ``cxredge train``, seed by seed, so that
-what is there after an interruption is whole; a run that is already in OUT.json is not repeated.
-Each run is added to OUT.json when it ends, and OUT.md and the figures beside it are written anew.
+Trains networks x protocols x split kinds x seeds with ``cxredge train``, seed by seed, so that an
+interrupted run has complete seeds; runs that are in OUT.json are not repeated. After each run,
+OUT.json, OUT.md and the figures beside it are updated.
 
-The weights folder holds one ``<network>.safetensors`` (or ``.h5``, ``.pth``) each. A network
-without a file there is trained for one epoch from scratch on one protocol, to show that it runs,
-and is marked so: its accuracy means nothing.
+The weights folder has one ``<network>.safetensors`` (or ``.h5``, ``.pth``) per network. A network
+without a file is trained for one epoch from scratch on one protocol, only to show that it runs, and
+is marked accordingly: its accuracy is meaningless.
 
-``--protocols full`` trains on all images of both collections, patients kept apart, the loss
-weighted so that every class counts the same.
+``--protocols full`` trains on all images of both collections, with patients kept apart and the loss
+weighted so that every class has the same weight.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _plan(arguments: argparse.Namespace) -> list[Run]:
-    """Return all runs wanted, smoke runs last."""
+    """Return all requested runs, smoke runs last."""
     with_weights = [n for n in arguments.networks if _weights(arguments.weights, n)]
     runs = [
         Run(seed, protocol, split, network, smoke=False)

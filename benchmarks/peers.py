@@ -1,14 +1,14 @@
-"""The same work, a folder of images to classes, by cxredge and by what people would use instead.
+"""Classification of a folder of images by cxredge and by its alternatives.
 
     python benchmarks/peers.py BUNDLE... --run RUN --calibration LIST --nncf PYTHON \
         --cohen DIR --kermany DIR --work WORK --out benchmarks/results/peers
 
-Beside ``cxredge predict``: a plain loop over ONNX Runtime on FP32 and on the INT8 of its own
-quantizer, OpenVINO on NNCF's INT8, and torch, eager and compiled. Each is a process of its own,
-all of them come once a round in random order, and all decide on the same images; how many of their
-decisions are those of FP32 is said. Ratios are to the first bundle; others may be the same bundle
-finished with another runtime. PYTHON is an interpreter that has nncf; without it, and where
-OpenVINO or torch are not installed, these are left out.
+Compares ``cxredge predict`` with a plain loop over ONNX Runtime on FP32 and on the INT8 of its own
+quantizer, OpenVINO on NNCF's INT8, and torch, eager and compiled. Each is a separate process; all
+run once per round in random order on the same images, and their agreement with FP32 is reported.
+Ratios are relative to the first bundle; further bundles may be the same one deployed with another
+runtime. PYTHON is an interpreter with nncf. Without it, or without OpenVINO or torch, these are
+left out.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ COUNT = 500
 REFERENCE = "onnxruntime, plain loop, FP32"
 Told = dict[str, float]
 Peer = Callable[[Path, Path], Told]
-"""Decides on the images of a folder and writes their classes to a file; returns its times."""
+"""Classifies the images of a folder, writes the classes to a file and returns its times."""
 
 
 def main() -> None:
@@ -126,7 +126,7 @@ def _ours(bundle: Bundle, folder: Path, out: Path) -> Told:
 def _measure(
     peers: dict[str, Peer], folder: Path, arguments: argparse.Namespace
 ) -> tuple[dict[str, dict[str, Any]], list[float]]:
-    """Return what each way took and decided, and others' share of the machine by round."""
+    """Return times and decisions of each alternative, and the load of other work, by round."""
     order, out = random.Random(0), arguments.work / "classes.csv"
     told: dict[str, list[Told]] = {name: [] for name in peers}
     decided: dict[str, list[str]] = {}
@@ -138,7 +138,7 @@ def _measure(
             with out.open(newline="") as stream:
                 decided[name] = [row[1] for row in csv.reader(stream)]
         shares.append(round(others.share(), 3))
-    # The first round fills the caches of files and of compilers.
+    # The first round fills the caches of files and compilers.
     found = {
         name: {
             "whole": [one["images"] / one["seconds"] for one in told[name][1:]],
@@ -160,7 +160,7 @@ def _spread(values: Sequence[float], digits: int) -> str:
 
 
 def _rows(measured: dict[str, dict[str, Any]], names: Sequence[str]) -> list[str]:
-    """Return a row for each way; ``names`` are ours, the first of which the others are held to."""
+    """Return a row per alternative; ``names`` are the bundles, and the first is the reference."""
     rows, ours = [], measured[names[0]]["whole"]
     for name, one in measured.items():
         ratios = {

@@ -1,9 +1,9 @@
-"""What a person would write instead: Pillow, NumPy and ONNX Runtime, one image after the other.
+"""Plain alternative: Pillow, NumPy and ONNX Runtime, one image after the other.
 
     python benchmarks/plain_loop.py MODEL.onnx FOLDER OUT.csv
 
-Writes ``path,class index`` and prints how many images it did, and the seconds from the opening of
-the model to the first and to the last of them.
+Writes ``path,class index`` and prints the number of images, and the seconds from opening the model
+to the first and to the last image.
 """
 
 from __future__ import annotations

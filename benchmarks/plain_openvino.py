@@ -1,8 +1,8 @@
-"""What OpenVINO's own examples suggest for many images: throughput mode and a queue of requests.
+"""OpenVINO as its examples recommend for many images: throughput mode and a request queue.
 
     python benchmarks/plain_openvino.py MODEL.xml FOLDER OUT.csv
 
-Images are decoded by Pillow while requests run. Writes and prints what ``plain_loop.py`` does.
+Pillow decodes images while requests run. Output as in ``plain_loop.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-# Before the import, which would report its use.
+# Before the import, which would send telemetry.
 os.environ["OPENVINO_TELEMETRY_DISABLE"] = os.environ["CI"] = "1"
 
 import numpy as np

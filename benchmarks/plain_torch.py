@@ -1,9 +1,9 @@
-"""What a person with the trained weights would write: a DataLoader, and torch eager or compiled.
+"""Plain alternative with the trained weights: a DataLoader, and torch, eager or compiled.
 
     python benchmarks/plain_torch.py eager|compiled RUN FOLDER OUT.csv
 
-RUN is a run of ``cxredge train``. Writes and prints what ``plain_loop.py`` does; the first images
-are a batch, and with them comes the compilation.
+RUN is a run of ``cxredge train``. Output as in ``plain_loop.py``; the time of the first images is
+that of a batch and includes the compilation.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ BATCH = 32
 
 
 class Xrays(Dataset):
-    """The images of a folder as the network was trained on them."""
+    """The images of a folder, preprocessed as for training."""
 
     def __init__(self, paths: list[Path], size: int, mean: float, std: float) -> None:
         self._paths, self._size, self._mean, self._std = paths, size, mean, std
 
     def __len__(self) -> int:
-        """Return how many images there are."""
+        """Return the number of images."""
         return len(self._paths)
 
     def __getitem__(self, index: int) -> torch.Tensor:

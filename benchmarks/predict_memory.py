@@ -2,7 +2,7 @@
 
     python benchmarks/predict_memory.py BUNDLE IMAGES --work WORK --out OUT
 
-The images of a folder are linked as often as needed, so that 10,000 inputs cost no disk.
+The images of a folder are linked as often as needed, so that 10,000 inputs need no disk space.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""`cxredge predict` on a folder against what the machine can do, and against a plain loop.
+"""Throughput of `cxredge predict`, compared with the machine's bound and with a plain loop.
 
     python benchmarks/predict_throughput.py BUNDLE --cohen DIR --kermany DIR --work WORK \
         --out benchmarks/results/predict_throughput [--sets png-1024 ...]
 
-In each round and in random order: ``cxredge predict``, ``plain_loop.py`` on the same model and on
-FP32, and one thread that decodes, preprocesses and infers image by image, whose times give the
-bound, cores / seconds of an image. Besides: the seconds from the command to its first row, peak
-memory by the number of images, and images a second by batch. Sets that are named are measured anew
-and join what OUT.json holds of others. The images are made in WORK, which stays.
+Each round runs, in random order, ``cxredge predict``, ``plain_loop.py`` on the same model and on
+FP32, and one thread that decodes, preprocesses and infers image by image; its times yield the
+bound: cores / seconds per image. Also measured: the seconds from the command to its first row, peak
+memory by the number of images, and images per second by batch. The named sets are measured again
+and merged into OUT.json. The images are generated in WORK and kept there.
 """
 
 from __future__ import annotations
@@ -89,10 +89,10 @@ def _measure_set(bundle: Bundle, folder: Path, arguments: argparse.Namespace) ->
 
 
 def _in_random_order(ways: dict[str, Any], rounds: int) -> list[dict[str, Any]]:
-    """Call each way once a round, after one round that fills caches; return what they gave.
+    """Call each function once per round, after a round that fills caches; return their results.
 
-    A round in which others took more than a little of the machine does not count, and another one
-    follows, until there are so many or twice as many were tried; ``others`` is their share.
+    Rounds with considerable load by other work do not count and are repeated, up to twice the
+    number of rounds; ``others`` is the share of that load.
     """
     order, given = random.Random(0), []
     for attempt in range(2 * rounds + 1):
@@ -105,13 +105,13 @@ def _in_random_order(ways: dict[str, Any], rounds: int) -> list[dict[str, Any]]:
 
 
 def _undisturbed(given: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rounds that others hardly touched, or the few that they touched least."""
+    """Return the rounds with hardly any load by other work, or those with the least."""
     quiet = [one for one in given if one["others"] <= MOST_OTHERS]
     return quiet or sorted(given, key=lambda one: one["others"])[:3]
 
 
 def _predict(bundle: Path, folder: Path, out: Path) -> dict[str, float]:
-    """Predict a folder in a process of its own."""
+    """Predict a folder in a separate process."""
     code = (
         "import pathlib, re, sys; from cxredge.cli import main\n"
         "try: main()\n"
@@ -135,7 +135,7 @@ def _predict(bundle: Path, folder: Path, out: Path) -> dict[str, float]:
 
 
 def _bound(bundle: Bundle, paths: Sequence[Path]) -> dict[str, float]:
-    """Take images through every stage on one thread; return mean milliseconds and the bound."""
+    """Run every stage on one thread; return the mean milliseconds per image and the bound."""
     seconds: dict[str, float] = {}
     with bundle.open(threads=1) as session:
         began = time.process_time()
@@ -162,7 +162,7 @@ def _plain(model: Path, folder: Path, out: Path) -> dict[str, float]:
 
 
 def _first_row_seconds(bundle: Path, folder: Path, out: Path) -> float:
-    """Start a prediction, wait until its first row is on the disk, and stop it."""
+    """Start a prediction, wait until its first row is on disk, and stop it."""
     partial = out.with_name(f".{out.name}.partial")
     partial.unlink(missing_ok=True)
     command = [sys.executable, "-m", "cxredge", "predict", bundle, folder, "--out", out, "-q"]
@@ -179,7 +179,7 @@ def _first_row_seconds(bundle: Path, folder: Path, out: Path) -> float:
 
 
 def _by_batch(bundle: Bundle, paths: Sequence[Path], rounds: int) -> dict[str, list[float]]:
-    """Take the same images through the pipeline in batches of several sizes, in random order."""
+    """Run the pipeline on the same images with several batch sizes, in random order."""
 
     def run(batch: int) -> float:
         start = time.perf_counter()
@@ -204,7 +204,7 @@ def _spread(values: Sequence[float], digits: int) -> str:
 
 
 def _ratios(measured: dict[str, Any], over: str) -> list[float]:
-    """Return predict's images a second over another way's, round by round."""
+    """Return the ratio of predict's images per second to another's, by round."""
     return [
         one["predict"]["images_per_second"] / one[over]["images_per_second"]
         for one in _undisturbed(measured["rounds"])
@@ -229,7 +229,7 @@ _RUNS = ("predict_few", "predict")
 
 
 def _processor_row(name: str, measured: dict[str, Any]) -> str:
-    """Say what an image costs beyond the first few, which start-up comes with."""
+    """Describe the memory per image beyond the first few, which include the start-up."""
     ours, one_thread = [], []
     for one in measured["rounds"]:
         few, many = (one[way]["processor_seconds"] for way in _RUNS)

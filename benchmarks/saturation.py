@@ -1,11 +1,11 @@
-"""What INT8 decides on an x86 processor without VNNI, where sums of products may be cut off.
+"""INT8 on an x86 processor without VNNI, where INT8 accumulation may saturate.
 
     python benchmarks/saturation.py --fp32 FP32 --int8 INT8 --manifest MANIFEST
         --out benchmarks/results/saturation
 
-INT8 of ONNX Runtime as it comes, of cxredge's sessions, which ask it for exact sums, and of
-OpenVINO are compared with FP32 on the test images, and timed for one image in turn. On other
-processors the first two are the same.
+Compares INT8 in ONNX Runtime with its defaults, in cxredge's sessions, which request accumulation
+without saturation, and in OpenVINO with FP32 on the test images, and times them for single images
+alternately. On other processors the first two are the same.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _rows(sessions: Mapping[str, Session], images: LabelledImages) -> dict[str, 
 
 
 def _against(reference: Logits, logits: Logits, images: LabelledImages) -> dict[str, Any]:
-    """Return what a session's decisions came to."""
+    """Return a summary of a session's decisions."""
     decided, count = logits.argmax(axis=1), len(images.labels)
     agreed = int((decided == reference.argmax(axis=1)).sum())
     return {

@@ -1,4 +1,4 @@
-"""Inference in every runtime, precision and some batches; the pixels are in memory."""
+"""Inference in every runtime and precision and with two batch sizes; pixels are in memory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_inference(benchmark, backend: str, precision: Precision, batch: int, bu
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_opening(benchmark, precision: str, bundle: Path) -> None:
-    """What a command waits for before its first inference."""
+    """Time before a command's first inference."""
 
     def run() -> int:
         with open_bundle(bundle).open(Precision(precision)) as session:

@@ -1,4 +1,4 @@
-"""Bundles: made of a model, and finished on the machine that they are for."""
+"""Bundles: built from a model, and deployed on their target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From calibration images to INT8: ranges, corrected weights, the whole command."""
+"""INT8 from calibration images: ranges, corrected weights, the whole command."""
 
 from __future__ import annotations
 
