@@ -1,4 +1,4 @@
-"""What a person asks first of a bundle, its archive or an engine; all of it is for ``-v``."""
+"""Summaries of bundles, archives and engines; ``-v`` shows all facts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Found = Mapping[str, Any]
 
 
 def digest(found: Found) -> dict[str, Any]:
-    """Return the entries of a description to show, in order; all of what is short anyhow."""
+    """Return the entries of a description to show, in order; all of them if it is short."""
     shorten = _SHORTER.get(str(found["kind"]))
     return shorten(found) if shorten else dict(found)
 
@@ -31,7 +31,7 @@ def _bundle(found: Found) -> dict[str, Any]:
         "gate": {name: _verdict(gate) for name, gate in facts["gate"].items()},
         "serves": _serves(found),
         "intact": f"{len(found['files'])} files match their hashes",
-        "signed": "yes; by whom: cxredge verify --public-key" if found["signed"] else "no",
+        "signed": "yes; check the key: cxredge verify --public-key" if found["signed"] else "no",
         "trtexec": facts.get("trtexec") or {},
         "tried": [f"{t['extent']}. {t['how']}" for t in found["tried"]],
     }
@@ -45,7 +45,7 @@ def _archive(found: Found) -> dict[str, Any]:
 
 
 def _verdict(gate: Found) -> str:
-    accuracy = f"accuracy {gate['accuracy']:.3f}, {gate['agreement']:.1%} decided as by FP32"
+    accuracy = f"accuracy {gate['accuracy']:.3f}, {gate['agreement']:.1%} agreement with FP32"
     if gate["passed"]:
         return f"passed, {accuracy}"
     return f"refused ({'; '.join(gate['refusals'])}), {accuracy}"
@@ -55,11 +55,11 @@ def _serves(found: Found) -> str:
     passport = found["passport"]
     if passport is None:
         return (
-            f"{found['facts']['precision']} in ONNX Runtime until it is finished on its device: "
+            f"{found['facts']['precision']} in ONNX Runtime until it is deployed on its device: "
             f"{how_to_deploy(all_targets().get(found['config']['target']), Path(found['path']))}"
         )
     machine = passport["machine"]["cpu"] or passport["machine"]["architecture"]
-    return f"{passport['precision']} from {passport['engine']}, finished on {machine}"
+    return f"{passport['precision']} from {passport['engine']}, deployed on {machine}"
 
 
 def _engine(found: Found) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def _engine(found: Found) -> dict[str, Any]:
         **fits,
     }
     tried = {"tried": [f"{t['target']}: {t['extent']}. {t['how']}" for t in found["tried"]]}
-    return head | (_passport(facts) if facts else {"passport": "none lies beside it"}) | tried
+    return head | (_passport(facts) if facts else {"passport": "missing"}) | tried
 
 
 def _passport(facts: Found) -> dict[str, Any]:
@@ -102,13 +102,17 @@ def _passport(facts: Found) -> dict[str, Any]:
 
 
 def _profile(low: int, best: int, high: int) -> str:
-    return str(best) if low == high else f"{low} to {high} (best at {best})"
+    return str(best) if low == high else f"{low} to {high} (optimal at {best})"
 
 
 def _golden(golden: Found) -> str:
     if not golden:
         return "not run yet"
-    return "as where the bundle was built" if golden["passed"] else "NOT as where it was built"
+    return (
+        "as on the machine that built it"
+        if golden["passed"]
+        else "NOT as on the machine that built it"
+    )
 
 
 _SHORTER: dict[str, Callable[[Found], dict[str, Any]]] = {

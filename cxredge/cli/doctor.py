@@ -1,14 +1,17 @@
-"""``cxredge doctor``: what is here and what is missing."""
+"""``cxredge doctor``: diagnosis of this machine."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from cxredge.cli.command import command
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import table
+
+if TYPE_CHECKING:
+    from cxredge.diagnosis import Diagnosis
 
 
 def register(app: typer.Typer) -> None:
@@ -17,40 +20,43 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(output: Output) -> Outcome:
-    """Look at this machine and say what to do about what is missing."""
+    """Check this machine and show how to fix what is missing."""
+    from cxredge.artifacts.records import to_json
     from cxredge.diagnosis import diagnose
 
     found = diagnose()
-    return Outcome(found, _text(found), _step(found))
+    return Outcome(to_json(found), _text(found), _step(found))
 
 
-def _step(found: dict[str, Any]) -> str:
-    """Return the command to go on with; where bundles cannot be made, one is brought here."""
-    if not found["target"]:
+def _step(found: Diagnosis) -> str:
+    """Return the next command: without ``onnx``, bundles can be deployed but not built."""
+    if not found.target:
         return ""
-    if any(f["name"] == "onnx" and f["status"] == "ok" for f in found["findings"]):
-        return f"cxredge build RUN --target {found['target']} --out BUNDLE"
+    if any(one.name == "onnx" and one.status == "ok" for one in found.findings):
+        return f"cxredge build RUN --target {found.target} --out BUNDLE"
     return "cxredge deploy BUNDLE"
 
 
-def _text(found: dict[str, Any]) -> str:
-    machine, findings = found["machine"], found["findings"]
-    rows = [[f["status"], f["name"], f["found"]] for f in findings]
+def _text(found: Diagnosis) -> str:
+    machine = found.machine
+    rows = [[one.status.value, one.name, one.found] for one in found.findings]
     fixes = [
-        f"{f['status']}: {f['name']}, {f['found']}\n  {f['fix']}" for f in findings if f["fix"]
+        f"{one.status.value}: {one.name}, {one.found}\n  {one.fix}"
+        for one in found.findings
+        if one.fix
     ]
-    failed, warned = (sum(f["status"] == s for f in findings) for s in ("fail", "warn"))
+    failed, warned = (sum(one.status == s for one in found.findings) for s in ("fail", "warn"))
     ready = "Ready to build and predict."
     if warned:
-        ready += f" To mend first: {warned} marked warn."
+        ready += f" {warned} warning{'s' if warned > 1 else ''}."
     lines = [
-        f"{machine['cpu'] or 'unknown processor'}, {machine['cores']} cores, "
-        f"{machine['architecture']}, {machine['system']}",
-        f"Target: {found['target'] or 'none fits'}",
+        f"{machine.cpu or 'unknown processor'}, {machine.cores} cores, "
+        f"{machine.architecture}, {machine.system}",
+        f"Target: {found.target or 'none fits'}",
         "",
-        table(["", "what", "found"], rows),
+        table(["", "check", "found"], rows),
         "",
         *([*fixes, ""] if fixes else []),
-        ready if found["ok"] else f"Not ready: {failed} marked fail.",
+        ready if found.ok else f"Not ready: {failed} failure{'s' if failed > 1 else ''}.",
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""``cxredge inspect``: what is this file or folder?"""
+"""``cxredge inspect``: description of a file or folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cxredge.cli.command import command
 from cxredge.cli.output import Outcome, Output, Verbosity
 
 _LONG = 60
-"""Characters of a value that has a line of its own."""
+"""Number of characters above which each value has a separate line."""
 
 
 def register(app: typer.Typer) -> None:
@@ -29,9 +29,9 @@ def inspect(
         ),
     ],
 ) -> Outcome:
-    """Say what an artifact is, what it was made from and whether it is whole.
+    """Describe an artifact: its kind, its origin and whether it is intact.
 
-    Of bundles and engines what is asked first; with -v all that is known of them.
+    Bundles and engines are summarised; -v shows all facts.
     """
     from cxredge.cli.digest import digest
     from cxredge.diagnosis.inspection import inspect as stage

@@ -1,16 +1,16 @@
-"""This machine: what is here, what is missing, and how to get it. One module for each kind."""
+"""Diagnosis of this machine: what is missing and how to fix it, and inspection of files."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from cxredge.artifacts.records import to_json
 from cxredge.diagnosis import capacity, clocks, cuda, jetpack, processor, software
 from cxredge.diagnosis.finding import Finding, Status
 from cxredge.diagnosis.surroundings import Surroundings
 from cxredge.errors import CxredgeError
 from cxredge.targets.registry import target_of_this_machine
-from cxredge.telemetry.jetson import read_jetson
+from cxredge.telemetry.jetson import JetsonState, read_jetson
+from cxredge.telemetry.linux import Machine, MachineState
 
 _CHECKS = (
     software.python,
@@ -39,33 +39,50 @@ _CHECKS = (
 )
 
 
-def examine(here: Surroundings) -> list[Finding]:
+@dataclass(frozen=True)
+class Diagnosis:
+    """Diagnosis of a machine.
+
+    Attributes:
+        ok: Whether building and predicting can work.
+        target: Name of the machine's target, or None if none fits.
+        machine: Facts about the machine.
+        state: Its current state.
+        jetson: State of the board, or None off a Jetson.
+        findings: Findings of all checks.
+    """
+
+    ok: bool
+    target: str | None
+    machine: Machine
+    state: MachineState
+    jetson: JetsonState | None
+    findings: tuple[Finding, ...]
+
+
+def examine(here: Surroundings) -> tuple[Finding, ...]:
     """Run every check."""
-    return [*(check(here) for check in _CHECKS), *software.extras(here)]
+    return (*(check(here) for check in _CHECKS), *software.extras(here))
 
 
-def diagnose(here: Surroundings | None = None) -> dict[str, Any]:
-    """Look at this machine.
+def diagnose(here: Surroundings | None = None) -> Diagnosis:
+    """Examine a machine.
 
     Args:
-        here: What is looked at; this process on this machine where None.
-
-    Returns:
-        ``ok``, whether building and predicting can work here; ``target``, the one that fits, or
-        None; ``machine``, ``state``, ``jetson`` (None elsewhere) and ``findings``.
+        here: The machine; None for this process on this machine.
     """
     here = here or Surroundings()
     findings = examine(here)
     try:
         target = target_of_this_machine(here.root).name
     except CxredgeError:
-        # The check of the board says why.
+        # The check of the board reports why.
         target = None
-    return {
-        "ok": all(finding.status is not Status.FAIL for finding in findings),
-        "target": target,
-        "machine": to_json(here.machine),
-        "state": to_json(here.state),
-        "jetson": to_json(read_jetson(here.root)) if here.board.is_jetson else None,
-        "findings": [finding.to_json() for finding in findings],
-    }
+    return Diagnosis(
+        ok=all(finding.status is not Status.FAIL for finding in findings),
+        target=target,
+        machine=here.machine,
+        state=here.state,
+        jetson=read_jetson(here.root) if here.board.is_jetson else None,
+        findings=findings,
+    )

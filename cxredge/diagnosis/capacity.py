@@ -1,20 +1,20 @@
-"""Room: memory, swap, shared memory, disk."""
+"""Checks of capacity: memory, swap, shared memory and disk."""
 
 from __future__ import annotations
 
 from cxredge.diagnosis.finding import Finding, fail, ok, skip, warn
 from cxredge.diagnosis.surroundings import Surroundings
 
-_LEAST_MEMORY_MB = 1000
-# Building engines was seen to be killed on small boards (ultralytics/ultralytics#19614, #14751);
-# how much it takes was not measured.
+_MIN_MEMORY_MB = 1000
+# Engine builds were killed on small boards (ultralytics/ultralytics#19614, #14751); how much memory
+# they need was not measured.
 _BUILD_MEMORY_MB = 4000
-_LEAST_SHARED_MB = 256
-_LEAST_DISK_MB = 2000
+_MIN_SHARED_MB = 256
+_MIN_DISK_MB = 2000
 
 
 def memory(here: Surroundings) -> Finding:
-    """There is memory to build and predict in, and in a container no limit below it."""
+    """Check the free memory for building and predicting, and a container's limit."""
     name, available = "memory", here.state.memory_available_mb
     limit = memory_limit_mb(here)
     if limit is not None and here.machine.memory_mb and limit < here.machine.memory_mb:
@@ -24,20 +24,20 @@ def memory(here: Surroundings) -> Finding:
         found = f"{available} MB free"
     if available is None:
         return skip(name, "not available")
-    if available < _LEAST_MEMORY_MB:
-        return fail(name, found, f"Free some memory: {_LEAST_MEMORY_MB} MB are needed.")
+    if available < _MIN_MEMORY_MB:
+        return fail(name, found, f"Free some memory: at least {_MIN_MEMORY_MB} MB are required.")
     if available < _BUILD_MEMORY_MB and here.board.is_jetson:
         return warn(
             name,
-            f"{found}, little for building an engine",
+            f"{found}, which may be too little to build an engine",
             "Close the desktop (sudo init 3) and other programs that use the GPU. If a build is "
-            "killed, run it again: engines that were finished are kept.",
+            "killed, run it again: finished engines are kept.",
         )
     return ok(name, found)
 
 
 def memory_limit_mb(here: Surroundings) -> float | None:
-    """Return what a control group allows in MB (10^6 bytes), or None without a limit."""
+    """Return the memory limit of the control group in MB (10^6 bytes), or None without a limit."""
     for path in ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"):
         text = here.text(path) or ""
         if text.isdecimal():
@@ -46,7 +46,7 @@ def memory_limit_mb(here: Surroundings) -> float | None:
 
 
 def swap(here: Surroundings) -> Finding:
-    """A board with little memory has swap to build an engine with."""
+    """Check that a board with little memory has swap for building engines."""
     name, available = "swap", here.state.memory_available_mb
     lines = (here.text("proc/swaps") or "").splitlines()[1:]
     sizes_kib = [words[2] for line in lines if len(words := line.split()) > 2]
@@ -66,11 +66,11 @@ def swap(here: Surroundings) -> Finding:
 
 
 def shared_memory(here: Surroundings) -> Finding:
-    """``/dev/shm`` has room for the batches that loading processes hand over when training."""
-    name, free = "/dev/shm", here.free_mb(here.root / "dev/shm")  # noqa: S108 - only looked at
+    """Check the free space in ``/dev/shm``, where the data loaders of training pass batches."""
+    name, free = "/dev/shm", here.free_mb(here.root / "dev/shm")  # noqa: S108 - only read
     if free is None:
-        return skip(name, "not there")
-    if free < _LEAST_SHARED_MB:
+        return skip(name, "missing")
+    if free < _MIN_SHARED_MB:
         fix = "Training may stop with a bus error. Start the container with --ipc=host."
         if not here.board.container:
             fix = "Training may stop with a bus error: sudo mount -o remount,size=1G /dev/shm"
@@ -79,11 +79,11 @@ def shared_memory(here: Surroundings) -> Finding:
 
 
 def disk(here: Surroundings) -> Finding:
-    """Temporary files and bundles find room."""
+    """Check the free disk space for temporary files and bundles."""
     free = here.free_mb(here.temporary)
     if free is None:
-        return fail("disk", f"{here.temporary} is not there", "Set TMPDIR to a folder that is.")
+        return fail("disk", f"{here.temporary} does not exist", "Set TMPDIR to an existing folder.")
     found = f"{free / 1000:.1f} GB free in {here.temporary}"
-    if free < _LEAST_DISK_MB:
-        return warn("disk", found, "Free some space, or set TMPDIR to a folder that has it.")
+    if free < _MIN_DISK_MB:
+        return warn("disk", found, "Free some space, or set TMPDIR to a folder with more.")
     return ok("disk", found)

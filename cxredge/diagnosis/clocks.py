@@ -1,4 +1,4 @@
-"""What makes latencies differ from run to run: clocks, power mode, throttling."""
+"""Checks of what makes latencies vary between runs: clocks, power mode and throttling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HOT_C = 85.0
 
 
 def governor(here: Surroundings) -> Finding:
-    """The processor's clock does not follow the load."""
+    """Check that the processor's clock does not follow the load."""
     found = here.state.governor
     if found is None:
         return skip("clock governor", "not available")
@@ -31,10 +31,10 @@ def governor(here: Surroundings) -> Finding:
 
 
 def gpu(here: Surroundings) -> Finding:
-    """The GPU's clock is locked, as ``jetson_clocks`` does."""
+    """Check that the GPU's clock is locked, as by ``jetson_clocks``."""
     name = "GPU clock"
     if not here.board.is_jetson:
-        return skip(name, "no Jetson")
+        return skip(name, "not a Jetson")
     clock = gpu_clock(here.root)
     if clock is None:
         return skip(name, "not available")
@@ -43,27 +43,27 @@ def gpu(here: Surroundings) -> Finding:
     return warn(
         name,
         f"{clock.lowest_mhz:.0f} to {clock.highest_mhz:.0f} MHz, not locked",
-        "For latencies that can be compared: sudo jetson_clocks (until the next start; "
-        "save what was with sudo jetson_clocks --store).",
+        "For comparable latencies: sudo jetson_clocks (until the next boot; save the current "
+        "settings first with sudo jetson_clocks --store).",
     )
 
 
 def mode(here: Surroundings) -> Finding:
-    """Nvpmodel is in the mode without a cap, of those that the board has."""
+    """Check that nvpmodel's mode is the board's uncapped one."""
     name = "power mode"
     if not here.board.is_jetson:
-        return skip(name, "no Jetson")
+        return skip(name, "not a Jetson")
     now, modes = power_mode(here.root), power_modes(here.root)
     if now is None:
-        return skip(name, "not available: nvpmodel is missing or does not answer")
+        return skip(name, "not available: nvpmodel is missing or does not respond")
     strongest = _strongest(modes)
     if strongest is None or strongest.name == now.name:
         return ok(name, f"{now.name} (number {now.number})")
     return warn(
         name,
         f"{now.name} (number {now.number}), which caps clocks",
-        f"For the board's best: sudo nvpmodel -m {strongest.number} ({strongest.name}). "
-        "Keep it where the power supply or the heat demands it, and say so with the figures.",
+        f"For the highest speed: sudo nvpmodel -m {strongest.number} ({strongest.name}). "
+        "If power supply or cooling require the current mode, report it with the results.",
     )
 
 
@@ -73,10 +73,10 @@ def _strongest(modes: tuple[PowerMode, ...]) -> PowerMode | None:
 
 
 def throttling(here: Surroundings) -> Finding:
-    """The board has not slowed itself down since boot, and is not hot."""
+    """Check that the board has not throttled since boot, and is not hot."""
     name = "throttling"
     if not here.board.is_jetson:
-        return skip(name, "no Jetson")
+        return skip(name, "not a Jetson")
     events, degrees = throttle_events(here.root), temperatures_c(here.root)
     happened = {counter: count for counter, count in events.items() if count}
     hottest = max(degrees.values(), default=None)
@@ -86,11 +86,11 @@ def throttling(here: Surroundings) -> Finding:
         return warn(
             name,
             f"over-current events since boot: {counts}{warmth}",
-            "Use a stronger power supply or a lower power mode; figures of runs in which these "
-            "counters rise do not compare.",
+            "Use a stronger power supply or a lower power mode; runs during which these counters "
+            "rise are not comparable.",
         )
     if hottest is not None and hottest >= _HOT_C:
-        return warn(name, f"hottest zone {hottest:.0f} °C", "Let it cool, or see to the fan.")
+        return warn(name, f"hottest zone {hottest:.0f} °C", "Let it cool down, or check the fan.")
     if not events:
         return skip(name, f"no counters{warmth}")
     return ok(name, f"no over-current events since boot{warmth}")

@@ -1,4 +1,4 @@
-"""CUDA: driver, runtime, and the packages that reach the GPU's memory from Python."""
+"""Checks of CUDA: driver, runtime, and the Python packages for GPU memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEADERS = (
     "usr/local/cuda*/targets/*/include/cuda.h",
     "usr/include/cuda.h",
 )
-# Folder, module that is used, package, and how it is called.
+# Folder, module, package and title.
 _LIBRARIES = (
     ("pycuda", "pycuda.driver", "pycuda", "PyCUDA"),
     ("cuda.bindings", "cuda.bindings.runtime", "cuda-bindings", "cuda-python"),
@@ -28,75 +28,78 @@ Version = tuple[int, int]
 
 
 def library_version(here: Surroundings, names: tuple[str, ...], function: str) -> Version | None:
-    """Return the CUDA version that a library gives, or None without it; no driver is initialised.
+    """Return the CUDA version that a library reports, without initialising the driver.
 
     Args:
         here: The machine.
-        names: The library's names, the first that loads is asked.
+        names: Names of the library; the first that loads is used.
         function: ``cuDriverGetVersion`` or ``cudaRuntimeGetVersion``; both write an int such as
             12060 for 12.6 and return 0.
+
+    Returns:
+        None if no such library can be loaded.
     """
     for name in names:
         try:
-            ask = getattr(here.load_library(name), function)
+            get_version = getattr(here.load_library(name), function)
         except (OSError, AttributeError):
             continue
         number = ctypes.c_int(0)
-        if ask(ctypes.byref(number)) == 0 and number.value:
+        if get_version(ctypes.byref(number)) == 0 and number.value:
             return number.value // 1000, number.value % 1000 // 10
     return None
 
 
 def gpu(here: Surroundings) -> Finding:
-    """The driver starts and finds a GPU."""
+    """Check that the driver can be initialised and finds a GPU."""
     if not here.has_nvidia_driver:
         return skip("GPU", "no NVIDIA GPU")
     try:
         found = read_gpu(here.load_library)
     except DependencyError as error:
         return warn("GPU", error.message, error.hint)
-    shared = "shared with the processor" if found.integrated else "of its own"
+    shared = "shared with the processor" if found.integrated else "dedicated"
     capability = f"compute capability {found.compute_capability}"
     return ok("GPU", f"{found.name}, {capability}, {found.memory_mb} MB {shared}")
 
 
 def versions(here: Surroundings) -> Finding:
-    """No CUDA runtime is newer than the driver takes (else: cudaErrorInsufficientDriver, 35)."""
+    """Check that the driver supports every CUDA runtime (else cudaErrorInsufficientDriver, 35)."""
     name = "CUDA"
     driver = library_version(here, _DRIVER, "cuDriverGetVersion")
     runtimes = _runtimes(here)
-    said = ", ".join(f"{source} {_dotted(version)}" for source, version in runtimes.items())
+    listed = ", ".join(f"{source} {_dotted(version)}" for source, version in runtimes.items())
     if driver is None:
         if here.has_nvidia_driver:
             return warn(
                 name,
-                "a GPU, but libcuda.so.1 cannot be loaded",
+                "there is a GPU, but libcuda.so.1 cannot be loaded",
                 "In a container: docker run --runtime nvidia (Jetson) or --gpus all (PC).",
             )
-        return skip(name, f"no driver; {said}" if said else "no driver")
-    found = f"driver for CUDA {_dotted(driver)}" + (f"; {said}" if said else "")
+        return skip(name, f"no driver; {listed}" if listed else "no driver")
+    found = f"driver for CUDA {_dotted(driver)}" + (f"; {listed}" if listed else "")
     newer = {s: v for s, v in runtimes.items() if _too_new(v, driver, here.board.is_jetson)}
     if not newer:
         return ok(name, found)
     packages = [source for source in newer if source in here.packages]
-    fix = "Update the driver, on a Jetson by a newer JetPack"
+    fix = "Update the driver (on a Jetson, JetPack)"
     if packages:
         wanted = " ".join(f"'{source}<={driver[0]}.{driver[1]}.999'" for source in packages)
-        fix += f"; or take older packages: pip install {wanted}"
+        fix += f"; or install older packages: pip install {wanted}"
     return warn(name, f"{found}: newer than the driver", f"{fix}.")
 
 
 def _too_new(runtime: Version, driver: Version, is_jetson: bool) -> bool:
-    """Return whether a runtime may refuse a driver.
+    """Return whether a driver may be too old for a runtime.
 
-    On a PC a driver serves all minor versions of its major version. On Jetson that was seen to
-    fail: FoundationStereo#209, error 35 on an AGX Orin with JetPack 6.1.
+    On a PC, a driver supports all minor versions of its major version. On Jetson that failed:
+    FoundationStereo#209, error 35 on an AGX Orin with JetPack 6.1.
     """
     return runtime > driver if is_jetson else runtime[0] > driver[0]
 
 
 def _runtimes(here: Surroundings) -> dict[str, Version]:
-    """Return the CUDA versions of the runtimes found: the system's, and packages that carry one."""
+    """Return the CUDA versions of the system's runtime and of packages that contain one."""
     found = {}
     system = library_version(here, _RUNTIME, "cudaRuntimeGetVersion")
     if system:
@@ -109,7 +112,7 @@ def _runtimes(here: Surroundings) -> dict[str, Version]:
 
 
 def memory_layer(here: Surroundings) -> Finding:
-    """PyCUDA or cuda-python is there, or can be built."""
+    """Check that PyCUDA or cuda-python is installed, or can be."""
     name = "GPU memory from Python"
     for folder, module, package, title in _LIBRARIES:
         if here.importable(folder):
@@ -117,7 +120,7 @@ def memory_layer(here: Surroundings) -> Finding:
             cause = here.why_import_fails(module)
             if not cause:
                 return ok(name, found)
-            # PyCUDA is compiled against one NumPy and one CUDA, and breaks with another.
+            # PyCUDA is compiled against one NumPy and one CUDA, and fails with others.
             again = f"pip install --force-reinstall --no-cache-dir {package}"
             return warn(name, f"{found} cannot be imported: {cause}", again)
     if not here.has_nvidia_driver:
@@ -128,8 +131,8 @@ def memory_layer(here: Surroundings) -> Finding:
             name,
             "neither PyCUDA nor cuda-python, and no cuda.h to build PyCUDA with",
             "sudo apt install nvidia-jetpack (Jetson) or cuda-toolkit (PC), then: "
-            "pip install pycuda. Or, without a compiler: pip install cuda-python, "
-            "of the driver's version.",
+            "pip install pycuda. Or, without a compiler: pip install cuda-python in the driver's "
+            "CUDA version.",
         )
     include = headers[0].parent
     path = compilers[0].parent if compilers else include.parent / "bin"

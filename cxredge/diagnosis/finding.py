@@ -1,17 +1,17 @@
-"""What a check returns."""
+"""Findings of the checks."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 
 
 class Status(str, Enum):
-    """How a thing is.
+    """Status of a finding.
 
-    ``fail``: building for this machine or predicting cannot work here. ``warn``: it works, worse
-    than it could, or something that the user may want is missing. ``skip``: it does not concern
-    this machine, or cannot be told.
+    ``fail``: building for this machine or predicting cannot work. ``warn``: it works, but could be
+    better, or something useful is missing. ``skip``: the check does not apply to this machine, or
+    its result is unknown.
     """
 
     OK = "ok"
@@ -22,13 +22,13 @@ class Status(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of a check.
 
     Attributes:
-        name: The thing.
-        status: How it is.
+        name: Name of the check.
+        status: Its status.
         found: What was found, in words.
-        fix: What to do about it; empty where nothing is to be done.
+        fix: How to fix it; empty if there is nothing to fix.
     """
 
     name: str
@@ -36,26 +36,22 @@ class Finding:
     found: str
     fix: str = ""
 
-    def to_json(self) -> dict[str, str]:
-        """Return the finding as JSON values."""
-        return {**asdict(self), "status": self.status.value}
-
 
 def ok(name: str, found: str) -> Finding:
-    """Return a finding that is as wanted."""
+    """Return a finding without a problem."""
     return Finding(name, Status.OK, found)
 
 
 def warn(name: str, found: str, fix: str) -> Finding:
-    """Return a finding that can be lived with."""
+    """Return a finding that limits cxredge on this machine."""
     return Finding(name, Status.WARN, found, fix)
 
 
 def fail(name: str, found: str, fix: str) -> Finding:
-    """Return a finding that keeps cxredge from working here."""
+    """Return a finding that prevents cxredge from working on this machine."""
     return Finding(name, Status.FAIL, found, fix)
 
 
 def skip(name: str, found: str) -> Finding:
-    """Return that there is nothing to judge."""
+    """Return a finding of a check that does not apply."""
     return Finding(name, Status.SKIP, found)

@@ -1,4 +1,4 @@
-"""The board and the software that NVIDIA brings for it."""
+"""Checks of the board and of NVIDIA's software for it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from cxredge.targets.registry import all_targets, check_software
 _BINDINGS = "usr/lib/python3*/dist-packages/tensorrt"
 _MOUNT_RELEASE = "-v /etc/nv_tegra_release:/etc/nv_tegra_release:ro"
 _DLA_COMPILER = "libnvdla_compiler"
-# wyoming-whisper-trt#1038 and phanthymotus#154: the host's package has it, or no package has.
+# wyoming-whisper-trt#1038 and phanthymotus#154: a package of the host contains it, or none does.
 _NO_DLA_COMPILER = (
-    "JetPack 6: sudo apt install nvidia-l4t-dla-compiler on the board itself, containers get it "
-    "from there. JetPack 7.2 has none: use an image whose TensorRT is the board's own."
+    "JetPack 6: sudo apt install nvidia-l4t-dla-compiler on the board; containers use it from "
+    "there. JetPack 7.2 has no such package: use an image with the TensorRT of the board's JetPack."
 )
 _OTHER_LIBRARY = (
-    "On a board: sudo apt install nvidia-jetpack. In a container: an image for the board's release "
-    "of Jetson Linux, started with --runtime nvidia."
+    "On a board: sudo apt install nvidia-jetpack. In a container: use an image for the board's "
+    "release of Jetson Linux, and start it with --runtime nvidia."
 )
 _PYTHON_OF_FOLDER = re.compile(r"python(\d+)\.(\d+)$")
 
 
 def board(here: Surroundings) -> Finding:
-    """The board is one that a target is for, and its software new enough."""
+    """Check that the board has a target, and that its software is new enough."""
     name, found = "board", here.board
     if not found.is_jetson:
-        return skip(name, found.model or "no Jetson")
+        return skip(name, found.model or "not a Jetson")
     if found.is_hidden:
         return _hidden(here)
     try:
@@ -38,21 +38,23 @@ def board(here: Surroundings) -> Finding:
     except CxredgeError as error:
         return warn(name, error.message, error.hint)
     if target is None:
-        return warn(name, found.model or str(found.soc), "Not a known target: --target cpu-arm")
-    words = f"{found.model or found.soc}: {target.name}"
+        return warn(
+            name, found.model or str(found.soc), "No target is known: use --target cpu-arm."
+        )
+    description = f"{found.model or found.soc}: {target.name}"
     if found.l4t is None:
         return warn(
             name,
-            f"{words}, release of Jetson Linux unknown",
+            f"{description}, release of Jetson Linux unknown",
             f"In a container, mount it: docker run {_MOUNT_RELEASE}",
         )
-    return _software(here, target, words, found.l4t)
+    return _software(here, target, description, found.l4t)
 
 
 def _hidden(here: Surroundings) -> Finding:
-    """Judge a Jetson whose device tree is not visible."""
+    """Return the finding for a Jetson whose device tree is unreadable."""
     names = ", ".join(t.name for t in all_targets().values() if t.detection)
-    fix = f"Name the device: --target NAME, of {names}."
+    fix = f"Name the device: --target NAME, one of {names}."
     if here.board.container:
         fix += (
             " Or start the container with -v /proc/device-tree:/proc/device-tree:ro "
@@ -61,18 +63,18 @@ def _hidden(here: Surroundings) -> Finding:
     return warn("board", "a Jetson whose device tree cannot be read here", fix)
 
 
-def _software(here: Surroundings, target: Target, words: str, l4t: str) -> Finding:
+def _software(here: Surroundings, target: Target, description: str, l4t: str) -> Finding:
     line = target.jetpack_of(l4t)
     try:
         check_software(target, here.root)
     except CxredgeError as error:
         return Finding("board", Status.FAIL, error.message, error.hint)
-    jetpack = f"JetPack {line.versions}" if line else "a JetPack that is not in cxredge's table"
-    return ok("board", f"{words}, Jetson Linux {l4t} ({jetpack})")
+    jetpack = f"JetPack {line.versions}" if line else "an unknown JetPack"
+    return ok("board", f"{description}, Jetson Linux {l4t} ({jetpack})")
 
 
 def tensorrt(here: Surroundings) -> Finding:
-    """TensorRT's Python bindings are visible to this interpreter."""
+    """Check that this interpreter can import TensorRT."""
     name = "TensorRT"
     if here.importable("tensorrt"):
         return _imported(here, "tensorrt", here.packages.get("tensorrt", "without a version"))
@@ -86,8 +88,8 @@ def tensorrt(here: Surroundings) -> Finding:
         return warn(
             name,
             "not installed",
-            "sudo apt install nvidia-jetpack; in a container, start from one of NVIDIA's images "
-            "for this release of Jetson Linux.",
+            "sudo apt install nvidia-jetpack; in a container, use an image of NVIDIA for this "
+            "release of Jetson Linux.",
         )
     if here.has_nvidia_driver:
         return skip(name, "not installed; with an RTX GPU: pip install 'cxredge[rtx]'")
@@ -95,7 +97,7 @@ def tensorrt(here: Surroundings) -> Finding:
 
 
 def _imported(here: Surroundings, module: str, version: str) -> Finding:
-    """Judge bindings that are found: their libraries may still be missing."""
+    """Return the finding for installed bindings, whose libraries may still be missing."""
     cause = here.why_import_fails(module)
     if not cause:
         return _of_the_board(here, version) if module == "tensorrt" else ok("TensorRT", version)
@@ -104,28 +106,28 @@ def _imported(here: Surroundings, module: str, version: str) -> Finding:
         fix = _NO_DLA_COMPILER
     elif module == "tensorrt_rtx":
         fix = "pip install --force-reinstall tensorrt-rtx"
-    return warn("TensorRT", f"{version}, and cannot be imported: {cause}", fix)
+    return warn("TensorRT", f"{version}, but it cannot be imported: {cause}", fix)
 
 
 def _of_the_board(here: Surroundings, version: str) -> Finding:
-    """Judge whether TensorRT is the one of the board's JetPack.
+    """Check that TensorRT is the one of the board's JetPack.
 
-    Packages from an index are for servers: 11.0 to 11.4.0 serve no Jetson, 11.4.1 those with
-    JetPack 7.2.2, so that one that came with some other package hides the board's own.
+    Packages from an index are for servers: 11.0 to 11.4.0 support no Jetson, 11.4.1 those with
+    JetPack 7.2.2. One that was installed with another package hides JetPack's own.
     """
     line, found = _line_of(here), version_of(version)[:2]
     if line is None or found in ((), version_of(line.tensorrt)[:2]):
         return ok("TensorRT", version)
     return warn(
         "TensorRT",
-        f"{version}; JetPack {line.versions} brings {line.tensorrt}, which is hidden by it",
+        f"{version}, which hides {line.tensorrt} of JetPack {line.versions}",
         "pip uninstall -y tensorrt tensorrt-cu12 tensorrt-cu13, and use JetPack's own in: "
         "python3 -m venv --system-site-packages .venv",
     )
 
 
 def _line_of(here: Surroundings) -> JetPack | None:
-    """Return the software line of this board, where board and release are known."""
+    """Return the release line of this board's software, or None if unknown."""
     found = here.board
     if not found.is_jetson or found.l4t is None:
         return None
@@ -134,7 +136,7 @@ def _line_of(here: Surroundings) -> JetPack | None:
 
 
 def _invisible(here: Surroundings, outside: list[str]) -> Finding:
-    """Judge bindings that lie where this interpreter does not look."""
+    """Return the finding for bindings outside this interpreter's search path."""
     versions = [
         (int(match[1]), int(match[2]))
         for path in outside
@@ -144,17 +146,17 @@ def _invisible(here: Surroundings, outside: list[str]) -> Finding:
     if versions and here.python[:2] not in versions:
         theirs = ", ".join(f"{major}.{minor}" for major, minor in versions)
         if max(versions) < (3, 10):
-            fix = "cxredge needs Python 3.10: make the engine with trtexec; see cxredge targets."
+            fix = "cxredge requires Python 3.10: build the engine with trtexec; see cxredge targets"
         else:
             newest = ".".join(map(str, max(versions)))
-            fix = f"python{newest} -m venv --system-site-packages .venv, and install cxredge there."
+            fix = f"python{newest} -m venv --system-site-packages .venv; install cxredge there."
         found = f"JetPack's bindings are for Python {theirs}; this is Python {running}"
         return warn("TensorRT", found, fix)
-    found = f"in {outside[0]}, which this interpreter does not look into"
+    found = f"in {outside[0]}, which is not in this interpreter's search path"
     if "CONDA_PREFIX" in here.environment and not here.virtual_environment:
-        fix = "Leave conda and use the system's Python: "
+        fix = "Deactivate conda and use the system's Python: "
     else:
-        fix = "Make the environment again so that it sees the system's packages: "
+        fix = "Create the environment again with access to the system's packages: "
     return warn(
         "TensorRT",
         found,

@@ -1,4 +1,4 @@
-"""Python and its packages."""
+"""Checks of Python and its packages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ONNX_RUNTIMES = (
 
 
 def python(here: Surroundings) -> Finding:
-    """Python is new enough."""
+    """Check that Python is new enough."""
     found = ".".join(map(str, here.python))
     if here.python >= _PYTHON_FLOOR:
         return ok("Python", found)
@@ -43,8 +43,8 @@ def python(here: Surroundings) -> Finding:
 
 
 def packages(here: Surroundings) -> Finding:
-    """What every command needs is installed."""
-    missing = [name for name in _CORE if not _is_there(here, name)]
+    """Check that the packages that every command needs are installed."""
+    missing = [name for name in _CORE if not _is_installed(here, name)]
     if missing:
         return fail(
             "packages", f"missing: {', '.join(missing)}", f"pip install {' '.join(missing)}"
@@ -53,14 +53,14 @@ def packages(here: Surroundings) -> Finding:
 
 
 def onnx(here: Surroundings) -> Finding:
-    """The package that bundles are made with; finishing and serving them needs none."""
-    if _is_there(here, "onnx"):
-        return ok("onnx", here.packages.get("onnx", "there"))
-    return skip("onnx", "not installed: bundles are finished and served here, not made")
+    """Check for ``onnx``, which building bundles requires but deploying and serving does not."""
+    if _is_installed(here, "onnx"):
+        return ok("onnx", here.packages.get("onnx", "installed"))
+    return skip("onnx", "not installed: bundles can be deployed and served here, but not built")
 
 
 def onnxruntime_loads(here: Surroundings) -> Finding:
-    """ONNX Runtime can be imported and has the provider that cxredge uses."""
+    """Check that ONNX Runtime can be imported and has the CPU provider."""
     name = "ONNX Runtime"
     cause = here.why_import_fails("onnxruntime")
     if cause:
@@ -71,7 +71,7 @@ def onnxruntime_loads(here: Surroundings) -> Finding:
 
 
 def judge_providers(version: str, providers: Sequence[str]) -> Finding:
-    """Judge the providers of an ONNX Runtime that can be imported."""
+    """Check the execution providers of ONNX Runtime."""
     short = ", ".join(name.removesuffix("ExecutionProvider") for name in providers)
     if "CPUExecutionProvider" in providers:
         return ok("ONNX Runtime", f"{version}: {short}")
@@ -83,10 +83,10 @@ def judge_providers(version: str, providers: Sequence[str]) -> Finding:
 
 
 def openvino_loads(here: Surroundings) -> Finding:
-    """OpenVINO, where it is installed, can be imported; in what it computes on this processor."""
+    """Check that an installed OpenVINO can be imported, and list its precisions here."""
     name = "OpenVINO"
-    if not _is_there(here, "openvino"):
-        return skip(name, "not installed; on x86-64 it is often the faster runtime")
+    if not _is_installed(here, "openvino"):
+        return skip(name, "not installed; on x86-64 it is often faster")
     try:
         computes = [Precision.FP32, *reduced_precisions()]
     except DependencyError as error:
@@ -96,10 +96,10 @@ def openvino_loads(here: Surroundings) -> Finding:
 
 
 def one_onnxruntime(here: Surroundings) -> Finding:
-    """No two packages write into the same ``onnxruntime`` folder."""
+    """Check that only one package provides ``onnxruntime``."""
     found = [name for name in _ONNX_RUNTIMES if name in here.packages]
     if len(found) < 2:
-        return ok("one ONNX Runtime", ", ".join(found) or "none by package metadata")
+        return ok("one ONNX Runtime", ", ".join(found) or "no package metadata")
     kept = "onnxruntime"
     return warn(
         "one ONNX Runtime",
@@ -109,35 +109,35 @@ def one_onnxruntime(here: Surroundings) -> Finding:
 
 
 def numpy_of_tensorrt(here: Surroundings) -> Finding:
-    """TensorRT's bindings find the ``np.bool`` that those before 8.6 ask NumPy for.
+    """Check that NumPy has ``np.bool``, which bindings of TensorRT before 8.6 use.
 
-    NumPy 1.24 took it away and 2.0 brought it back (NVIDIA/TensorRT#2557).
+    NumPy 1.24 removed it and 2.0 restored it (NVIDIA/TensorRT#2557).
     """
     name, found = "NumPy for TensorRT", here.packages.get("tensorrt")
     if found is None:
-        return skip(name, "no TensorRT by package metadata")
+        return skip(name, "no package metadata of TensorRT")
     numpy = here.packages.get("numpy", "")
     both = f"TensorRT {found} with NumPy {numpy}"
     if version_of(found) >= (8, 6) or not (1, 24) <= version_of(numpy) < (2,):
         return ok(name, both)
     return warn(
         name,
-        f"{both}: tensorrt.nptype fails for want of np.bool; cxredge does not call it, others do",
+        f"{both}: tensorrt.nptype fails without np.bool; cxredge does not call it, others do",
         "pip install 'numpy>=2'",
     )
 
 
 def extras(here: Surroundings) -> list[Finding]:
-    """Optional parts: all of each, or none."""
+    """Check the extras: each must be complete or absent."""
     return [_extra(here, name, members) for name, members in _EXTRAS.items()]
 
 
 def _extra(here: Surroundings, extra: str, members: tuple[str, ...]) -> Finding:
     name = f"extra {extra}"
-    there = [member for member in members if _is_there(here, member)]
-    missing = [member for member in members if member not in there]
-    versions = ", ".join(f"{member} {here.packages.get(member, '')}".strip() for member in there)
-    if not there:
+    present = [member for member in members if _is_installed(here, member)]
+    missing = [member for member in members if member not in present]
+    versions = ", ".join(f"{member} {here.packages.get(member, '')}".strip() for member in present)
+    if not present:
         return skip(name, "not installed")
     if not missing:
         return ok(name, versions)
@@ -149,6 +149,6 @@ def _extra(here: Surroundings, extra: str, members: tuple[str, ...]) -> Finding:
 _MODULES = {"pillow": "PIL"}
 
 
-def _is_there(here: Surroundings, package: str) -> bool:
+def _is_installed(here: Surroundings, package: str) -> bool:
     module = _MODULES.get(package, package.replace("-", "_"))
     return package in here.packages or here.importable(module)

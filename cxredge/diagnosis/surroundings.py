@@ -1,4 +1,4 @@
-"""All that the checks look at, in one record, so that tests can hand them another machine."""
+"""The machine and process that the checks examine, in one record, so that tests can replace it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cxredge.telemetry.linux import Machine, MachineState, read_machine, read_st
 
 
 def installed_packages() -> dict[str, str]:
-    """Return the versions of the distributions that this interpreter sees, by normalised name."""
+    """Return the versions of the distributions in this interpreter, by normalised name."""
     found: dict[str, str] = {}
     for distribution in metadata.distributions():
         name = distribution.metadata["Name"]
@@ -31,12 +31,12 @@ def installed_packages() -> dict[str, str]:
 
 
 def normalised(name: str) -> str:
-    """Return a distribution's name as package indexes compare it."""
+    """Return the normalised name of a distribution, as package indexes compare it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def is_importable(module: str) -> bool:
-    """Return whether a module would be found; it is not imported, its parents are."""
+    """Return whether a module can be found; its parents are imported, but not the module."""
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
@@ -44,17 +44,17 @@ def is_importable(module: str) -> bool:
 
 
 def why_import_fails(module: str) -> str:
-    """Import a module; return what went wrong in a line, or an empty string."""
+    """Import a module; return the first line of the error, or an empty string."""
     try:
         importlib.import_module(module)
     except Exception as error:
-        # A missing library raises ImportError, a wrong NumPy AttributeError, and there are others.
+        # A missing library raises ImportError, a wrong NumPy AttributeError, and others occur.
         return (str(error).splitlines() or [""])[0] or type(error).__name__
     return ""
 
 
 def cores_of_this_process() -> int:
-    """Return how many cores the scheduler may use for this process."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -70,16 +70,16 @@ class Surroundings:
     """A machine and this process on it.
 
     Attributes:
-        root: Where ``proc``, ``sys``, ``etc`` and ``usr`` lie.
+        root: Folder that holds ``proc``, ``sys``, ``etc`` and ``usr``.
         environment: Environment variables.
         python: Version of the interpreter.
-        virtual_environment: Whether the interpreter runs in one.
-        cores: Cores that the scheduler may use for this process.
+        virtual_environment: Whether the interpreter runs in a virtual environment.
+        cores: Number of cores that this process may use.
         packages: Installed distributions by normalised name.
-        importable: Tells whether a module would be found.
-        why_import_fails: Imports a module and tells what went wrong, in a line; empty if nothing.
-        load_library: Loads a shared library by name; raises OSError where there is none.
-        free_mb: Free space at a path in MB (10^6 bytes), or None where there is no such path.
+        importable: Returns whether a module can be found.
+        why_import_fails: Imports a module and returns the error in a line; empty if it works.
+        load_library: Loads a shared library by name; raises OSError if it is missing.
+        free_mb: Returns the free space at a path in MB (10^6 bytes), or None without that path.
         temporary: Folder of temporary files.
     """
 
@@ -97,26 +97,26 @@ class Surroundings:
 
     @cached_property
     def board(self) -> Board:
-        """What the files say about the board."""
+        """Facts about the board."""
         return read_board(self.root)
 
     @cached_property
     def machine(self) -> Machine:
-        """What does not change."""
+        """Facts about the machine."""
         return read_machine(self.root)
 
     @cached_property
     def state(self) -> MachineState:
-        """What does."""
+        """State of the machine."""
         return read_state(self.root)
 
     @property
     def has_nvidia_driver(self) -> bool:
-        """Whether a GPU's driver is loaded, on a PC or on a Jetson."""
+        """Whether an NVIDIA driver is loaded, on a PC or on a Jetson."""
         return (self.root / "proc/driver/nvidia/version").exists() or self.board.is_jetson
 
     def text(self, path: str) -> str | None:
-        """Return what a file below the root holds, or None where it cannot be read or is empty."""
+        """Return the content of a file below the root, or None if it is unreadable or empty."""
         try:
             found = (self.root / path).read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -124,5 +124,5 @@ class Surroundings:
         return found.strip("\0\n ") or None
 
     def find(self, *patterns: str) -> list[Path]:
-        """Return the paths below the root that fit any of the patterns, sorted."""
+        """Return the paths below the root that match any of the patterns, sorted."""
         return sorted({path for pattern in patterns for path in self.root.glob(pattern)})

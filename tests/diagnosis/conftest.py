@@ -1,4 +1,4 @@
-"""A machine that is made up, for every check."""
+"""A fake machine for the checks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def no_library(name: str) -> Any:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Callable[..., Surroundings]:
-    """Return a machine of files and properties; bare where nothing is given."""
+    """Return a machine of files and properties; bare by default."""
 
     def make(files: dict[str, str] | None = None, **properties: Any) -> Surroundings:
         bare: dict[str, Any] = {

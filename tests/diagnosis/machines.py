@@ -1,4 +1,4 @@
-"""Files and packages of machines that are made up."""
+"""Files and packages of fake machines."""
 
 from __future__ import annotations
 

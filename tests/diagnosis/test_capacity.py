@@ -1,4 +1,4 @@
-"""Memory, swap and disk, on a machine that is made up: enough, scarce, limited, unknown."""
+"""Memory, swap and disk of a fake machine: enough, scarce, limited, unknown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TestCapacity:
         assert found.status is Status.FAIL
         assert "limited to 800 MB" in found.found
 
-    def test_no_limit_is_no_limit(self, machine) -> None:
+    def test_without_a_limit(self, machine) -> None:
         files = {**memory(6_000_000), "sys/fs/cgroup/memory.max": "max\n"}
         assert capacity.memory(machine(files)).found == "6144 MB free"
         huge = {"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n"}
@@ -47,7 +47,7 @@ class TestCapacity:
         assert capacity.swap(machine(files)).found == "8590 MB"
         assert capacity.swap(machine(files)).status is Status.OK
 
-    def test_swap_is_no_matter_on_a_pc(self, machine) -> None:
+    def test_swap_is_not_required_on_a_pc(self, machine) -> None:
         files = {**memory(3_000_000), "proc/swaps": "Filename Type Size Used Priority\n"}
         assert capacity.swap(machine(files)).status is Status.OK
         assert capacity.swap(machine()).status is Status.OK

@@ -1,4 +1,4 @@
-"""Clocks, power modes and throttling, on a machine that is made up."""
+"""Clocks, power modes and throttling of a fake machine."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class TestClocks:
         board = clocks.governor(machine({GOVERNOR: "schedutil\n", **ORIN_NANO_SUPER}))
         assert "jetson_clocks" in board.fix
 
-    def test_elsewhere_there_is_nothing_to_judge(self, machine) -> None:
+    def test_checks_are_skipped_off_a_jetson(self, machine) -> None:
         for check in (clocks.gpu, clocks.mode, clocks.throttling):
             assert check(machine()).status is Status.SKIP
 
-    def test_a_board_that_tells_nothing(self, machine) -> None:
+    def test_checks_are_skipped_if_nothing_is_readable(self, machine) -> None:
         here = machine(ORIN_NANO_SUPER)
         for check in (clocks.gpu, clocks.mode, clocks.throttling):
             assert check(here).status is Status.SKIP
@@ -57,7 +57,7 @@ class TestClocks:
         assert "sudo nvpmodel -m 2 (MAXN_SUPER)" in found.fix
         assert clocks.mode(self.nvpmodel(here, "MAXN_SUPER", 2)).status is Status.OK
 
-    def test_power_mode_where_the_modes_are_not_known(self, machine) -> None:
+    def test_power_mode_if_the_modes_are_unknown(self, machine) -> None:
         assert clocks.mode(self.nvpmodel(machine(ORIN_NANO_SUPER), "15W", 0)).status is Status.OK
 
     def test_throttling(self, machine) -> None:

@@ -1,4 +1,4 @@
-"""GPU, driver and what gives GPU memory, on a machine that is made up."""
+"""GPU, driver and packages for GPU memory of a fake machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.targets.boards import ORIN_NANO_SUPER
 
 
 class Library:
-    """A shared library whose one function gives a version, as CUDA's do."""
+    """A shared library whose function reports a version, as CUDA's do."""
 
     def __init__(self, function: str, version: int, code: int = 0) -> None:
         def answer(pointer: Any) -> int:
@@ -59,7 +59,7 @@ class TestCuda:
         assert found.status is Status.WARN
         assert fix in found.fix
 
-    def test_driver_that_a_container_does_not_see(self, machine) -> None:
+    def test_driver_that_is_missing_in_a_container(self, machine) -> None:
         found = cuda.versions(machine(PC_GPU))
         assert found.status is Status.WARN
         assert "--gpus all" in found.fix
@@ -80,7 +80,7 @@ class TestCuda:
         assert "cuda-bindings 12.9: newer than the driver" in found.found
         assert "pip install 'cuda-bindings<=12.6.999'" in found.fix
 
-    def test_on_a_pc_the_major_version_counts(self, machine) -> None:
+    def test_on_a_pc_only_the_major_version_matters(self, machine) -> None:
         load = libraries(driver=12060)
         minor = machine(PC_GPU, load_library=load, packages={"cuda-bindings": "12.9.2"})
         assert cuda.versions(minor).status is Status.OK
@@ -99,7 +99,7 @@ class TestCuda:
     @pytest.mark.parametrize(
         ("module", "words"), [("pycuda", "PyCUDA"), ("cuda.bindings", "cuda-python")]
     )
-    def test_memory_layer_there(self, module: str, words: str, machine) -> None:
+    def test_memory_layer_installed(self, module: str, words: str, machine) -> None:
         found = cuda.memory_layer(machine(ORIN_NANO_SUPER, importable=lambda m: m == module))
         assert found.status is Status.OK
         assert words in found.found
@@ -121,7 +121,7 @@ class TestCuda:
         assert found.status is Status.WARN
         assert "no cuda.h" in found.found
 
-    def test_headers_and_no_compiler_on_the_path(self, machine) -> None:
+    def test_headers_without_a_compiler_on_the_path(self, machine) -> None:
         files = {
             **ORIN_NANO_SUPER,
             "usr/local/cuda-12.6/include/cuda.h": "",

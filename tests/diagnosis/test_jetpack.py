@@ -1,4 +1,4 @@
-"""The board, JetPack and TensorRT, on a machine that is made up."""
+"""Board, JetPack and TensorRT of a fake machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TestJetPack:
     def test_no_board(self, machine) -> None:
         assert jetpack.board(machine()).status is Status.SKIP
 
-    def test_unclear_board(self, machine) -> None:
+    def test_ambiguous_board(self, machine) -> None:
         found = jetpack.board(machine(board("tegra234", "p9999-0000")))
         assert found.status is Status.WARN
         assert "--target jetson-agx-orin" in found.fix
@@ -43,7 +43,7 @@ class TestJetPack:
         assert found.status is Status.WARN
         assert "release of Jetson Linux unknown" in found.found
 
-    def test_tensorrt_there(self, machine) -> None:
+    def test_tensorrt_installed(self, machine) -> None:
         here = machine(importable=lambda m: m == "tensorrt", packages={"tensorrt": "10.3.0"})
         assert jetpack.tensorrt(here).found == "10.3.0"
         rtx = machine(importable=lambda m: m == "tensorrt_rtx", packages={"tensorrt-rtx": "1.7.1"})
@@ -65,7 +65,7 @@ class TestJetPack:
         )
         found = jetpack.tensorrt(here)
         assert found.status is Status.WARN
-        assert found.found == f"10.3.0, and cannot be imported: {cause}"
+        assert found.found == f"10.3.0, but it cannot be imported: {cause}"
         assert fix in found.fix
 
     @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ class TestJetPack:
         found = jetpack.tensorrt(here)
         assert found.status is status
         if status is Status.WARN:
-            assert "JetPack 6.1 to 6.2.2 brings 10.3, which is hidden by it" in found.found
+            assert "which hides 10.3 of JetPack 6.1 to 6.2.2" in found.found
             assert "pip uninstall -y tensorrt" in found.fix
             unknown = {k: v for k, v in ORIN_NANO_SUPER.items() if "nv_tegra_release" not in k}
             (here.root / "etc/nv_tegra_release").unlink()
@@ -113,7 +113,7 @@ class TestJetPack:
             virtual_environment=False,
             environment={"CONDA_PREFIX": "/opt/conda"},
         )
-        assert jetpack.tensorrt(here).fix.startswith("Leave conda")
+        assert jetpack.tensorrt(here).fix.startswith("Deactivate conda")
 
     def test_tensorrt_of_another_python(self, machine) -> None:
         here = machine({**ORIN_NANO_SUPER, self.BINDINGS: ""}, python=(3, 12, 1))

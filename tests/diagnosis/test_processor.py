@@ -1,4 +1,4 @@
-"""Instructions and threads, on a machine that is made up: as wanted, amiss, limited."""
+"""Instruction sets and threads of a fake machine."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class TestProcessor:
             ("x86_64", "flags : sse4_2", Status.SKIP, "cannot be read"),
             ("aarch64", "Features : asimd asimddp i8mm", Status.OK, "asimddp, i8mm"),
             ("aarch64", "Features : asimd", Status.WARN, "without dot products"),
-            # QEMU shows programs for Arm the processor of its host.
-            ("aarch64", "flags : avx2 avx512_vnni", Status.SKIP, "not this architecture's"),
+            # QEMU shows Arm programs the flags of its host.
+            ("aarch64", "flags : avx2 avx512_vnni", Status.SKIP, "of another architecture"),
         ],
     )
     def test_int8(
@@ -78,6 +78,6 @@ class TestProcessor:
         here = machine(environment={"OMP_NUM_THREADS": wanted})
         assert processor.threads(here).status is status
 
-    def test_openmp_that_makes_no_sense(self, machine) -> None:
+    def test_invalid_number_of_openmp_threads(self, machine) -> None:
         here = machine(environment={"OMP_NUM_THREADS": "many"})
         assert processor.threads(here).status is Status.OK

@@ -1,4 +1,4 @@
-"""Python and its packages, on a machine that is made up: there, missing, broken, too many."""
+"""Python and packages of a fake machine: installed, missing, broken, duplicated."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class TestSoftware:
         without_metadata = machine(packages=some, importable=lambda m: m in ("rich", "PIL"))
         assert software.packages(without_metadata).status is Status.OK
 
-    def test_a_device_may_do_without_onnx(self, machine) -> None:
+    def test_onnx_is_optional(self, machine) -> None:
         found = software.onnx(machine())
         assert found.status is Status.SKIP
-        assert "finished and served here, not made" in found.found
+        assert "deployed and served here, but not built" in found.found
         assert software.onnx(machine(packages={"onnx": "1.23.2"})).found == "1.23.2"
 
     def test_onnxruntime_of_this_interpreter(self, machine) -> None:
@@ -49,7 +49,7 @@ class TestSoftware:
         assert (good.status, good.found) == (Status.OK, "1.23: CUDA, CPU")
         assert software.judge_providers("1.23", []).status is Status.FAIL
 
-    def test_openvino_that_is_not_there(self, machine) -> None:
+    def test_openvino_that_is_not_installed(self, machine) -> None:
         assert software.openvino_loads(machine()).status is Status.SKIP
 
     def test_openvino_that_breaks_on_import(self, machine, monkeypatch) -> None:
@@ -105,8 +105,8 @@ def test_this_interpreter() -> None:
     assert why_import_fails("no_such_package") == "No module named 'no_such_package'"
 
 
-def test_every_extra_is_looked_for() -> None:
-    """All that pip offers; that of TensorRT is looked for as memory of the GPU."""
+def test_every_extra_is_checked() -> None:
+    """Every extra of the package; that of TensorRT is checked as GPU memory."""
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     offered = text.split("[project.optional-dependencies]\n")[1].split("\n[")[0]
     names = set(re.findall(r"^(\w+) = ", offered, re.MULTILINE))
