@@ -108,11 +108,7 @@ def _profile(low: int, best: int, high: int) -> str:
 def _golden(golden: Found) -> str:
     if not golden:
         return "not run yet"
-    return (
-        "as on the machine that built it"
-        if golden["passed"]
-        else "NOT as on the machine that built it"
-    )
+    return "same results" if golden["passed"] else "DIFFERENT results"
 
 
 _SHORTER: dict[str, Callable[[Found], dict[str, Any]]] = {

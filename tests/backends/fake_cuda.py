@@ -1,4 +1,4 @@
-"""A GPU made of ordinary memory: what the driver, PyCUDA and cuda-python would do, at once.
+"""A fake GPU in host memory: the driver, PyCUDA and cuda-python, executed synchronously.
 
 Addresses are real ones of this process, so that a wrong address is a crash or garbage here too.
 Work put on the stream while it records is kept, not done; launching the recording does it.
@@ -20,7 +20,7 @@ OUT_OF_MEMORY = 2
 
 
 class FakeGpu:
-    """Memory, stream and recordings.
+    """Memory, stream and CUDA graphs.
 
     Attributes:
         integrated: Whether it shares the processor's memory.
@@ -179,7 +179,7 @@ class FakeDriver:
         return 0
 
     def cuEventElapsedTime(self, milliseconds: Any, start: Any, end: Any) -> int:  # noqa: N802
-        # Every piece of work takes a millisecond here; asking before waiting is an error.
+        # Every piece of work takes a millisecond; reading the time before waiting is an error.
         if self.gpu.calls[-1] != "synchronize":
             return 600
         milliseconds._obj.value = float(self.gpu.events[end.value] - self.gpu.events[start.value])
@@ -225,7 +225,7 @@ def fake_pycuda(gpu: FakeGpu) -> ModuleType:
             gpu.calls.append("release")
 
     class Array(np.ndarray):
-        """Lets ``base`` be the allocation, as arrays of page-locked memory have it."""
+        """Makes ``base`` the allocation, as in arrays of page-locked memory."""
 
         @property
         def base(self) -> Any:

@@ -1,4 +1,4 @@
-"""TensorRT in ordinary memory, with exactly the names that one version has.
+"""A fake TensorRT in host memory, with exactly the names of one version.
 
 Names come from ``tests/data/tensorrt-names.json``: reaching one that the version lacks raises
 AttributeError, as the real bindings do, and reaching one that this fake does not know raises too.
@@ -51,7 +51,7 @@ def _make_class(world: World, one: str, members: list[str]) -> type:
     if "__init__" in known:
         body["__init__"] = known["__init__"]
     if one in SUBCLASSED:
-        # Python code derives from these, and keeps what it likes in them.
+        # Python code derives from these classes and adds attributes.
         del body["__setattr__"]
     return type(one, (), body)
 

@@ -1,4 +1,4 @@
-"""What the fake TensorRT does to build an engine, from parser to plan."""
+"""Builder of the fake TensorRT, from parser to plan."""
 
 from __future__ import annotations
 

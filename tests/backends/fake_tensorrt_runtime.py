@@ -1,4 +1,4 @@
-"""What the fake TensorRT does to load an engine and run it."""
+"""Runtime of the fake TensorRT: loading and running engines."""
 
 from __future__ import annotations
 

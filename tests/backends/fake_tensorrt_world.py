@@ -1,4 +1,4 @@
-"""What the fake builder and runtime share: what a test decides, objects, tensors."""
+"""State that the fake builder and runtime share: settings of a test, objects, tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.backends.fake_cuda import FakeGpu
 
 
 class World:
-    """What one test sees and decides.
+    """Settings and observations of one test.
 
     Attributes:
         version: As in the names file; ``rtx`` for TensorRT for RTX.

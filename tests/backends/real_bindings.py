@@ -1,4 +1,4 @@
-"""NVIDIA's real TensorRT bindings, imported without TensorRT: what names does each version have?
+"""Names in NVIDIA's real TensorRT bindings, which are imported without TensorRT.
 
     python -m tests.backends.real_bindings FOLDER
 
@@ -36,7 +36,7 @@ NOT_IN_85 = (
     "ICudaEngine.num_aux_streams", "IExecutionContext.set_aux_streams",
 )  # fmt: skip
 _LIBRARIES = ("libnvinfer", "libnvinfer_plugin", "libnvonnxparser", "libnvparsers")
-# What the bindings look up in those libraries; nothing calls them before an object is made.
+# Symbols that the bindings look up in those libraries; none is called before an object exists.
 _SYMBOLS = (
     "createInferBuilder_INTERNAL", "createInferRuntime_INTERNAL", "createInferRefitter_INTERNAL",
     "createNvOnnxParser_INTERNAL", "createNvOnnxParserRefitter_INTERNAL", "getNvOnnxParserVersion",
@@ -46,7 +46,7 @@ _SYMBOLS = (
     "_ZN14nvcaffeparser123shutdownProtobufLibraryEv",
 )  # fmt: skip
 
-# Runs in a process of its own, as only one version can be imported in each.
+# Runs in a separate process, because only one version can be imported per process.
 _IMPORT = """
 import ctypes, json, pathlib, sys
 folder = pathlib.Path(sys.argv[1])
@@ -58,7 +58,7 @@ import tensorrt_bindings as trt
 
 
 def fetch(version: str, folder: Path) -> Path:
-    """Download and unpack the bindings of a version unless they are there; return their folder."""
+    """Download and unpack the bindings of a version if they are missing; return their folder."""
     out = folder / version
     if (out / "tensorrt_bindings").is_dir():
         return out
@@ -125,7 +125,7 @@ def _without(classes: dict[str, list[str]], gone: tuple[str, ...]) -> dict[str, 
 
 
 def _matters(one: str, name: str) -> bool:
-    """Leave out private names, and the functions that add layers, which the parser calls."""
+    """Omit private names, and the functions that add layers, which only the parser calls."""
     return name[0] != "_" and not (one == "INetworkDefinition" and name.startswith("add_"))
 
 

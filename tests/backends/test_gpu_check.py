@@ -1,4 +1,4 @@
-"""The script for machines with a GPU, as far as a machine without one can take it."""
+"""The script for machines with a GPU, as far as it can run without one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCRIPT = Path(gpu_check.__file__)
 
 
 @pytest.mark.skipif(find_gpu() is not None, reason="there is a GPU")
-def test_it_says_that_there_is_no_gpu(bundle: Path, tmp_path: Path) -> None:
+def test_a_missing_gpu_is_reported(bundle: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), str(bundle), "--out", str(tmp_path / "results")]
     environment = {"PYTHONPATH": str(SCRIPT.parents[1]), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -32,7 +32,7 @@ def test_it_says_that_there_is_no_gpu(bundle: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what needs a real GPU or an installation, and most of the repetitions."""
+    """Omit what requires a real GPU or an installation, and most repetitions."""
     contract = {"passed": True, "summary": "6 passed", "skipped": []}
     monkeypatch.setattr(gpu_check, "install_pycuda", lambda: {"installed": True, "built": False})
     monkeypatch.setattr(gpu_check, "memory_contract", lambda: contract)
@@ -41,7 +41,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_its_results_are_whole(bundle: Path, tmp_path: Path, fake: Fake, monkeypatch) -> None:
+def test_results_are_complete(bundle: Path, tmp_path: Path, fake: Fake, monkeypatch) -> None:
     fake("10.3.0")
     monkeypatch.setattr(sys, "argv", ["gpu_check", str(bundle), "--out", str(tmp_path)])
     assert gpu_check.main() == 0
@@ -67,7 +67,7 @@ def test_its_results_are_whole(bundle: Path, tmp_path: Path, fake: Fake, monkeyp
 def test_onnxruntime_is_compared_and_timed_beside_the_engines(
     bundle: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    """Its provider for the CPU stands in for CUDA's, under that name."""
+    """The CPU provider replaces the CUDA provider, under its name."""
     real = onnxruntime.InferenceSession
 
     class Session:
@@ -101,13 +101,13 @@ def test_one_failure_does_not_hide_the_rest(
         assert "does not support this GPU" in one["failed"]
 
 
-def test_pycuda_without_a_compiler_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_for_pycuda_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_check.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(gpu_check.shutil, "which", lambda name, path: None)
     assert gpu_check.install_pycuda()["why"].startswith("nvcc was not found")
 
 
-def test_golden_images_that_differ_fail_it() -> None:
+def test_different_golden_images_fail_the_check() -> None:
     good = {"golden": {"passed": True}}
     found = {"memory_contract": {"passed": True}, "engines": {"tensorrt": {"fp32": good}}}
     assert gpu_check.passed(found)

@@ -1,4 +1,4 @@
-"""Every name of TensorRT that the code reaches exists in every version, or is asked for first.
+"""Every name of TensorRT that the code uses exists in every version, or is guarded.
 
 The code is read, not run: for each version the branches of ``if api.has("Class.name")`` are decided
 by ``tests/data/tensorrt-names.json``, and every attribute that is left must be in that version.
@@ -18,7 +18,7 @@ import cxredge.backends.tensorrt as package
 from tests.backends import real_bindings
 
 SOURCES = sorted(Path(package.__file__).parent.glob("*.py"))
-# What a variable of this name is, everywhere in the package.
+# Class of each variable name, everywhere in the package.
 VARIABLES = {
     "trt": "",
     "builder": "Builder",
@@ -45,7 +45,7 @@ def names_in(version: str) -> set[str]:
 
 
 class Reader:
-    """Collects what one version would reach.
+    """Collects the names that one version would reach.
 
     Args:
         names: What the version has.
@@ -97,7 +97,7 @@ class Reader:
                 self.anything(child)
 
     def test(self, node: ast.expr) -> bool | None:
-        """Return what a condition comes to in this version, or None where that is not known."""
+        """Return the value of a condition in this version, or None if unknown."""
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             decided = self.test(node.operand)
             return None if decided is None else not decided
@@ -130,7 +130,7 @@ class Reader:
 
 
 def asked_for(node: ast.AST) -> str | None:
-    """Return the name that ``api.has("...")`` asks for."""
+    """Return the name in ``api.has("...")``."""
     if (
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
@@ -160,15 +160,15 @@ def test_no_version_misses_a_name(version: str) -> None:
     assert wrong == {}
 
 
-def test_every_question_has_two_answers() -> None:
-    """A name that no version has is a slip of the pen; one that all have needs no question."""
+def test_every_guard_is_needed() -> None:
+    """A name that no version has is a typo; one that all have needs no guard."""
     asked = {name for _, node in all_nodes() if (name := asked_for(node))}
     assert len(asked) > 8
     assert asked <= set(FILE["in some"])
 
 
-def test_the_reader_sees_through_the_code() -> None:
-    """Much is reached in all versions, and the legacy calibrator only where it exists."""
+def test_the_reader_follows_the_code() -> None:
+    """Common names are reached in all versions, the legacy calibrator only where it exists."""
     reached = {}
     for version in ("8.6.1", "11.4.0.106"):
         reader = Reader(names_in(version))
@@ -196,12 +196,12 @@ def test_the_reader_sees_through_the_code() -> None:
         ("def f():\n    for i in x:\n        engine.num_bindings", True),
     ],
 )  # fmt: skip
-def test_the_reader_finds_what_11_has_not(code: str, wrong: bool) -> None:
+def test_the_reader_finds_names_that_11_lacks(code: str, wrong: bool) -> None:
     assert bool(missing(code, names_in("11.4.0.106"))) is wrong
 
 
-def test_objects_of_tensorrt_have_names_that_the_reader_knows() -> None:
-    """``self._engine.x`` would not be seen: an attribute is first given a variable's name."""
+def test_tensorrt_objects_are_in_variables_that_the_reader_knows() -> None:
+    """``self._engine.x`` would be missed: the attribute is first assigned to a variable."""
     hidden = {f"_{name}" for name in VARIABLES}
     wrong = [
         f"{path.name}:{node.lineno} {node.value.attr}.{node.attr}"
@@ -213,7 +213,7 @@ def test_objects_of_tensorrt_have_names_that_the_reader_knows() -> None:
     assert wrong == []
 
 
-def test_numbers_of_enum_members_are_never_written() -> None:
+def test_enum_members_are_never_written_as_numbers() -> None:
     """They change between versions: STRONGLY_TYPED is bit 1 in TensorRT 10 and bit 0 in 11."""
     for path, node in all_nodes():
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.LShift):
@@ -273,7 +273,7 @@ print("fine")
 @pytest.mark.slow
 @pytest.mark.parametrize("version", real_bindings.VERSIONS)
 def test_classes_derived_from_the_real_ones_work(version: str) -> None:
-    """Opt-in, as above: what TensorRT calls back can be made from each version's own classes."""
+    """Opt-in, as above: callbacks can be derived from each version's real classes."""
     folder = os.environ.get("CXREDGE_TENSORRT_BINDINGS")
     if not folder:
         pytest.skip("set CXREDGE_TENSORRT_BINDINGS to a folder for NVIDIA's bindings")

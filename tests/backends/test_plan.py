@@ -183,7 +183,7 @@ def test_inspect_describes_an_engine(orin_plan: Path, fake: Fake, cxredge: Run) 
         assert words in ran.out
     assert "plan_sha256" in cxredge("inspect", orin_plan, "-v").out
     facts_path(orin_plan).unlink()
-    assert "passport: none lies beside it" in cxredge("inspect", orin_plan).out
+    assert "passport: missing" in cxredge("inspect", orin_plan).out
 
 
 def test_inspect_needs_no_tensorrt(

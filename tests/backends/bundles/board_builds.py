@@ -1,4 +1,4 @@
-"""Builds for an Orin Nano, and what they leave in a bundle."""
+"""Builds for an Orin Nano, and the files in their bundles."""
 
 from __future__ import annotations
 

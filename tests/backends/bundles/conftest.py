@@ -1,4 +1,4 @@
-"""A bundle for an Orin Nano, and a machine that is one."""
+"""A bundle for an Orin Nano, and a fake Orin Nano."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def on_board(timings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def cannot_build(monkeypatch: pytest.MonkeyPatch) -> Callable[[Precision], None]:
-    """Make engines of one precision fail to build; others can be built."""
+    """Make engine builds of one precision fail."""
     build = engines.build_engine
 
     def set_up(precision: Precision) -> None:

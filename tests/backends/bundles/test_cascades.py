@@ -1,4 +1,4 @@
-"""INT8 and FP32 engines that serve together, on a board that is not there."""
+"""Cascades of an INT8 and an FP32 engine, on a fake board."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_without_an_fp32_engine_there_is_no_cascade(
 
 
 @pytest.mark.usefixtures("on_board")
-def test_how_near_holds_for_our_own_int8_alone(
+def test_the_margin_is_only_for_cxredges_own_int8(
     cxredge: Run, bundle: Path, calibration: Path, fake: Fake
 ) -> None:
     fake("10.3.0")
@@ -73,7 +73,7 @@ def test_how_near_holds_for_our_own_int8_alone(
 
 
 @pytest.mark.usefixtures("on_board")
-def test_a_second_engine_that_cannot_be_loaded_leaves_the_first_closed(
+def test_the_first_engine_is_closed_if_the_second_cannot_be_loaded(
     cxredge: Run, bundle: Path, fake: Fake
 ) -> None:
     world = fake("10.3.0")

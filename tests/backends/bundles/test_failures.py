@@ -1,4 +1,4 @@
-"""Engines that cannot be built, or that compute something else: left out, and said."""
+"""Engines that cannot be built or compute other results: omitted, with the reason."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def no_int8(cannot_build: Callable[[Precision], None]) -> None:
 
 
 @pytest.mark.usefixtures("on_board", "no_int8")
-def test_what_cannot_be_built_is_left_out_and_said(
+def test_an_engine_that_cannot_be_built_is_omitted_with_the_reason(
     cxredge: Run, bundle: Path, phantoms: Path, fake: Fake
 ) -> None:
     fake("10.3.0")
@@ -46,7 +46,7 @@ def test_what_cannot_be_built_is_left_out_and_said(
 
 
 @pytest.mark.usefixtures("on_board")
-def test_a_board_without_tensorrt_is_told_where_it_comes_from(
+def test_a_missing_tensorrt_names_what_to_install(
     cxredge: Run, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
@@ -61,9 +61,7 @@ def test_a_board_without_tensorrt_is_told_where_it_comes_from(
 
 
 @pytest.mark.usefixtures("on_board")
-def test_when_nothing_can_be_built_that_is_the_failure(
-    cxredge: Run, bundle: Path, fake: Fake
-) -> None:
+def test_deploy_fails_if_no_engine_can_be_built(cxredge: Run, bundle: Path, fake: Fake) -> None:
     fake("10.3.0").build_fails = True
     refused = cxredge("deploy", bundle)
     assert refused.code == 1
@@ -74,7 +72,7 @@ def test_when_nothing_can_be_built_that_is_the_failure(
 
 
 @pytest.mark.usefixtures("on_board")
-def test_an_engine_that_computes_something_else_does_not_ship(
+def test_an_engine_with_other_results_does_not_serve(
     cxredge: Run, bundle: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake("10.3.0")
@@ -97,7 +95,7 @@ def test_an_engine_that_computes_something_else_does_not_ship(
 
 
 def upside_down(path: Path, out: Path) -> Path:
-    """Write a model whose logits have the other sign."""
+    """Write a model with negated logits."""
     import numpy as np
     import onnx
     from onnx import numpy_helper
@@ -112,7 +110,7 @@ def upside_down(path: Path, out: Path) -> Path:
 
 
 @pytest.mark.usefixtures("on_board")
-def test_an_engine_for_which_there_is_no_room_leaves_nothing(
+def test_a_full_disk_leaves_no_engine(
     cxredge: Run, bundle: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake("10.3.0")

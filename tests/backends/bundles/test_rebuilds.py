@@ -1,4 +1,4 @@
-"""What the next build keeps: engines that are whole and fit this machine, and timings."""
+"""What a second deploy keeps: intact engines that fit this machine, and kernel timings."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ from tests.targets.boards import ORIN_NANO_SUPER, tree
 
 
 @pytest.mark.usefixtures("on_board")
-def test_an_engine_is_built_again_only_where_something_changed(
-    cxredge: Run, bundle: Path, fake: Fake
-) -> None:
+def test_engines_are_rebuilt_only_after_a_change(cxredge: Run, bundle: Path, fake: Fake) -> None:
     fake("10.3.0")
     finish(cxredge, bundle)
     first = plans(bundle)
@@ -49,7 +47,7 @@ def test_an_engine_is_built_again_only_where_something_changed(
 
 
 @pytest.mark.usefixtures("on_board")
-def test_a_changed_engine_is_refused_until_it_is_built_again(
+def test_a_changed_engine_is_refused_until_it_is_rebuilt(
     cxredge: Run, bundle: Path, fake: Fake
 ) -> None:
     fake("10.3.0")
@@ -63,7 +61,7 @@ def test_a_changed_engine_is_refused_until_it_is_built_again(
     assert f"cxredge deploy {bundle}" in refused.err
     finish(cxredge, bundle)
     assert cxredge("verify", bundle).code == 0
-    assert others.items() <= plans(bundle).items(), "what was whole was kept"
+    assert others.items() <= plans(bundle).items(), "intact engines were kept"
     open_bundle(bundle).engine.unlink()
     with pytest.raises(ArtifactError, match="is missing"):
         open_bundle(bundle)
@@ -93,7 +91,7 @@ def test_a_passport_for_another_engine_is_refused_and_replaced(
     assert cxredge("verify", bundle).code == 0
 
 
-def test_timings_are_not_kept_where_nothing_can_be_written(
+def test_there_is_no_timing_cache_in_an_unwritable_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -102,7 +100,7 @@ def test_timings_are_not_kept_where_nothing_can_be_written(
 
 
 @pytest.mark.usefixtures("on_board")
-def test_timings_are_kept_by_version_gpu_and_board(
+def test_timing_caches_are_kept_by_version_gpu_and_board(
     cxredge: Run, bundle: Path, fake: Fake, timings: Path, tmp_path: Path, monkeypatch
 ) -> None:
     world = fake("10.3.0", FakeGpu(name="Orin (nvgpu)"))
@@ -117,7 +115,7 @@ def test_timings_are_kept_by_version_gpu_and_board(
     (timings / first).unlink()
     (bundle / "model-fp32.plan").unlink()
     finish(cxredge, bundle)
-    assert world.seen["timing cache"].startswith(b"timings after"), "a container has lost its home"
+    assert world.seen["timing cache"].startswith(b"timings after"), "beside the engines"
     other = {**ORIN_NANO_SUPER, "proc/device-tree/model": "NVIDIA Jetson Orin Nano 4GB\0"}
     monkeypatch.setattr(registry, "ROOT", tree(tmp_path / "other", other))
     for plan in bundle.glob("*.plan"):
@@ -126,4 +124,4 @@ def test_timings_are_kept_by_version_gpu_and_board(
     assert len(list(timings.iterdir())) == 2, "another board, whose GPU has the same name"
     assert {path.name for path in timings.iterdir()} == {p.name for p in bundle.glob("*.cache")}
     fresh = deliver(bundle, tmp_path / "copy", Silent())
-    assert list(fresh.glob("*.cache")) == [], "they are no part of what is carried"
+    assert list(fresh.glob("*.cache")) == [], "they are not packed"

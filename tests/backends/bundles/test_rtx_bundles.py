@@ -89,7 +89,7 @@ class TestBuiltAhead:
         other = cxredge("inspect", rtx / "model-fp16-sm86.plan", "--json").json
         assert "built for compute capability 8.6 (ahead of time)" in other["why_not"]
 
-    def test_another_gpu_or_another_wish_builds_its_own(
+    def test_another_gpu_or_other_options_build_an_engine(
         self, rtx: Path, cxredge: Run, fake: Fake
     ) -> None:
         fake("rtx", FakeGpu((12, 0), "NVIDIA GeForce RTX 5090", integrated=False))
@@ -106,7 +106,7 @@ class TestBuiltAhead:
         assert refused.code == 1
         assert f"{plan} is damaged" in refused.err
 
-    def test_engines_that_carry_code_are_not_packed(
+    def test_engines_that_contain_code_are_not_packed(
         self, cxredge: Run, model: Path, fake: Fake, tmp_path: Path
     ) -> None:
         fake("rtx")

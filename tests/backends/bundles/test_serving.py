@@ -1,4 +1,4 @@
-"""From a bundle to engines that serve it, on a board that is not there."""
+"""Deployment of a bundle and its use, on a fake board."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_bundle_for_a_board_is_the_same_byte_for_byte(
 
 
 @pytest.mark.usefixtures("on_board")
-def test_a_bundle_is_finished_and_served_on_the_board(
+def test_a_bundle_is_deployed_and_served_on_the_board(
     cxredge: Run,
     bundle: Path,
     phantoms: Path,
@@ -89,7 +89,7 @@ def test_a_bundle_is_finished_and_served_on_the_board(
 
 
 @pytest.mark.usefixtures("on_board")
-def test_a_benchmark_compares_ways_to_reach_memory_and_times_layers(
+def test_a_benchmark_compares_memory_transfers_and_times_layers(
     cxredge: Run, bundle: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cxredge.bench.gpu._ROUNDS", 5)
@@ -112,7 +112,7 @@ def test_a_benchmark_compares_ways_to_reach_memory_and_times_layers(
 
 
 @pytest.mark.usefixtures("on_board")
-def test_a_build_on_the_board_itself_ends_with_engines(
+def test_a_build_on_the_board_includes_the_engines(
     cxredge: Run, model: Path, calibration: Path, fake: Fake, tmp_path: Path
 ) -> None:
     fake("10.3.0")
