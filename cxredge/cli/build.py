@@ -138,7 +138,7 @@ def build(
     entries = manifest.of(split)
     with explained(output, entries):
         result = build_bundle(
-            opened, manifest, config, out, calibration=calibration, sign_with=sign_with, archive=archive,
-            progress=output,
+            opened, manifest, config, out, calibration=calibration, sign_with=sign_with,
+            archive=archive, progress=output,
         )  # fmt: skip
     return outcome_of(result, entries)
