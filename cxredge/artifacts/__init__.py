@@ -1,1 +1,1 @@
-"""Artifacts: folders and files with a card, written whole or not at all."""
+"""Artifacts: folders with a card, typed records of files, atomic writes."""

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _CARD_NAME = "card.json"
-"""As in :mod:`cxredge.artifacts.card`: what tells our folders from others."""
+"""As in :mod:`cxredge.artifacts.card`; marks the folders of cxredge."""
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it only when the block succeeds."""
+    """Yield a temporary path beside ``path`` that replaces it if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     os.close(handle)

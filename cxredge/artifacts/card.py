@@ -194,10 +194,10 @@ def tool_versions(*packages: str) -> dict[str, str]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text to ``path``, whole or not at all.
+    """Write UTF-8 text to ``path``, completely or not at all.
 
     Raises:
-        CxredgeError: There is no room for it, or nothing may be written there.
+        CxredgeError: The disk is full, or the folder cannot be written to.
     """
     content = text.encode("utf-8")
     with writing(path.parent, len(content), path.name), atomic_file(path) as temporary:
@@ -205,7 +205,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON value to ``path``, indented, whole or not at all."""
+    """Write a JSON value to ``path``, indented, completely or not at all."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 

@@ -1,19 +1,20 @@
-"""Writing CSV that every reader takes for the same rows."""
+"""CSV text that every reader splits into the same rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable
+
+_CRLF = "\r\n"
 
 
-def csv_line(values: Sequence[object]) -> str:
-    """Return one line of CSV (RFC 4180, ended by a line feed).
+def csv_line(values: Iterable[object]) -> str:
+    """Return one line of CSV (RFC 4180, ended by a line feed); None is an empty cell.
 
-    Python's own writer leaves a carriage return unquoted before 3.13, and readers then see two
-    rows; file names may hold one.
+    Before Python 3.13, the writer quotes a line break only if its line terminator has it. File
+    names may hold a carriage return, and readers would see two rows.
     """
-    cells = ("" if value is None else str(value) for value in values)
-    quoted = (
-        '"' + cell.replace('"', '""') + '"' if any(c in cell for c in ',"\r\n') else cell
-        for cell in cells
-    )
-    return ",".join(quoted) + "\n"
+    text = io.StringIO()
+    csv.writer(text, lineterminator=_CRLF).writerow(values)
+    return text.getvalue().removesuffix(_CRLF) + "\n"

@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Folders that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from cxredge.errors import ArtifactError
 
 @contextlib.contextmanager
 def atomic_folder(path: Path, kind: str = "") -> Iterator[Path]:
-    """Yield a temporary folder that becomes ``path`` only when the block succeeds.
+    """Yield a temporary folder that becomes ``path`` if the block succeeds.
 
-    A folder that is already there is replaced only if it is empty or an artifact of this kind.
+    An existing folder is replaced only if it is empty or an artifact of this kind.
 
     Raises:
         ArtifactError: ``path`` holds something else.
@@ -42,8 +42,8 @@ def atomic_folder(path: Path, kind: str = "") -> Iterator[Path]:
 def check_replaceable(path: Path, kind: str = "") -> None:
     """Raise ArtifactError unless ``path`` is free, an empty folder or an artifact of this kind.
 
-    A run takes hours to make; it is no place for the model or the bundle that is made of it.
-    Without a kind, any of our artifacts may be replaced.
+    A run takes hours to make, so a model or a bundle does not replace it. Without a kind, any
+    artifact of cxredge may be replaced.
     """
     if not path.exists():
         return
@@ -62,7 +62,7 @@ def check_replaceable(path: Path, kind: str = "") -> None:
             "Choose another --out, or empty that folder.",
         )
     if kind and held != kind:
-        raise ArtifactError(f"{path} holds a {held}, no {kind}.", "Choose another --out.")
+        raise ArtifactError(f"{path} holds a {held}, not a {kind}.", "Choose another --out.")
 
 
 def kind_of(folder: Path) -> str | None:

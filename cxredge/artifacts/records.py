@@ -56,13 +56,13 @@ def to_json(record: object) -> Any:
 
 
 def from_json(values: Any, kind: type[Record], origin: Path | str, remedy: str) -> Record:
-    """Validate JSON values and return the record that they hold.
+    """Validate JSON values and return them as a record.
 
     Args:
         values: What a JSON decoder returned.
         kind: The record's class.
         origin: Where the values were read, for the message.
-        remedy: What to do when they do not fit, as a sentence.
+        remedy: What to do if they do not fit, as a sentence.
 
     Raises:
         ArtifactError: A key is missing or holds a wrong value; the message names the key, what was
@@ -120,7 +120,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def read_record(path: Path, kind: type[Record], remedy: str = "Make the artifact again.") -> Record:
-    """Read a JSON file and return the record that it holds.
+    """Read a JSON file into a record.
 
     Raises:
         ArtifactError: It cannot be read, or its content does not fit the record.

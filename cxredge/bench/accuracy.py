@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cxredge.artifacts.records import to_json
 from cxredge.backends.base import Session
 from cxredge.backends.batched import infer_all
 from cxredge.bundle.bundle import Bundle, read_golden
@@ -52,7 +53,7 @@ def measure_accuracy(
     same = logits.argmax(axis=1) == golden.logits[Precision.FP32].argmax(axis=1)
     found: dict[str, Any] = {
         "golden": {
-            **replay.to_json(),
+            **to_json(replay),
             "agreement_fp32": float(same.mean()),
             "agreement_fp32_ci95": list(wilson(int(same.sum()), len(same))),
         },

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from cxredge.artifacts.records import to_json
 from cxredge.backends import CPU_BACKENDS, installed_on_cpu
 from cxredge.backends.tensorrt.facts import record_golden
 from cxredge.build.candidates import BuildResult, Candidate, listed, serving
@@ -163,5 +164,5 @@ def _replay(bundle: Bundle, precision: Precision, golden: Golden) -> bool:
     """Run the golden images in a precision; an engine's facts record the result."""
     found = replay(bundle, precision, golden)
     if are_built(bundle.backend):
-        record_golden(bundle.engine_of(precision), found.to_json())
+        record_golden(bundle.engine_of(precision), to_json(found))
     return found.passed

@@ -1,11 +1,13 @@
 """A bundle as one file: a plain tar with the card first, the same bytes for the same bundle.
 
-Packed is what the card lists, so nothing that a device has added. Nothing is compressed (weights
-hardly can be), so what is unpacked is no larger than the archive, and any ``tar -xf`` unpacks it.
+It holds the files that the card lists, without those that a device has added. It is not compressed
+(weights hardly compress), so the unpacked bundle is no larger than the archive, and any ``tar -xf``
+unpacks it.
 
-An archive may come from anywhere, so it is read strictly: one header of 512 bytes at a time, for
-plain files alone, with names and hashes that the card states. The extensions through which a tar
-holds links, devices, long names or sparse files are refused, not interpreted.
+An archive may come from anywhere, so it is read strictly: one header of 512 bytes at a time, plain
+files only, with names and hashes that the card states. Extensions for links, devices, long names
+and sparse files are refused, not interpreted. :mod:`tarfile` would interpret them before its data
+filter is asked, and the filter accepts links and folders.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from cxredge.errors import ArtifactError, quoted
 
 SUFFIX = ".tar"
 SIGNATURE_NAME = "card.sig"
-"""Beside the card: what :mod:`cxredge.bundle.signature` made of its bytes."""
+"""The signature of the card, written by :mod:`cxredge.bundle.signature`."""
 
 MAX_FILES = 1000
 MAX_BYTES = 4_000_000_000
@@ -38,7 +40,7 @@ _AGAIN = "Copy the archive again, or build it again: cxredge build ... --archive
 
 
 def is_archive(path: Path) -> bool:
-    """Tell whether a path is a tar file, whatever it holds."""
+    """Return whether a path is a tar file, of any content."""
     if not path.is_file():
         return False
     with path.open("rb") as stream:
@@ -46,7 +48,7 @@ def is_archive(path: Path) -> bool:
 
 
 def refuse_archive(path: Path) -> None:
-    """Raise ArtifactError if a path is an archive, for what reads folders and results."""
+    """Raise ArtifactError if a path is an archive, for readers of folders and results."""
     if is_archive(path):
         raise ArtifactError(
             f"{path} is a bundle's archive.",
@@ -56,7 +58,7 @@ def refuse_archive(path: Path) -> None:
 
 
 def archive_of(folder: Path) -> Path:
-    """Return where the archive of a bundle's folder lies: beside it."""
+    """Return the path of the archive of a bundle's folder, beside it."""
     return folder.with_name(folder.name + SUFFIX)
 
 
@@ -64,8 +66,8 @@ def write_archive(folder: Path, out: Path) -> None:
     """Write a bundle's card, its signature if there is one, and the files of the card to a tar.
 
     Raises:
-        ArtifactError: The folder is no bundle, or a file is missing or differs.
-        CxredgeError: There is no room for it.
+        ArtifactError: The folder is not a bundle, or a file is missing or differs.
+        CxredgeError: The disk is full.
     """
     card = read_artifact(folder, BundleCard).card
     signature = [SIGNATURE_NAME] if (folder / SIGNATURE_NAME).is_file() else []
@@ -77,7 +79,7 @@ def write_archive(folder: Path, out: Path) -> None:
         tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
     ):
         for name in names:
-            # A header with nothing of this machine: no time, no owner, no umask.
+            # The header holds nothing of this machine: no time, owner or umask.
             header = tarfile.TarInfo(name)
             header.size, header.mode = (folder / name).stat().st_size, 0o644
             with (folder / name).open("rb") as content:
@@ -85,10 +87,10 @@ def write_archive(folder: Path, out: Path) -> None:
 
 
 def read_head(path: Path) -> tuple[BundleCard, bytes, bytes | None]:
-    """Return the card of an archive, its bytes, and its signature where it has one.
+    """Return the card of an archive, its bytes, and its signature or None.
 
     Raises:
-        ArtifactError: It does not begin as an archive of cxredge does.
+        ArtifactError: It does not begin with the card of a bundle.
     """
     with path.open("rb") as stream:
         headers = _headers(stream, path)
@@ -105,10 +107,10 @@ def read_head(path: Path) -> tuple[BundleCard, bytes, bytes | None]:
 
 
 def check_archive(path: Path) -> BundleCard:
-    """Compare every file in an archive with its card, and write nothing.
+    """Compare every file in an archive with its card, without writing.
 
     Raises:
-        ArtifactError: It is damaged, incomplete, or holds what the card does not list.
+        ArtifactError: It is damaged, incomplete, or holds files that the card does not list.
     """
     for _name, chunks in _files(path):
         for _chunk in chunks:
@@ -117,18 +119,18 @@ def check_archive(path: Path) -> BundleCard:
 
 
 def unpack(path: Path, out: Path) -> None:
-    """Unpack an archive into a folder, whole or not at all.
+    """Unpack an archive into a folder, completely or not at all.
 
-    Every file is compared with the hash that the card states while it is written.
+    Every file is compared with its hash on the card while it is written.
 
     Args:
         path: The archive.
-        out: The folder; replaced where it is there and an artifact of ours.
+        out: The folder; an existing bundle is replaced.
 
     Raises:
-        ArtifactError: The archive is damaged, incomplete, or holds what the card does not list, or
-            ``out`` holds something else.
-        CxredgeError: There is no room for it.
+        ArtifactError: The archive is damaged, incomplete, or holds files that the card does not
+            list, or ``out`` holds something else.
+        CxredgeError: The disk is full.
     """
     size_bytes = path.stat().st_size
     with (
@@ -143,7 +145,7 @@ def unpack(path: Path, out: Path) -> None:
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder with what an archive holds."""
+    """Yield a temporary folder with the content of an archive."""
     with TemporaryDirectory(prefix="cxredge-archive-") as scratch:
         folder = Path(scratch) / path.stem
         unpack(path, folder)
@@ -151,10 +153,10 @@ def unpacked(path: Path) -> Iterator[Path]:
 
 
 def _files(path: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Yield name and content of each file; a content has to be read before the next is asked for.
+    """Yield name and content of each file; read the content before the next file.
 
     Raises:
-        ArtifactError: What comes next is not what the card states, or something is missing.
+        ArtifactError: A file is not what the card states, or one is missing.
     """
     card, card_bytes, signature = read_head(path)
     expected = {CARD_NAME: hashlib.sha256(card_bytes).hexdigest(), **_listed(card, path)}
@@ -173,17 +175,19 @@ def _files(path: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
 
 
 def _listed(card: BundleCard, path: Path) -> dict[str, str]:
-    """Return the card's files, whose names may lead nowhere else."""
+    """Return the card's files, after checking that their names stay inside the folder."""
     for name in card.files:
         parts = PurePosixPath(name).parts
         inside = parts and "/".join(parts) == name and not {"..", "/"} & {*parts}
         if not inside or "\\" in name or "\0" in name or name in (CARD_NAME, SIGNATURE_NAME):
-            raise ArtifactError(f"The card of {path} lists {name!r}, which is no name for a file.")
+            raise ArtifactError(
+                f"The card of {path} lists {name!r}, which is not a valid file name."
+            )
     return dict(card.files)
 
 
 def _headers(stream: IO[bytes], path: Path) -> Iterator[tuple[str, int]]:
-    """Yield name and size of each file; its content has to be read before the next is asked for."""
+    """Yield name and size of each file; read the content before the next file."""
     count = total = 0
     while (block := stream.read(tarfile.BLOCKSIZE)) != bytes(tarfile.BLOCKSIZE):
         try:
@@ -192,8 +196,8 @@ def _headers(stream: IO[bytes], path: Path) -> Iterator[tuple[str, int]]:
             raise ArtifactError(f"{path} is cut off or damaged.", _AGAIN) from None
         if header.type != tarfile.REGTYPE or header.size < 0:
             raise ArtifactError(
-                f"{path} holds {header.name!r}, which is no plain file; an archive of cxredge has "
-                "no links, folders or devices.",
+                f"{path} holds {header.name!r}, which is not a plain file; archives of cxredge "
+                "have no links, folders or devices.",
                 _AGAIN,
             )
         count, total = count + 1, total + header.size
@@ -206,7 +210,7 @@ def _headers(stream: IO[bytes], path: Path) -> Iterator[tuple[str, int]]:
 
 
 def _content(stream: IO[bytes], size: int, path: Path) -> Iterator[bytes]:
-    """Yield a file's bytes, and skip what fills its last block."""
+    """Yield a file's bytes, and skip the padding of its last block."""
     left = size
     while left:
         chunk = stream.read(min(left, _CHUNK_BYTES))
@@ -218,7 +222,7 @@ def _content(stream: IO[bytes], size: int, path: Path) -> Iterator[bytes]:
 
 
 def _checked(chunks: Iterator[bytes], expected: str, where: str) -> Iterator[bytes]:
-    """Yield chunks, and raise ArtifactError after the last unless they hash as they should."""
+    """Yield chunks, and raise ArtifactError after the last if their hash differs."""
     digest = hashlib.sha256()
     for chunk in chunks:
         digest.update(chunk)

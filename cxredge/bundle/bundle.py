@@ -1,8 +1,8 @@
-"""A bundle: what goes to a device, and how the device checks that it still computes the same.
+"""A bundle: the folder that is deployed to a device.
 
-``card.json`` says what the bundle is and never changes; ``passport.json`` is written on the device
-that the engine was chosen on, and is bound to the card and to the engine by their hashes. Engines
-that were built on a device (``model-<precision>.plan``) are no part of what the card lists.
+``card.json`` states what the bundle is and never changes. ``passport.json`` is written on the
+device on which the engine was chosen, and refers to the card and the engine by their hashes. The
+card does not list engines that were built on a device (``model-<precision>.plan``).
 """
 
 from __future__ import annotations
@@ -49,10 +49,9 @@ class Bundle:
     Attributes:
         path: Its folder.
         card: Its card.
-        passport: What was found on this device, or None when it was not finished on one.
+        passport: The choice on the device; None if the bundle was not finished on one.
         precision: The precision that serves.
-        backend: What runs it: the runtime that the bundle was finished with on a device. Until
-            then it holds ONNX files alone, and ONNX Runtime runs them.
+        backend: The runtime that serves: that of the passport, or ONNX Runtime without one.
     """
 
     path: Path
@@ -67,17 +66,17 @@ class Bundle:
         return self.engine_of(self.precision)
 
     def engine_of(self, precision: Precision) -> Path:
-        """Return the file that the backend loads for a precision, be it there or not."""
+        """Return the path that the backend loads for a precision; the file may not exist."""
         return self.path / engine_name(precision, self.backend)
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """The precisions that were compared with FP32 for the bundle, and FP32."""
+        """FP32 and the precisions that were compared with it."""
         return tuple(p for p in Precision if p in self.card.facts.gate)
 
     @property
     def runnable(self) -> tuple[Precision, ...]:
-        """The precisions that the backend can serve here; an engine may have failed to build."""
+        """The precisions that the backend can run here; an engine may have failed to build."""
         return tuple(p for p in self.precisions if self._runs(p))
 
     def _runs(self, precision: Precision) -> bool:
@@ -89,27 +88,27 @@ class Bundle:
         return model_name(precision) in self.card.files
 
     def model_of(self, precision: Precision) -> Path:
-        """Return the ONNX file of a precision: FP32's where the runtime reduces that one itself."""
+        """Return the ONNX file of a precision; FP32's if the runtime converts it on loading."""
         packed = precision if self._is_packed(precision) else Precision.FP32
         return self.path / model_name(packed)
 
     def was_calibrated_by_tensorrt(self, precision: Precision) -> bool:
-        """Whether an engine's INT8 ranges are of TensorRT's calibrator, not of the INT8 file."""
+        """Return whether TensorRT's calibrator chose an engine's ranges, not the INT8 file."""
         plan = self.engine_of(precision)
         facts = read_facts(plan) if self.backend not in CPU_BACKENDS and plan.is_file() else None
         return facts is not None and facts.settings.legacy_calibration
 
     @property
     def thresholds(self) -> Mapping[str, float]:
-        """Operating threshold by class, derived for the precision that serves."""
+        """Operating thresholds by class, of the precision that serves."""
         return self.card.facts.thresholds[self.precision]
 
     @property
     def cascade_margin(self) -> float | None:
-        """Up to which margin FP32 decides for the precision that serves; None where it does not.
+        """Largest margin at which FP32 decides instead of the precision that serves.
 
-        It does not where TensorRT's own calibrator made the INT8 that serves, for the margin is not
-        of that one.
+        None if FP32 does not decide, or if TensorRT's own calibrator chose the ranges of the INT8
+        engine: the margin was measured on other ranges.
         """
         if not self.card.config.cascade or self.precision is Precision.FP32:
             return None
@@ -124,17 +123,17 @@ class Bundle:
         threads: int = 0,
         gpu: SessionOptions | None = None,
     ) -> Session:
-        """Load what serves, or the engine of one precision in the bundle.
+        """Load the precision that serves, or another one of the bundle.
 
-        Where the other one could not be built, ONNX Runtime runs its ONNX file: FP32 is what an
-        evaluation compares with, whatever serves.
+        If another precision has no engine, ONNX Runtime runs its ONNX file: evaluations always
+        compare with FP32.
 
         Args:
-            precision: That one, by itself; None for what serves, with FP32 for its near ties where
-                the bundle was built so.
-            threads: Threads of one inference; 0 for what was found best for one image at a time,
-                or for all cores where nothing was.
-            gpu: How an engine is run on a GPU.
+            precision: A precision alone; None for the one that serves, with FP32 for its near ties
+                if the bundle is a cascade.
+            threads: Number of threads per inference; 0 for the passport's, or all cores without
+                one.
+            gpu: Settings of a GPU session.
         """
         margin = self.cascade_margin
         if precision is None and margin is not None:
@@ -147,10 +146,10 @@ class Bundle:
         return open_session(self.engine_of(wanted), self.backend, threads or best, wanted, gpu=gpu)
 
     def open_for_many(self) -> Session:
-        """Load the engine with the settings that were found best for many images.
+        """Load the precision that serves with the fastest settings for many images.
 
-        Where nothing was found yet, an inference has one thread and one image: on a CPU, one such
-        inference on each core is seldom far from the best.
+        Without a passport, an inference has one thread and one image: one such inference per core
+        is close to the best on most CPUs.
         """
         found = self.passport.throughput if self.passport else None
         best = found.settings if found else RuntimeSettings(threads=1)
@@ -158,13 +157,13 @@ class Bundle:
         first = open_session(self.engine, self.backend, threads, self.precision, best.batch)
         if margin is None:
             return first
-        # Near ties come one by one.
+        # Near ties are inferred one at a time.
         fp32 = self.engine_of(Precision.FP32)
         return _cascade(first, margin, lambda: open_session(fp32, self.backend, threads))
 
 
 def _cascade(first: Session, margin: float, open_second: Callable[[], Session]) -> Session:
-    """Return a cascade; where its second session cannot be opened, the first is closed."""
+    """Return a cascade; close the first session if the second one cannot be opened."""
     with ExitStack() as closing:
         closing.enter_context(first)
         cascade = CascadeSession(first, open_second(), margin)
@@ -173,12 +172,12 @@ def _cascade(first: Session, margin: float, open_second: Callable[[], Session]) 
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Read a bundle and check all its files, the engine among them.
+    """Read a bundle and check all its files, including the engine.
 
     Raises:
-        ArtifactError: It is no bundle, a file is missing or differs, or it expects another
-            preprocessing than this version has; or it was finished on a device and the engine is
-            not the one that was found good there.
+        ArtifactError: It is not a bundle, a file is missing or differs, or its preprocessing is not
+            that of this version; or it was finished on a device and the engine is not the one
+            that was chosen there.
     """
     bundle, passport = open_unfinished(path), read_passport(path)
     if passport is None:
@@ -190,18 +189,18 @@ def open_bundle(path: Path) -> Bundle:
 
 
 def note_if_strange(bundle: Bundle, progress: Progress) -> None:
-    """Say where a bundle was not finished on this machine, which costs speed, not correctness."""
+    """Report a bundle that was not finished on this machine, which costs speed, not accuracy."""
     words = strange_here(bundle.path, bundle.card.config.target, bundle.passport)
     if words:
         progress.note(words)
 
 
 def open_unfinished(path: Path) -> Bundle:
-    """Read a bundle as it was packed, whatever a device has added since.
+    """Read a bundle as it was packed, without the files that a device has added.
 
     Raises:
-        ArtifactError: It is no bundle, a file is missing or differs, or it expects another
-            preprocessing than this version has.
+        ArtifactError: It is not a bundle, a file is missing or differs, or its preprocessing is not
+            that of this version.
     """
     refuse_archive(path)
     card = read_artifact(path, BundleCard).card
@@ -226,6 +225,6 @@ def read_golden(bundle: Bundle) -> Golden:
     """Read a bundle's goldens.
 
     Raises:
-        ArtifactError: The file is not what a bundle holds.
+        ArtifactError: The file is damaged.
     """
     return read_golden_file(bundle.path / GOLDEN_NAME, bundle.precisions)

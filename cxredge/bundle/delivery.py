@@ -1,6 +1,6 @@
-"""From what was brought to a device, an archive or a folder, to where it can be finished.
+"""Delivery of a bundle, a folder or an archive, to the folder where it is finished.
 
-Bringing the same again changes nothing, so that engines which were made there are kept.
+Delivering the same bundle again changes nothing, so that engines that were built there are kept.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ def read_delivered(source: Path) -> BundleCard:
 
 
 def deliver(source: Path, out: Path | None, progress: Progress) -> Path:
-    """Return the folder in which a bundle can be finished; unpack or copy it there if need be.
+    """Return the folder in which a bundle can be finished; unpack or copy it there if required.
 
     Args:
         source: A bundle's folder or its archive.
-        out: Where it shall be; None for the folder itself, and for beside the archive.
-        progress: Hears what is done.
+        out: Folder to write; None for the folder itself or, for an archive, one beside it.
+        progress: Progress listener.
 
     Raises:
         ArtifactError: The bundle is damaged, or ``out`` holds something else.
-        CxredgeError: There is no room for it, or nothing may be written there.
+        CxredgeError: The disk is full, or the folder cannot be written to.
     """
     folder = out or (source.with_suffix("") if is_archive(source) else source)
     if folder == source and is_archive(source):
         raise CxredgeError(
-            f"{source} has no {SUFFIX} at its end to leave out for the folder's name.",
+            f"The name of {source} does not end in {SUFFIX}, so no folder can be named after it.",
             "Name the folder: --out BUNDLE",
         )
     if folder.resolve() == source.resolve():
@@ -63,14 +63,14 @@ def deliver(source: Path, out: Path | None, progress: Progress) -> Path:
 def _writable(folder: Path) -> Path:
     if not os.access(folder, os.W_OK):
         raise CxredgeError(
-            f"{folder} cannot be written to, so that no engine or passport can be kept in it.",
+            f"{folder} cannot be written to; engines and the passport are written there.",
             f"Finish a copy of it: cxredge deploy {quoted(folder)} --out BUNDLE",
         )
     return folder
 
 
 def _is_there(source: Path, folder: Path) -> bool:
-    """Tell whether a folder holds what would be brought to it, signature included."""
+    """Return whether a folder already holds the bundle, including its signature."""
     if not (folder / CARD_NAME).is_file():
         return False
     if is_archive(source):
@@ -89,7 +89,7 @@ def _is_there(source: Path, folder: Path) -> bool:
 
 
 def _copy(source: Path, folder: Path) -> None:
-    """Copy what was packed, and nothing that another device has added."""
+    """Copy the packed files, without those that another device has added."""
     card = read_artifact(source, BundleCard).card
     names = [CARD_NAME, *card.files]
     names += [SIGNATURE_NAME] if (source / SIGNATURE_NAME).is_file() else []

@@ -1,4 +1,4 @@
-"""Pictures of the images that a precision decides otherwise than FP32, kept in the bundle."""
+"""Pictures of images with changed decisions, kept in the bundle."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from cxredge.errors import ArtifactError
 
 FLIPPED_NAME = "flipped.npz"
 MOST = 24
-"""Pictures in a bundle; the card lists every flipped image."""
+"""Maximum number of pictures in a bundle; the card lists every changed decision."""
 
 
 def write_flipped(folder: Path, pixels: GreyImage, indices: Collection[int]) -> None:
-    """Keep pictures of the first flipped images; write nothing when there are none.
+    """Write pictures of the first images with changed decisions, if there are any.
 
     Args:
         folder: The bundle's folder.
         pixels: uint8 (N, S, S), all images that were compared.
-        indices: Which of them flipped in any precision.
+        indices: Indices of the images whose decision changed in any precision.
     """
     chosen = np.array(sorted(indices)[:MOST], dtype=np.int64)
     if len(chosen):
@@ -29,10 +29,10 @@ def write_flipped(folder: Path, pixels: GreyImage, indices: Collection[int]) -> 
 
 
 def read_flipped(folder: Path) -> dict[int, GreyImage]:
-    """Return the pictures, uint8 (S, S), by the image's place among those compared.
+    """Return the pictures, uint8 (S, S), by the image's index among those compared.
 
     Raises:
-        ArtifactError: The file is not what a bundle holds.
+        ArtifactError: The file is damaged.
     """
     path = folder / FLIPPED_NAME
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Golden images: with the outputs they gave where a bundle was built, for the device to repeat."""
+"""Golden images: images with their logits at build, which the device must reproduce."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _MOST_BYTES = 100_000_000
 
 @dataclass(frozen=True)
 class Golden:
-    """Images with the outputs they gave where the bundle was built.
+    """Images with their logits where the bundle was built.
 
     Attributes:
         pixels: uint8 (N, S, S).
         labels: int (N,), true classes.
         logits: float32 (N, classes) by precision.
-        of_runtimes: The same by runtime and precision, of other runtimes that were there: each
-            rounds INT8 in its own way.
+        of_runtimes: The same by runtime and precision, for further runtimes: each rounds INT8
+            differently.
     """
 
     pixels: GreyImage
@@ -37,7 +37,7 @@ class Golden:
     of_runtimes: Mapping[tuple[str, Precision], Logits] = field(default_factory=dict)
 
     def expected(self, precision: Precision, backend: str) -> Logits:
-        """Return what a runtime should give; where it was not there, what the first one gave."""
+        """Return the expected logits of a runtime; the first one's if it was not installed."""
         return self.of_runtimes.get((backend, precision), self.logits[precision])
 
 
@@ -54,10 +54,10 @@ def read_golden(path: Path, precisions: Sequence[Precision]) -> Golden:
 
     Args:
         path: The file.
-        precisions: What it has to hold.
+        precisions: Required precisions.
 
     Raises:
-        ArtifactError: It does not.
+        ArtifactError: The file is damaged or lacks one of them.
     """
     try:
         with zipfile.ZipFile(path) as members:

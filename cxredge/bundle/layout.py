@@ -1,4 +1,4 @@
-"""What the files of a bundle are called."""
+"""File names in a bundle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cxredge.vocabulary import Precision
 GOLDEN_NAME = "golden.npz"
 CALIBRATION_NAME = "calibration.csv"
 TYPED_INT8_NAME = "model-int8-fp16.onnx"
-"""INT8 with FP16 between the integers, for builders that have no flag for it."""
+"""INT8 with FP16 between the quantized layers, for builders without a flag for FP16."""
 
 
 def model_name(precision: Precision) -> str:
@@ -18,7 +18,7 @@ def model_name(precision: Precision) -> str:
 
 
 def plan_name(precision: Precision) -> str:
-    """Return the file name of the engine that TensorRT made of a precision on the device."""
+    """Return the file name of the engine that TensorRT builds on the device."""
     return f"model-{precision.value}.plan"
 
 
@@ -31,10 +31,11 @@ def engine_source(precision: Precision, typed: bool, held: Collection[str] = ())
     """Return the file name of the ONNX model that an engine is made from.
 
     Args:
-        precision: Of the engine.
-        typed: Whether the builder goes by the types in the file alone. One with flags makes FP16
-            of the FP32 file, and of what INT8 leaves in float, as processors' runtimes make BF16.
-        held: Names of the files that there are.
+        precision: Precision of the engine.
+        typed: Whether the builder uses the types in the file only. A builder with flags converts
+            the FP32 file, and the float layers of the INT8 file, to FP16; runtimes for processors
+            convert FP32 to BF16.
+        held: Names of the files in the bundle.
     """
     if precision is Precision.INT8 and typed and TYPED_INT8_NAME in held:
         return TYPED_INT8_NAME
@@ -43,9 +44,10 @@ def engine_source(precision: Precision, typed: bool, held: Collection[str] = ())
 
 
 def engine_name(precision: Precision, backend: str) -> str:
-    """Return the file name of what a backend loads.
+    """Return the name of the file that a backend loads.
 
-    ONNX Runtime loads the model, OpenVINO too but reduces FP32 itself, TensorRT an engine.
+    ONNX Runtime and OpenVINO load the model, TensorRT an engine. OpenVINO converts FP32 to BF16 and
+    FP16 on loading.
     """
     if backend == "openvino":
         return engine_source(precision, typed=False)
@@ -53,5 +55,5 @@ def engine_name(precision: Precision, backend: str) -> str:
 
 
 def float_input_name(precision: Precision) -> str:
-    """Return the file name of a model with float input, for runtimes without uint8 inputs."""
+    """Return the file name of a model with float input, for runtimes without uint8 input."""
     return f"model-{precision.value}-float-input.onnx"

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cxredge.backends.base import Logits, Session
+from cxredge.bundle.bundle import Bundle
 from cxredge.bundle.golden import Golden
 from cxredge.metrics.classification import softmax
 from cxredge.vocabulary import Precision
-
-if TYPE_CHECKING:
-    pass
-from cxredge.bundle.bundle import Bundle
 
 MAX_PROBABILITY_DIFFERENCE = {
     Precision.FP32: 1e-3,
@@ -22,21 +18,22 @@ MAX_PROBABILITY_DIFFERENCE = {
     Precision.FP16: 1e-2,
     Precision.INT8: 2e-2,
 }
-"""How far a probability may move on another machine, by precision; the class must not change."""
+"""Largest allowed difference of a probability by precision; the class must not change."""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What the goldens gave on this machine, for one precision.
+    """Result of the golden images on this machine, for one precision.
 
     Attributes:
-        precision: What was run.
-        expected: Whose outputs it was held against: those of the same precision, or FP32's where
-            TensorRT's own calibrator chose the ranges; then the classes decide alone.
-        images: How many there are.
-        max_logit_difference, max_probability_difference: The largest over images and classes.
-        classes_changed: Images with another top class.
-        passed: Whether this machine computes what it should.
+        precision: The precision that was run.
+        expected: The precision whose logits were expected: the same one, or FP32 if TensorRT's own
+            calibrator chose the ranges; then only the classes are compared.
+        images: Number of golden images.
+        max_logit_difference, max_probability_difference: Largest absolute difference over images
+            and classes.
+        classes_changed: Number of images with another top class.
+        passed: Whether this machine reproduces the expected results.
     """
 
     precision: Precision
@@ -47,14 +44,9 @@ class Replay:
     classes_changed: int
     passed: bool
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the result as JSON values."""
-        named = {"precision": self.precision.value, "expected": self.expected.value}
-        return {**self.__dict__, **named}
-
 
 def replay(bundle: Bundle, precision: Precision, golden: Golden) -> Replay:
-    """Run the goldens on this machine and compare with what they gave where they were made."""
+    """Run the golden images on this machine and compare with their logits at build."""
     with bundle.open(precision) as session:
         return compare_with_golden(session, bundle, precision, golden)[0]
 
@@ -62,7 +54,7 @@ def replay(bundle: Bundle, precision: Precision, golden: Golden) -> Replay:
 def compare_with_golden(
     session: Session, bundle: Bundle, precision: Precision, golden: Golden
 ) -> tuple[Replay, Logits]:
-    """Run the goldens in an open session of a precision; return the comparison and the logits."""
+    """Run the golden images in an open session; return the comparison and the logits."""
     logits = np.concatenate([session.infer(image[None]) for image in golden.pixels])
     if bundle.was_calibrated_by_tensorrt(precision):
         fp32 = Precision.FP32
@@ -74,13 +66,14 @@ def compare_with_golden(
 def compare_logits(
     precision: Precision, logits: Logits, expected: Logits, reference: Precision | None = None
 ) -> Replay:
-    """Compare what the goldens of a precision gave here with what they should give.
+    """Compare the logits of golden images with the expected ones.
 
     Args:
-        precision: What gave the logits.
-        logits: float32 (N, classes), as they came.
-        expected: float32 (N, classes), as they should.
-        reference: Whose the expected ones are, where another's: then the classes decide alone.
+        precision: The precision that was run.
+        logits: float32 (N, classes), of this machine.
+        expected: float32 (N, classes), of the build.
+        reference: The precision of the expected logits if it is another one: then only the classes
+            are compared.
     """
     difference = float(np.abs(softmax(logits) - softmax(expected)).max())
     changed = int((logits.argmax(axis=1) != expected.argmax(axis=1)).sum())

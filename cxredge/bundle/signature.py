@@ -1,11 +1,11 @@
-"""Signing a bundle with an Ed25519 key (RFC 8032), and checking whose it is.
+"""Ed25519 signatures (RFC 8032) of bundles.
 
-What is signed is the card as it lies on the disk; the card has the hash of every file that was
-packed. The signature is the plain 64 bytes, so that OpenSSL 3 can check it where cxredge is not::
+The signature covers the bytes of the card, which has the hash of every packed file. It is a file of
+64 bytes, so that OpenSSL 3 can check it without cxredge::
 
     openssl pkeyutl -verify -pubin -inkey public.pem -rawin -in card.json -sigfile card.sig
 
-What a device adds (engines, passport, results) is not covered: it is made there.
+Files that a device adds (engines, passport, results) are not covered.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     """Read a private key from a PEM file.
 
     Raises:
-        WrongUsage: It is missing, encrypted, or no Ed25519 key.
+        WrongUsage: It is missing, encrypted, or not an Ed25519 key.
         ModuleNotFoundError: The ``signing`` extra is not installed.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -63,7 +63,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     """Read a public key from a PEM file.
 
     Raises:
-        WrongUsage: It is missing, or no Ed25519 public key.
+        WrongUsage: It is missing, or not an Ed25519 public key.
         ModuleNotFoundError: The ``signing`` extra is not installed.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -80,12 +80,12 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
 
 
 def sign(bundle: Path, key: Ed25519PrivateKey) -> None:
-    """Write a signature beside a bundle's card, in place of an earlier one.
+    """Write the signature of a bundle's card beside it; an earlier one is replaced.
 
     The same card and key give the same bytes.
 
     Raises:
-        ArtifactError: The folder is no bundle, or a file is missing or differs.
+        ArtifactError: The folder is not a bundle, or a file is missing or differs.
     """
     read_artifact(bundle, BundleCard)
     with atomic_file(bundle / SIGNATURE_NAME) as temporary:
@@ -93,9 +93,9 @@ def sign(bundle: Path, key: Ed25519PrivateKey) -> None:
 
 
 def check_signature(bundle: Path, key: Ed25519PublicKey) -> None:
-    """Refuse a bundle or an archive that was not signed with the private key to this one.
+    """Refuse a bundle or an archive that was not signed with the matching private key.
 
-    Whether its files are those of the card is for what opens it.
+    The files are not compared with the card; opening the bundle does that.
 
     Raises:
         ArtifactError: It has no signature, or that of another key or another card.
@@ -119,12 +119,12 @@ def check_signature(bundle: Path, key: Ed25519PublicKey) -> None:
 
 
 def is_signed(bundle: Path) -> bool:
-    """Tell whether a bundle or an archive has a signature, whoever made it."""
+    """Return whether a bundle or an archive has a signature, of any key."""
     return _signed(bundle)[1] is not None
 
 
 def _signed(bundle: Path) -> tuple[bytes, bytes | None]:
-    """Return the bytes of the card, and the signature where there is one."""
+    """Return the bytes of the card, and the signature or None."""
     if is_archive(bundle):
         _card, card_bytes, signature = read_head(bundle)
         return card_bytes, signature

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cxredge.artifacts.records import to_json
 from cxredge.cli.command import command
 from cxredge.cli.options import PublicKeyOption
 from cxredge.cli.output import Outcome, Output
@@ -51,7 +52,7 @@ def verify(
         "files": files,
         "passed": all(r.passed for r in replays),
         "signature": "checked" if public_key else "not checked",
-        "replays": [r.to_json() for r in replays],
+        "replays": to_json(replays),
     }
     _refuse_differences(bundle, replays, data)
     rows = [

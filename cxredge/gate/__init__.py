@@ -1,1 +1,1 @@
-"""The gate: whether a reduced precision keeps the decisions of FP32."""
+"""The gate: comparison of a reduced precision with FP32, measure by measure."""

@@ -1,4 +1,4 @@
-"""How faithful a candidate is to FP32: every measure on the same images, as a paired difference."""
+"""Fidelity to FP32: every measure of both precisions on the same images, with its difference."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cxredge.metrics.number_types import Count, Share
 
 
 class Measure(str, Enum):
-    """What is compared."""
+    """A measure that is compared."""
 
     ACCURACY = "accuracy"
     AGREEMENT = "agreement"
@@ -36,7 +36,7 @@ class Measure(str, Enum):
 
 @dataclass(frozen=True)
 class Paired:
-    """Held-out images as both precisions see them.
+    """Logits of both precisions on held-out images.
 
     Attributes:
         reference: float (N, classes), logits of FP32.
@@ -58,12 +58,12 @@ class Deviation:
     """One measure in both precisions.
 
     Attributes:
-        measure: What was measured. FP32 agrees with itself and has no logit error.
-        class_name: Of which class; None when it is of all images or the mean of the classes.
-        patients: Patients that bear on it: all, or those with an image of the class (for AUROC,
-            those without one if they are fewer).
-        fp32: Its value in FP32; None where it is not defined.
-        candidate: Its value in the candidate.
+        measure: The measure. FP32 agrees with itself and has no logit error.
+        class_name: The class; None for all images or the mean of the classes.
+        patients: Number of patients that contribute: all, or those with an image of the class (for
+            AUROC, those without one if they are fewer).
+        fp32: Value of FP32; None if it is not defined.
+        candidate: Value of the candidate.
         difference: Candidate minus FP32.
         ci95: Paired bootstrap interval of the difference, over patients.
     """
@@ -79,10 +79,10 @@ class Deviation:
 
 @dataclass(frozen=True)
 class Flip:
-    """An image that the candidate decides otherwise than FP32.
+    """An image whose decision changed.
 
     Attributes:
-        index: Its place among the images compared, from 0.
+        index: Index among the images compared, from 0.
         label: Its true class.
         fp32: FP32's decision.
         now: The candidate's decision.
@@ -100,15 +100,16 @@ class Flip:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """All that a comparison on the same images found.
+    """Result of a comparison on the same images.
 
     Attributes:
         images: Number of images.
         patients: Number of patients.
-        deviations: Every measure, that of all images before that of each class.
-        agreement_ci95: Wilson interval of the agreement, which is honest where few or none differ.
+        deviations: Every measure; that of all images comes before those of the classes.
+        agreement_ci95: Wilson interval of the agreement, which holds even if few or no images
+            differ.
         thresholds: Operating thresholds with their drift; empty without validation images.
-        flipped: The images decided otherwise.
+        flipped: The images whose decision changed.
     """
 
     images: int
@@ -124,7 +125,7 @@ def measure_fidelity(pair: Paired, validation: Validation | None) -> Fidelity:
 
     Args:
         pair: The held-out images.
-        validation: Where operating thresholds come from; without it no sensitivity is measured.
+        validation: Images for the operating thresholds; without them no sensitivity is measured.
     """
     drift: tuple[Drift, ...] = ()
     if validation is not None:
@@ -191,7 +192,7 @@ def _statistics(
     thresholds: metrics.Floats | None,
     weights: metrics.Floats,
 ) -> metrics.Floats:
-    """Return every measure of one precision under each draw: float (draws, columns)."""
+    """Return every measure of one precision for each draw: float (draws, columns)."""
     probabilities, decisions = metrics.softmax(logits), logits.argmax(axis=1)
     right = decisions == pair.labels
     positive = one_hot(pair.labels, len(pair.classes))

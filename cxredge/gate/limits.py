@@ -1,12 +1,11 @@
-"""Limits of the gate, and when a measure breaks one.
+"""Limits of the gate, and the rules by which a measure breaks one.
 
-Accuracy and agreement rest on all images and are held to their limits as they were measured. What
-concerns one class rests on that class's few images, where a single lost image can exceed any
-limit that is worth having. Such a loss refuses only when it exceeds its limit *and* its paired
-95% interval excludes zero: the bootstrap needs about four images lost for none gained to say so
-(a draw misses all four with probability e^-4 = 0.018, below 0.025). A loss beyond the limit that
-chance could explain passes, but is said; so is a class with too few patients for an interval to
-mean anything. Nothing passes in silence.
+Accuracy and agreement use all images and must keep their limits as measured. Measures of one class
+use the few images of that class, where a single lost image can exceed any useful limit. Such a loss
+refuses the candidate only if it exceeds its limit *and* its paired 95% interval excludes zero. The
+interval excludes zero from about four images lost and none gained: a draw misses all four with
+probability e^-4 = 0.018, which is below 0.025. A loss beyond the limit that chance could explain
+passes with a caution, and so does a class with too few patients for an interval.
 """
 
 from __future__ import annotations
@@ -18,23 +17,23 @@ from typing import ClassVar
 from cxredge.gate.fidelity import Deviation, Measure
 
 MIN_PATIENTS = 10
-"""Patients that a measure must rest on: bootstrap intervals of fewer clusters are too narrow."""
+"""Minimum number of patients per measure: bootstrap intervals of fewer clusters are too narrow."""
 
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class GateLimits:
-    """What a candidate may lose against FP32 on held-out images, as shares (0.01 is one point).
+    """Largest losses against FP32 on held-out images, as shares (0.01 is one percentage point).
 
     Attributes:
         max_accuracy_drop: Largest loss of accuracy.
-        min_agreement: Smallest share of images with the same top class.
+        min_agreement: Minimum agreement with FP32, the share of images with the same top class.
         max_auroc_drop: Largest loss of AUROC, of each class and of their mean.
         max_sensitivity_drop: Largest loss of sensitivity, of each class and of their mean, each
-            precision at its own operating thresholds. Those wander on their own with the few
-            hundred validation images they are derived from, and sensitivity with them (what it
-            loses, specificity gains); five points leave room for that.
+            precision at its own operating thresholds. Thresholds vary with the few hundred
+            validation images that they are derived from, and trade sensitivity for specificity;
+            five points leave room for that.
         max_calibration_error_rise: Largest rise of the expected calibration error.
     """
 
@@ -46,7 +45,7 @@ class GateLimits:
 
 
 class LimitVerdict(str, Enum):
-    """What the gate makes of one measure."""
+    """Verdict of the gate on one measure."""
 
     HELD = "held"
     REFUSED = "refused"
@@ -57,7 +56,7 @@ class LimitVerdict(str, Enum):
 
 @dataclass(frozen=True)
 class _Rule:
-    """How a measure is held to its limit."""
+    """How a measure is compared with its limit."""
 
     limit: str
     words: str
@@ -116,7 +115,7 @@ class LimitCheck(Deviation):
 
     @property
     def sentence(self) -> str:
-        """What was found and what the limit is."""
+        """The values and the limit, in words."""
         if self.measure is Measure.AGREEMENT:
             return f"{self.subject} {self.candidate:.4f} ({self.limit_text})"
         words = f"{self.subject} {self.candidate:.4f} against {self.fp32:.4f} in FP32"
@@ -127,7 +126,7 @@ class LimitCheck(Deviation):
 
 
 def check(deviation: Deviation, limits: GateLimits) -> LimitCheck:
-    """Hold one measure to its limit."""
+    """Compare one measure with its limit."""
     rule = _RULES.get(deviation.measure)
     if rule is None:
         return LimitCheck(**vars(deviation), limit=None, verdict=LimitVerdict.NO_LIMIT)
@@ -141,7 +140,7 @@ def _verdict(deviation: Deviation, rule: _Rule, limit: float) -> LimitVerdict:
         return LimitVerdict.TOO_FEW
     loss = deviation.difference if rule.rise_is_loss else -deviation.difference
     allowed = 1 - limit if deviation.measure is Measure.AGREEMENT else limit
-    # The tolerance only absorbs the rounding of a difference of shares.
+    # The tolerance absorbs only the rounding of a difference of shares.
     held = loss <= allowed + _ROUNDING
     if rule.as_measured:
         return LimitVerdict.HELD if held else LimitVerdict.REFUSED

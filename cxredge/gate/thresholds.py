@@ -1,4 +1,4 @@
-"""Operating thresholds of each precision, and how far they drift from FP32's."""
+"""Operating thresholds of each precision, and their drift from FP32's."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cxredge.metrics.number_types import Share
 
 @dataclass(frozen=True)
 class Validation:
-    """Validation images as both precisions see them; thresholds are derived from them.
+    """Logits of both precisions on validation images; thresholds are derived from them.
 
     Attributes:
         reference: float (n, classes), logits of FP32.
         candidate: float (n, classes), logits of the candidate.
         labels: int (n,).
-        specificity: What each threshold must keep on these images, in [0, 1].
+        specificity: Specificity that each threshold must reach on these images, in [0, 1].
     """
 
     reference: metrics.Floats
@@ -30,21 +30,21 @@ class Validation:
 
 @dataclass(frozen=True)
 class Drift:
-    """One class's threshold in both precisions, and what it does on the held-out images.
+    """Threshold of one class in both precisions, and its rates on held-out images.
 
-    Rates are None where the held-out images have none to count.
+    Rates are None if there are no images to count.
 
     Attributes:
         class_name: The class.
         fp32: FP32's threshold, a probability.
         candidate: The candidate's own threshold, derived on the same validation images.
         drift: Candidate minus FP32.
-        sensitivity_fp32: Of FP32 at its threshold.
-        sensitivity: Of the candidate at its own threshold.
-        sensitivity_kept: Of the candidate if FP32's threshold were kept.
-        specificity_fp32: Of FP32 at its threshold.
-        specificity: Of the candidate at its own threshold.
-        specificity_kept: Of the candidate if FP32's threshold were kept.
+        sensitivity_fp32: Sensitivity of FP32 at its threshold.
+        sensitivity: Sensitivity of the candidate at its own threshold.
+        sensitivity_kept: Sensitivity of the candidate at FP32's threshold.
+        specificity_fp32: Specificity of FP32 at its threshold.
+        specificity: Specificity of the candidate at its own threshold.
+        specificity_kept: Specificity of the candidate at FP32's threshold.
     """
 
     class_name: str
@@ -62,7 +62,7 @@ class Drift:
 def operating_thresholds(
     logits: metrics.Floats, labels: metrics.Ints, specificity: float
 ) -> list[float]:
-    """Return for each class the lowest probability that keeps the wanted specificity.
+    """Return for each class the lowest probability that reaches a specificity.
 
     Args:
         logits: float (n, classes) of validation images.
@@ -83,14 +83,14 @@ def measure_drift(
     classes: Sequence[str],
     validation: Validation,
 ) -> tuple[Drift, ...]:
-    """Derive both precisions' thresholds on validation images and try them on held-out ones.
+    """Derive both precisions' thresholds on validation images and apply them to held-out ones.
 
     Args:
         reference: float (n, classes), FP32's logits of the held-out images.
         candidate: float (n, classes), the candidate's.
         labels: int (n,).
         classes: Class names.
-        validation: Where the thresholds come from.
+        validation: Images for the thresholds.
     """
     own = [
         operating_thresholds(logits, validation.labels, validation.specificity)

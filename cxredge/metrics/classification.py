@@ -1,4 +1,4 @@
-"""What a classifier is worth: pure functions of probabilities and labels, with intervals.
+"""Metrics of a classifier: pure functions of probabilities and labels, with intervals.
 
 Shapes: ``probabilities`` is float (n, classes), rows sum to 1; ``labels`` is int (n,), indices of
 classes. Rates are in [0, 1].
@@ -58,7 +58,7 @@ def auroc(scores: Floats, positive: npt.NDArray[np.bool_]) -> float:
         positive: bool (n,).
 
     Returns:
-        A value in [0, 1]; NaN when all or none are positive.
+        A value in [0, 1]; NaN if all or none are positive.
     """
     positives = int(positive.sum())
     negatives = len(positive) - positives
@@ -119,7 +119,7 @@ def expected_calibration_error(probabilities: Floats, labels: Ints, bins: int = 
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Images whose top probability falls into one bin: how many, how sure, how often right."""
+    """Images whose top probability is in one bin: number, mean probability and accuracy."""
 
     low: float
     high: float
@@ -129,7 +129,7 @@ class ReliabilityBin:
 
 
 def reliability(probabilities: Floats, labels: Ints, bins: int = 10) -> list[ReliabilityBin]:
-    """Return the bins of the top probability that hold images."""
+    """Return the bins of the top probability that are not empty."""
     top = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     index = np.minimum((top * bins).astype(int), bins - 1)

@@ -1,4 +1,4 @@
-"""Latencies: how they are taken side by side and how sure their percentiles are."""
+"""Latency statistics with intervals, and measurements of several runtimes in turn."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _rounded(value: Any) -> Any:
 
 
 def summarise(milliseconds: Sequence[float]) -> Latency:
-    """Describe measured latencies; none is left out as an outlier.
+    """Summarise measured latencies; outliers are kept.
 
     Raises:
         ValueError: There are none.
@@ -99,15 +99,14 @@ def block_interval(
 ) -> Interval:
     """Return the 95% interval of a statistic from a bootstrap of blocks of neighbours.
 
-    Latencies that follow each other resemble each other, because clocks and temperature change
-    slowly; an interval that takes them for independent is too narrow. Blocks of n^(1/3) neighbours
-    keep that (Kuensch 1989; Hall, Horowitz and Jing 1995 on the length). The draws are always the
-    same.
+    Successive latencies are correlated, because clocks and temperature change slowly; an interval
+    that assumes independence is too narrow. Blocks of n^(1/3) neighbours keep the correlation
+    (Kuensch 1989; Hall, Horowitz and Jing 1995 on the length). The draws are always the same.
 
     Args:
-        in_order: Latencies in the order they were taken.
-        statistic: Of a float array (n,); for example a percentile.
-        draws: How often the sample is drawn again.
+        in_order: Latencies in the order of measurement.
+        statistic: Maps a float array (n,) to a number, for example a percentile.
+        draws: Number of draws.
     """
     values = np.asarray(in_order, dtype=np.float64)
     count = len(values)
@@ -132,7 +131,7 @@ def early_stopping(milliseconds: Sequence[float], share: float) -> float | None:
     percentile, the more the fewer queries there are.
 
     Returns:
-        None where there are too few queries: 64 are needed for the 90th percentile, 662 for the
+        None if there are too few queries: 64 are required for the 90th percentile, 662 for the
         99th.
     """
     values = np.sort(np.asarray(milliseconds, dtype=np.float64))
@@ -155,12 +154,12 @@ def early_stopping(milliseconds: Sequence[float], share: float) -> float | None:
 def interleave(
     candidates: Mapping[str, Callable[[], object]], warm_up: int, rounds: int
 ) -> dict[str, list[float]]:
-    """Time several things in turn, so that a drift of the machine's speed meets them all alike.
+    """Time several calls in turn, so that a drift of the machine's speed affects all alike.
 
     Args:
-        candidates: What to call, by name.
-        warm_up: Untimed rounds before.
-        rounds: Timed rounds.
+        candidates: Functions to time, by name.
+        warm_up: Number of untimed rounds before.
+        rounds: Number of timed rounds.
 
     Returns:
         Milliseconds of each call, by name, in order.
@@ -182,18 +181,17 @@ def take_turns(
     settle_s: float = 0.05,
     stretch_s: float = 0.1,
 ) -> dict[str, list[float]]:
-    """Time several runtimes of the processor in turn, each for a stretch at a time.
+    """Time several runtimes on the processor in turn, each for some time per turn.
 
-    Threads of a runtime wait for more work by spinning before they sleep, and caches hold what ran
-    last. Where calls alternate one by one, each is slowed by the one before it: FP32 of MobileNet
-    V1 took twice as long (benchmarks/results/cpu_engines.md). So the first part of a turn is not
-    counted.
+    Threads of a runtime spin before they sleep, and caches hold the data of the last call. If calls
+    alternate one by one, each is slowed by the one before it: FP32 of MobileNet V1 took twice as
+    long (benchmarks/results/cpu_engines.md). So the first part of a turn is not counted.
 
     Args:
-        candidates: What to call, by name.
-        seconds: What each is timed for at least, in all; and ten calls at least.
-        settle_s: Untimed part of a turn; one call at least.
-        stretch_s: Timed part of a turn; one call at least.
+        candidates: Functions to time, by name.
+        seconds: Minimum total time per function; at least ten calls are timed.
+        settle_s: Untimed part of a turn; at least one call.
+        stretch_s: Timed part of a turn; at least one call.
 
     Returns:
         Milliseconds of each call that counts, by name, in order.
@@ -207,7 +205,7 @@ def take_turns(
 
 
 def _keep_calling(call: Callable[[], object], seconds: float) -> list[float]:
-    """Call for a while, once at least; return the milliseconds of each call."""
+    """Call repeatedly, at least once; return the milliseconds of each call."""
     taken: list[float] = []
     start = previous = time.perf_counter()
     while not taken or previous - start < seconds:

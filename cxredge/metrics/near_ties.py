@@ -1,19 +1,19 @@
 """Near ties: images whose first two classes a precision may have put in the wrong order.
 
-Say a reduced precision adds d to an image's logits and decides for class i, and call its *lead*
-d[i] - min(d): by how much it may have favoured i unduly. Where FP32 decides for another class j, it
-has j no lower than i, but the precision has i above j by its margin, first logit minus second, at
-least. So d[i] - d[j] is at least the margin, and so is the lead: an image whose lead is less than
-its margin is decided as FP32 decides it.
+Let a reduced precision add d to an image's logits and decide for class i, and call
+d[i] - min(d) its *lead*: the most by which it may have raised i over another class. If FP32 decides
+for another class j, FP32's logit of j is not below that of i, but the precision has i above j by at
+least its margin, the first logit minus the second. So d[i] - d[j] is at least the margin, and so is
+the lead: an image whose lead is less than its margin has FP32's decision.
 
-What leads to expect, validation images tell. One more image like n of them has a larger lead than
-all of these with a probability of at most 1 / (n + 1), whatever the distribution (conformal
-prediction: Vovk, Gammerman and Shafer 2005, "Algorithmic Learning in a Random World", chapter 2).
-So FP32 need only decide the images whose margin is within the largest lead seen.
+Validation images show the leads to expect. A further image, exchangeable with n of them, has a
+larger lead than all of these with a probability of at most 1 / (n + 1), for any distribution
+(conformal prediction: Vovk, Gammerman and Shafer 2005, "Algorithmic Learning in a Random World",
+chapter 2). So FP32 needs to decide only the images whose margin is within the largest lead.
 
-How many of few hundred images a precision decides otherwise is chance: it depends on how many lie
-within a hundredth of a tie. What it moves is seen on many, so how many it is *expected* to decide
-otherwise is surer than how many it does.
+The number of changed decisions among a few hundred images is largely chance: it depends on the few
+images that are almost ties. The shift of the logits is measured on all images, so the *expected*
+number of changed decisions is a more certain figure than the observed one.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from cxredge.metrics.number_types import Count, Share
 
 @dataclass(frozen=True)
 class NearTies:
-    """Which images are near ties in a precision, and what it brings that FP32 decides them.
+    """Near ties of a precision, and the effect of FP32 deciding them.
 
     Attributes:
-        margin: First logit minus second up to which an image is one: the largest lead of a
+        margin: Largest difference of the first two logits of a near tie: the largest lead of a
             validation image.
-        validation_images: That this was seen on.
-        images: Held-out images.
-        near: Of these, the near ties.
-        flipped: Of the others, those decided otherwise than in FP32.
-        accuracy: Of all of these when FP32 decides the near ties.
-        expected_flips: How many held-out images the precision by itself is expected to decide
-            otherwise (:func:`expect_flips`); None in cards from before this was measured.
+        validation_images: Number of validation images.
+        images: Number of held-out images.
+        near: Number of near ties among them.
+        flipped: Number of changed decisions among the other images.
+        accuracy: Accuracy on held-out images if FP32 decides the near ties.
+        expected_flips: Expected number of changed decisions of the precision alone
+            (:func:`expect_flips`); None in older cards.
     """
 
     JSON_KEYS: ClassVar = (
@@ -65,12 +65,12 @@ class NearTies:
 
     @property
     def agreement(self) -> float:
-        """Share of held-out images decided as in FP32 when FP32 decides the near ties."""
+        """Agreement with FP32 on held-out images if FP32 decides the near ties."""
         return 1 - self.flipped / self.images
 
     @property
     def risk(self) -> float:
-        """Largest probability that an image like the validation images leads by more."""
+        """Largest probability that a further image has a larger lead than the margin."""
         return 1 / (self.validation_images + 1)
 
 
@@ -82,7 +82,7 @@ def margins(logits: Floats) -> Floats:
 
 
 def leads(reference: Floats, candidate: Floats) -> Floats:
-    """Return by how much a precision raises each image's first class against any other, float (N,).
+    """Return the lead of each image, float (N,).
 
     Args:
         reference: float (N, classes), logits of FP32.
@@ -95,27 +95,28 @@ def leads(reference: Floats, candidate: Floats) -> Floats:
 
 
 def are_near(logits: Floats, margin: float) -> npt.NDArray[np.bool_]:
-    """Tell of each image whether its first two classes lie within a margin, bool (N,)."""
+    """Return whether each image's first two logits are within a margin, bool (N,)."""
     return margins(logits) <= margin
 
 
 def decided_again(reference: Floats, candidate: Floats, margin: float) -> Floats:
-    """Return a precision's logits, those of its near ties replaced by FP32's.
+    """Return a precision's logits, with FP32's for its near ties.
 
     Args:
         reference: float (N, classes), logits of FP32.
         candidate: float (N, classes), logits of the precision.
-        margin: Up to which an image is a near tie.
+        margin: Largest margin of a near tie.
     """
     return np.where(are_near(candidate, margin)[:, None], reference, candidate)
 
 
 def expect_flips(validation: tuple[Floats, Floats], reference: Floats) -> float:
-    """Return how many images a precision is expected to decide otherwise than FP32.
+    """Return the expected number of images whose decision a precision changes.
 
-    An image changes if the precision moves FP32's first logit minus its second by more than these
-    lie apart. How far it moves an image, the half of the validation images says whose margins are
-    nearest to its own: clear cases are often moved less than near ties. Third classes are left out.
+    A decision changes if the precision lowers FP32's first logit minus its second by more than
+    their difference. The distribution of that shift is taken from the half of the validation images
+    whose margins are nearest to the image's own, because clear cases often shift less than near
+    ties. Other classes are ignored.
 
     Args:
         validation: Logits of FP32 and of the precision, float (V, classes) each.
@@ -141,7 +142,7 @@ def expect_flips(validation: tuple[Floats, Floats], reference: Floats) -> float:
 def measure_near_ties(
     validation: tuple[Floats, Floats], held_out: tuple[Floats, Floats], labels: Ints
 ) -> NearTies:
-    """Find the margin on validation images and see on held-out ones what it does.
+    """Find the margin on validation images and measure its effect on held-out ones.
 
     Args:
         validation: Logits of FP32 and of the precision, float (V, classes) each.

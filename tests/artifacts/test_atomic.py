@@ -130,7 +130,7 @@ def test_folder_with_a_card_that_is_not_ours_is_refused(tmp_path: Path, content:
 
 def test_an_artifact_of_another_kind_is_kept(model: Path) -> None:
     check_replaceable(model, "model")
-    with pytest.raises(ArtifactError, match="holds a model, no bundle"):
+    with pytest.raises(ArtifactError, match="holds a model, not a bundle"):
         check_replaceable(model, "bundle")
 
 

@@ -131,7 +131,7 @@ def test_names_that_lead_elsewhere_are_refused_though_the_card_lists_them(
     name: str, packed: Path, tmp_path: Path
 ) -> None:
     path = with_card(packed, tmp_path / "hostile.tar", {name: b"x"})
-    assert "which is no name for a file" in refused(path, tmp_path)
+    assert "which is not a valid file name" in refused(path, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_all_but_plain_files_are_refused(
         for member, content in members(packed)[:2]:
             tar.addfile(member, io.BytesIO(content))
         tar.addfile(hostile)
-    assert "is no plain file" in refused(path, tmp_path)
+    assert "is not a plain file" in refused(path, tmp_path)
 
 
 def change(content: bytes, offset: int) -> bytes:
@@ -209,7 +209,7 @@ def test_limits_hold(limit: str, value: int, packed: Path, tmp_path: Path, monke
 
 
 @pytest.mark.parametrize(
-    ("stated", "message"), [(1 << 60, "no bundle is that large"), (-1, "is no plain file")]
+    ("stated", "message"), [(1 << 60, "no bundle is that large"), (-1, "is not a plain file")]
 )
 def test_a_size_that_is_a_lie_reads_no_further(
     stated: int, message: str, packed: Path, tmp_path: Path

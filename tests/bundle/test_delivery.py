@@ -106,12 +106,12 @@ def test_a_run_or_a_model_is_never_replaced_by_a_bundle(
     kept = Path(shutil.copytree(model, tmp_path / "kept"))
     refused = cxredge("deploy", packed, "--out", kept)
     assert refused.code == 1
-    assert "holds a model, no bundle" in refused.err
+    assert "holds a model, not a bundle" in refused.err
     assert (kept / "model.onnx").is_file()
     # Nor by one that is made here, of itself least of all, and not by its INT8.
     refused = cxredge("build", kept, "--target", "jetson-orin-nano", "--out", kept)
     assert refused.code == 1
-    assert "holds a model, no bundle" in refused.err
+    assert "holds a model, not a bundle" in refused.err
     manifest = kept / "manifest.csv"
     refused = cxredge(
         "quantize", kept, "--dialect", "cpu", "--out", kept, "--calibration", manifest,
