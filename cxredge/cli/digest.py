@@ -3,101 +3,130 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cxredge.backends.tensorrt.facts import EngineFacts
+from cxredge.bundle.card import BundleCard
+from cxredge.diagnosis.description import (
+    ArchiveDescription,
+    BundleDescription,
+    Description,
+    EngineDescription,
+    TestedBackend,
+    description_as_json,
+)
+from cxredge.gate.gate import GateResult
 from cxredge.targets.registry import all_targets
 from cxredge.targets.trtexec import how_to_deploy
 
-Found = Mapping[str, Any]
 
-
-def digest(found: Found) -> dict[str, Any]:
+def digest(found: Description) -> dict[str, Any]:
     """Return the entries of a description to show, in order; all of them if it is short."""
-    shorten = _SHORTER.get(str(found["kind"]))
-    return shorten(found) if shorten else dict(found)
+    if isinstance(found, BundleDescription):
+        return _bundle(found)
+    if isinstance(found, ArchiveDescription):
+        return _archive(found)
+    if isinstance(found, EngineDescription):
+        return _engine(found)
+    return description_as_json(found)
 
 
-def _bundle(found: Found) -> dict[str, Any]:
-    classifier, config, facts = found["classifier"], found["config"], found["facts"]
-    size = classifier["input_size"]
+def _bundle(found: BundleDescription) -> dict[str, Any]:
     return {
-        "kind": found["kind"],
-        "path": found["path"],
-        "network": f"{classifier['network']}, {size}x{size} grey pixels",
-        "classes": classifier["classes"],
-        "target": f"{config['target']}, {config['backend']}",
-        "gate": {name: _verdict(gate) for name, gate in facts["gate"].items()},
+        "kind": "bundle",
+        "path": found.path,
+        **_content(found.card),
         "serves": _serves(found),
-        "intact": f"{len(found['files'])} files match their hashes",
-        "signed": "yes; check the key: cxredge verify --public-key" if found["signed"] else "no",
-        "trtexec": facts.get("trtexec") or {},
-        "tried": [f"{t['extent']}. {t['how']}" for t in found["tried"]],
+        **_state(found.card, found.signed, found.tried),
     }
 
 
-def _archive(found: Found) -> dict[str, Any]:
-    inside = {**found["bundle"], "path": "", "signed": found["signed"], "passport": None}
-    about = _bundle({**inside, "tried": found["tried"]})
-    outside = {key: found[key] for key in ("kind", "path", "sha256", "size_bytes", "next")}
-    return outside | {key: about[key] for key in about if key not in (*outside, "serves")}
+def _archive(found: ArchiveDescription) -> dict[str, Any]:
+    return {
+        "kind": "archive",
+        "path": found.path,
+        "sha256": found.sha256,
+        "size_bytes": found.size_bytes,
+        "next": found.next,
+        **_content(found.bundle),
+        **_state(found.bundle, found.signed, found.tried),
+    }
 
 
-def _verdict(gate: Found) -> str:
-    accuracy = f"accuracy {gate['accuracy']:.3f}, {gate['agreement']:.1%} agreement with FP32"
-    if gate["passed"]:
+def _content(card: BundleCard) -> dict[str, Any]:
+    size = card.classifier.input_size
+    return {
+        "network": f"{card.classifier.network}, {size}x{size} grey pixels",
+        "classes": list(card.classifier.classes),
+        "target": f"{card.config.target}, {card.config.backend}",
+        "gate": {name.value: _verdict(gate) for name, gate in card.facts.gate.items()},
+    }
+
+
+def _state(card: BundleCard, signed: bool, tried: tuple[TestedBackend, ...]) -> dict[str, Any]:
+    return {
+        "intact": f"{len(card.files)} files match their hashes",
+        "signed": "yes; check the key: cxredge verify --public-key" if signed else "no",
+        "trtexec": {name.value: line for name, line in card.facts.trtexec.items()},
+        "tried": [f"{trial.extent.value}. {trial.how}" for trial in tried],
+    }
+
+
+def _verdict(gate: GateResult) -> str:
+    accuracy = f"accuracy {gate.accuracy:.3f}, {gate.agreement:.1%} agreement with FP32"
+    if gate.passed:
         return f"passed, {accuracy}"
-    return f"refused ({'; '.join(gate['refusals'])}), {accuracy}"
+    return f"refused ({'; '.join(gate.refusals)}), {accuracy}"
 
 
-def _serves(found: Found) -> str:
-    passport = found["passport"]
+def _serves(found: BundleDescription) -> str:
+    passport, card = found.passport, found.card
     if passport is None:
+        deploy = how_to_deploy(all_targets().get(card.config.target), Path(found.path))
         return (
-            f"{found['facts']['precision']} in ONNX Runtime until it is deployed on its device: "
-            f"{how_to_deploy(all_targets().get(found['config']['target']), Path(found['path']))}"
+            f"{card.facts.precision.value} in ONNX Runtime until it is deployed on its device: "
+            f"{deploy}"
         )
-    machine = passport["machine"]["cpu"] or passport["machine"]["architecture"]
-    return f"{passport['precision']} from {passport['engine']}, deployed on {machine}"
+    machine = passport.machine.cpu or passport.machine.architecture
+    return f"{passport.precision.value} from {passport.engine}, deployed on {machine}"
 
 
-def _engine(found: Found) -> dict[str, Any]:
-    facts = found["passport"]
+def _engine(found: EngineDescription) -> dict[str, Any]:
     fits = {"fits_here": "yes"}
-    if not found["fits_here"]:
-        fits = {"fits_here": "no", "why_not": found["why_not"], "next": found["next"]}
-    head = {
-        "kind": found["kind"],
-        "path": found["path"],
-        "size_bytes": found["size_bytes"],
-        "made_with": f"{found['product']} {found['version']}",
+    if not found.fits_here:
+        fits = {"fits_here": "no", "why_not": found.why_not, "next": found.next}
+    return {
+        "kind": found.kind,
+        "path": found.path,
+        "size_bytes": found.size_bytes,
+        "made_with": f"{found.product} {found.version}",
         **fits,
+        **(_facts(found.passport) if found.passport else {"passport": "missing"}),
+        "tried": [f"{one.target}: {one.extent.value}. {one.how}" for one in found.tried],
     }
-    tried = {"tried": [f"{t['target']}: {t['extent']}. {t['how']}" for t in found["tried"]]}
-    return head | (_passport(facts) if facts else {"passport": "missing"}) | tried
 
 
-def _passport(facts: Found) -> dict[str, Any]:
-    formats = Counter(layer["format"] for layer in facts["layers"]) or facts["network_formats"]
-    where = {
-        "GPU": facts["gpu"],
-        "compute capability": facts["compute_capability"],
-        "board": facts["board"],
-        "JetPack": facts["jetpack"],
-        "Jetson Linux": facts["l4t"],
-        "driver": facts["driver"],
-        "CUDA": facts["cuda_version"],
+def _facts(facts: EngineFacts) -> dict[str, Any]:
+    formats = Counter(one.format for one in facts.layers) or facts.network_formats
+    device = {
+        "GPU": facts.gpu,
+        "compute capability": facts.compute_capability,
+        "board": facts.board,
+        "JetPack": facts.jetpack,
+        "Jetson Linux": facts.l4t,
+        "driver": facts.driver,
+        "CUDA": facts.cuda_version,
     }
     return {
-        "precision": facts["settings"]["precision"],
-        "made_for": {name: value for name, value in where.items() if value},
-        "made_of": facts["parents"],
-        "batches": [_profile(*profile) for profile in facts["profiles"]],
+        "precision": facts.settings.precision.value,
+        "made_for": {name: value for name, value in device.items() if value},
+        "made_of": dict(facts.parents),
+        "batches": [_profile(*profile) for profile in facts.profiles],
         "layers_by_format": dict(formats),
-        "build_seconds": round(facts["build_seconds"], 1),
-        "golden_images": _golden(facts["golden"]),
-        **({"warnings": facts["warnings"]} if facts["warnings"] else {}),
+        "build_seconds": round(facts.build_seconds, 1),
+        "golden_images": _golden(facts),
+        **({"warnings": list(facts.warnings)} if facts.warnings else {}),
     }
 
 
@@ -105,14 +134,7 @@ def _profile(low: int, best: int, high: int) -> str:
     return str(best) if low == high else f"{low} to {high} (optimal at {best})"
 
 
-def _golden(golden: Found) -> str:
-    if not golden:
+def _golden(facts: EngineFacts) -> str:
+    if not facts.golden:
         return "not run yet"
-    return "same results" if golden["passed"] else "DIFFERENT results"
-
-
-_SHORTER: dict[str, Callable[[Found], dict[str, Any]]] = {
-    "bundle": _bundle,
-    "archive": _archive,
-    "engine": _engine,
-}
+    return "same results" if facts.golden["passed"] else "DIFFERENT results"

@@ -34,11 +34,13 @@ def inspect(
     Bundles and engines are summarised; -v shows all facts.
     """
     from cxredge.cli.digest import digest
+    from cxredge.diagnosis.description import description_as_json
     from cxredge.diagnosis.inspection import inspect as stage
 
     found = stage(path)
-    shown = found if output.verbosity is Verbosity.VERBOSE else digest(found)
-    return Outcome(found, "\n".join(_lines(shown)))
+    values = description_as_json(found)
+    shown = values if output.verbosity is Verbosity.VERBOSE else digest(found)
+    return Outcome(values, "\n".join(_lines(shown)))
 
 
 def _lines(found: Mapping[str, object], indent: str = "") -> list[str]:

@@ -1,19 +1,16 @@
-"""Describing any artifact without running it."""
+"""Inspection of artifacts and result files, without running them."""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cxredge.artifacts.card import (
-    CARD_NAME,
-    read_artifact,
-    sha256_of_file,
-)
-from cxredge.artifacts.records import read_json_file, to_json
+from cxredge.artifacts.card import CARD_NAME, read_artifact, sha256_of_file
+from cxredge.artifacts.records import read_json_file
 from cxredge.backends.tensorrt.api import Flavour
 from cxredge.backends.tensorrt.engine_file import SUFFIXES as ENGINE_SUFFIXES
 from cxredge.backends.tensorrt.engine_file import EngineFile, read_engine_file
@@ -23,22 +20,33 @@ from cxredge.bundle.card import CARDS, BundleCard
 from cxredge.bundle.passport import read_passport
 from cxredge.bundle.signature import is_signed
 from cxredge.data.manifest import COLUMNS, read_manifest
+from cxredge.diagnosis.description import (
+    ArchiveDescription,
+    ArtifactDescription,
+    BundleDescription,
+    Description,
+    EngineDescription,
+    ManifestDescription,
+    OnnxDescription,
+    PredictionsDescription,
+    ResultDescription,
+    TestedBackend,
+    UnfinishedRun,
+)
 from cxredge.errors import ArtifactError
 from cxredge.targets.record import Target
 from cxredge.targets.registry import all_targets
 from cxredge.targets.trtexec import how_to_deploy
 
-_KNOWN = (
-    "It describes runs, models, bundles and their archives, .onnx, .plan, manifest and "
-    "predictions .csv, result .json."
+_SUPPORTED = (
+    "Supported: runs, models, bundles and their archives, .onnx, .plan, manifest and predictions "
+    ".csv, result .json."
 )
+_LONG_RESULTS = ("histogram_ms", "roc", "reliability")
 
 
-def inspect(path: Path) -> dict[str, Any]:
+def inspect(path: Path) -> Description:
     """Describe a run, model, bundle, manifest, ONNX file, engine, predictions file or result.
-
-    Returns:
-        A JSON value that begins with ``kind``.
 
     Raises:
         CxredgeError: It is none of these, or damaged.
@@ -59,83 +67,80 @@ def inspect(path: Path) -> dict[str, Any]:
         return _json(path)
     if not path.stat().st_size:
         raise ArtifactError(f"{path} is empty: 0 bytes.", "Copy it again.")
-    raise ArtifactError(f"{path} is nothing that cxredge knows.", _KNOWN)
+    raise ArtifactError(f"{path} is not a file that cxredge can inspect.", _SUPPORTED)
 
 
-def _archive(path: Path) -> dict[str, Any]:
-    """Describe a bundle's archive; it is not unpacked."""
+def _archive(path: Path) -> ArchiveDescription:
+    """Describe a bundle's archive without unpacking it."""
     card = check_archive(path)
-    return {
-        "kind": "archive",
-        "path": str(path),
-        "sha256": sha256_of_file(path),
-        "size_bytes": path.stat().st_size,
-        "signed": is_signed(path),
-        "next": f"on the device: {how_to_deploy(_target_of(card), path)}",
-        "tried": _tried_on(card),
-        "bundle": {**card.to_json(), "intact": True},
-    }
+    return ArchiveDescription(
+        path=str(path),
+        sha256=sha256_of_file(path),
+        size_bytes=path.stat().st_size,
+        signed=is_signed(path),
+        next=f"on the device: {how_to_deploy(_target_of(card), path)}",
+        tried=_tried_on(card),
+        bundle=card,
+    )
 
 
-def _folder(path: Path) -> dict[str, Any]:
+def _folder(path: Path) -> ArtifactDescription | BundleDescription | UnfinishedRun:
     if not (path / CARD_NAME).is_file() and (path / "checkpoint.pt").is_file():
-        return {"kind": "unfinished run", "path": str(path), "next": "train again with this --out"}
+        return UnfinishedRun("unfinished run", str(path), "train again with this --out")
     if not (path / CARD_NAME).is_file():
-        raise ArtifactError(f"{path} is not a cxredge artifact: it has no {CARD_NAME}.", _KNOWN)
+        raise ArtifactError(f"{path} is not a cxredge artifact: it has no {CARD_NAME}.", _SUPPORTED)
     card = read_artifact(path, *CARDS).card
-    found = {"path": str(path), **card.to_json(), "intact": True}
-    if isinstance(card, BundleCard):
-        found["signed"] = is_signed(path)
-        found["passport"] = to_json(read_passport(path))
-        found["tried"] = _tried_on(card)
-    return {"kind": found.pop("kind"), **found}
+    if not isinstance(card, BundleCard):
+        return ArtifactDescription(str(path), card)
+    return BundleDescription(str(path), card, is_signed(path), read_passport(path), _tried_on(card))
 
 
-def _onnx(path: Path) -> dict[str, Any]:
-    # A device may do without the package onnx.
+def _onnx(path: Path) -> OnnxDescription:
+    # Devices may lack the onnx package.
     from cxredge.graph.model_file import METADATA_KEY, read_model
 
     model = read_model(path)
     properties = {entry.key: entry.value for entry in model.metadata_props}
-    known = properties.get(METADATA_KEY)
-    return {
-        "kind": "onnx",
-        "path": str(path),
-        "sha256": sha256_of_file(path),
-        "size_bytes": path.stat().st_size,
-        "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
-        "inputs": [_shape(value) for value in model.graph.input],
-        "outputs": [_shape(value) for value in model.graph.output],
-        "nodes": dict(Counter(node.op_type for node in model.graph.node).most_common()),
-        "cxredge": json.loads(known) if known else None,
-    }
+    metadata = properties.get(METADATA_KEY)
+    return OnnxDescription(
+        kind="onnx",
+        path=str(path),
+        sha256=sha256_of_file(path),
+        size_bytes=path.stat().st_size,
+        opset={entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        inputs=tuple(_shape(value) for value in model.graph.input),
+        outputs=tuple(_shape(value) for value in model.graph.output),
+        nodes=dict(Counter(node.op_type for node in model.graph.node).most_common()),
+        cxredge=json.loads(metadata) if metadata else None,
+    )
 
 
-def _engine(path: Path) -> dict[str, Any]:
-    """Describe an engine and whether it can run here; it is not loaded."""
-    plan = read_engine_file(path)
-    mismatch = explain_mismatch(plan, find_installation())
-    return {
-        "kind": "engine",
-        "path": str(path),
-        "size_bytes": path.stat().st_size,
-        "product": plan.header.flavour.product,
-        "version": plan.header.version,
-        "fits_here": mismatch is None,
-        "why_not": mismatch.message if mismatch else "",
-        "next": mismatch.hint if mismatch else "",
-        "passport": to_json(plan.facts) if plan.facts else None,
-        "tried": _tried(_targets_of(plan)),
-    }
+def _engine(path: Path) -> EngineDescription:
+    """Describe an engine and whether it can run here, without loading it."""
+    engine_file = read_engine_file(path)
+    mismatch = explain_mismatch(engine_file, find_installation())
+    return EngineDescription(
+        kind="engine",
+        path=str(path),
+        size_bytes=path.stat().st_size,
+        product=engine_file.header.flavour.product,
+        version=engine_file.header.version,
+        fits_here=mismatch is None,
+        why_not=mismatch.message if mismatch else "",
+        next=mismatch.hint if mismatch else "",
+        passport=engine_file.facts,
+        tried=_tried(_targets_of(engine_file)),
+    )
 
 
-def _targets_of(plan: EngineFile) -> list[Target]:
-    """Return the targets that an engine may be for: by its product and compute capability."""
-    backend = plan.header.flavour.value.replace("_", "-")
+def _targets_of(engine_file: EngineFile) -> list[Target]:
+    """Return the targets that an engine may be for, by product and compute capability."""
+    flavour, facts = engine_file.header.flavour, engine_file.facts
+    backend = flavour.value.replace("_", "-")
     known = [target for target in all_targets().values() if target.backend == backend]
-    if plan.header.flavour is Flavour.RTX:
+    if flavour is Flavour.RTX:
         return known
-    capability = plan.facts.compute_capability if plan.facts else None
+    capability = facts.compute_capability if facts else None
     return [
         target
         for target in known
@@ -143,24 +148,24 @@ def _targets_of(plan: EngineFile) -> list[Target]:
     ]
 
 
-def _tried_on(card: BundleCard) -> list[dict[str, str]]:
-    """Return what was tried on the device that a bundle is for."""
+def _tried_on(card: BundleCard) -> tuple[TestedBackend, ...]:
+    """Return the developers' tests on the target of a bundle."""
     target = _target_of(card)
     return _tried([target] if target else [])
 
 
 def _target_of(card: BundleCard) -> Target | None:
-    """Return the device that a bundle is for, or None where this version does not know it."""
+    """Return the target of a bundle, or None if this version does not know it."""
     return all_targets().get(card.config.target)
 
 
-def _tried(targets: list[Target]) -> list[dict[str, str]]:
-    """Return what cxredge's makers ran on such hardware, so that nobody takes it for proven."""
-    return [
-        {"target": target.name, "backend": t.backend, "extent": t.extent.value, "how": t.how}
+def _tried(targets: Iterable[Target]) -> tuple[TestedBackend, ...]:
+    """Return the developers' tests on targets, which show how far each one is proven."""
+    return tuple(
+        TestedBackend(target.name, trial.backend, trial.extent, trial.how)
         for target in targets
-        for t in target.verified
-    ]
+        for trial in target.verified
+    )
 
 
 def _shape(value: Any) -> str:
@@ -172,47 +177,50 @@ def _shape(value: Any) -> str:
     return f"{value.name}: {kind} [{', '.join(map(str, dims))}]"
 
 
-def _csv(path: Path) -> dict[str, Any]:
+def _csv(path: Path) -> PredictionsDescription | ManifestDescription:
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         reader = csv.DictReader(stream)
         columns = list(reader.fieldnames or ())
         if {"path", "status", "label", "probability"} <= set(columns):
-            rows = Counter((row["status"], row["label"]) for row in reader)
-            return {
-                "kind": "predictions",
-                "path": str(path),
-                "rows": sum(rows.values()),
-                "status": _total(rows, 0),
-                "labels": {k: v for k, v in _total(rows, 1).items() if k},
-            }
+            return _predictions(path, reader)
     if set(COLUMNS) <= set(columns):
-        manifest = read_manifest(path)
-        return {
-            "kind": "manifest",
-            "path": str(path),
-            "sha256": manifest.sha256,
-            "images": len(manifest.entries),
-            "counts": manifest.counts(),
-            "patients_in_two_splits": manifest.patients_in_two_splits(),
-        }
+        return _manifest(path)
     raise ArtifactError(
-        f"{path} is neither a manifest nor predictions; its columns are {', '.join(columns)}."
+        f"{path} is neither a manifest nor a predictions file; its columns are "
+        f"{', '.join(columns)}."
     )
 
 
-def _total(rows: Counter[tuple[str, str]], index: int) -> dict[str, int]:
-    totals: Counter[str] = Counter()
-    for key, number in rows.items():
-        totals[key[index]] += number
-    return dict(totals.most_common())
+def _predictions(path: Path, rows: Iterable[dict[str, str]]) -> PredictionsDescription:
+    status: Counter[str] = Counter()
+    labels: Counter[str] = Counter()
+    for row in rows:
+        status[row["status"]] += 1
+        labels[row["label"]] += 1
+    count = sum(status.values())
+    del labels[""]
+    return PredictionsDescription(
+        "predictions", str(path), count, dict(status.most_common()), dict(labels.most_common())
+    )
 
 
-def _json(path: Path) -> dict[str, Any]:
-    value = read_json_file(path)
+def _manifest(path: Path) -> ManifestDescription:
+    manifest = read_manifest(path)
+    return ManifestDescription(
+        kind="manifest",
+        path=str(path),
+        sha256=manifest.sha256,
+        images=len(manifest.entries),
+        counts=manifest.counts(),
+        patients_in_two_splits=manifest.patients_in_two_splits(),
+    )
+
+
+def _json(path: Path) -> Description:
+    values = read_json_file(path)
     if path.name == CARD_NAME:
         return _folder(path.parent)
-    if not isinstance(value, dict) or not str(value.get("schema", "")).startswith("cxredge."):
-        raise ArtifactError(f"{path} is JSON, but no result of cxredge.")
-    long = ("histogram_ms", "roc", "reliability")
-    kept = {key: item for key, item in value.items() if key not in (*long, "schema")}
-    return {"kind": value["schema"].split(".")[1].split("/")[0], "path": str(path), **kept}
+    if not isinstance(values, dict) or not str(values.get("schema", "")).startswith("cxredge."):
+        raise ArtifactError(f"{path} is JSON, but not a result of cxredge.")
+    kept = {k: value for k, value in values.items() if k not in (*_LONG_RESULTS, "schema")}
+    return ResultDescription(values["schema"].split(".")[1].split("/")[0], str(path), kept)

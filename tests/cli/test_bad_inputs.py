@@ -177,7 +177,7 @@ def test_a_manifest_is_not_replaced_by_a_list_of_its_images(
 def test_inspect_sends_nobody_to_itself(tmp_path: Path, cxredge) -> None:
     ran = cxredge("inspect", tmp_path)
     one_line(ran, "is not a cxredge artifact: it has no card.json")
-    assert "It describes runs, models, bundles" in ran.err
+    assert "Supported: runs, models, bundles" in ran.err
     cut = tmp_path / "bundle.tar"
     cut.touch()
     one_line(cxredge("inspect", cut), "bundle.tar is empty: 0 bytes")
