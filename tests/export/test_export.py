@@ -17,7 +17,8 @@ from cxredge.backends.batched import infer_file  # noqa: E402
 from cxredge.data.images import PREPROCESSING  # noqa: E402
 from cxredge.errors import CxredgeError  # noqa: E402
 from cxredge.export import export as export_module  # noqa: E402
-from cxredge.export.export import GreyClassifier, export, parity_images  # noqa: E402
+from cxredge.export.export import export, parity_images  # noqa: E402
+from cxredge.export.trace import GreyClassifier  # noqa: E402
 from cxredge.models import build_model  # noqa: E402
 from cxredge.models.zoo import ZOO  # noqa: E402
 from cxredge.progress import Silent  # noqa: E402
@@ -87,7 +88,7 @@ def test_same_run_same_bytes(run_folder: Path, exported: Path, tmp_path: Path) -
 def test_an_unchanged_model_is_not_exported_again(
     run_folder: Path, exported: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(export_module, "_to_onnx", lambda *_: pytest.fail("exported again"))
+    monkeypatch.setattr(export_module, "to_onnx", lambda *_: pytest.fail("exported again"))
     run = read_artifact(run_folder, RunCard)
     assert export(run, exported, Silent()) == read_card(exported, ExportedCard)
 
