@@ -1,4 +1,4 @@
-"""A cascade: the second session sees the near ties of the first alone, and decides them."""
+"""A cascade: the second session infers and decides only the near ties of the first."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def images(*brightness: int) -> np.ndarray:
     return np.repeat(np.array(brightness, np.uint8), 4).reshape(-1, 2, 2)
 
 
-def test_near_ties_are_decided_by_the_second_and_others_are_not_shown_to_it() -> None:
+def test_the_second_session_infers_and_decides_only_near_ties() -> None:
     first, second = Fixed(1.0), Fixed(1.08)
     with CascadeSession(first, second, 0.05) as cascade:
         found = cascade.infer_decided(images(90, 96, 104, 200))
@@ -46,13 +46,13 @@ def test_near_ties_are_decided_by_the_second_and_others_are_not_shown_to_it() ->
     assert second.closed
 
 
-def test_what_is_no_near_tie_costs_nothing_more() -> None:
+def test_other_images_are_inferred_once() -> None:
     first, second = Fixed(1.0), Fixed(1.0)
     CascadeSession(first, second, 0.05).infer(images(0, 255, 50))
     assert second.seen == []
 
 
-def test_images_are_counted_whoever_calls() -> None:
+def test_images_are_counted_across_threads() -> None:
     cascade = CascadeSession(Fixed(1.0), Fixed(1.0), 0.05)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: cascade.infer(images(100, 0)), range(200)))
@@ -63,7 +63,7 @@ def test_images_are_counted_whoever_calls() -> None:
     ("first", "second", "together"),
     [(True, True, True), (True, False, False), (False, True, False)],
 )
-def test_several_threads_may_call_it_where_they_may_call_both(
+def test_a_cascade_is_concurrent_if_both_sessions_are(
     first: bool, second: bool, together: bool
 ) -> None:
     cascade = CascadeSession(Fixed(1.0, first), Fixed(1.0, second), 0.05)

@@ -1,4 +1,4 @@
-"""OpenVINO beside ONNX Runtime: the same answers, and clear words where it is not there."""
+"""OpenVINO compared with ONNX Runtime: equal results, and clear errors without it."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def expected(fp32: Path, images: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("batch", [1, 4, 16])
 @pytest.mark.parametrize("threads", [0, 1])
-def test_fp32_is_fp32_whatever_the_batch(
+def test_fp32_is_computed_in_fp32_for_every_batch(
     openvino: None, fp32: Path, images: np.ndarray, expected: np.ndarray, batch: int, threads: int
 ) -> None:
-    """On processors with BF16 the runtime would take that for FP32 of its own accord."""
+    """On processors with BF16, OpenVINO would use it for FP32 models by default."""
     with open_session(fp32, "openvino", threads, batch=batch) as session:
         assert (session.spec.size, session.spec.classes) == (64, 4)
         assert session.spec.batch == batch
@@ -59,7 +59,7 @@ def test_threads_share_a_session(
     assert np.abs(np.stack(found) - expected[indices]).max() < 1e-4
 
 
-def test_answers_stay_when_the_next_ones_come(
+def test_logits_are_not_overwritten_by_the_next_inference(
     openvino: None, fp32: Path, images: np.ndarray
 ) -> None:
     with open_session(fp32, "openvino") as session:
@@ -89,7 +89,7 @@ def test_a_precision_that_the_processor_lacks_is_refused(
     assert "cxredge deploy BUNDLE" in refused.value.hint
 
 
-def test_what_is_no_model_is_refused(openvino: None, fp32: Path, tmp_path: Path) -> None:
+def test_other_files_are_refused(openvino: None, fp32: Path, tmp_path: Path) -> None:
     damaged, other = tmp_path / "damaged.onnx", tmp_path / "other.onnx"
     damaged.write_bytes(fp32.read_bytes()[:1000])
     with pytest.raises(ArtifactError, match="OpenVINO failed to load"):
@@ -101,7 +101,7 @@ def test_what_is_no_model_is_refused(openvino: None, fp32: Path, tmp_path: Path)
         OpenVinoSession(other)
 
 
-def test_nobody_hears_of_its_use(openvino: None) -> None:
+def test_importing_openvino_sends_no_telemetry(openvino: None) -> None:
     """The wheel requires a package that sends an event when OpenVINO is imported."""
     code = (
         "import sys\n"
@@ -127,7 +127,7 @@ def test_without_openvino_the_error_says_what_to_do(
     assert reduced_precisions("openvino") == ()
 
 
-def test_an_openvino_that_cannot_be_imported_is_told_from_none(
+def test_a_broken_openvino_is_distinguished_from_a_missing_one(
     fp32: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)

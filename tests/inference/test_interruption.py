@@ -15,7 +15,7 @@ def press() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_the_first_is_noted_and_the_second_interrupts() -> None:
+def test_the_first_ctrl_c_is_noted_and_the_second_interrupts() -> None:
     with Interruption() as interruption:
         assert not interruption.requested
         press()
@@ -24,14 +24,14 @@ def test_the_first_is_noted_and_the_second_interrupts() -> None:
             press()
 
 
-def test_afterwards_it_interrupts_as_before() -> None:
+def test_the_previous_handler_is_restored() -> None:
     before = signal.getsignal(signal.SIGINT)
     with Interruption():
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_thread_leaves_signals_alone() -> None:
+def test_other_threads_install_no_handler() -> None:
     before, seen = signal.getsignal(signal.SIGINT), []
 
     def work() -> None:

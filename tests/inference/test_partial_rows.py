@@ -1,4 +1,4 @@
-"""Rows that are not all there yet: kept beside the old file, and gone on from."""
+"""Partial files: kept beside the old file, and resumed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cxredge.inference.predictions_file import RowWriter
 from tests.row_files import CLASSES, JOB, ROWS, as_dictionaries, partial_of, read_csv, write
 
 
-def test_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
     path = write(tmp_path / "p.csv", ROWS[:1])
     before = path.read_bytes()
     writer = RowWriter(path, CLASSES, JOB, resume=False)
@@ -50,7 +50,7 @@ def test_two_writers_do_not_share_a_file(tmp_path: Path, resume: bool) -> None:
     assert read_csv(path) == as_dictionaries(ROWS)
 
 
-def test_a_file_without_a_row_leaves_nothing(tmp_path: Path) -> None:
+def test_a_partial_file_without_rows_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     with RowWriter(path, CLASSES, JOB, resume=False):
         assert list(tmp_path.iterdir()) == [partial_of(path)]
@@ -60,7 +60,7 @@ def test_a_file_without_a_row_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [partial_of(path)]
 
 
-def test_it_goes_on_after_a_whole_batch(tmp_path: Path) -> None:
+def test_rows_are_resumed_after_a_whole_batch(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     for rows, whole in ((0, 0), (1, 0), (2, 2), (3, 2), (4, 4)):
         with RowWriter(path, CLASSES, JOB, resume=False) as writer:
@@ -73,7 +73,7 @@ def test_it_goes_on_after_a_whole_batch(tmp_path: Path) -> None:
         assert read_csv(path) == as_dictionaries(ROWS)
 
 
-def test_a_full_disk_keeps_whole_rows_alone(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_only_whole_rows(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with RowWriter(path, CLASSES, JOB, resume=False) as writer:
@@ -134,7 +134,7 @@ def test_resume_twice(tmp_path: Path) -> None:
     assert read_csv(path) == as_dictionaries(ROWS)
 
 
-def test_resume_with_nothing_begun_starts_at_the_beginning(tmp_path: Path) -> None:
+def test_resume_without_a_partial_file_starts_over(tmp_path: Path) -> None:
     path = write(tmp_path / "p.csv", ROWS)
     writer = RowWriter(path, CLASSES, JOB, resume=True)
     assert writer.rows == 0
@@ -142,7 +142,7 @@ def test_resume_with_nothing_begun_starts_at_the_beginning(tmp_path: Path) -> No
     assert read_csv(path) == as_dictionaries(ROWS)
 
 
-def test_without_resume_begun_rows_are_dropped(tmp_path: Path) -> None:
+def test_without_resume_earlier_rows_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     writer = RowWriter(path, CLASSES, JOB, resume=False)
     writer.append(ROWS)
@@ -182,7 +182,7 @@ def test_order_of_the_job_does_not_matter(tmp_path: Path) -> None:
     RowWriter(path, CLASSES, turned, resume=True).close()
 
 
-def test_partial_file_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_partial_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     partial_of(path).write_bytes(b"\xff\0 not a job\n")
     with pytest.raises(ArtifactError):

@@ -1,4 +1,4 @@
-"""Order, bounds, threads and stages of the pipeline, with a session that says who calls it."""
+"""Order, bounds, threads and stages of the pipeline, with a session that records its callers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIZE = 32
 
 
 class Recorder(Session):
-    """A session whose logits tell an image's brightness, and that remembers its callers."""
+    """A session whose logits are an image's brightness, and that records its callers."""
 
     def __init__(self, concurrent: bool, batch: int) -> None:
         self.spec = SessionSpec(SIZE, 2, "test", 1, concurrent, batch)
@@ -51,7 +51,7 @@ def images(phantoms: Path) -> list[Path]:
     return sorted((phantoms / "images").rglob("*.*"))[:37]
 
 
-def test_results_come_in_order_whatever_takes_long() -> None:
+def test_results_are_in_order_if_some_items_take_longer() -> None:
     def slow_at_random(number: int) -> int:
         time.sleep(random.Random(number).random() / 200)
         return number * number
@@ -61,7 +61,7 @@ def test_results_come_in_order_whatever_takes_long() -> None:
 
 
 @pytest.mark.parametrize("ahead", [1, 5])
-def test_items_are_taken_only_as_far_ahead_as_allowed(ahead: int) -> None:
+def test_items_are_consumed_only_as_far_ahead_as_allowed(ahead: int) -> None:
     taken = 0
 
     def items() -> Iterator[int]:
@@ -76,7 +76,7 @@ def test_items_are_taken_only_as_far_ahead_as_allowed(ahead: int) -> None:
     results.close()
 
 
-def test_closing_waits_for_what_runs_and_begins_nothing_more() -> None:
+def test_closing_waits_for_running_items_and_starts_no_others() -> None:
     begun: list[int] = []
 
     def work(number: int) -> int:
@@ -94,7 +94,7 @@ def test_closing_waits_for_what_runs_and_begins_nothing_more() -> None:
     assert not [name for name in names if name.startswith("ThreadPoolExecutor")]
 
 
-def test_what_fails_is_raised_in_its_turn() -> None:
+def test_an_error_is_raised_in_its_turn() -> None:
     def fail_at_three(number: int) -> int:
         return 1 // (3 - number)
 
@@ -128,7 +128,7 @@ def test_every_image_has_its_own_logits(
     assert max(session.batches) == min(batch, len(images))
 
 
-def test_a_session_of_one_thread_is_called_by_the_caller_alone(images: list[Path]) -> None:
+def test_a_session_of_one_thread_is_called_only_by_the_caller(images: list[Path]) -> None:
     session = Recorder(False, 4)
     assert sum(len(done.sources) for done in infer_images(session, iter(images), 4)) == 37
     assert session.callers == {threading.get_ident()}
@@ -158,7 +158,7 @@ def test_images_ahead_are_bounded(concurrent: bool, images: list[Path]) -> None:
     batches.close()
 
 
-def test_seconds_are_told_by_stage(images: list[Path]) -> None:
+def test_seconds_are_reported_by_stage(images: list[Path]) -> None:
     (done,) = infer_images(Recorder(True, 50), iter(images), 2)
     assert list(done.seconds) == ["read", "decode", "preprocess", "infer"]
     assert min(done.seconds.values()) > 0
@@ -182,7 +182,7 @@ def test_a_worker_takes_whole_batches(batch: int, group: int, images: list[Path]
     assert sorted(session.batches) == sorted([batch] * (34 // batch) + rest)
 
 
-def test_who_shares_a_batch_does_not_depend_on_who_fails(
+def test_failed_images_do_not_change_which_others_share_a_batch(
     images: list[Path], tmp_path: Path
 ) -> None:
     session = Recorder(True, 4)

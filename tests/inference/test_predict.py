@@ -32,7 +32,7 @@ def test_every_input_has_one_row_in_the_order_given(
     assert [row["path"] for row in read_rows(tmp_path / "p.csv")] == [str(path) for path in given]
 
 
-def test_a_last_batch_that_is_not_full_is_predicted_too(
+def test_an_incomplete_last_batch_is_predicted(
     bundle: Path, phantoms: Path, tmp_path: Path
 ) -> None:
     images = sorted((phantoms / "images").rglob("*.*"))
@@ -42,7 +42,7 @@ def test_a_last_batch_that_is_not_full_is_predicted_too(
         assert len(read_rows(out)) == count
 
 
-def test_probabilities_do_not_depend_on_the_company(
+def test_probabilities_do_not_depend_on_the_other_images(
     bundle: Path, phantoms: Path, tmp_path: Path
 ) -> None:
     images = sorted((phantoms / "images").rglob("*.*"))[:20]
@@ -65,7 +65,7 @@ def test_files_that_are_no_images_are_counted(bundle: Path, phantoms: Path, tmp_
 
 
 class Meanwhile(Silent):
-    """Something that happens when the first image is done."""
+    """Does something when the first image is done."""
 
     def __init__(self, what: Callable[[], object]) -> None:
         self._what: Callable[[], object] | None = what
@@ -96,7 +96,7 @@ def test_a_folder_that_changes_during_the_run(bundle: Path, phantoms: Path, tmp_
     assert tally.to_json()["failed"] == 1
 
 
-def test_a_bundle_that_was_built_anew_needs_its_engine_chosen_anew(
+def test_a_bundle_that_was_rebuilt_needs_a_new_passport(
     bundle: Path, phantoms: Path, tmp_path: Path
 ) -> None:
     card = read_card(bundle, BundleCard)
@@ -107,7 +107,7 @@ def test_a_bundle_that_was_built_anew_needs_its_engine_chosen_anew(
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate", "bench"])
-def test_a_bundle_that_was_finished_on_another_machine_is_told(
+def test_a_bundle_that_was_finished_on_another_machine_is_noted(
     command: str, bundle: Path, phantoms: Path, tmp_path: Path, cxredge
 ) -> None:
     arguments = {
@@ -127,7 +127,9 @@ def test_a_bundle_that_was_finished_on_another_machine_is_told(
     assert "was not finished" in cxredge(command, bundle, *arguments).err
 
 
-def test_odd_names_have_rows_and_are_shown(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
+def test_unusual_names_have_rows_and_are_shown(
+    bundle: Path, phantoms: Path, tmp_path: Path
+) -> None:
     folder, out = tmp_path / "in", tmp_path / "p.csv"
     folder.mkdir()
     source = next((phantoms / "images").rglob("*.*"))
@@ -145,18 +147,18 @@ def test_odd_names_have_rows_and_are_shown(bundle: Path, phantoms: Path, tmp_pat
     assert b"\\udcff.png is not a PNG, JPEG or DICOM" in done.stdout
 
 
-def test_stages_and_speed_are_told(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
+def test_stages_and_speed_are_reported(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
     tally = predict(open_bundle(bundle), [phantoms / "images"], tmp_path / "p.csv", False, Silent())
-    told = tally.to_json()
-    assert list(told["stages"]) == ["read", "decode", "preprocess", "infer", "write"]
+    found = tally.to_json()
+    assert list(found["stages"]) == ["read", "decode", "preprocess", "infer", "write"]
     assert min(tally.stages.values()) > 0
     cores = len(os.sched_getaffinity(0))
     assert sum(tally.stages.values()) <= (cores + 1) * tally.seconds
-    assert told["images_per_second"] == pytest.approx(told["ok"] / tally.seconds, rel=0.01)
+    assert found["images_per_second"] == pytest.approx(found["ok"] / tally.seconds, rel=0.01)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["targets", "--json"]])
-def test_a_pipe_that_is_closed_early_is_no_news(arguments: list[str]) -> None:
+def test_a_pipe_that_is_closed_early_is_no_error(arguments: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -179,7 +181,7 @@ finally:
 
 
 @pytest.mark.slow
-def test_ten_thousand_images_take_no_more_memory_than_a_hundred(
+def test_ten_thousand_images_need_no_more_memory_than_a_hundred(
     bundle: Path, phantoms: Path, tmp_path: Path
 ) -> None:
     sources = sorted((phantoms / "images").rglob("*.*"))

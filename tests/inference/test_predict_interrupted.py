@@ -1,4 +1,4 @@
-"""Predictions that are stopped, killed or run out of disk, and what goes on from there."""
+"""Predictions that are interrupted, killed or run out of disk, and are resumed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.predictions import many_images, predict_command, read_rows
 
 
 class StopAfter(Silent):
-    """A person who presses Ctrl-C when so many images are done."""
+    """Presses Ctrl-C when a number of images is done."""
 
     def __init__(self, images: int) -> None:
         self._left = images
@@ -44,7 +44,7 @@ class StopAfter(Silent):
 
 @pytest.mark.parametrize("after", [1, 2, 17, 55])
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_resumed_is_as_undisturbed(
+def test_a_resumed_file_equals_an_undisturbed_one(
     after: int, suffix: str, bundle: Path, phantoms: Path, tmp_path: Path
 ) -> None:
     opened, paths = open_bundle(bundle), [phantoms / "images"]
@@ -61,7 +61,7 @@ def test_resumed_is_as_undisturbed(
 
 
 @pytest.mark.parametrize("change", ["added", "gone", "gone at the end", "renamed"])
-def test_other_inputs_than_before_are_not_resumed(
+def test_changed_inputs_are_not_resumed(
     change: str, bundle: Path, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The rows of a batch that is not whole are cut off before the comparison; of one, none are.
@@ -89,7 +89,7 @@ def size_of(path: Path) -> int:
 
 
 def run_until(arguments: list[str], reached: Callable[[], bool], stop: signal.Signals) -> str:
-    """Run a command, send it a signal at a moment and return what it said on stderr."""
+    """Run a command, send it a signal when a condition holds and return its stderr."""
     with subprocess.Popen(
         arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as running:
@@ -121,7 +121,9 @@ def test_a_kill_at_any_moment_can_be_resumed(bundle: Path, phantoms: Path, tmp_p
     assert out.read_bytes() == whole.read_bytes()
 
 
-def test_ctrl_c_says_how_to_go_on(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
+def test_ctrl_c_names_the_command_that_resumes(
+    bundle: Path, phantoms: Path, tmp_path: Path
+) -> None:
     folder, out = many_images(tmp_path / "two words", phantoms, 600), tmp_path / "p.csv"
     partial = tmp_path / ".p.csv.partial"
     arguments = predict_command(bundle, folder, "--out", out)
@@ -162,7 +164,7 @@ def test_a_full_disk_says_how_much_is_needed(bundle: Path, phantoms: Path, tmp_p
     assert len(read_rows(out)) == 200
 
 
-def test_another_bundles_partial_file_is_not_taken_up(
+def test_a_partial_file_of_another_bundle_is_refused(
     bundle: Path, phantoms: Path, tmp_path: Path
 ) -> None:
     (tmp_path / ".p.csv.partial").write_text('{"job": "other"}\n')

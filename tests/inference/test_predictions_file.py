@@ -1,4 +1,4 @@
-"""The file of rows in each format: what it holds, and where none is written."""
+"""Predictions files in each format: their content, and paths that are refused."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_all_formats_hold_the_same_rows_in_order(tmp_path: Path, extension: str)
 
 @pytest.mark.parametrize("extension", READERS)
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_odd_file_names_come_back(tmp_path: Path, extension: str, name: str) -> None:
+def test_unusual_file_names_are_read_back(tmp_path: Path, extension: str, name: str) -> None:
     rows = [PredictionRow(name, "missing", error=f"{name} does not exist."), ROWS[0]]
     path = write(tmp_path / f"p{extension}", rows)
     assert READERS[extension](path) == as_dictionaries(rows)
@@ -77,7 +77,7 @@ def test_odd_file_names_come_back(tmp_path: Path, extension: str, name: str) -> 
     ("extension", "shown"),
     [(".csv", "r\udcf6.png"), (".jsonl", "r\udcf6.png"), (".parquet", "r\ufffd.png")],
 )
-def test_names_that_are_not_utf_8_cost_no_row(tmp_path: Path, extension: str, shown: str) -> None:
+def test_names_that_are_not_utf_8_lose_no_row(tmp_path: Path, extension: str, shown: str) -> None:
     path = write(tmp_path / f"p{extension}", [PredictionRow("r\udcf6.png", "missing"), ROWS[0]])
     assert [row["path"] for row in READERS[extension](path)] == [shown, "a/1.png"]
 
@@ -92,7 +92,7 @@ def test_csv_begins_with_the_documented_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("extension", READERS)
-def test_no_rows_still_give_a_file(tmp_path: Path, extension: str) -> None:
+def test_a_file_without_rows_is_written(tmp_path: Path, extension: str) -> None:
     assert READERS[extension](write(tmp_path / f"p{extension}", [])) == []
 
 
@@ -142,7 +142,7 @@ def test_folder_is_made(tmp_path: Path) -> None:
     assert write(tmp_path / "not" / "yet" / "p.csv", ROWS).is_file()
 
 
-def test_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
+def test_equal_rows_are_equal_bytes(tmp_path: Path) -> None:
     for extension in READERS:
         first = write(tmp_path / f"1{extension}", ROWS).read_bytes()
         assert write(tmp_path / f"2{extension}", ROWS).read_bytes() == first
@@ -162,7 +162,7 @@ def test_every_csv_record_has_all_columns_whatever_the_names(tmp_path: Path) -> 
         assert [len(record) for record in csv.reader(stream)] == [7] * (len(rows) + 1)
 
 
-def test_a_table_of_something_else_is_not_written_over(tmp_path: Path) -> None:
+def test_another_table_is_not_overwritten(tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("path,label,split,patient\n")
     with pytest.raises(ArtifactError, match="holds no predictions"):
@@ -171,7 +171,7 @@ def test_a_table_of_something_else_is_not_written_over(tmp_path: Path) -> None:
     assert not partial_of(manifest).exists()
 
 
-def test_predictions_are_written_over(tmp_path: Path) -> None:
+def test_predictions_are_overwritten(tmp_path: Path) -> None:
     row = PredictionRow("a.png", "ok", "normal", 0.75, by_class(0.75, 0.25))
     path = write(tmp_path / "p.csv", [])
     assert read_csv(write(path, [row])) == as_dictionaries([row])

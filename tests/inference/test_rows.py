@@ -1,4 +1,4 @@
-"""Rows of images: who decided, thresholds, cautions, and how they are read into a file."""
+"""Prediction rows: deciding precision, thresholds, cautions, failures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZE, CLASSES = 64, 4
 
 
 class Peak(Session):
-    """The brighter the image, the surer of the first class; or always sure of the last."""
+    """Logit of the first class grows with brightness; or the last class always wins."""
 
     def __init__(self, always_last: bool = False) -> None:
         self.spec = SessionSpec(SIZE, CLASSES, "test", 1, True, 4)
