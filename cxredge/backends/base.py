@@ -111,7 +111,7 @@ class Session(ABC):
 
 
 class AcceleratorSession(Session):
-    """A session on a device with separate memory, to and from which images and logits are copied."""
+    """A session on a device with separate memory: images and logits are copied."""
 
     @abstractmethod
     def infer_in_stages(self, images: GreyImage) -> tuple[Logits, dict[str, float]]:
