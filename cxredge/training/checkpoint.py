@@ -15,7 +15,7 @@ from cxredge.artifacts.card import CARD_NAME, StagePlan, up_to_date
 from cxredge.artifacts.folder import kind_of
 from cxredge.artifacts.run_card import RunCard, RunConfig
 from cxredge.errors import ArtifactError
-from cxredge.training.records import Epoch
+from cxredge.training.history import Epoch
 
 CHECKPOINT_NAME = "checkpoint.pt"
 SCRATCH_NAME = ".cxredge-scratch"

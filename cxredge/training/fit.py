@@ -18,8 +18,8 @@ from cxredge.models.networks import Classifier
 from cxredge.training.batches import BatchSource
 from cxredge.training.checkpoint import Checkpoint
 from cxredge.training.config import TrainConfig
+from cxredge.training.history import Epoch, best_epoch
 from cxredge.training.optimization import WeightAverage, build_optimizer, class_weights, schedule
-from cxredge.training.records import Epoch, best_epoch
 
 
 @dataclass

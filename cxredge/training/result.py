@@ -32,7 +32,7 @@ from cxredge.models.networks import geometry
 from cxredge.training.batches import predict_logits
 from cxredge.training.checkpoint import CHECKPOINT_NAME, SCRATCH_NAME
 from cxredge.training.fit import Trainer
-from cxredge.training.records import Epoch
+from cxredge.training.history import Epoch
 from cxredge.vocabulary import Split
 
 WEIGHTS_NAME = "model.safetensors"

@@ -28,8 +28,8 @@ from cxredge.training.checkpoint import (
 )
 from cxredge.training.config import SEARCH, SearchConfig, TrainConfig, TrainingHardware
 from cxredge.training.fit import Trainer
+from cxredge.training.history import Epoch
 from cxredge.training.performance import explain_out_of_memory, keep_freed_memory
-from cxredge.training.records import Epoch
 from cxredge.training.result import run_facts, write_run
 from cxredge.training.search import best_of, boundaries, search
 

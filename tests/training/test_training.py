@@ -22,8 +22,8 @@ from cxredge.training.assembly import assemble, load_images  # noqa: E402
 from cxredge.training.augment import augment, draw_view  # noqa: E402
 from cxredge.training.config import TrainConfig, TrainingHardware  # noqa: E402
 from cxredge.training.fit import Trainer  # noqa: E402
+from cxredge.training.history import Epoch, best_epoch  # noqa: E402
 from cxredge.training.optimization import WeightAverage, schedule  # noqa: E402
-from cxredge.training.records import Epoch, best_epoch  # noqa: E402
 from cxredge.training.run import train  # noqa: E402
 from cxredge.vocabulary import Augmentation, Split, TrainingPrecision  # noqa: E402
 
