@@ -50,7 +50,7 @@ class NearTies:
         "share", "agreement", "risk",
     )  # fmt: skip
 
-    margin: Annotated[float, msgspec.Meta(ge=0)]
+    margin: float
     validation_images: Count
     images: Annotated[int, msgspec.Meta(ge=1)]
     near: Count
