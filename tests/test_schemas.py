@@ -9,6 +9,10 @@ import pytest
 from cxredge.artifacts.card import CARD_NAME, ClassifierSpec, write_card
 from cxredge.artifacts.model_card import QuantizedCard
 from cxredge.bundle.passport import PASSPORT_NAME
+from cxredge.data.audit import audit_images
+from cxredge.data.audit_record import write_audit
+from cxredge.data.manifest import Manifest, write_manifest
+from cxredge.progress import Silent
 from tests.report.sample_bundles import quantized
 from tools.schemas import DOCUMENTS, FOLDER, text_of
 
@@ -47,6 +51,11 @@ def test_the_card_of_a_quantized_model_fits(tmp_path: Path) -> None:
 def test_the_card_and_the_passport_of_a_bundle_fit(built: Path) -> None:
     validate("bundle-card", read(built / CARD_NAME))
     validate("passport", read(built / PASSPORT_NAME))
+
+
+def test_the_audit_of_a_manifest_fits(manifest: Manifest, tmp_path: Path) -> None:
+    listed = write_manifest(tmp_path / "manifest.csv", manifest.entries)
+    validate("audit", read(write_audit(listed, audit_images(listed, Silent()))))
 
 
 @pytest.mark.train

@@ -20,6 +20,7 @@ from cxredge.artifacts.records import Sha256
 from cxredge.artifacts.run_card import RunCard
 from cxredge.bundle.card import BundleCard
 from cxredge.bundle.passport import Passport
+from cxredge.data.audit_record import AuditFile
 from cxredge.gate.gate import GateResult
 from cxredge.gate.limits import LimitCheck
 from cxredge.metrics.near_ties import NearTies
@@ -31,6 +32,7 @@ DOCUMENTS: dict[str, Sequence[type[Any]]] = {
     "model-card": MODEL_CARDS,
     "bundle-card": (BundleCard,),
     "passport": (Passport,),
+    "audit": (AuditFile,),
 }
 """By name of the schema's file, the records of which a document is one."""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def audit(output: Output, manifest: ManifestArgument) -> Outcome:
-    """Look for whatever makes results look too good: leaks, imbalance, confounding.
+    """Check for leaks, imbalance and confounding, which make results look too good.
 
     Finds patients, equal files and near duplicates across splits, and measures how well linear
     models classify by the border or by grey-value statistics alone. Writes manifest.audit.json

@@ -31,7 +31,7 @@ _NATIVE = (
     uid.DeflatedExplicitVRLittleEndian,
     uid.ExplicitVRBigEndian,
 )
-# The decoder plugin is fixed: lossy pixels could differ with whatever else is installed.
+# The decoder plugin is fixed, because lossy pixels may differ between plugins.
 _BY_PYLIBJPEG = (
     uid.JPEGBaseline8Bit,
     uid.JPEGExtended12Bit,
