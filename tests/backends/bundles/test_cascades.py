@@ -51,7 +51,7 @@ def test_without_an_fp32_engine_there_is_no_cascade(
     cannot_build(Precision.FP32)
     ran = cxredge("deploy", bundle)
     assert ran.code == 1
-    assert "FP32 is to decide near ties and has no engine here: no kernel fits" in ran.err
+    assert "FP32 is required for near ties and has no engine here: no kernel fits" in ran.err
     assert not (bundle / "passport.json").exists()
 
 
@@ -64,7 +64,7 @@ def test_the_margin_is_only_for_cxredges_own_int8(
     assert open_bundle(bundle).cascade_margin is not None
     calibrated = ("--precision", "int8", "--legacy-calibration", calibration)
     ran = finish(cxredge, bundle, *calibrated)
-    assert "this one decides all images by itself" in ran.err
+    assert "this INT8 decides all images alone" in ran.err
     assert {c["precision"]: c["near_ties"] for c in ran.json["candidates"]}["int8"] == 0.0
     finished = open_bundle(bundle)
     assert finished.cascade_margin is None

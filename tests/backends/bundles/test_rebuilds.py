@@ -73,7 +73,7 @@ def test_a_changed_engine_is_refused_until_it_is_rebuilt(
     [
         ({"engine": "model-int8.onnx"}, "names the engine 'model-int8.onnx'"),
         ({"engine": "../model-int8.plan"}, "names the engine"),
-        ({"precision": "int4"}, "is damaged"),
+        ({"precision": "int4"}, "key 'precision': found 'int4'"),
         ({"engine_sha256": "0" * 64}, "is not the engine"),
     ],
 )
