@@ -23,7 +23,7 @@ from cxredge.metrics.number_types import Count, Positive, Share
 
 __all__ = [
     "UNSET", "Count", "Positive", "Sha256", "Share", "UnsetType", "decode_json", "from_json",
-    "json_schema", "read_json_file", "read_record", "to_json",
+    "read_json_file", "read_record", "to_json",
 ]  # fmt: skip
 
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
@@ -126,11 +126,6 @@ def read_record(path: Path, kind: type[Record], remedy: str = "Make the artifact
         ArtifactError: It cannot be read, or its content does not fit the record.
     """
     return from_json(read_json_file(path, remedy), kind, path, remedy)
-
-
-def json_schema(kind: type[Any]) -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of a record."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(kind)}
 
 
 def _describe(error: msgspec.ValidationError, values: Any, kind: Any) -> str:

@@ -16,7 +16,7 @@ from cxredge.artifacts.card import (
     sha256_of_file,
     write_card,
 )
-from cxredge.artifacts.model_card import ExportedCard
+from cxredge.artifacts.model_card import ExportedCard, HalfPrecisionCard
 from cxredge.artifacts.run_card import RunCard
 from cxredge.bundle.card import BundleCard
 from cxredge.errors import ArtifactError
@@ -117,6 +117,11 @@ def test_folder_without_card_and_other_kinds_are_refused(tmp_path: Path, model: 
         read_card(tmp_path, RunCard, BundleCard)
     with pytest.raises(ArtifactError, match="is a cxredge model; expected a run or bundle"):
         read_card(model, RunCard, BundleCard)
+
+
+def test_a_model_of_another_precision_is_named(model: Path) -> None:
+    with pytest.raises(ArtifactError, match="is a cxredge model in fp32; expected a model in fp16"):
+        read_card(model, HalfPrecisionCard)
 
 
 @pytest.mark.parametrize("position", [0, 100, 255])
