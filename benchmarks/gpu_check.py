@@ -231,7 +231,7 @@ def time_ways(plan: Path, pixels: GreyImage) -> list[dict[str, Any]]:
                     "batch": batch,
                     "way": name,
                     "latency_ms": summarise(taken[name]).to_json(),
-                    **session.circumstances(),
+                    **asdict(session.circumstances()),
                 })  # fmt: skip
         finally:
             # The newest first: PyCUDA keeps its contexts on a stack.

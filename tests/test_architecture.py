@@ -38,7 +38,8 @@ MAY_IMPORT = {
     "quantization": "artifacts backends data errors gate graph metrics progress vocabulary",
     "training": "artifacts backends data errors metrics models plots progress vocabulary",
     "bundle": "artifacts backends data errors gate metrics progress targets telemetry vocabulary",
-    "comparison": "artifacts bundle errors",
+    "results": "artifacts backends errors metrics telemetry vocabulary",
+    "comparison": "artifacts bundle errors results telemetry vocabulary",
     "inference": "artifacts backends bundle data errors metrics progress vocabulary",
     "diagnosis": "artifacts backends bundle data errors graph targets telemetry vocabulary",
     "bench": "artifacts backends bundle comparison data errors inference metrics progress targets"

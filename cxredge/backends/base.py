@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +68,41 @@ class CascadeCounts:
     near: int
 
 
+@dataclass(frozen=True)
+class EngineRun:
+    """How a session on a GPU ran its engine.
+
+    Attributes:
+        tensorrt: Version of TensorRT.
+        memory_library: Library that manages device memory.
+        transfer: How images reach the GPU.
+        cuda_graphs: Whether recorded CUDA graphs were launched.
+        cuda_graphs_refused: Why they were not, for engines that cannot be recorded.
+        device_memory_bytes: Device memory for activations.
+    """
+
+    tensorrt: str
+    memory_library: str
+    transfer: str
+    cuda_graphs: bool
+    cuda_graphs_refused: tuple[str, ...]
+    device_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """Time of one layer of an engine.
+
+    Attributes:
+        name: Name in TensorRT; fused layers have joined names.
+        mean_ms: Mean over the runs. Layers are timed one by one, so their sum exceeds the latency
+            of the engine.
+    """
+
+    name: str
+    mean_ms: float
+
+
 class Session(ABC):
     """A loaded network. Leaving its ``with`` block closes it.
 
@@ -121,8 +156,8 @@ class AcceleratorSession(Session):
         """
 
     @abstractmethod
-    def circumstances(self) -> dict[str, Any]:
-        """Return how the engine ran, as JSON values for a benchmark."""
+    def circumstances(self) -> EngineRun:
+        """Return how the engine ran."""
 
 
 def available_cores() -> int:

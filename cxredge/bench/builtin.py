@@ -1,30 +1,27 @@
-"""A small equivalent of LoadGen: the next query when the last one is answered."""
+"""The built-in harness: a small equivalent of LoadGen, one query after the other."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import cycle, islice
 
-from cxredge.bench.scenarios import Measured, Rules
+from cxredge.bench.scenarios import HarnessRun, ScenarioRules
 from cxredge.bench.workload import Workload
+from cxredge.progress import Advance
 
 
 def send_queries(
-    workload: Workload,
-    rules: Rules,
-    seconds: float,
-    queries: int,
-    advance: Callable[[int], None],
-) -> Measured:
-    """Send queries until both limits are reached; the images take turns.
+    workload: Workload, rules: ScenarioRules, seconds: float, queries: int, advance: Advance
+) -> HarnessRun:
+    """Send queries until both limits are reached; images are used in turn.
 
     Args:
-        workload: Answers them.
-        rules: Of the scenario.
-        seconds: Least wall time.
-        queries: Least number of queries; in offline, of batches.
-        advance: Hears of queries answered, outside of what is timed.
+        workload: Answers the queries.
+        rules: Rules of the scenario.
+        seconds: Minimum wall time.
+        queries: Minimum number of queries; in offline, of batches.
+        advance: Called with the number of queries answered, outside of the timed code.
     """
     taken: list[float] = []
     start = time.perf_counter()
@@ -43,10 +40,10 @@ def send_queries(
             taken.append((now - previous) * 1000)
             previous = now
             advance(1)
-        return Measured(taken, len(taken) * rules.samples, previous - start)
+        return HarnessRun(taken, len(taken) * rules.samples, previous - start)
     for batch in batches():
         began = time.perf_counter()
         workload.answer(batch)
         taken.append((time.perf_counter() - began) * 1000)
         advance(1)
-    return Measured(taken, len(taken) * rules.samples, time.perf_counter() - start)
+    return HarnessRun(taken, len(taken) * rules.samples, time.perf_counter() - start)

@@ -1,26 +1,25 @@
-"""What can be asked of a GPU alone: how images reach it, and where an engine's time goes."""
+"""Measurements that only a GPU offers: ways to transfer images, and the time of each layer."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict
 from functools import partial
-from typing import Any
 
 from cxredge.backends import CPU_BACKENDS
+from cxredge.backends.base import LayerTime
 from cxredge.backends.tensorrt.layers import profile_layers
 from cxredge.backends.tensorrt.session import SessionOptions, Transfer
 from cxredge.bundle.bundle import Bundle
 from cxredge.data.images import GreyImage
 from cxredge.errors import WrongUsage, quoted
-from cxredge.metrics.latency import interleave, summarise
+from cxredge.metrics.latency import Latency, interleave, summarise
 from cxredge.vocabulary import MemoryChoice
 
 _WARM_UP, _ROUNDS = 20, 200
 
 
-def options_of(memory: MemoryChoice | None, cuda_graphs: bool | None) -> SessionOptions | None:
-    """Return how an engine is run, or None where nothing was asked for."""
+def session_options(memory: MemoryChoice | None, cuda_graphs: bool | None) -> SessionOptions | None:
+    """Return the options of an engine's session; None for the backend's defaults."""
     if memory is None and cuda_graphs is None:
         return None
     transfer = Transfer.MAPPED if memory is MemoryChoice.MAPPED else Transfer.COPY
@@ -29,43 +28,43 @@ def options_of(memory: MemoryChoice | None, cuda_graphs: bool | None) -> Session
 
 def compare_memory(
     bundle: Bundle, pixels: GreyImage, cuda_graphs: bool | None
-) -> dict[str, dict[str, Any]]:
-    """Time an image by both ways to reach the GPU, in turn.
+) -> dict[str, Latency]:
+    """Time one image with pinned and with mapped memory, in turn.
 
     Args:
-        bundle: Serves an engine.
-        pixels: uint8 (N, S, S); the first is used.
-        cuda_graphs: Whether work is recorded; None for the backend's own way.
+        bundle: A bundle that serves an engine.
+        pixels: uint8 (N, S, S); the first image is used.
+        cuda_graphs: Whether to use CUDA graphs; None for the backend's default.
 
     Returns:
-        Latency at batch 1 in milliseconds by way.
+        Latency at batch 1 by kind of memory.
     """
-    ways = (MemoryChoice.PINNED, MemoryChoice.MAPPED)
+    kinds = (MemoryChoice.PINNED, MemoryChoice.MAPPED)
     with ExitStack() as opened:
         sessions = {
-            way.value: opened.enter_context(bundle.open(gpu=options_of(way, cuda_graphs)))
-            for way in ways
+            kind.value: opened.enter_context(bundle.open(gpu=session_options(kind, cuda_graphs)))
+            for kind in kinds
         }
-        calls = {way: partial(session.infer, pixels[:1]) for way, session in sessions.items()}
+        calls = {kind: partial(session.infer, pixels[:1]) for kind, session in sessions.items()}
         taken = interleave(calls, _WARM_UP, _ROUNDS)
-    return {way: summarise(taken[way]).to_json() for way in sessions}
+    return {kind: summarise(taken[kind]).rounded() for kind in sessions}
 
 
-def time_layers(bundle: Bundle, pixels: GreyImage) -> list[dict[str, Any]]:
-    """Return the layers of a bundle's engine at batch 1, the slowest first.
+def time_layers(bundle: Bundle, pixels: GreyImage) -> tuple[LayerTime, ...]:
+    """Time the layers of a bundle's engine at batch 1; return the slowest first.
 
     Args:
-        bundle: Serves an engine.
-        pixels: uint8 (N, S, S); the first is used.
+        bundle: A bundle that serves an engine.
+        pixels: uint8 (N, S, S); the first image is used.
     """
-    return [asdict(layer) for layer in profile_layers(bundle.engine, pixels[:1])]
+    return tuple(profile_layers(bundle.engine, pixels[:1]))
 
 
 def check_has_engine(bundle: Bundle) -> None:
-    """Refuse to time layers where no engine serves.
+    """Check that an engine serves, whose layers can be timed.
 
     Raises:
-        WrongUsage: The bundle is served by a runtime that does not tell them.
+        WrongUsage: Another runtime serves the bundle.
     """
     if bundle.backend in CPU_BACKENDS:
         raise WrongUsage(

@@ -1,18 +1,20 @@
-"""The same queries sent by MLPerf's own LoadGen (extra ``mlperf``)."""
+"""The harness of MLPerf, LoadGen (extra ``mlperf``)."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from cxredge.bench.scenarios import Measured, Rules
+from cxredge.bench.scenarios import HarnessRun, ScenarioRules
 from cxredge.bench.workload import Workload
 from cxredge.errors import CxredgeError, DependencyError
+from cxredge.progress import Advance
+from cxredge.results.bench import LoadGenReport
 from cxredge.vocabulary import Scenario
 
 _NAMES = {
@@ -21,46 +23,45 @@ _NAMES = {
     Scenario.OFFLINE: "Offline",
 }
 _PREFIX = ":::MLLOG "
-# LoadGen draws up all queries beforehand, and ends early and invalid when it runs out of them.
+# LoadGen prepares all queries in advance; if it runs out of them, it ends early and invalid.
 _FASTER_THAN_EXPECTED = 3.0
 
 
 def is_installed() -> bool:
-    """Tell whether LoadGen can be imported."""
+    """Return whether LoadGen can be imported."""
     return importlib.util.find_spec("mlperf_loadgen") is not None
 
 
 def send_queries(
     workload: Workload,
     scenario: Scenario,
-    rules: Rules,
+    rules: ScenarioRules,
     seconds: float,
     queries: int,
-    advance: Callable[[int], None],
+    advance: Advance,
     expected_ms: float,
     logs: Path,
-) -> Measured:
+) -> HarnessRun:
     """Let LoadGen send queries until both limits are reached; it draws the images at random.
 
     Args:
-        workload: Answers them, in this thread.
-        scenario: How they arrive.
-        rules: Of the scenario.
-        seconds: Least wall time.
-        queries: Least number of queries; in offline, of batches.
-        advance: Hears of queries answered, outside of what is timed.
-        expected_ms: How long a query, in offline a batch, took while warming up.
+        workload: Answers the queries, in this thread.
+        scenario: How queries arrive.
+        rules: Rules of the scenario.
+        seconds: Minimum wall time.
+        queries: Minimum number of queries; in offline, of batches.
+        advance: Called with the number of queries answered, outside of the timed code.
+        expected_ms: Latency of a query, in offline of a batch, during the warm-up.
         logs: An existing folder for LoadGen's own files.
 
     Raises:
         DependencyError: LoadGen is not installed.
-        CxredgeError: LoadGen did not finish; whatever answering a query raised is raised again.
+        CxredgeError: LoadGen did not finish. An error while answering a query is raised again.
     """
     if not is_installed():
         raise DependencyError(
             "LoadGen is not installed.",
-            "pip install 'cxredge[mlperf]' (there are packages for x86-64), or use "
-            "--harness builtin.",
+            "pip install 'cxredge[mlperf]' (packages exist for x86-64), or use --harness builtin.",
         )
     import mlperf_loadgen as loadgen
 
@@ -89,20 +90,20 @@ def send_queries(
     if system.error is not None:
         raise system.error
     answered = sum(system.sizes)
-    return Measured(
+    return HarnessRun(
         system.queries_ms, answered, system.last - system.first, read_log(logs, rules.percentile)
     )
 
 
-def read_log(logs: Path, percentile: int | None) -> dict[str, Any]:
-    """Return what LoadGen says of its run, from its detailed log.
+def read_log(logs: Path, percentile: int | None) -> LoadGenReport:
+    """Read LoadGen's report of its run from its detailed log.
 
     Args:
-        logs: Its folder.
-        percentile: The one that counts in the scenario, if any.
+        logs: The folder of its files.
+        percentile: Percentile that counts in the scenario, if any.
 
     Raises:
-        CxredgeError: The log is not there or not complete.
+        CxredgeError: The log is missing or incomplete.
     """
     found: dict[str, Any] = {}
     try:
@@ -120,17 +121,17 @@ def read_log(logs: Path, percentile: int | None) -> dict[str, Any]:
     )
     # Its names are those of the scenarios, single-stream's 90th and multi-stream's 99th percentile.
     estimate = found.get(f"early_stopping_latency_{'ss' if percentile == 90 else 'ms'}")
-    return {
-        "version": str(found.get("loadgen_version", "")).split(" ")[0],
-        "valid": valid,
-        "invalid_reason": _why_invalid(found),
-        "queries": found.get("result_query_count"),
-        "percentile_ms": _ms(latency) if percentile else None,
-        "early_stopping_ms": _ms(estimate) if percentile else None,
-        "samples_per_second": found.get("result_samples_per_second"),
-        "min_duration_met": found.get("result_min_duration_met"),
-        "early_stopping_met": found.get("early_stopping_met"),
-    }
+    return LoadGenReport(
+        version=str(found.get("loadgen_version", "")).split(" ")[0],
+        valid=valid,
+        invalid_reason=_why_invalid(found),
+        queries=found.get("result_query_count"),
+        percentile_ms=_ms(latency) if percentile else None,
+        early_stopping_ms=_ms(estimate) if percentile else None,
+        samples_per_second=found.get("result_samples_per_second"),
+        min_duration_met=found.get("result_min_duration_met"),
+        early_stopping_met=found.get("early_stopping_met"),
+    )
 
 
 def _why_invalid(found: Mapping[str, Any]) -> str:
@@ -143,12 +144,12 @@ def _why_invalid(found: Mapping[str, Any]) -> str:
 class _System:
     """LoadGen's system under test and its library of samples.
 
-    Errors must not pass through LoadGen, which is C++: the first is kept, and what is left of the
-    queries is answered without work so that LoadGen comes to its end.
+    Exceptions must not pass through LoadGen, which is C++: the first one is kept, and the remaining
+    queries are completed without inference, so that LoadGen ends.
     """
 
     def __init__(
-        self, workload: Workload, rules: Rules, advance: Callable[[int], None], loadgen: Any
+        self, workload: Workload, rules: ScenarioRules, advance: Advance, loadgen: Any
     ) -> None:
         self._workload, self._rules, self._advance = workload, rules, advance
         self._loadgen = loadgen
@@ -158,7 +159,7 @@ class _System:
         self.error: BaseException | None = None
 
     def answer(self, samples: Sequence[Any]) -> None:
-        """Answer a query of LoadGen's."""
+        """Answer a query of LoadGen."""
         if self.error is not None:
             self._complete(samples)
         elif self._rules.percentile is None:
@@ -167,7 +168,7 @@ class _System:
             self._answer_one(samples)
 
     def flush(self) -> None:
-        """Do nothing: no query is held back."""
+        """Do nothing: no query is delayed."""
 
     def load(self, indices: Sequence[int]) -> None:
         """Do nothing: pixels are in memory already, and reading files is part of the query."""
@@ -231,5 +232,5 @@ def _log_settings(loadgen: Any, logs: Path) -> Any:
 
 
 def _ms(nanoseconds: float | None) -> float | None:
-    """Return milliseconds; LoadGen writes 0 for what it cannot estimate."""
+    """Return milliseconds; LoadGen writes 0 where it has no estimate."""
     return nanoseconds / 1e6 if nanoseconds else None

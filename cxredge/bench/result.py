@@ -1,29 +1,35 @@
-"""What was measured, under which circumstances, and what it is worth, as one JSON value."""
+"""The result of a measurement: metrics, circumstances and verdict."""
 
 from __future__ import annotations
 
 import resource
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cxredge.artifacts.card import CARD_NAME, sha256_of_file, tool_versions
-from cxredge.artifacts.records import to_json
 from cxredge.backends.base import AcceleratorSession, CascadeCounts, Session
-from cxredge.bench.scenarios import RULES, Measured, mlperf_shortfalls, score
+from cxredge.bench.scenarios import RULES, HarnessRun, mlperf_shortfalls, score
 from cxredge.bundle.bundle import Bundle
 from cxredge.comparison.comparability import judge
 from cxredge.data.images import PREPROCESSING
-from cxredge.metrics.latency import summarise
+from cxredge.metrics.latency import Latency, summarise
+from cxredge.results.bench import (
+    BenchResult,
+    BoardStates,
+    ColdStart,
+    Comparability,
+    QueryCount,
+    SessionAccuracy,
+    States,
+)
 from cxredge.targets.registry import find_target, is_here
-from cxredge.telemetry.jetson import JetsonState, reasons_not_to_compare
-from cxredge.telemetry.linux import MachineState, read_machine
+from cxredge.telemetry.jetson import reasons_not_to_compare
+from cxredge.telemetry.linux import read_machine
 from cxredge.telemetry.sampling import Sampler
 from cxredge.vocabulary import Scenario
 
-SCHEMA = "cxredge.bench/1"
 _MOST_IN_HISTOGRAM = 2000
 _STAGE_ORDER = (
     "read", "decode", "preprocess", "host_to_device", "compute", "device_to_host", "post",
@@ -32,139 +38,116 @@ _STAGE_ORDER = (
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What has to be known beside the times.
+    """Circumstances of the queries.
 
     Attributes:
         scenario: How queries arrived.
-        different_images: How many images took turns.
-        timed: The stages that a query is made of.
-        warm_up_queries: Untimed queries before.
-        cascade: Near ties that FP32 decided, from the first inference on; None where the engine
-            decides all.
-        cold_start_ms: ``process``: from its start to the measurement's, with Python and imports;
-            ``load``: opening the session; ``first_inference``: of one image.
-        before, after: The machine around the queries.
-        board_before, board_after: The Jetson around the queries; None elsewhere.
-        during: What was sampled meanwhile.
-        raw: Whether every latency is wanted.
+        different_images: Number of different images.
+        timed: Stages of a query.
+        warm_up_queries: Number of untimed queries before.
+        cascade: Number of near ties that FP32 decided since the first inference; None without a
+            cascade.
+        cold_start_ms: Time until the first result.
+        state: State of the machine.
+        boards: State of the Jetson; None on other machines.
+        sampler: Samples taken during the queries.
+        raw: Whether to keep every latency.
     """
 
     scenario: Scenario
     different_images: int
-    timed: Sequence[str]
+    timed: tuple[str, ...]
     warm_up_queries: int
     cascade: CascadeCounts | None
-    cold_start_ms: Mapping[str, float | None]
-    before: MachineState
-    after: MachineState
-    board_before: JetsonState | None
-    board_after: JetsonState | None
-    during: Sampler
+    cold_start_ms: ColdStart
+    state: States
+    boards: BoardStates | None
+    sampler: Sampler
     raw: bool
 
 
-def describe(
+def make_result(
     bundle: Bundle,
     session: Session,
     circumstances: Circumstances,
-    measured: Measured,
+    run: HarnessRun,
     stages_ms: Mapping[str, Sequence[float]],
-    accuracy: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return the result of a measurement.
+    accuracy: SessionAccuracy,
+) -> BenchResult:
+    """Return the result of a measurement, with the verdict whether it can be compared.
 
-    Returns:
-        ``score``: the figure that counts in the scenario, with a bootstrap interval and MLPerf's
-        early-stopping estimate. ``latency_ms``: of queries, in offline the time between finished
-        batches. ``throughput``: images a second. ``stages_ms``, ``cold_start_ms``, ``drift``:
-        median of the second half over that of the first. ``state``: before, during and after.
-        ``energy``: None where it cannot be read. ``accuracy``: of the same session. ``verdict``.
+    Args:
+        bundle: The bundle.
+        session: The session that was timed.
+        circumstances: Circumstances of the queries.
+        run: The queries.
+        stages_ms: Milliseconds of each call, by stage.
+        accuracy: Accuracy of the session.
     """
-    rules = RULES[circumstances.scenario]
-    latency = summarise(measured.queries_ms)
-    result = {
-        "schema": SCHEMA,
-        **_subject(bundle, session),
-        "scenario": circumstances.scenario.value,
-        "samples_per_query": rules.samples,
-        "harness": "builtin" if measured.loadgen is None else "loadgen",
-        "loadgen": measured.loadgen,
-        "mlperf_shortfalls": mlperf_shortfalls(circumstances.scenario, measured),
-        "timed": list(circumstances.timed),
-        "images": circumstances.different_images,
-        "cascade": to_json(circumstances.cascade),
-        "score": score(rules, measured),
-        "latency_ms": latency.to_json(),
-        "throughput": round(measured.samples / measured.seconds, 3),
-        "stages_ms": {
-            name: summarise(stages_ms[name]).to_json() for name in _STAGE_ORDER if name in stages_ms
-        },
-        "cold_start_ms": {
-            name: None if value is None else round(value, 2)
-            for name, value in circumstances.cold_start_ms.items()
-        },
-        "histogram_ms": [round(v, 4) for v in _thin(measured.queries_ms, circumstances.raw)],
-        "drift": _drift(measured.queries_ms),
-        "seconds": round(measured.seconds, 3),
-        "queries": {"count": latency.count, "needed": rules.queries, "samples": measured.samples},
-        "warm_up_queries": circumstances.warm_up_queries,
-        **_surroundings(circumstances, measured.samples),
-        "accuracy": accuracy,
-        "tools": tool_versions("onnxruntime", "openvino", "numpy", "pillow"),
-    }
-    reasons = [*_elsewhere(bundle), *_wrong(accuracy)]
-    if circumstances.board_before and circumstances.board_after:
-        reasons += reasons_not_to_compare(circumstances.board_before, circumstances.board_after)
-    return {**result, "verdict": judge(result, reasons).to_json()}
+    primary, boards, scenario = session.primary, circumstances.boards, circumstances.scenario
+    rules = RULES[scenario]
+    energy = circumstances.sampler.energy()
+    result = BenchResult(
+        bundle_sha256=sha256_of_file(bundle.path / CARD_NAME),
+        engine_sha256=sha256_of_file(bundle.engine),
+        network=bundle.card.classifier.network,
+        precision=bundle.precision,
+        backend=session.spec.backend,
+        threads=session.spec.threads,
+        target=bundle.card.config.target,
+        input_size=session.spec.size,
+        preprocessing=PREPROCESSING,
+        engine=primary.circumstances() if isinstance(primary, AcceleratorSession) else None,
+        scenario=scenario,
+        samples_per_query=rules.samples,
+        harness="builtin" if run.loadgen is None else "loadgen",
+        loadgen=run.loadgen,
+        mlperf_shortfalls=mlperf_shortfalls(scenario, run),
+        timed=circumstances.timed,
+        images=circumstances.different_images,
+        cascade=circumstances.cascade,
+        score=score(rules, run),
+        latency_ms=summarise(run.queries_ms).rounded(),
+        throughput=round(run.samples / run.seconds, 3),
+        stages_ms=_by_stage(stages_ms),
+        cold_start_ms=circumstances.cold_start_ms,
+        histogram_ms=_thin(run.queries_ms, circumstances.raw),
+        drift=_drift(run.queries_ms),
+        seconds=round(run.seconds, 3),
+        queries=QueryCount(count=len(run.queries_ms), needed=rules.queries, samples=run.samples),
+        warm_up_queries=circumstances.warm_up_queries,
+        machine=read_machine(),
+        peak_memory_mb=_peak_memory_mb(),
+        state=circumstances.state,
+        jetson=boards,
+        energy=energy.per_image(run.samples) if energy else None,
+        accuracy=accuracy,
+        tools=tool_versions("onnxruntime", "openvino", "numpy", "pillow"),
+        verdict=Comparability.given(()),
+    )
+    reasons = [*_target_reasons(result.target), *_golden_reasons(accuracy)]
+    if boards is not None:
+        reasons += reasons_not_to_compare(boards.before, boards.after)
+    return replace(result, verdict=judge(result, reasons))
 
 
-def _subject(bundle: Bundle, session: Session) -> dict[str, Any]:
-    """Return what was measured."""
-    primary = session.primary
+def _by_stage(stages_ms: Mapping[str, Sequence[float]]) -> dict[str, Latency]:
     return {
-        "bundle_sha256": sha256_of_file(bundle.path / CARD_NAME),
-        "engine_sha256": sha256_of_file(bundle.engine),
-        "network": bundle.card.classifier.network,
-        "precision": bundle.precision.value,
-        "backend": session.spec.backend,
-        "threads": session.spec.threads,
-        "target": bundle.card.config.target,
-        "input_size": session.spec.size,
-        "preprocessing": PREPROCESSING,
-        "engine": primary.circumstances() if isinstance(primary, AcceleratorSession) else None,
+        stage: summarise(stages_ms[stage]).rounded() for stage in _STAGE_ORDER if stage in stages_ms
     }
 
 
-def _surroundings(circumstances: Circumstances, images: int) -> dict[str, Any]:
-    """Return the machine and its state before, during and after."""
-    before, after = circumstances.board_before, circumstances.board_after
-    energy = circumstances.during.energy()
-    # Linux gives the peak in kB.
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 // 1_000_000
-    return {
-        "machine": to_json(read_machine()),
-        "peak_memory_mb": peak_mb,
-        "state": {
-            "before": to_json(circumstances.before),
-            "during": to_json(circumstances.during.summary()),
-            "after": to_json(circumstances.after),
-        },
-        "jetson": {"before": to_json(before), "after": to_json(after)}
-        if before and after
-        else None,
-        "energy": to_json(energy.per_image(images)) if energy else None,
-    }
+def _peak_memory_mb() -> int:
+    # Linux reports the peak in kB.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 // 1_000_000
 
 
-def _elsewhere(bundle: Bundle) -> list[str]:
-    """Return the doubt that a bundle is measured on a machine that it was not built for."""
-    name = bundle.card.config.target
-    return [] if is_here(find_target(name)) else [f"this machine is not the target, {name}"]
+def _target_reasons(target: str) -> list[str]:
+    return [] if is_here(find_target(target)) else [f"this machine is not the target, {target}"]
 
 
-def _wrong(accuracy: Mapping[str, Any]) -> list[str]:
-    """Return the doubt that the engine does not compute what it should."""
-    if accuracy["golden"]["passed"]:
+def _golden_reasons(accuracy: SessionAccuracy) -> list[str]:
+    if accuracy.golden.passed:
         return []
     return ["the golden images come out differently on this machine"]
 
@@ -176,6 +159,6 @@ def _drift(queries_ms: Sequence[float]) -> float | None:
     return round(float(np.median(queries_ms[half:]) / np.median(queries_ms[:half])), 4)
 
 
-def _thin(values: Sequence[float], raw: bool) -> Sequence[float]:
-    step = 1 if raw else max(1, -(-len(values) // _MOST_IN_HISTOGRAM))
-    return values[::step]
+def _thin(queries_ms: Sequence[float], raw: bool) -> tuple[float, ...]:
+    step = 1 if raw else max(1, -(-len(queries_ms) // _MOST_IN_HISTOGRAM))
+    return tuple(round(milliseconds, 4) for milliseconds in queries_ms[::step])

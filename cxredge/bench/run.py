@@ -1,4 +1,4 @@
-"""One measurement from the session's opening to the result."""
+"""One measurement, from opening the session to the result."""
 
 from __future__ import annotations
 
@@ -6,25 +6,24 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from cxredge.backends.base import Session
-from cxredge.backends.tensorrt.session import SessionOptions
 from cxredge.bench import builtin, gpu, loadgen
-from cxredge.bench.accuracy import Labelled, measure_accuracy
-from cxredge.bench.result import Circumstances, describe
-from cxredge.bench.scenarios import RULES, Measured
-from cxredge.bench.split import split_stages
+from cxredge.bench.accuracy import LabelledSplit, measure_accuracy
+from cxredge.bench.device_stages import time_device_stages
+from cxredge.bench.result import Circumstances, make_result
+from cxredge.bench.scenarios import RULES, HarnessRun
 from cxredge.bench.workload import Sample, Workload
 from cxredge.bundle.bundle import Bundle, note_if_strange, read_golden
 from cxredge.data.images import load_grey
 from cxredge.data.inputs import check_inputs, walk_images
 from cxredge.errors import DataError, ImageError
 from cxredge.progress import Progress
+from cxredge.results.bench import BenchResult, BoardStates, ColdStart, States
 from cxredge.targets.detect import read_board
 from cxredge.telemetry.jetson import JetsonState, read_jetson
 from cxredge.telemetry.linux import process_age_ms, read_state
@@ -32,25 +31,26 @@ from cxredge.telemetry.sampling import Sampler
 from cxredge.vocabulary import HarnessChoice, MemoryChoice, Scenario
 
 _MAX_IMAGES = 256
-_LEAST_PROBES = 3
+_MIN_LOADGEN_WARM_UP = 3
 
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """The settings of one measurement.
+    """Configuration of a measurement.
 
     Attributes:
         scenario: How queries arrive.
-        seconds: Least time that is measured.
-        queries: Least number of queries, in offline of batches; None for what the scenario asks.
-        warm_up: Untimed queries before; LoadGen has at least three, to know what to expect.
-        threads: Threads of one inference; 0 for what was found best on this machine.
+        seconds: Minimum duration.
+        queries: Minimum number of queries, in offline of batches; None for that of the scenario.
+        warm_up: Number of untimed queries before; at least three with LoadGen, which needs to know
+            the expected latency.
+        threads: Number of threads per inference; 0 for the number found best on this machine.
         harness: Who sends the queries.
-        memory: How images reach a GPU; None for the backend's own way.
-        cuda_graphs: Whether a GPU's work is recorded; None for the backend's own way.
-        layers: Whether an engine's layers are timed one by one besides.
-        raw: Whether the result holds every query's latency, not a thinned list.
-        loadgen_logs: Where LoadGen's own files are kept; None to drop them.
+        memory: How images reach a GPU; None for the backend's default.
+        cuda_graphs: Whether to use CUDA graphs; None for the backend's default.
+        layers: Whether to time each layer of an engine too.
+        raw: Whether to keep every latency instead of every n-th.
+        loadgen_logs: Folder that keeps LoadGen's own files; None to delete them.
     """
 
     scenario: Scenario
@@ -71,83 +71,90 @@ def bench(
     images: Sequence[Path],
     config: BenchConfig,
     progress: Progress,
-    labelled: Labelled | None = None,
-) -> dict[str, Any]:
-    """Measure a bundle on this machine, and judge the answers of the same session.
+    labelled: LabelledSplit | None = None,
+) -> BenchResult:
+    """Measure a bundle on this machine, with the accuracy of the same session.
 
-    A query is timed from the files (read, decode, preprocess, compute, post) when images are
-    given; without images, from the bundle's golden pixels in memory (compute, post).
+    With images, a query is timed from the files: read, decode, preprocess, compute, post. Without
+    images, it is timed from the bundle's golden pixels in memory: compute, post.
 
     Args:
-        bundle: What to measure.
+        bundle: The bundle.
         images: Files and folders to read; at most 256 images are used.
-        config: The settings.
-        progress: Hears of queries done.
-        labelled: Images with their classes, for the accuracy.
-
-    Returns:
-        A JSON value; ``result.describe`` says what it holds.
+        config: Configuration.
+        progress: Progress listener.
+        labelled: Labelled images for the accuracy.
 
     Raises:
-        CxredgeError: No image can be read, or what was asked for is not possible here.
+        CxredgeError: No image can be read, or an option is not possible on this machine.
     """
     age_ms = process_age_ms()
     note_if_strange(bundle, progress)
     if config.layers:
         gpu.check_has_engine(bundle)
-    on_gpu = gpu.options_of(config.memory, config.cuda_graphs)
     began = time.perf_counter()
-    with _open(bundle, config, on_gpu) as session:
+    with _open(bundle, config) as session:
         load_ms = (time.perf_counter() - began) * 1000
         samples = _samples(bundle, images, session.spec.size)
-        first_ms = _first_inference(session, samples[0])
-        with Workload(session, samples) as workload:
-            warm_up_ms = _warm_up(workload, config)
-            before, board_before = read_state(), _board_state()
-            with Sampler(jetson=board_before is not None) as sampler:
-                measured = _send(workload, config, warm_up_ms, progress)
-            after, board_after = read_state(), _board_state()
-            cascade = session.cascade
-        stages_ms = {**workload.stages, **split_stages(session, read_golden(bundle).pixels)}
-        found = describe(
-            bundle,
-            session,
-            Circumstances(
-                scenario=config.scenario,
-                different_images=len(samples),
-                timed=tuple(workload.stages),
-                warm_up_queries=len(warm_up_ms),
-                cascade=cascade,
-                cold_start_ms={"process": age_ms, "load": load_ms, "first_inference": first_ms},
-                before=before,
-                after=after,
-                board_before=board_before,
-                board_after=board_after,
-                during=sampler,
-                raw=config.raw,
-            ),
-            measured,
-            stages_ms,
-            measure_accuracy(session, bundle, labelled, progress),
+        cold_start = ColdStart(
+            process=None if age_ms is None else round(age_ms, 2),
+            load=round(load_ms, 2),
+            first_inference=round(_first_inference_ms(session, samples[0]), 2),
         )
-    return {**found, **_on_gpu(bundle, config)}
+        with Workload(session, samples) as workload:
+            run, circumstances = _measure(workload, session, config, cold_start, progress)
+        golden = read_golden(bundle).pixels
+        stages_ms = {**workload.stages, **time_device_stages(session, golden)}
+        accuracy = measure_accuracy(session, bundle, labelled, progress)
+        result = make_result(bundle, session, circumstances, run, stages_ms, accuracy)
+    compare_memory = config.memory is MemoryChoice.BOTH
+    return replace(
+        result,
+        memory_ms=gpu.compare_memory(bundle, golden, config.cuda_graphs)
+        if compare_memory
+        else None,
+        layers_ms=gpu.time_layers(bundle, golden) if config.layers else None,
+    )
 
 
-def _on_gpu(bundle: Bundle, config: BenchConfig) -> dict[str, Any]:
-    """Return what is asked of a GPU beside the queries; None where it was not."""
-    pixels = read_golden(bundle).pixels
-    both = config.memory is MemoryChoice.BOTH
-    return {
-        "memory_ms": gpu.compare_memory(bundle, pixels, config.cuda_graphs) if both else None,
-        "layers_ms": gpu.time_layers(bundle, pixels) if config.layers else None,
-    }
+def _measure(
+    workload: Workload,
+    session: Session,
+    config: BenchConfig,
+    cold_start: ColdStart,
+    progress: Progress,
+) -> tuple[HarnessRun, Circumstances]:
+    """Warm up, then send the queries while the machine's state is sampled."""
+    warm_up_ms = _warm_up(workload, config)
+    before, board_before = read_state(), _board_state()
+    with Sampler(jetson=board_before is not None) as sampler:
+        run = _send(workload, config, warm_up_ms, progress)
+    after, board_after = read_state(), _board_state()
+    boards = (
+        BoardStates(before=board_before, after=board_after)
+        if (board_before and board_after)
+        else None
+    )
+    return run, Circumstances(
+        scenario=config.scenario,
+        different_images=len(workload),
+        timed=tuple(workload.stages),
+        warm_up_queries=len(warm_up_ms),
+        cascade=session.cascade,
+        cold_start_ms=cold_start,
+        state=States(before=before, during=sampler.summary(), after=after),
+        boards=boards,
+        sampler=sampler,
+        raw=config.raw,
+    )
 
 
-def _open(bundle: Bundle, config: BenchConfig, on_gpu: SessionOptions | None) -> Session:
-    """Load the engine as it is best for the scenario, unless something else is asked for."""
-    if config.scenario is Scenario.OFFLINE and not config.threads and on_gpu is None:
+def _open(bundle: Bundle, config: BenchConfig) -> Session:
+    """Open the session with the best settings for the scenario, unless options say otherwise."""
+    options = gpu.session_options(config.memory, config.cuda_graphs)
+    if config.scenario is Scenario.OFFLINE and not config.threads and options is None:
         return bundle.open_for_many()
-    return bundle.open(threads=config.threads, gpu=on_gpu)
+    return bundle.open(threads=config.threads, gpu=options)
 
 
 def _samples(bundle: Bundle, images: Sequence[Path], size: int) -> list[Sample]:
@@ -168,7 +175,7 @@ def _samples(bundle: Bundle, images: Sequence[Path], size: int) -> list[Sample]:
     return readable
 
 
-def _first_inference(session: Session, sample: Sample) -> float:
+def _first_inference_ms(session: Session, sample: Sample) -> float:
     pixels = sample if isinstance(sample, np.ndarray) else load_grey(sample, session.spec.size)
     began = time.perf_counter()
     session.infer(pixels[None])
@@ -182,9 +189,9 @@ def _uses_loadgen(choice: HarnessChoice) -> bool:
 
 
 def _warm_up(workload: Workload, config: BenchConfig) -> list[float]:
-    """Answer untimed queries and return how long each took, in milliseconds."""
-    count = max(config.warm_up, _LEAST_PROBES) if _uses_loadgen(config.harness) else config.warm_up
-    rules = RULES[config.scenario]
+    """Answer untimed queries; return the latency of each in milliseconds."""
+    least = _MIN_LOADGEN_WARM_UP if _uses_loadgen(config.harness) else 0
+    count, rules = max(config.warm_up, least), RULES[config.scenario]
     taken = builtin.send_queries(workload, rules, 0, count, lambda _: None).queries_ms
     workload.forget()
     return taken
@@ -192,7 +199,7 @@ def _warm_up(workload: Workload, config: BenchConfig) -> list[float]:
 
 def _send(
     workload: Workload, config: BenchConfig, warm_up_ms: list[float], progress: Progress
-) -> Measured:
+) -> HarnessRun:
     rules = RULES[config.scenario]
     queries = config.queries or rules.queries
     with progress.task("Measuring", None) as advance, tempfile.TemporaryDirectory() as temporary:

@@ -1,14 +1,15 @@
-"""MLPerf Inference's scenarios: what a query is, and which figure counts."""
+"""MLPerf Inference's scenarios: the size of a query, and the metric that counts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from cxredge.metrics.latency import block_interval, early_stopping
+from cxredge.results.bench import LoadGenReport, Score
+from cxredge.results.evaluation import Interval
 from cxredge.vocabulary import Scenario
 
 MLPERF_SECONDS = 600.0
@@ -16,13 +17,13 @@ MLPERF_OFFLINE_SAMPLES = 24_576
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What a scenario asks for.
+class ScenarioRules:
+    """Requirements of a scenario.
 
     Attributes:
-        samples: Images a query; in offline, which is one endless query, images a batch.
-        percentile: The percentile of the latency that counts; None where throughput does.
-        queries: Least number of queries (offline: batches) for figures worth comparing.
+        samples: Images per query; in offline, which is one endless query, images per batch.
+        percentile: Percentile of the latency that counts; None where throughput counts.
+        queries: Minimum number of queries (offline: batches) for comparable metrics.
     """
 
     samples: int
@@ -30,77 +31,78 @@ class Rules:
     queries: int
 
 
-RULES: Mapping[Scenario, Rules] = {
-    Scenario.SINGLE_STREAM: Rules(samples=1, percentile=90, queries=1000),
-    Scenario.MULTI_STREAM: Rules(samples=8, percentile=99, queries=1000),
-    Scenario.OFFLINE: Rules(samples=16, percentile=None, queries=100),
+RULES: Mapping[Scenario, ScenarioRules] = {
+    Scenario.SINGLE_STREAM: ScenarioRules(samples=1, percentile=90, queries=1000),
+    Scenario.MULTI_STREAM: ScenarioRules(samples=8, percentile=99, queries=1000),
+    Scenario.OFFLINE: ScenarioRules(samples=16, percentile=None, queries=100),
 }
-"""MLPerf's images a query and percentiles; 1000 queries show a 99th percentile."""
+"""MLPerf's images per query and percentiles; a 99th percentile needs 1000 queries."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a harness measured.
+class HarnessRun:
+    """Queries that a harness sent.
 
     Attributes:
-        queries_ms: Latency of each query in order; in offline, the time between finished batches.
-        samples: Images answered.
+        queries_ms: Latency of each query in order; in offline, time between finished batches.
+        samples: Number of images.
         seconds: Wall time of all queries.
-        loadgen: What LoadGen itself reports, or None where it did not send the queries.
+        loadgen: LoadGen's own report; None for the built-in harness.
     """
 
     queries_ms: list[float]
     samples: int
     seconds: float
-    loadgen: Mapping[str, Any] | None = None
+    loadgen: LoadGenReport | None = None
 
 
-def score(rules: Rules, measured: Measured) -> dict[str, Any]:
-    """Return the figure that counts in a scenario, as JSON values.
+def score(rules: ScenarioRules, run: HarnessRun) -> Score:
+    """Return the metric that counts in a scenario.
 
-    Where LoadGen sent the queries, the figure is its own; the interval is a bootstrap of what was
-    timed inside of it.
+    LoadGen's own value is preferred; the interval is a block bootstrap of the timed queries.
     """
-    reported = measured.loadgen or {}
-    percentile = rules.percentile
+    report, percentile, taken = run.loadgen, rules.percentile, run.queries_ms
     if percentile is None:
-        throughput = reported.get("samples_per_second") or measured.samples / measured.seconds
-        interval = block_interval(
-            measured.queries_ms, lambda values: 1000 * rules.samples / float(values.mean())
+        reported = report.samples_per_second if report else None
+        throughput = reported or run.samples / run.seconds
+        interval = block_interval(taken, lambda values: 1000 * rules.samples / float(values.mean()))
+        return Score(
+            metric="samples_per_second",
+            percentile=None,
+            value=round(throughput, 4),
+            ci95=_rounded(interval),
+            early_stopping_ms=None,
         )
-        return _rounded("samples_per_second", None, throughput, interval, None)
-    taken = measured.queries_ms
-    latency = reported.get("percentile_ms") or float(np.percentile(taken, percentile))
+    reported = report.percentile_ms if report else None
+    latency = reported or float(np.percentile(taken, percentile))
     interval = block_interval(taken, lambda values: float(np.percentile(values, percentile)))
-    estimate = reported.get("early_stopping_ms") or early_stopping(taken, percentile / 100)
-    return _rounded("latency_ms", percentile, latency, interval, estimate)
+    estimate = report.early_stopping_ms if report else None
+    estimate = estimate or early_stopping(taken, percentile / 100)
+    return Score(
+        metric="latency_ms",
+        percentile=percentile,
+        value=round(latency, 4),
+        ci95=_rounded(interval),
+        early_stopping_ms=None if estimate is None else round(estimate, 4),
+    )
 
 
-def mlperf_shortfalls(scenario: Scenario, measured: Measured) -> list[str]:
-    """Return in what a run falls short of a submission to MLPerf, beside its images and network."""
+def mlperf_shortfalls(scenario: Scenario, run: HarnessRun) -> tuple[str, ...]:
+    """Return the differences from the requirements of an MLPerf submission.
+
+    Images and network are not MLPerf's either; that is not repeated here.
+    """
     found = []
-    if measured.seconds < MLPERF_SECONDS:
-        found.append(f"it took {measured.seconds:.0f} s, not {MLPERF_SECONDS:.0f}")
-    if scenario is Scenario.OFFLINE and measured.samples < MLPERF_OFFLINE_SAMPLES:
-        found.append(f"it had {measured.samples} samples, not {MLPERF_OFFLINE_SAMPLES}")
-    if measured.loadgen is None:
+    if run.seconds < MLPERF_SECONDS:
+        found.append(f"it took {run.seconds:.0f} s, not {MLPERF_SECONDS:.0f}")
+    if scenario is Scenario.OFFLINE and run.samples < MLPERF_OFFLINE_SAMPLES:
+        found.append(f"it had {run.samples} samples, not {MLPERF_OFFLINE_SAMPLES}")
+    if run.loadgen is None:
         found.append("LoadGen did not send the queries")
-    elif not measured.loadgen["valid"]:
-        found.append(f"LoadGen calls it invalid: {measured.loadgen['invalid_reason']}")
-    return found
+    elif not run.loadgen.valid:
+        found.append(f"LoadGen reports it as invalid: {run.loadgen.invalid_reason}")
+    return tuple(found)
 
 
-def _rounded(
-    metric: str,
-    percentile: int | None,
-    value: float,
-    interval: Sequence[float],
-    early_stopping_ms: float | None,
-) -> dict[str, Any]:
-    return {
-        "metric": metric,
-        "percentile": percentile,
-        "value": round(value, 4),
-        "ci95": [round(v, 4) for v in interval],
-        "early_stopping_ms": None if early_stopping_ms is None else round(early_stopping_ms, 4),
-    }
+def _rounded(interval: Interval) -> Interval:
+    return (round(interval[0], 4), round(interval[1], 4))

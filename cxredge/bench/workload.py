@@ -1,4 +1,4 @@
-"""Answering queries, from files or from pixels in memory to classes, and the time of each stage."""
+"""Answers to queries, from files or pixels in memory to classes, with the time of each stage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BATCHES_AHEAD = 2
 
 @dataclass(frozen=True)
 class _Loaded:
-    """An image's pixels, and when loading began and each stage of it ended, in seconds."""
+    """Pixels of an image, and when loading began and each of its stages ended, in seconds."""
 
     pixels: GreyImage
     began: float
@@ -32,16 +32,18 @@ class _Loaded:
 
 
 class Workload:
-    """A session and the images that queries are made of.
+    """A session and the images of the queries.
 
     Args:
-        session: Answers. One that several threads may call streams from as many as there are
-            cores for, each taking a batch all the way; any other from the thread that calls.
+        session: Classifies the images. In :meth:`stream`, a concurrent session is called from as
+            many threads as there are cores for, one batch per thread; any other session is called
+            from the calling thread.
         samples: All files, or all uint8 (S, S) pixels.
 
     Attributes:
-        stages: Milliseconds by stage, one value a query. Where threads decode side by side, the
-            span that a query's images took is shared out in proportion to the threads' time.
+        from_files: Whether the samples are files.
+        stages: Milliseconds by stage, one value per query. Where threads decode in parallel, the
+            time span of a query's images is divided in proportion to the threads' time.
     """
 
     def __init__(self, session: Session, samples: Sequence[Sample]) -> None:
@@ -54,20 +56,20 @@ class Workload:
         self._lanes = cores // session.spec.threads if session.spec.concurrent else 1
 
     def __len__(self) -> int:
-        """Return how many different images there are."""
+        """Return the number of different images."""
         return len(self._samples)
 
     def answer(self, indices: Sequence[int]) -> None:
-        """Answer one query of the images with these indices, and wait for it."""
+        """Answer one query of the images with these indices."""
         if self.from_files and len(indices) > 1:
             loaded = list(self._pool.map(self._load, indices))
         else:
-            # A single image is waited for, so there is nothing to decode beside it.
+            # With a single image there is nothing to decode in parallel.
             loaded = [self._load(index) for index in indices]
         self._classify(loaded)
 
     def stream(self, batches: Iterable[Sequence[int]]) -> Iterator[None]:
-        """Answer batch after batch, the next ones under way meanwhile; yield as each is done."""
+        """Answer batches, with the next ones in progress; yield when each is done."""
         if self._lanes > 1:
             yield from map_in_order(
                 self._answer_alone, iter(batches), self._lanes, self._lanes + _BATCHES_AHEAD
@@ -93,7 +95,7 @@ class Workload:
                 future.cancel()
 
     def forget(self) -> None:
-        """Drop the times taken so far: they were a warm-up."""
+        """Discard the times of the warm-up."""
         for times in self.stages.values():
             times.clear()
 
@@ -107,7 +109,7 @@ class Workload:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the threads that decode."""
+        """Stop the decoding threads."""
         self._pool.shutdown(cancel_futures=True)
 
     def _answer_alone(self, indices: Sequence[int]) -> None:

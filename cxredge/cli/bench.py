@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,10 @@ from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import near_ties, table
 from cxredge.errors import quoted
 from cxredge.vocabulary import HarnessChoice, MemoryChoice, Scenario, Split
+
+if TYPE_CHECKING:
+    from cxredge.results.bench import BenchResult, SessionAccuracy
+    from cxredge.telemetry.energy import EnergyPerImage
 
 _LAYERS_SHOWN = 10
 
@@ -27,69 +31,74 @@ def bench(
     bundle: BundleArgument,
     images: Annotated[
         list[Path] | None,
-        typer.Option("--images", help="Folder to read from; without it pixels in memory are used."),
+        typer.Option("--images", help="Folder of images; without it, pixels in memory are used."),
     ] = None,
     scenario: Annotated[
         Scenario, typer.Option("--scenario", help="How queries arrive, as in MLPerf.")
     ] = Scenario.SINGLE_STREAM,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=0, help="Least time to measure; MLPerf asks for 600.")
+        float, typer.Option("--seconds", min=0, help="Minimum duration; MLPerf requires 600.")
     ] = 10.0,
     queries: Annotated[
         int | None,
         typer.Option(
             "--queries",
             min=1,
-            help="Least number of queries. [default: 1000; in offline 100 batches of 16]",
+            help="Minimum number of queries. [default: 1000; in offline 100 batches of 16]",
         ),
     ] = None,
-    warm_up: Annotated[int, typer.Option("--warm-up", min=0, help="Untimed queries before.")] = 50,
+    warm_up: Annotated[
+        int, typer.Option("--warm-up", min=0, help="Number of untimed queries before.")
+    ] = 50,
     threads: ThreadsOption = 0,
     harness: Annotated[
         HarnessChoice,
         typer.Option(
             "--harness",
-            help="Who sends the queries: MLPerf's LoadGen (extra 'mlperf') or our own loop; auto "
-            "takes LoadGen where it is installed.",
+            help="Who sends the queries: MLPerf's LoadGen (extra 'mlperf') or the built-in loop; "
+            "auto uses LoadGen if it is installed.",
         ),
     ] = HarnessChoice.AUTO,
     manifest: Annotated[
         Path | None,
-        typer.Option("--manifest", help="Measure the same session's accuracy on these images too."),
+        typer.Option(
+            "--manifest", help="Measure accuracy of the same session on these images too."
+        ),
     ] = None,
-    split: Annotated[Split, typer.Option("--split", help="Which images of it.")] = Split.TEST,
+    split: Annotated[Split, typer.Option("--split", help="Split of the manifest.")] = Split.TEST,
     memory: Annotated[
         MemoryChoice | None,
         typer.Option(
             "--memory",
-            help="How images reach a GPU: copied from page-locked memory (the default), or read "
-            "by the GPU where they are, for boards whose memory is shared; both to compare them.",
+            help="How images reach a GPU: copied from page-locked memory (the default), or mapped, "
+            "for boards whose memory is shared; both to compare them.",
         ),
     ] = None,
     cuda_graph: Annotated[
         bool | None,
         typer.Option(
             "--cuda-graph/--no-cuda-graph",
-            help="Whether a GPU starts recorded work by one call. [default: where it can]",
+            help="Whether to use CUDA graphs. [default: if the engine allows it]",
         ),
     ] = None,
     layers: Annotated[
-        bool, typer.Option("--layers", help="Time each layer of a TensorRT engine besides.")
+        bool, typer.Option("--layers", help="Also time each layer of a TensorRT engine.")
     ] = False,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Keep every query's latency, not at most 2000.")
+        bool, typer.Option("--raw", help="Write the latency of every query, not of 2000 at most.")
     ] = False,
     loadgen_logs: Annotated[
-        Path | None, typer.Option("--loadgen-logs", help="Folder to keep LoadGen's own logs in.")
+        Path | None, typer.Option("--loadgen-logs", help="Folder that keeps LoadGen's own logs.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Where to keep the result. [default: BUNDLE/results/]"),
+        typer.Option("--out", help="File to write. [default: in BUNDLE/results/]"),
     ] = None,
 ) -> Outcome:
-    """Measure latency, throughput and accuracy, and say whether the numbers can be compared."""
+    """Measure latency, throughput and accuracy, and whether the numbers can be compared."""
     from cxredge.artifacts.card import write_json
-    from cxredge.bench import BenchConfig, Labelled
+    from cxredge.artifacts.records import to_json
+    from cxredge.bench import BenchConfig, LabelledSplit
     from cxredge.bench import bench as stage
     from cxredge.bundle.bundle import open_bundle
     from cxredge.data.manifest import read_manifest
@@ -107,97 +116,95 @@ def bench(
         raw=raw,
         loadgen_logs=loadgen_logs,
     )
-    labelled = Labelled(read_manifest(manifest), split) if manifest else None
+    labelled = LabelledSplit(read_manifest(manifest), split) if manifest else None
     found = stage(open_bundle(bundle), images or [], config, output, labelled)
     source = "files" if images else "memory"
-    way = "-mapped" if memory is MemoryChoice.MAPPED else ""
-    name = f"bench-{scenario.value}-{source}-{found['precision']}{way}.json"
+    memory_suffix = "-mapped" if memory is MemoryChoice.MAPPED else ""
+    name = f"bench-{scenario.value}-{source}-{found.precision.value}{memory_suffix}.json"
     path = out or bundle / "results" / name
-    write_json(path, found)
+    values = to_json(found)
+    write_json(path, values)
     return Outcome(
-        {"result": str(path), **found},
+        {"result": str(path), **values},
         _text(found, path),
         f"cxredge report {quoted(bundle)} --out report.html",
     )
 
 
-def _text(found: dict[str, Any], path: Path) -> str:
-    latency, queries = found["latency_ms"], found["queries"]
+def _text(found: BenchResult, path: Path) -> str:
     rows = [
-        [name, f"{values['p50']:.3f}", f"{values['p90']:.3f}", f"{values['p99']:.3f}"]
-        for name, values in {**found["stages_ms"], "query": latency}.items()
+        [name, f"{latency.p50:.3f}", f"{latency.p90:.3f}", f"{latency.p99:.3f}"]
+        for name, latency in {**found.stages_ms, "query": found.latency_ms}.items()
     ]
-    verdict = found["verdict"]
     lines = [
         table(["stage", "p50 ms", "p90 ms", "p99 ms"], rows),
         "",
         _score(found),
-        f"{found['precision']}, {found['threads']} threads, harness {found['harness']}: "
-        f"{queries['count']} queries of {found['samples_per_query']} in {found['seconds']:.1f} s, "
-        f"{found['throughput']:.1f} images a second, variation {latency['cv']:.1%}.",
-        *near_ties(found["cascade"]),
-        _accuracy(found["accuracy"]),
-        _energy(found["energy"]),
+        f"{found.precision.value}, {found.threads} threads, harness {found.harness}: "
+        f"{found.queries.count} queries of {found.samples_per_query} in {found.seconds:.1f} s, "
+        f"{found.throughput:.1f} images per second, variation {found.latency_ms.cv:.1%}.",
+        *near_ties(found.cascade),
+        _accuracy(found.accuracy),
+        _energy(found.energy),
         "Comparable with other results."
-        if verdict["comparable"]
+        if found.verdict.comparable
         else "Not comparable with other results:",
-        *(f"  - {reason}" for reason in verdict["reasons"]),
-        *_on_gpu(found),
+        *(f"  - {reason}" for reason in found.verdict.reasons),
+        *_gpu_tables(found),
         f"Wrote {path}",
     ]
     return "\n".join(lines)
 
 
-def _on_gpu(found: dict[str, Any]) -> list[str]:
-    """Return both ways to reach a GPU, and the slowest layers, where they were asked for."""
+def _gpu_tables(found: BenchResult) -> list[str]:
+    """Return tables of both kinds of memory and of the slowest layers, if measured."""
     lines = []
-    if found["memory_ms"]:
-        rows = [[way, f"{ms['p50']:.3f}", f"{ms['p90']:.3f}"]
-                for way, ms in found["memory_ms"].items()]  # fmt: skip
-        lines += ["", table(["GPU's memory", "p50 ms", "p90 ms"], rows), ""]
-    if found["layers_ms"]:
-        slowest = found["layers_ms"][:_LAYERS_SHOWN]
-        total = sum(layer["mean_ms"] for layer in found["layers_ms"])
-        rows = [[f"{layer['mean_ms']:.4f}", f"{layer['mean_ms'] / total:.0%}", layer["name"]]
-                for layer in slowest]  # fmt: skip
-        title = f"slowest of {len(found['layers_ms'])} layers"
+    if found.memory_ms:
+        rows = [[kind, f"{ms.p50:.3f}", f"{ms.p90:.3f}"] for kind, ms in found.memory_ms.items()]
+        lines += ["", table(["GPU memory", "p50 ms", "p90 ms"], rows), ""]
+    if found.layers_ms:
+        total = sum(layer.mean_ms for layer in found.layers_ms)
+        rows = [
+            [f"{layer.mean_ms:.4f}", f"{layer.mean_ms / total:.0%}", layer.name]
+            for layer in found.layers_ms[:_LAYERS_SHOWN]
+        ]
+        title = f"slowest of {len(found.layers_ms)} layers"
         lines += ["", table(["mean ms", "share", title], rows), ""]
     return lines
 
 
-def _score(found: dict[str, Any]) -> str:
-    score = found["score"]
-    low, high = score["ci95"]
-    if score["percentile"] is None:
-        return f"{found['scenario']}: {score['value']:.1f} images a second ({low:.1f}-{high:.1f})"
+def _score(found: BenchResult) -> str:
+    score, scenario = found.score, found.scenario.value
+    low, high = score.ci95
+    if score.percentile is None:
+        return f"{scenario}: {score.value:.1f} images per second ({low:.1f}-{high:.1f})"
     text = (
-        f"{found['scenario']}: {score['percentile']}th percentile {score['value']:.3f} ms "
-        f"({low:.3f}-{high:.3f})"
+        f"{scenario}: {score.percentile}th percentile {score.value:.3f} ms ({low:.3f}-{high:.3f})"
     )
-    if score["early_stopping_ms"] is None:
+    if score.early_stopping_ms is None:
         return f"{text}; too few queries for MLPerf's early-stopping estimate"
-    return f"{text}; MLPerf's early-stopping estimate {score['early_stopping_ms']:.3f} ms"
+    return f"{text}; MLPerf's early-stopping estimate {score.early_stopping_ms:.3f} ms"
 
 
-def _accuracy(accuracy: dict[str, Any]) -> str:
-    golden = accuracy["golden"]
+def _accuracy(accuracy: SessionAccuracy) -> str:
+    golden = accuracy.golden
     text = (
-        f"Golden images: {'as built' if golden['passed'] else 'NOT as built'}, "
-        f"{golden['agreement_fp32']:.1%} of {golden['images']} classified as by FP32."
+        f"Golden images: {'as built' if golden.passed else 'NOT as built'}, "
+        f"{golden.agreement_fp32:.1%} of {golden.images} classified as in FP32."
     )
-    if accuracy["accuracy"] is None:
+    if accuracy.accuracy is None or not accuracy.accuracy_ci95 or not accuracy.split:
         return f"{text} Accuracy was not measured (--manifest)."
-    low, high = accuracy["accuracy_ci95"]
+    low, high = accuracy.accuracy_ci95
     return (
-        f"Accuracy of this session {accuracy['accuracy']:.1%} ({low:.1%}-{high:.1%}) on "
-        f"{accuracy['images']} {accuracy['split']} images. {text}"
+        f"Accuracy of this session {accuracy.accuracy:.1%} ({low:.1%}-{high:.1%}) on "
+        f"{accuracy.images} {accuracy.split.value} images. {text}"
     )
 
 
-def _energy(energy: dict[str, Any] | None) -> str:
+def _energy(energy: EnergyPerImage | None) -> str:
     if energy is None:
         return "Energy: not available on this machine."
     return (
-        f"Energy: {energy['joules_per_image']:.4g} J an image, {energy['mean_watts']:.3g} W "
-        f"({energy['source']})."
+        f"Energy: {energy.joules_per_image:.4g} J per image, {energy.mean_watts:.3g} W "
+        f"({energy.source})."
     )

@@ -1,4 +1,4 @@
-"""``cxredge compare``: results side by side."""
+"""``cxredge compare``: differences between results."""
 
 from __future__ import annotations
 
@@ -49,19 +49,20 @@ def compare(
         list[str] | None,
         typer.Option(
             "--across",
-            help="What is meant to differ between benchmarks, such as machine, target, threads; "
-            "repeatable. What differs otherwise is shown and never a regression.",
+            help="Aspect of benchmarks that may differ, such as machine, target, threads; "
+            "repeatable. Benchmarks with other differences are shown as not comparable.",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write the table too: .html, .md or .csv.")
+        Path | None, typer.Option("--out", help="Also write the comparison: .html, .md or .csv.")
     ] = None,
 ) -> Outcome:
     """Compare bundles, evaluations, benchmarks or passports with A: devices, precisions, versions.
 
-    A difference exceeds the noise when its 95% interval excludes zero. Exits 3 when a figure is
-    worse by more than the noise and more than its limit.
+    A difference exceeds the noise if its 95% interval excludes zero. Exits 3 on a regression: a
+    metric is worse, and the difference exceeds the noise and the limit.
     """
+    from cxredge.artifacts.records import to_json
     from cxredge.comparison import Limits, read_result_set
     from cxredge.comparison import compare as stage
     from cxredge.errors import GateRefused
@@ -74,18 +75,18 @@ def compare(
         max_calibration_error_rise,
         max_latency_rise,
     )
-    sides = [read_result_set(path) for path in others]
-    found = stage(read_result_set(first), sides, limits, across or ())
-    data = found.to_json()
+    compared = [read_result_set(path) for path in others]
+    found = stage(read_result_set(first), compared, limits, across or ())
+    data = to_json(found)
     if out is not None:
         write_comparison(found, out)
         data["report"] = str(out)
     text = _text(found) + (f"\nWrote {out}" if out else "")
     if found.regressions:
         output.explain(text)
-        figures = "1 figure is" if found.regressions == 1 else f"{found.regressions} figures are"
+        metrics = "1 metric is" if found.regressions == 1 else f"{found.regressions} metrics are"
         raise GateRefused(
-            f"{figures} worse than {first} beyond noise and limit.",
+            f"{metrics} worse than in {first}, beyond noise and limit.",
             "Measure again if the machine was busy; otherwise do not ship it.",
             data,
         )
@@ -93,16 +94,16 @@ def compare(
 
 
 def _text(found: Comparison) -> str:
-    header = ["figure", "of", "A", "B", "difference (95%)", "finding"]
+    header = ["metric", "of", "A", "B", "difference (95%)", "assessment"]
     lines = [table(header, [_cells(row) for row in found.rows])]
     unlike = dict.fromkeys(reason for row in found.rows for reason in row.unlike)
-    lines += [f"Not comparable: {reason} (--across, if it is meant)." for reason in unlike]
+    lines += [f"Not comparable: {reason} (if intended: --across)." for reason in unlike]
     lines += [f"Not compared: {reason}." for reason in found.not_compared[:_MOST_LISTED]]
     more = len(found.not_compared) - _MOST_LISTED
     if more > 0:
-        lines.append(f"Not compared: {more} more, listed in the output of --json.")
+        lines.append(f"Not compared: {more} more; --json lists all.")
     doubts = dict.fromkeys(doubt for row in found.rows for doubt in row.doubts)
-    return "\n".join([*lines, *(f"Doubt: {doubt}." for doubt in doubts)])
+    return "\n".join([*lines, *(f"Reservation: {doubt}." for doubt in doubts)])
 
 
 def _cells(row: ComparisonRow) -> list[str]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cxredge.backends.base import CascadeCounts
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -31,11 +34,11 @@ def counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:
     return table(["class", *counts], rows)
 
 
-def near_ties(cascade: Mapping[str, Any] | None) -> list[str]:
-    """Return a line with the number of near ties that FP32 decided; none without a cascade."""
-    if not cascade:
+def near_ties(cascade: CascadeCounts | None) -> list[str]:
+    """Return a line with the number of near ties that FP32 decided; no line without a cascade."""
+    if cascade is None:
         return []
-    near, images = cascade["near"], cascade["images"]
+    near, images = cascade.near, cascade.images
     return [f"Near ties that FP32 decided: {near} of {images} ({share(near / images)})."]
 
 

@@ -1,10 +1,10 @@
-"""Results side by side: what differs, by more than the noise or not, and what may be compared."""
+"""Comparison of results: which differences exceed the noise, and which results are comparable."""
 
 from __future__ import annotations
 
 from cxredge.comparison.metrics import Limits
-from cxredge.comparison.rows import Change, Comparison, ComparisonRow, compare
-from cxredge.comparison.sides import ResultSet, read_result_set
+from cxredge.comparison.result_set import ResultSet, read_result_set
+from cxredge.comparison.rows import Change, Comparison, ComparisonRow, compare, compare_what_matches
 
 __all__ = [
     "Change",
@@ -13,5 +13,6 @@ __all__ = [
     "Limits",
     "ResultSet",
     "compare",
+    "compare_what_matches",
     "read_result_set",
 ]

@@ -1,16 +1,15 @@
-"""Whether a measured latency may be held against others, and why not.
+"""Whether measured latencies can be compared, and the reasons why not.
 
-Works on results of ``cxredge bench`` as they lie in files, so that results of other devices and
-other days can be judged too.
+Works on results from files, so that results of other devices and other days can be judged too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-Result = Mapping[str, Any]
+from cxredge.results.bench import BenchResult, Comparability
+from cxredge.telemetry.linux import Machine
 
 MAX_CV = 0.10
 MAX_DRIFT = 0.10
@@ -18,139 +17,132 @@ MAX_CLOCK_DIFFERENCE = 0.05
 _MAX_LOAD_OF_OTHERS = 0.25
 
 
-@dataclass(frozen=True)
-class Comparability:
-    """A judgement with its reasons.
-
-    Attributes:
-        reasons: What speaks against a comparison, a sentence without its full stop each.
-    """
-
-    reasons: tuple[str, ...]
-
-    @property
-    def comparable(self) -> bool:
-        """Whether nothing speaks against it."""
-        return not self.reasons
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the verdict as JSON values."""
-        return {"comparable": self.comparable, "reasons": list(self.reasons)}
-
-
-def judge(result: Result, more: Sequence[str] = ()) -> Comparability:
-    """Tell whether one result may be held against others at all.
+def judge(result: BenchResult, more: Sequence[str] = ()) -> Comparability:
+    """Return whether one result can be compared with others; its own verdict is ignored.
 
     Args:
-        result: Of ``cxredge bench``, its own verdict not needed.
-        more: Reasons that were found elsewhere.
+        result: The result.
+        more: Reasons against it that are known already.
     """
-    return Comparability((*more, *_of_the_sample(result), *_of_the_state(result)))
+    return Comparability.given([*more, *_sample_reasons(result), *_state_reasons(result)])
 
 
-def comparable(first: Result, second: Result, across: Collection[str] = ()) -> Comparability:
-    """Tell whether the latencies of two results may be held against each other.
+def comparable(
+    first: BenchResult, second: BenchResult, across: Collection[str] = ()
+) -> Comparability:
+    """Return whether the latencies of two results can be compared with each other.
 
-    Precision, network and backend may differ: to compare them is what results are for. What each
-    result's own verdict says counts for the pair.
+    Precision, network and backend may differ: results exist to compare them. The verdict of each
+    result counts for the pair.
 
     Args:
-        first: A result of ``cxredge bench``.
+        first: A result.
         second: Another one.
-        across: Aspects that are meant to differ, names in ``ASPECTS``; for example ``machine``
-            and ``target`` where devices are compared.
+        across: Names in ``ASPECTS`` that may differ; for example ``machine`` and ``target`` to
+            compare devices.
     """
-    unlike = [
+    own = [
+        f"{which}: {reason}"
+        for which, result in (("the first", first), ("the second", second))
+        for reason in result.verdict.reasons
+    ]
+    return Comparability.given([*differences_between(first, second, across), *own])
+
+
+def differences_between(
+    first: BenchResult, second: BenchResult, across: Collection[str] = ()
+) -> list[str]:
+    """Return the reasons of :func:`comparable` that concern the pair, not each result alone."""
+    reasons = [
         f"{words}: {_plain(a)} and {_plain(b)}"
         for name, (words, read) in ASPECTS.items()
         if name not in across and (a := read(first)) != (b := read(second))
     ]
-    if "clock" not in across and (clocks := _clocks_apart(first, second)):
-        unlike.append(clocks)
-    doubts = [
-        f"{which}: {reason}"
-        for which, result in (("the first", first), ("the second", second))
-        for reason in result.get("verdict", {}).get("reasons", ())
-    ]
-    return Comparability((*unlike, *doubts))
+    if "clock" not in across and (clocks := _clock_difference(first, second)):
+        reasons.append(clocks)
+    return reasons
 
 
-def _at(*keys: str) -> Callable[[Result], Any]:
-    """Return a function that reads what stands under the keys, or None where nothing does."""
-
-    def read(result: Result) -> Any:
-        value: Any = result
-        for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        return value
-
-    return read
+def machine_difference(first: Machine, second: Machine) -> list[str]:
+    """Return the reason against comparing two machines, if they differ."""
+    a, b = _machine(first), _machine(second)
+    return [] if a == b else [f"{_MACHINES_DIFFER}: {_plain(a)} and {_plain(b)}"]
 
 
-def _machine(result: Result) -> tuple[Any, ...]:
-    machine = result.get("machine", {})
-    return (machine.get("cpu"), machine.get("cores"))
+def _machine(machine: Machine) -> tuple[str | None, int]:
+    return (machine.cpu, machine.cores)
 
 
-ASPECTS: Mapping[str, tuple[str, Callable[[Result], Any]]] = {
-    "scenario": ("the scenarios differ", _at("scenario")),
-    "timed": ("other stages were timed", _at("timed")),
-    "samples_per_query": ("images a query differ", _at("samples_per_query")),
-    "preprocessing": ("the preprocessing differs", _at("preprocessing")),
-    "input_size": ("the input sizes differ", _at("input_size")),
-    "harness": ("another harness measured", _at("harness")),
-    "machine": ("the machines differ", _machine),
-    "target": ("the targets differ", _at("target")),
-    "threads": ("the numbers of threads differ", _at("threads")),
-    "governor": ("the clock governors differ", _at("state", "before", "governor")),
-    "power_mode": ("the power modes differ", _at("jetson", "before", "power_mode", "name")),
-    "gpu_clock": ("the GPU clocks differ", _at("jetson", "before", "gpu_clock", "current_mhz")),
+def _power_mode(result: BenchResult) -> str | None:
+    mode = result.jetson.before.power_mode if result.jetson else None
+    return mode.name if mode else None
+
+
+def _gpu_clock_mhz(result: BenchResult) -> float | None:
+    clock = result.jetson.before.gpu_clock if result.jetson else None
+    return clock.current_mhz if clock else None
+
+
+_MACHINES_DIFFER = "the machines differ"
+
+ASPECTS: Mapping[str, tuple[str, Callable[[BenchResult], Any]]] = {
+    "scenario": ("the scenarios differ", lambda result: result.scenario.value),
+    "timed": ("different stages were timed", lambda result: result.timed),
+    "samples_per_query": ("images per query differ", lambda result: result.samples_per_query),
+    "preprocessing": ("the preprocessing differs", lambda result: result.preprocessing),
+    "input_size": ("the input sizes differ", lambda result: result.input_size),
+    "harness": ("the harnesses differ", lambda result: result.harness),
+    "machine": (_MACHINES_DIFFER, lambda result: _machine(result.machine)),
+    "target": ("the targets differ", lambda result: result.target),
+    "threads": ("the numbers of threads differ", lambda result: result.threads),
+    "governor": ("the clock governors differ", lambda result: result.state.before.governor),
+    "power_mode": ("the power modes differ", _power_mode),
+    "gpu_clock": ("the GPU clocks differ", _gpu_clock_mhz),
 }
-"""What has to be equal, with the words for a difference; besides, ``clock`` within 5%."""
+"""Aspects that must be equal, with the words for a difference; also ``clock``, within 5%."""
 
 
-def _clocks_apart(first: Result, second: Result) -> str | None:
-    read = _at("state", "during", "frequency_mhz", "mean")
-    a, b = read(first), read(second)
-    if not a or not b or abs(a / b - 1) <= MAX_CLOCK_DIFFERENCE:
+def _clock_difference(first: BenchResult, second: BenchResult) -> str | None:
+    a, b = first.state.during.frequency_mhz, second.state.during.frequency_mhz
+    if not a or not b or not a.mean or not b.mean:
         return None
-    return f"the processors ran at different clocks: {a:.0f} and {b:.0f} MHz"
+    if abs(a.mean / b.mean - 1) <= MAX_CLOCK_DIFFERENCE:
+        return None
+    return f"the processors ran at different clocks: {a.mean:.0f} and {b.mean:.0f} MHz"
 
 
 def _plain(value: Any) -> str:
     if value is None:
         return "unknown"
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _of_the_sample(result: Result) -> list[str]:
-    latency, least = result["latency_ms"], result["queries"]["needed"]
-    doubts = []
-    if latency["count"] < least:
-        of = "a 99th percentile" if result["score"]["percentile"] else "a throughput"
-        doubts.append(f"{latency['count']} queries; {of} needs {least}")
-    if latency["cv"] > MAX_CV:
-        doubts.append(f"latency varies by {latency['cv']:.0%} (coefficient of variation)")
-    drift = result["drift"]
-    if drift is not None and abs(drift - 1) > MAX_DRIFT:
-        doubts.append(f"the second half ran {drift:.2f} times as long as the first")
-    return doubts
+def _sample_reasons(result: BenchResult) -> list[str]:
+    latency, needed = result.latency_ms, result.queries.needed
+    reasons = []
+    if latency.count < needed:
+        metric = "a 99th percentile" if result.score.percentile else "a throughput"
+        reasons.append(f"{latency.count} queries; {metric} needs {needed}")
+    if latency.cv > MAX_CV:
+        reasons.append(f"latency varies by {latency.cv:.0%} (coefficient of variation)")
+    if result.drift is not None and abs(result.drift - 1) > MAX_DRIFT:
+        reasons.append(f"the second half ran {result.drift:.2f} times as long as the first")
+    return reasons
 
 
-def _of_the_state(result: Result) -> list[str]:
-    before, after = result["state"]["before"], result["state"]["after"]
-    cores, doubts = result["machine"]["cores"], []
-    if before["governor"] is None:
-        doubts.append("the clock governor cannot be read, so clocks may have changed")
-    elif before["governor"] != "performance":
-        doubts.append(f"the clock governor is '{before['governor']}', not 'performance'")
-    load = before["load_1min"]
-    if load is not None and load > _MAX_LOAD_OF_OTHERS * cores:
-        doubts.append(f"other work was running (load {load:.2f} on {cores} cores)")
-    if (before["steal_ticks"] or 0) != (after["steal_ticks"] or 0):
-        doubts.append("the hypervisor gave processor time to other machines")
-    if (after["throttle_count"] or 0) > (before["throttle_count"] or 0):
-        doubts.append("the processor slowed itself down because of its temperature")
-    if before["temperature_c"] is None:
-        doubts.append("the temperature cannot be read, so throttling cannot be ruled out")
-    return doubts
+def _state_reasons(result: BenchResult) -> list[str]:
+    before, after = result.state.before, result.state.after
+    cores, reasons = result.machine.cores, []
+    if before.governor is None:
+        reasons.append("the clock governor cannot be read, so clocks may have changed")
+    elif before.governor != "performance":
+        reasons.append(f"the clock governor is '{before.governor}', not 'performance'")
+    if before.load_1min is not None and before.load_1min > _MAX_LOAD_OF_OTHERS * cores:
+        reasons.append(f"other work was running (load {before.load_1min:.2f} on {cores} cores)")
+    if (before.steal_ticks or 0) != (after.steal_ticks or 0):
+        reasons.append("the hypervisor gave processor time to other guests")
+    if (after.throttle_count or 0) > (before.throttle_count or 0):
+        reasons.append("the processor throttled because of its temperature")
+    if before.temperature_c is None:
+        reasons.append("the temperature cannot be read, so throttling cannot be ruled out")
+    return reasons

@@ -1,28 +1,27 @@
-"""The figures of a result: value, interval, which way is better, and how much worse is too much."""
+"""Metrics of a result with their intervals, and the interval of a difference."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from cxredge.comparison.sides import Result, ResultKind, kind_of
-
-Interval = tuple[float, float]
-_PERCENTILES = ("p50", "p90", "p99")
+from cxredge.comparison.result_set import PassportTimings, Result
+from cxredge.metrics.latency import Latency
+from cxredge.results.bench import BenchResult
+from cxredge.results.evaluation import Evaluation, Interval, PartialInterval
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much worse a figure may get; beyond it, and beyond the noise, it is a regression.
+    """Largest loss of each metric; more than that, and beyond the noise, is a regression.
 
     Attributes:
-        accuracy_drop: Of accuracy and macro F1, absolute.
-        auroc_drop: Of the mean AUROC, absolute.
-        sensitivity_drop: Of each class's sensitivity, absolute.
-        calibration_error_rise: Absolute.
-        latency_rise: Of each percentile, relative.
+        accuracy_drop: Accuracy and macro F1, absolute.
+        auroc_drop: Mean AUROC, absolute.
+        sensitivity_drop: Sensitivity of each class, absolute.
+        calibration_error_rise: Calibration error, absolute.
+        latency_rise: Each percentile of the latency, relative.
     """
 
     accuracy_drop: float = 0.01
@@ -34,15 +33,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure of a result.
+    """One metric of a result.
 
     Attributes:
-        name: What it is called.
-        value: What was measured.
-        ci95: Its 95% interval; None when it has none.
-        higher_is_better: Which way is better.
+        name: Name of the metric.
+        value: Its value.
+        ci95: Its 95% interval; None without one.
+        higher_is_better: Whether a larger value is better.
         unit: ``share``, ``1`` (F1, areas, errors), ``ms``, ``images/s`` or ``J``.
-        limit: The field of :class:`Limits` that it is held to; empty for none.
+        limit: Field of :class:`Limits` that applies; empty for none.
     """
 
     name: str
@@ -54,26 +53,28 @@ class Metric:
 
     @property
     def relative(self) -> bool:
-        """Whether its limit is a share of what it was."""
+        """Whether its limit is a share of the first value."""
         return self.unit not in ("share", "1")
 
 
 def metrics_of(result: Result) -> dict[str, Metric]:
-    """Return a result's figures by name; those that it lacks are left out."""
-    read = {
-        ResultKind.EVALUATION: _evaluation,
-        ResultKind.BENCH: _bench,
-        ResultKind.PASSPORT: _passport,
-    }
-    return {figure.name: figure for figure in read[kind_of(result)](result)}
+    """Return the metrics of a result by name; undefined ones are left out."""
+    if isinstance(result, Evaluation):
+        found = _evaluation(result)
+    elif isinstance(result, BenchResult):
+        found = _bench(result)
+    else:
+        found = _passport(result)
+    return {metric.name: metric for metric in found}
 
 
 def difference_ci95(before: Metric, after: Metric) -> Interval | None:
-    """Return the 95% interval of ``after - before``; None when either has none.
+    """Return the 95% interval of ``after - before``; None if either has none.
 
-    The interval is recovered from those of the two (Zou and Donner 2008; for Wilson's intervals
-    it is Newcombe's 1998). They are taken as independent: for two precisions on the same images,
-    which err together, it comes out too wide and hides a difference rather than invents one.
+    The interval is recovered from those of the two values (Zou and Donner 2008; for Wilson's
+    intervals it is Newcombe's 1998), which are taken as independent. For two precisions on the
+    same images, whose errors are correlated, it is too wide: it may hide a difference, but does
+    not invent one.
     """
     if before.ci95 is None or after.ci95 is None:
         return None
@@ -84,49 +85,60 @@ def difference_ci95(before: Metric, after: Metric) -> Interval | None:
 
 
 def _arms(value: float, ci95: Interval) -> tuple[float, float]:
-    """Return how far an interval reaches below and above its value."""
+    """Return the distances from a value to the bounds of its interval."""
     return (max(0.0, value - ci95[0]), max(0.0, ci95[1] - value))
 
 
-def _evaluation(result: Result) -> Iterator[Metric]:
-    overall = (
-        ("accuracy", True, "share", "accuracy_drop"),
-        ("macro_f1", True, "1", "accuracy_drop"),
-        ("auroc", True, "1", "auroc_drop"),
-        ("calibration_error", False, "1", "calibration_error_rise"),
+def _evaluation(result: Evaluation) -> Iterator[Metric]:
+    yield Metric("accuracy", result.accuracy, result.accuracy_ci95, True, "share", "accuracy_drop")
+    others = (
+        ("macro_f1", result.macro_f1, result.macro_f1_ci95, True, "accuracy_drop"),
+        ("auroc", result.auroc, result.auroc_ci95, True, "auroc_drop"),
+        (
+            "calibration_error",
+            result.calibration_error,
+            result.calibration_error_ci95,
+            False,
+            "calibration_error_rise",
+        ),
     )
-    for name, higher, unit, limit in overall:
-        yield from _figure(name, result, name, higher, unit, limit)
-    for label, row in result.get("by_class", {}).items():
-        yield from _figure(
-            f"sensitivity of {label}", row, "sensitivity", True, "share", "sensitivity_drop"
-        )
+    for name, value, ci95, higher, limit in others:
+        if value is not None:
+            yield Metric(name, value, _whole(ci95), higher, "1", limit)
+    for label, row in result.by_class.items():
+        if row.sensitivity is not None:
+            yield Metric(
+                f"sensitivity of {label}",
+                row.sensitivity,
+                row.sensitivity_ci95,
+                True,
+                "share",
+                "sensitivity_drop",
+            )
 
 
-def _bench(result: Result) -> Iterator[Metric]:
-    for p in _PERCENTILES:
-        yield from _figure(f"{p}_ms", result["latency_ms"], p, False, "ms", "latency_rise")
-    yield from _figure("images_per_second", result, "throughput", True, "images/s", "")
-    energy = result.get("energy") or {}
-    yield from _figure("joules_per_image", energy, "joules_per_image", False, "J", "")
+def _bench(result: BenchResult) -> Iterator[Metric]:
+    yield from _latency("", result.latency_ms)
+    yield Metric("images_per_second", result.throughput, None, True, "images/s")
+    if result.energy is not None:
+        yield Metric("joules_per_image", result.energy.joules_per_image, None, False, "J")
 
 
-def _passport(result: Result) -> Iterator[Metric]:
-    for precision, latency in result["latency_ms"].items():
-        for p in _PERCENTILES:
-            name = f"{precision} {p}_ms"
-            yield from _figure(name, latency, p, False, "ms", "latency_rise")
+def _passport(passport: PassportTimings) -> Iterator[Metric]:
+    for precision, latency in passport.latency_ms.items():
+        yield from _latency(f"{precision.value} ", latency)
 
 
-def _figure(
-    name: str, values: Mapping[str, Any], key: str, higher: bool, unit: str, limit: str
-) -> Iterator[Metric]:
-    value = values.get(key)
-    if value is not None:
-        yield Metric(name, value, _interval(values.get(f"{key}_ci95")), higher, unit, limit)
+def _latency(prefix: str, latency: Latency) -> Iterator[Metric]:
+    percentiles = (
+        ("p50_ms", latency.p50, latency.p50_ci95),
+        ("p90_ms", latency.p90, latency.p90_ci95),
+        ("p99_ms", latency.p99, latency.p99_ci95),
+    )
+    for name, value, ci95 in percentiles:
+        yield Metric(f"{prefix}{name}", value, ci95, False, "ms", "latency_rise")
 
 
-def _interval(bounds: Sequence[float | None] | None) -> Interval | None:
-    if not bounds or bounds[0] is None or bounds[1] is None:
-        return None
-    return (bounds[0], bounds[1])
+def _whole(ci95: PartialInterval) -> Interval | None:
+    low, high = ci95
+    return None if low is None or high is None else (low, high)

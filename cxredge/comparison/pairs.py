@@ -1,19 +1,21 @@
-"""Which results belong together, and what speaks against comparing two of them."""
+"""Which results belong together, and the reasons against comparing two of them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from cxredge.comparison.comparability import ASPECTS, comparable
-from cxredge.comparison.sides import Result, ResultKind, ResultSet, kind_of
+from cxredge.comparison.comparability import ASPECTS, differences_between, machine_difference
+from cxredge.comparison.result_set import PassportTimings, Result, ResultKind, ResultSet, kind_of
 from cxredge.errors import WrongUsage
+from cxredge.results.bench import BenchResult
+from cxredge.results.evaluation import Evaluation
 
 _MUST_AGREE = ("scenario", "timed", "samples_per_query")
-"""What makes benchmarks different things; ``--across`` does not reach it."""
+"""Aspects that ``--across`` does not accept; they decide what a benchmark measures."""
 
-AGREEABLE = tuple(sorted({*ASPECTS, "clock"} - set(_MUST_AGREE)))
-"""What ``--across`` may name."""
+ACROSS_CHOICES = tuple(sorted({*ASPECTS, "clock"} - set(_MUST_AGREE)))
+"""Aspects that ``--across`` accepts."""
 
 _WORDS = {
     ResultKind.EVALUATION: "evaluation",
@@ -24,14 +26,14 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Pair:
-    """Two results of the same thing.
+    """Two results that measured the same thing.
 
     Attributes:
-        before: Of the first side.
-        after: Of another one.
+        before: Result of the first set.
+        after: Result of another set.
         what: What both measured, in words.
-        unlike: Why they may not be compared all the same.
-        doubts: What each result says against itself.
+        unlike: Reasons against comparing them.
+        doubts: Reasons against each result alone.
     """
 
     before: Result
@@ -42,70 +44,69 @@ class Pair:
 
 
 def check_across(across: Collection[str]) -> None:
-    """Refuse names of aspects that do not exist or that must agree.
+    """Check names of aspects.
 
     Raises:
-        WrongUsage: There is such a name.
+        WrongUsage: A name is unknown, or of an aspect that must agree.
     """
     for name in across:
-        if name not in AGREEABLE:
+        if name not in ACROSS_CHOICES:
             raise WrongUsage(
-                f"Results cannot be compared across '{name}'.", f"Choose of {', '.join(AGREEABLE)}."
+                f"Results cannot be compared across '{name}'.",
+                f"Choose from {', '.join(ACROSS_CHOICES)}.",
             )
 
 
 def pairs_of(first: ResultSet, other: ResultSet, across: Collection[str]) -> Iterator[Pair | str]:
-    """Yield pairs of results, and for a result of either side without a partner, why it has none.
+    """Yield pairs of results, and for each result without a counterpart the reason.
 
-    A result is paired with those of its own precision, with others where there is none.
+    A result is paired with results of the same precision, or if there are none, with all others.
     """
     for before in first.results:
-        kind = kind_of(before)
-        partners = [after for after in other.of(kind) if _what(after) == _what(before)]
-        same = [p for p in partners if p.get("precision") == before.get("precision")]
+        partners = [after for after in other.of(kind_of(before)) if _what(after) == _what(before)]
+        same = [partner for partner in partners if partner.precision is before.precision]
         for after in same or partners:
             yield _pair(before, after, across)
         if not partners:
-            yield _lonely(first, before, other)
+            yield _without_counterpart(first, before, other)
     for after in other.results:
         if not any(_what(before) == _what(after) for before in first.of(kind_of(after))):
-            yield _lonely(other, after, first)
+            yield _without_counterpart(other, after, first)
 
 
 def _pair(before: Result, after: Result, across: Collection[str]) -> Pair:
     doubts = tuple(
-        f"{side}: {reason}"
-        for side, result in (("first", before), ("other", after))
-        for reason in result.get("verdict", {}).get("reasons", ())
+        f"{which}: {reason}"
+        for which, result in (("first", before), ("other", after))
+        if isinstance(result, BenchResult)
+        for reason in result.verdict.reasons
     )
     return Pair(before, after, _what(before), _unlike(before, after, across), doubts)
 
 
 def _unlike(before: Result, after: Result, across: Collection[str]) -> tuple[str, ...]:
-    """Return what differs besides what is compared; a result's doubts of itself stand apart."""
-    kind = kind_of(before)
-    if kind is ResultKind.BENCH:
-        # Without the verdicts, the reasons are those of the pair alone.
-        return comparable({**before, "verdict": {}}, {**after, "verdict": {}}, across).reasons
-    if kind is ResultKind.PASSPORT and "machine" not in across:
-        return comparable({"machine": before["machine"]}, {"machine": after["machine"]}).reasons
+    if isinstance(before, BenchResult) and isinstance(after, BenchResult):
+        return tuple(differences_between(before, after, across))
+    if isinstance(before, PassportTimings) and isinstance(after, PassportTimings):
+        return (
+            () if "machine" in across else tuple(machine_difference(before.machine, after.machine))
+        )
     return ()
 
 
 def _what(result: Result) -> str:
-    kind = kind_of(result)
-    if kind is ResultKind.EVALUATION:
-        return f"split {result['split']} of manifest {result['manifest_sha256'][:12]}"
-    if kind is ResultKind.BENCH:
-        count = result.get("samples_per_query", 1)
-        return f"{result['scenario']}, {'+'.join(result['timed'])}, {count} a query"
+    if isinstance(result, Evaluation):
+        return f"split {result.split.value} of manifest {result.manifest_sha256[:12]}"
+    if isinstance(result, BenchResult):
+        stages = "+".join(result.timed)
+        return f"{result.scenario.value}, {stages}, {result.samples_per_query} per query"
     return "network alone, one image"
 
 
-def _lonely(side: ResultSet, result: Result, other: ResultSet) -> str:
+def _without_counterpart(mine: ResultSet, result: Result, other: ResultSet) -> str:
     kind = kind_of(result)
-    mine = f"{_WORDS[kind]} of {side.name} ({_what(result)})"
+    words = f"{_WORDS[kind]} of {mine.name} ({_what(result)})"
     theirs = sorted({_what(theirs) for theirs in other.of(kind)})
     if not theirs:
-        return f"{mine}: {other.name} has no {_WORDS[kind]}"
-    return f"{mine}: {other.name} has {'; '.join(theirs)}"
+        return f"{words}: {other.name} has no {_WORDS[kind]}"
+    return f"{words}: {other.name} has {'; '.join(theirs)}"

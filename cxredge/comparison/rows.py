@@ -1,20 +1,20 @@
-"""Each side against the first one, figure by figure."""
+"""Comparison of result sets with the first one, metric by metric."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
-from cxredge.comparison.metrics import Interval, Limits, Metric, difference_ci95, metrics_of
+from cxredge.comparison.metrics import Limits, Metric, difference_ci95, metrics_of
 from cxredge.comparison.pairs import Pair, check_across, pairs_of
-from cxredge.comparison.sides import Result, ResultSet, kind_of
+from cxredge.comparison.result_set import PassportTimings, Result, ResultSet, kind_of
 from cxredge.errors import ArtifactError
+from cxredge.results.evaluation import Interval
 
 
 class Change(str, Enum):
-    """What a difference amounts to, in the words that are shown."""
+    """Assessment of a difference, in the words that are shown."""
 
     SAME = "within the noise"
     BETTER = "better"
@@ -26,28 +26,28 @@ class Change(str, Enum):
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One figure of one side against the first.
+    """One metric of one result set, compared with the first set.
 
     Attributes:
-        metric: The figure.
+        metric: Name of the metric.
         unit: ``share``, ``1`` (F1, areas, errors), ``ms``, ``images/s`` or ``J``.
-        of: The side.
+        of: Name of the set.
         what: What was measured.
-        precisions: Of the first and of this side, with FP32 where that decides near ties.
-        before: Of the first.
-        before_ci95: Its interval.
-        after: Of this side.
-        after_ci95: Its interval.
+        precisions: Precision of the first and of this set; ``+ fp32`` if FP32 decides near ties.
+        before: Value of the first set.
+        before_ci95: Its 95% interval.
+        after: Value of this set.
+        after_ci95: Its 95% interval.
         difference: ``after - before``.
-        difference_ci95: Its interval; None when either figure has none.
-        change: The difference as a share of ``before``.
-        limit: How much worse it may get, relative where the unit is neither ``share`` nor ``1``;
-            None for none.
+        difference_ci95: Its 95% interval; None if either value has none.
+        change: The difference relative to ``before``.
+        limit: Largest allowed loss, absolute if the unit is ``share`` or ``1``, otherwise relative;
+            None without a limit.
         exceeds_noise: Whether the interval of the difference excludes zero.
-        regression: Whether it got worse by more than the limit, and beyond the noise.
-        finding: The same in words.
-        unlike: Why the two may not be compared; then nothing is a regression.
-        doubts: What each result says against itself.
+        regression: Whether the loss exceeds the limit and the noise.
+        finding: Assessment of the difference.
+        unlike: Reasons against comparing the two; nothing is a regression then.
+        doubts: Reasons against each result alone.
     """
 
     metric: str
@@ -72,86 +72,102 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All rows, and what was not compared and why."""
+    """Result sets compared with a first one.
+
+    Attributes:
+        against: Name of the first set.
+        rows: One per metric and set.
+        not_compared: Results that were not compared, with the reason.
+        regressions: Number of regressions.
+    """
 
     against: str
     rows: tuple[ComparisonRow, ...]
     not_compared: tuple[str, ...]
-
-    @property
-    def regressions(self) -> int:
-        """How many figures got worse beyond limit and noise."""
-        return sum(row.regression for row in self.rows)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the comparison as JSON values."""
-        return {**asdict(self), "regressions": self.regressions}
+    regressions: int
 
 
 def compare(
     first: ResultSet, others: Sequence[ResultSet], limits: Limits, across: Collection[str] = ()
 ) -> Comparison:
-    """Compare each side with the first one.
-
-    Only like is compared: evaluations of the same images, benchmarks of the same scenario and
-    stages, passports.
+    """Compare result sets with the first one, if they have anything in common.
 
     Args:
-        first: What the others are held against.
+        first: The set that the others are compared with.
         others: At least one.
-        limits: How much worse each figure may get.
-        across: Aspects of benchmarks that are meant to differ, such as ``machine``.
+        limits: Largest allowed loss of each metric.
+        across: Aspects of benchmarks that may differ, such as ``machine``.
 
     Raises:
-        ArtifactError: There is nothing in common.
-        WrongUsage: ``across`` names what must agree or does not exist.
+        ArtifactError: No two results measured the same thing.
+        WrongUsage: ``across`` names an aspect that is unknown or must agree.
     """
     check_across(across)
-    found = [(side, item) for side in others for item in pairs_of(first, side, across)]
-    rows = [
-        row for side, item in found if isinstance(item, Pair) for row in _rows(side, item, limits)
-    ]
-    lonely = [item for _, item in found if isinstance(item, str)]
-    if not rows:
-        kinds = " and ".join(_kinds(side) for side in (first, *others))
+    found = compare_what_matches(first, others, limits, across)
+    if not found.rows:
+        kinds = " and ".join(_kinds(held) for held in (first, *others))
         raise ArtifactError(
-            f"Nothing can be compared: {kinds}. {'; '.join(lonely)}.",
+            f"Nothing can be compared: {kinds}. {'; '.join(found.not_compared)}.",
             "Evaluate the same images, or bench the same scenario, on all of them.",
         )
-    return Comparison(first.name, tuple(rows), tuple(dict.fromkeys(lonely)))
+    return found
 
 
-def _kinds(side: ResultSet) -> str:
-    kinds = dict.fromkeys(kind_of(result).value for result in side.results)
-    return f"{side.name} holds {', '.join(kinds)}"
+def compare_what_matches(
+    first: ResultSet, others: Sequence[ResultSet], limits: Limits, across: Collection[str] = ()
+) -> Comparison:
+    """Compare the results that measured the same thing: images, scenario and stages.
+
+    Arguments as for :func:`compare`; without common results the comparison has no rows.
+    """
+    left_out = [reason.removesuffix(".") for held in (first, *others) for reason in held.left_out]
+    rows: list[ComparisonRow] = []
+    unpaired: list[str] = []
+    for other in others:
+        for item in pairs_of(first, other, across):
+            if isinstance(item, Pair):
+                rows += _rows(other, item, limits)
+            else:
+                unpaired.append(item)
+    return Comparison(
+        against=first.name,
+        rows=tuple(rows),
+        not_compared=tuple(dict.fromkeys([*unpaired, *left_out])),
+        regressions=sum(row.regression for row in rows),
+    )
 
 
-def _rows(side: ResultSet, pair: Pair, limits: Limits) -> Iterator[ComparisonRow]:
+def _kinds(held: ResultSet) -> str:
+    kinds = dict.fromkeys(kind_of(result).value for result in held.results)
+    return f"{held.name} holds {', '.join(kinds)}"
+
+
+def _rows(held: ResultSet, pair: Pair, limits: Limits) -> Iterator[ComparisonRow]:
     after_by_name = metrics_of(pair.after)
     for name, before in metrics_of(pair.before).items():
         if name in after_by_name:
-            yield _row(side.name, pair, before, after_by_name[name], limits)
+            yield _row(held.name, pair, before, after_by_name[name], limits)
 
 
-def _served(result: Result) -> str:
-    """Name what gave a result: its precision, and FP32 beside it where that decides near ties."""
-    return str(result.get("precision", "")) + (" + fp32" if result.get("cascade") else "")
+def _served_precision(result: Result) -> str:
+    cascade = not isinstance(result, PassportTimings) and result.cascade
+    return result.precision.value + (" + fp32" if cascade else "")
 
 
 def _row(of: str, pair: Pair, before: Metric, after: Metric, limits: Limits) -> ComparisonRow:
     difference, interval = after.value - before.value, difference_ci95(before, after)
-    change = _change(before.value, difference)
-    limit = getattr(limits, before.limit) if before.limit else None
-    apart = interval is not None and (interval[0] > 0 or interval[1] < 0)
-    loss = change if before.relative else difference
-    worse = -loss if before.higher_is_better else loss
-    regression = not pair.unlike and apart and limit is not None and worse > limit
+    change = _relative(before.value, difference)
+    limit: float | None = getattr(limits, before.limit) if before.limit else None
+    exceeds_noise = interval is not None and (interval[0] > 0 or interval[1] < 0)
+    rise = change if before.relative else difference
+    loss = -rise if before.higher_is_better else rise
+    regression = not pair.unlike and exceeds_noise and limit is not None and loss > limit
     return ComparisonRow(
         metric=before.name,
         unit=before.unit,
         of=of,
         what=pair.what,
-        precisions=(_served(pair.before), _served(pair.after)),
+        precisions=(_served_precision(pair.before), _served_precision(pair.after)),
         before=before.value,
         before_ci95=before.ci95,
         after=after.value,
@@ -160,21 +176,21 @@ def _row(of: str, pair: Pair, before: Metric, after: Metric, limits: Limits) -> 
         difference_ci95=interval,
         change=change,
         limit=limit,
-        exceeds_noise=apart,
+        exceeds_noise=exceeds_noise,
         regression=regression,
-        finding=_finding(pair, interval, apart, worse, regression),
+        finding=_assess(pair, interval, exceeds_noise, loss, regression),
         unlike=pair.unlike,
         doubts=pair.doubts,
     )
 
 
-def _change(before: float, difference: float) -> float:
-    """Return a difference as a share; from nothing, any is as large as can be: a whole."""
+def _relative(before: float, difference: float) -> float:
+    """Return a difference as a share of the first value; from zero, 1 with its sign."""
     return difference / abs(before) if before else float(difference > 0) - float(difference < 0)
 
 
-def _finding(
-    pair: Pair, interval: Interval | None, apart: bool, worse: float, regression: bool
+def _assess(
+    pair: Pair, interval: Interval | None, exceeds_noise: bool, loss: float, regression: bool
 ) -> Change:
     if pair.unlike:
         return Change.NOT_COMPARABLE
@@ -182,6 +198,6 @@ def _finding(
         return Change.NO_INTERVAL
     if regression:
         return Change.REGRESSION
-    if not apart:
+    if not exceeds_noise:
         return Change.SAME
-    return Change.WORSE if worse > 0 else Change.BETTER
+    return Change.WORSE if loss > 0 else Change.BETTER

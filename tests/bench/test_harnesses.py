@@ -1,4 +1,4 @@
-"""LoadGen and the loop of our own measure the same things in the same way."""
+"""LoadGen and the built-in harness measure the same things in the same way."""
 
 import threading
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cxredge.bench import builtin, loadgen
-from cxredge.bench.scenarios import RULES, Measured
+from cxredge.bench.scenarios import RULES, HarnessRun
 from cxredge.bench.workload import Workload
 from cxredge.errors import CxredgeError, DependencyError
 from cxredge.metrics.latency import early_stopping
@@ -29,7 +29,7 @@ def send(
     queries: int = 100,
     seconds: float = 0.0,
     milliseconds: list[int] = MILLISECONDS,
-) -> Measured:
+) -> HarnessRun:
     rules = RULES[scenario]
     with Workload(session, images_of(milliseconds)) as workload:
         if harness == "builtin":
@@ -45,7 +45,7 @@ def test_both_agree_within_the_noise(scenario: Scenario, tmp_path: Path) -> None
     ours = send("builtin", scenario, tmp_path, FakeSession())
     theirs = send("loadgen", scenario, tmp_path, FakeSession())
     assert theirs.loadgen is not None
-    assert theirs.loadgen["min_duration_met"]
+    assert theirs.loadgen.min_duration_met
     # Other work on the machine lengthens some queries, and seldom all of them.
     quickest = [np.percentile(m.queries_ms, 5) for m in (ours, theirs)]
     assert quickest[1] == pytest.approx(quickest[0], rel=0.2)
@@ -56,13 +56,13 @@ def test_what_is_timed_inside_is_what_loadgen_reports(tmp_path: Path) -> None:
     found = send("loadgen", Scenario.SINGLE_STREAM, tmp_path, FakeSession(), queries=200)
     reported = found.loadgen
     assert reported is not None
-    assert reported["valid"], reported
-    assert reported["queries"] == len(found.queries_ms) == found.samples
+    assert reported.valid, reported
+    assert reported.queries == len(found.queries_ms) == found.samples
     inside = np.percentile(found.queries_ms, 90, method="higher")
-    assert reported["percentile_ms"] == pytest.approx(inside, rel=0.1)
+    assert reported.percentile_ms == pytest.approx(inside, rel=0.1)
     estimate = early_stopping(found.queries_ms, 0.9)
     assert estimate is not None
-    assert reported["early_stopping_ms"] == pytest.approx(estimate, rel=0.1)
+    assert reported.early_stopping_ms == pytest.approx(estimate, rel=0.1)
 
 
 def test_loadgens_multi_stream_is_by_query(tmp_path: Path) -> None:
@@ -73,17 +73,17 @@ def test_loadgens_multi_stream_is_by_query(tmp_path: Path) -> None:
     assert found.loadgen is not None
     assert found.samples == 8 * len(found.queries_ms)
     inside = np.percentile(found.queries_ms, 99, method="higher")
-    assert found.loadgen["percentile_ms"] == pytest.approx(inside, rel=0.1)
-    assert found.loadgen["early_stopping_ms"] >= found.loadgen["percentile_ms"]
+    assert found.loadgen.percentile_ms == pytest.approx(inside, rel=0.1)
+    assert found.loadgen.early_stopping_ms >= found.loadgen.percentile_ms
 
 
 def test_loadgen_says_what_it_misses(tmp_path: Path) -> None:
     pytest.importorskip("mlperf_loadgen", reason="needs the mlperf extra")
     found = send("loadgen", Scenario.MULTI_STREAM, tmp_path, FakeSession(), 5).loadgen
     assert found is not None
-    assert not found["valid"]
-    assert "Too few queries" in found["invalid_reason"]
-    assert found["early_stopping_ms"] is None
+    assert not found.valid
+    assert "Too few queries" in found.invalid_reason
+    assert found.early_stopping_ms is None
 
 
 @pytest.mark.parametrize("harness", HARNESSES)

@@ -1,19 +1,25 @@
-"""What a change of a figure is: noise, better, worse, or a regression."""
+"""Assessment of a difference: noise, better, worse, or a regression."""
+
+from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from cxredge.artifacts.records import to_json
 from cxredge.comparison import Change, Limits, compare
 from cxredge.comparison.metrics import Metric, difference_ci95
 from cxredge.metrics.classification import wilson
-from tests.comparison.results import bench, compared, evaluation, side
+from cxredge.vocabulary import Precision
+from tests.comparison.result_sets import compared, result_set, row_of
+from tests.results.sample_results import bench, class_metrics, evaluation, latency
 
 
-def test_row_tells_what_changed() -> None:
+def test_row_shows_the_difference() -> None:
     (row,) = compared(
-        evaluation(0.8, (0.75, 0.84)), evaluation(0.9, (0.86, 0.93), precision="int8")
+        evaluation(0.8, (0.75, 0.84)), evaluation(0.9, (0.86, 0.93), precision=Precision.INT8)
     )
     assert row.metric == "accuracy"
     assert row.of == "B"
@@ -34,7 +40,7 @@ def test_difference_of_shares_has_newcombes_interval() -> None:
     assert difference_ci95(first, second) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 
 
-def test_interval_of_a_difference_turns_with_the_sides() -> None:
+def test_interval_of_a_difference_is_antisymmetric() -> None:
     first, second = (
         Metric("a", v, ci, True, "share") for v, ci in ((0.5, (0.3, 0.6)), (0.7, (0.6, 0.9)))
     )
@@ -42,18 +48,18 @@ def test_interval_of_a_difference_turns_with_the_sides() -> None:
     assert difference_ci95(second, first) == pytest.approx((-high, -low))
 
 
-def test_noise_is_exceeded_before_intervals_part() -> None:
-    """Two intervals may meet and their difference still be clear; wider ones hide it."""
+def test_noise_can_be_exceeded_while_intervals_overlap() -> None:
+    """The difference of two overlapping intervals may exceed the noise; wider ones hide it."""
     assert compared(evaluation(0.7, (0.65, 0.75)), evaluation(0.79, (0.74, 0.84)))[0].exceeds_noise
     (row,) = compared(evaluation(0.7, (0.6, 0.8)), evaluation(0.79, (0.69, 0.89)))
     assert row.finding is Change.SAME
 
 
-@pytest.mark.parametrize("missing", [None, [None, None], []])
+@pytest.mark.parametrize("missing", [(None, None), (None, 0.3)])
 def test_without_an_interval_nothing_exceeds_the_noise(missing: Any) -> None:
-    before, after = evaluation(0.9, (0.88, 0.92)), evaluation(0.2, (0.1, 0.3))
-    after["accuracy_ci95"] = missing
-    (row,) = compared(before, after)
+    before = evaluation(1, (0.9, 1), auroc=0.9, auroc_ci95=(0.88, 0.92))
+    after = evaluation(1, (0.9, 1), auroc=0.2, auroc_ci95=missing)
+    row = row_of("auroc", before, after)
     assert row.difference_ci95 is None
     assert not row.exceeds_noise
     assert not row.regression
@@ -74,17 +80,18 @@ HIGHER_IS_BETTER = {
 @pytest.mark.parametrize("name", HIGHER_IS_BETTER)
 @pytest.mark.parametrize("rises", [True, False])
 def test_only_a_change_for_the_worse_is_a_regression(name: str, rises: bool) -> None:
-    low, high = (0.2, [0.19, 0.21]), (0.4, [0.39, 0.41])
+    low, high = (0.2, (0.19, 0.21)), (0.4, (0.39, 0.41))
     pair = (low, high) if rises else (high, low)
     results = []
     for value, interval in pair:
         if name.endswith("_ms"):
             key = name.removesuffix("_ms")
-            results.append(bench(0, (0, 0), latency_ms={key: value, f"{key}_ci95": interval}))
+            changes: dict[str, Any] = {key: value, f"{key}_ci95": interval}
+            results.append(bench(1, latency_ms=replace(latency(1), **changes)))
         else:
-            figures = {name: value, f"{name}_ci95": interval}
-            results.append({**evaluation(0.5, (0.4, 0.6)), **figures})
-    (row,) = [r for r in compared(*results) if r.metric == name]
+            changes = {name: value, f"{name}_ci95": interval}
+            results.append(replace(evaluation(0.5, (0.4, 0.6)), **changes))
+    row = row_of(name, *results)
     assert row.change == pytest.approx(1.0 if rises else -0.5)
     assert row.exceeds_noise is True
     assert row.regression is (rises != HIGHER_IS_BETTER[name])
@@ -100,8 +107,9 @@ def test_only_a_change_for_the_worse_is_a_regression(name: str, rises: bool) -> 
         (9.0, 0.0, Change.BETTER),
     ],
 )
-def test_latency_is_held_to_a_relative_limit(after: float, limit: float, finding: Change) -> None:
-    (row,) = compared(
+def test_limit_of_latency_is_relative(after: float, limit: float, finding: Change) -> None:
+    row = row_of(
+        "p50_ms",
         bench(10, (9.9, 10.1)),
         bench(after, (after - 0.1, after + 0.1)),
         limits=Limits(latency_rise=limit),
@@ -112,7 +120,7 @@ def test_latency_is_held_to_a_relative_limit(after: float, limit: float, finding
 
 
 @pytest.mark.parametrize(("limit", "regression"), [(0.02, True), (0.04, False)])
-def test_accuracy_is_held_to_an_absolute_limit(limit: float, regression: bool) -> None:
+def test_limit_of_accuracy_is_absolute(limit: float, regression: bool) -> None:
     (row,) = compared(
         evaluation(0.5, (0.495, 0.505)),
         evaluation(0.47, (0.465, 0.475)),
@@ -121,12 +129,10 @@ def test_accuracy_is_held_to_an_absolute_limit(limit: float, regression: bool) -
     assert row.regression is regression
 
 
-def test_each_class_is_held_to_its_sensitivity() -> None:
-    def of(sensitivity: float, low: float, high: float) -> dict[str, Any]:
-        row = {"sensitivity": sensitivity, "sensitivity_ci95": [low, high]}
-        return evaluation(
-            0.9, (0.8, 0.95), by_class={"covid19": row, "viral": {"sensitivity": None}}
-        )
+def test_sensitivity_of_each_class_is_compared() -> None:
+    def of(sensitivity: float, low: float, high: float) -> Any:
+        row = class_metrics(sensitivity, (low, high))
+        return evaluation(0.9, (0.8, 0.95), by_class={"covid19": row, "viral": class_metrics()})
 
     rows = compared(of(0.95, 0.9, 0.98), of(0.5, 0.4, 0.6))
     assert {row.metric: row.finding for row in rows} == {
@@ -135,22 +141,22 @@ def test_each_class_is_held_to_its_sensitivity() -> None:
     }
 
 
-def test_regression_needs_to_exceed_the_noise() -> None:
-    (row,) = compared(bench(10, (5, 15)), bench(14, (9, 19)))
+def test_regression_must_exceed_the_noise() -> None:
+    row = row_of("p50_ms", bench(10, (5, 15)), bench(14, (9, 19)))
     assert row.change == pytest.approx(0.4)
     assert row.regression is False
 
 
 def test_worsening_from_zero_is_a_regression() -> None:
     limits = Limits()
-    before = evaluation(1, (0.9, 1), calibration_error=0.0, calibration_error_ci95=[0.0, 0.0])
-    after = evaluation(1, (0.9, 1), calibration_error=0.3, calibration_error_ci95=[0.2, 0.4])
-    found = compare(side(before, name="A"), [side(after)], limits)
+    before = evaluation(1, (0.9, 1), calibration_error=0.0, calibration_error_ci95=(0.0, 0.0))
+    after = evaluation(1, (0.9, 1), calibration_error=0.3, calibration_error_ci95=(0.2, 0.4))
+    found = compare(result_set(before, name="A"), [result_set(after)], limits)
     (row,) = [row for row in found.rows if row.metric == "calibration_error"]
     assert row.exceeds_noise is True
     assert row.regression is True
     assert found.regressions == 1
-    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["regressions"] == 1
+    assert json.loads(json.dumps(to_json(found), allow_nan=False))["regressions"] == 1
 
 
 def test_unchanged_zero_is_no_change() -> None:

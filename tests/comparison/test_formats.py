@@ -1,4 +1,6 @@
-"""A comparison that is written: as a page, as Markdown, as a table."""
+"""A comparison written as HTML, Markdown and CSV."""
+
+from __future__ import annotations
 
 import csv
 from pathlib import Path
@@ -10,15 +12,20 @@ from cxredge.artifacts.csv_text import csv_line
 from cxredge.comparison import Limits, compare
 from cxredge.errors import CxredgeError
 from cxredge.report.compared import write_comparison
-from tests.comparison.results import BOARD, SERVER, bench, evaluation, side
+from tests.comparison.result_sets import result_set
+from tests.results.sample_results import BOARD, SERVER, bench, evaluation
 
 
 class TestWritten:
     @pytest.fixture
     def found(self) -> Any:
         name = "<script>|B"
-        other = side(bench(2, (1.9, 2.1), **BOARD), evaluation(0.7, (0.6, 0.8)), name=name)
-        first = side(bench(1, (0.9, 1.1), **SERVER), evaluation(0.9, (0.85, 0.95)), name="x/A")
+        other = result_set(
+            bench(2, (1.9, 2.1), machine=BOARD), evaluation(0.7, (0.6, 0.8)), name=name
+        )
+        first = result_set(
+            bench(1, (0.9, 1.1), machine=SERVER), evaluation(0.9, (0.85, 0.95)), name="x/A"
+        )
         return compare(first, [other], Limits())
 
     def test_page_shows_findings_and_reasons_and_escapes(self, found: Any, tmp_path: Path) -> None:

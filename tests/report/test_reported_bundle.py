@@ -8,17 +8,10 @@ import shutil
 
 import pytest
 
-from cxredge import bench as bench_stage
 from cxredge.artifacts.card import sha256_of_file
 from cxredge.errors import ArtifactError, CxredgeError
-from cxredge.inference import evaluate as evaluate_stage
-from cxredge.report import reported_bundle, write_report
+from cxredge.report import write_report
 from tests.report.sample_bundles import page_of, result_of
-
-
-def test_result_schemas_are_those_of_the_stages():
-    assert evaluate_stage.SCHEMA == reported_bundle.EVALUATION
-    assert bench_stage.SCHEMA == reported_bundle.BENCH
 
 
 class TestWhatIsTaken:

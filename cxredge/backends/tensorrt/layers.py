@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cxredge.backends.base import LayerTime
 from cxredge.backends.tensorrt.api import Api, load_api
 from cxredge.backends.tensorrt.engine_file import read_engine_file
 from cxredge.backends.tensorrt.facts import EngineLayer
@@ -24,20 +25,6 @@ _FORMATS = (
     (r"uint8", "uint8"),
     (r"int32|int64|bool", "other"),
 )
-
-
-@dataclass(frozen=True)
-class LayerTime:
-    """Time of one layer of an engine.
-
-    Attributes:
-        name: Name that TensorRT gives it; fused layers have joined names.
-        mean_ms: Mean over the runs. Layers are timed one by one, so their sum exceeds the latency
-            of the engine.
-    """
-
-    name: str
-    mean_ms: float
 
 
 def read_layers(api: Api, engine: Any) -> tuple[EngineLayer, ...]:

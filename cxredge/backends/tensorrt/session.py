@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cxredge.backends.base import AcceleratorSession, Logits, SessionSpec
+from cxredge.backends.base import AcceleratorSession, EngineRun, Logits, SessionSpec
 from cxredge.backends.cuda.memory import CudaMemory, open_memory
 from cxredge.backends.tensorrt.api import load_api
 from cxredge.backends.tensorrt.engine_file import EngineFile, read_engine_file
@@ -96,22 +96,22 @@ class TensorRTSession(AcceleratorSession):
         stages_ms = self.context_for(len(images)).run_in_stages(len(images), shape)
         return self._read_logits(len(images)), stages_ms
 
-    def circumstances(self) -> dict[str, Any]:
-        """Return how the engine ran, as JSON values for a benchmark."""
+    def circumstances(self) -> EngineRun:
+        """Return how the engine ran."""
         refusals = sorted({one.refusal for one in self._contexts if one.refusal})
         engine = self._engine
         if self._api.has("ICudaEngine.device_memory_size_v2"):
             workspace = engine.device_memory_size_v2
         else:
             workspace = engine.device_memory_size
-        return {
-            "tensorrt": self._api.version,
-            "memory_library": self._memory.library,
-            "transfer": self._options.transfer.value,
-            "cuda_graphs": not refusals,
-            "cuda_graphs_refused": refusals,
-            "device_memory_bytes": int(workspace),
-        }
+        return EngineRun(
+            tensorrt=self._api.version,
+            memory_library=self._memory.library,
+            transfer=self._options.transfer.value,
+            cuda_graphs=not refusals,
+            cuda_graphs_refused=tuple(refusals),
+            device_memory_bytes=int(workspace),
+        )
 
     def context_for(self, batch: int) -> ProfileContext:
         """Return the context of the smallest profile that a batch fits in."""

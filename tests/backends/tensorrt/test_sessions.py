@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cxredge.backends import open_session
+from cxredge.backends.base import EngineRun
 from cxredge.backends.tensorrt import EngineFacts, SessionOptions, TensorRTSession, Transfer
 from cxredge.backends.tensorrt.facts import facts_path, read_facts, record_golden
 from cxredge.errors import ArtifactError, CxredgeError
@@ -105,7 +106,7 @@ def test_a_graph_is_captured_at_the_second_run_of_a_batch_size(
             others = np.roll(images, turn, axis=0)[:count]
             expected = reference.infer(others)
             np.testing.assert_allclose(session.infer(others), expected, atol=1e-4)
-        assert session.circumstances()["cuda_graphs"] is True
+        assert session.circumstances().cuda_graphs is True
     assert world.gpu.recordings == {}
     assert set(world.seen["profiles run"]) == {0, 1}
 
@@ -122,14 +123,14 @@ def test_all_options_compute_the_same(
             np.testing.assert_allclose(session.infer(images), reference.infer(images), atol=1e-4)
         assert ("copy" in world.gpu.calls) is (transfer is Transfer.COPY)
         assert ("launch" in world.gpu.calls) is cuda_graphs
-        assert session.circumstances() == {
-            "tensorrt": "10.3.0",
-            "memory_library": "fake",
-            "transfer": transfer.value,
-            "cuda_graphs": cuda_graphs,
-            "cuda_graphs_refused": [] if cuda_graphs else ["not requested"],
-            "device_memory_bytes": 1000,
-        }
+        assert session.circumstances() == EngineRun(
+            tensorrt="10.3.0",
+            memory_library="fake",
+            transfer=transfer.value,
+            cuda_graphs=cuda_graphs,
+            cuda_graphs_refused=() if cuda_graphs else ("not requested",),
+            device_memory_bytes=1000,
+        )
 
 
 def test_a_refused_capture_is_recorded_and_slower(plan: Path, fake: Fake, images) -> None:
@@ -137,7 +138,7 @@ def test_a_refused_capture_is_recorded_and_slower(plan: Path, fake: Fake, images
     world.gpu.refuses_recording = True
     with TensorRTSession(plan) as session:
         results = [session.infer(images[:2]) for _ in range(3)]
-        assert "CUDA error 900" in session.circumstances()["cuda_graphs_refused"][0]
+        assert "CUDA error 900" in session.circumstances().cuda_graphs_refused[0]
     np.testing.assert_array_equal(results[0], results[2])
     assert "launch" not in world.gpu.calls
 

@@ -10,7 +10,7 @@ from cxredge.backends.base import AcceleratorSession
 from cxredge.backends.cuda import driver
 from cxredge.backends.cuda.work import CudaEvents
 from cxredge.backends.tensorrt import EngineConfig, SessionOptions, Transfer, build_engine
-from cxredge.bench.split import split_stages
+from cxredge.bench.device_stages import time_device_stages
 from cxredge.errors import DependencyError, WrongUsage
 from cxredge.vocabulary import Precision
 from tests.backends.conftest import Fake
@@ -36,7 +36,7 @@ def test_mapped_memory_has_no_copies_to_time(plan: Path, images) -> None:
     options = SessionOptions(transfer=Transfer.MAPPED)
     with open_session(plan, "tensorrt", gpu=options) as session:
         assert session.infer_in_stages(images[:1])[1] == {"compute": 1.0}
-        assert session.circumstances()["transfer"] == "mapped"
+        assert session.circumstances().transfer == "mapped"
 
 
 def test_another_batch_size_drops_the_graph_and_logits_are_right(plan: Path, fp32: Path, images):
@@ -67,10 +67,10 @@ def test_events_are_freed_and_a_failing_engine_is_reported(
 
 def test_time_is_split_by_stage_only_on_a_gpu(plan: Path, fp32: Path, images) -> None:
     with open_session(plan, "tensorrt") as session:
-        found = split_stages(session, images)
+        found = time_device_stages(session, images)
     assert {name: set(times) for name, times in found.items()} == {name: {1.0} for name in COPIED}
     with open_session(fp32) as session:
-        assert split_stages(session, images) == {}
+        assert time_device_stages(session, images) == {}
 
 
 def test_elapsed_time_of_pending_events_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

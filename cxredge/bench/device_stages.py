@@ -1,4 +1,4 @@
-"""Copies and compute told apart, where the session runs on a device with memory of its own."""
+"""Times of copies and compute on a device with memory of its own."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from cxredge.data.images import GreyImage
 _WARM_UP, _RUNS = 10, 200
 
 
-def split_stages(session: Session, pixels: GreyImage) -> Mapping[str, list[float]]:
-    """Time the stages of inference at batch 1, after the queries and apart from them.
+def time_device_stages(session: Session, pixels: GreyImage) -> Mapping[str, list[float]]:
+    """Time the stages of inference at batch 1, separately from the queries.
 
     Args:
-        session: Any; a processor's has no stages to tell apart. Of a cascade, the one that sees
-            every image.
+        session: The session; of a cascade, the one that infers every image is timed.
         pixels: uint8 (N, S, S), used in turn.
 
     Returns:
         Milliseconds by stage: ``host_to_device``, ``compute``, ``device_to_host``, by the device's
-        own clock and without CUDA graphs, which hide the stages; empty for a processor.
+        clock and without CUDA graphs, which hide the stages; empty for a processor.
     """
     primary = session.primary
     if not isinstance(primary, AcceleratorSession):

@@ -1,0 +1,106 @@
+"""The results to compare: of a bundle with its passport, or of a single file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from cxredge.artifacts.card import CARD_NAME, sha256_of_file
+from cxredge.artifacts.records import from_json, read_json_file
+from cxredge.bundle.archive import refuse_archive
+from cxredge.bundle.passport import PASSPORT_NAME, read_passport
+from cxredge.errors import ArtifactError, quoted
+from cxredge.metrics.latency import Latency
+from cxredge.results.bench import BenchResult
+from cxredge.results.evaluation import Evaluation
+from cxredge.results.read import parse_result, read_results_of
+from cxredge.telemetry.linux import Machine
+from cxredge.vocabulary import Precision
+
+_PASSPORT_SCHEMA = "cxredge.passport/1"
+_REMEDY = "Measure again: cxredge deploy, cxredge evaluate or cxredge bench."
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassportTimings:
+    """Latencies in a passport.
+
+    Attributes:
+        precision: Precision that serves.
+        machine: The device.
+        latency_ms: Latency of one image, the network alone, by precision.
+    """
+
+    precision: Precision
+    machine: Machine
+    latency_ms: Mapping[Precision, Latency]
+
+
+Result = Evaluation | BenchResult | PassportTimings
+
+
+class ResultKind(str, Enum):
+    """Kinds of results."""
+
+    EVALUATION = "evaluation"
+    BENCH = "bench"
+    PASSPORT = "passport"
+
+
+@dataclass(frozen=True)
+class ResultSet:
+    """Results that are compared together.
+
+    Attributes:
+        name: The path as given.
+        results: At least one.
+        left_out: Why files of the bundle were left out, a sentence each.
+    """
+
+    name: str
+    results: Sequence[Result]
+    left_out: tuple[str, ...] = ()
+
+    def of(self, kind: ResultKind) -> list[Result]:
+        """Return the results of a kind."""
+        return [result for result in self.results if kind_of(result) is kind]
+
+
+def kind_of(result: Result) -> ResultKind:
+    """Return the kind of a result."""
+    if isinstance(result, Evaluation):
+        return ResultKind.EVALUATION
+    return ResultKind.BENCH if isinstance(result, BenchResult) else ResultKind.PASSPORT
+
+
+def read_result_set(path: Path) -> ResultSet:
+    """Read a result file, or a bundle's passport and all its results.
+
+    Raises:
+        ArtifactError: The path is neither, the file does not fit, or the bundle has no results.
+    """
+    if not path.is_dir():
+        return ResultSet(str(path), [_read_file(path)])
+    if not (path / CARD_NAME).is_file():
+        raise ArtifactError(f"{path} is not a bundle: it has no {CARD_NAME}.", "Give a bundle.")
+    stored = read_results_of(path, sha256_of_file(path / CARD_NAME))
+    results: list[Result] = list(stored.by_path.values())
+    passport = read_passport(path)
+    if passport is not None:
+        results.append(from_json(passport, PassportTimings, path / PASSPORT_NAME, _REMEDY))
+    if not results:
+        raise ArtifactError(
+            " ".join([f"{path} has no results yet.", *stored.left_out]),
+            f"Run cxredge evaluate {quoted(path)} MANIFEST or cxredge bench {quoted(path)}",
+        )
+    return ResultSet(str(path), results, stored.left_out)
+
+
+def _read_file(path: Path) -> Result:
+    refuse_archive(path)
+    values = read_json_file(path, _REMEDY)
+    if isinstance(values, dict) and values.get("schema") == _PASSPORT_SCHEMA:
+        return from_json(values, PassportTimings, path, _REMEDY)
+    return parse_result(values, path)

@@ -1,0 +1,1 @@
+"""Results of ``cxredge evaluate`` and ``cxredge bench``: records, and how their files are read."""

@@ -1,0 +1,272 @@
+"""Result of ``cxredge bench``: latency and throughput with their circumstances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from msgspec import UNSET, UnsetType
+
+from cxredge.artifacts.records import Count, Sha256, Share
+from cxredge.backends.base import CascadeCounts, EngineRun, LayerTime
+from cxredge.metrics.latency import Latency
+from cxredge.results.evaluation import Interval
+from cxredge.telemetry.energy import EnergyPerImage
+from cxredge.telemetry.jetson import JetsonState
+from cxredge.telemetry.linux import Machine, MachineState
+from cxredge.telemetry.sampling import SamplingSummary
+from cxredge.vocabulary import Precision, Scenario, Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadGenReport:
+    """Results that MLPerf's LoadGen reports of its own run; None where it reports none.
+
+    Attributes:
+        version: Version of LoadGen.
+        valid: Whether LoadGen considers the run valid.
+        invalid_reason: Why it does not; empty for a valid run.
+        queries: Number of queries.
+        percentile_ms: Latency at the scenario's percentile.
+        early_stopping_ms: Early-stopping estimate of that percentile.
+        samples_per_second: Throughput, in offline.
+        min_duration_met: Whether the run took as long as required.
+        early_stopping_met: Whether there were enough queries for the estimate.
+    """
+
+    version: str
+    valid: bool
+    invalid_reason: str
+    queries: Count | None
+    percentile_ms: float | None
+    early_stopping_ms: float | None
+    samples_per_second: float | None
+    min_duration_met: bool | None
+    early_stopping_met: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """The metric that counts in a scenario.
+
+    Attributes:
+        metric: Latency at a percentile, or throughput.
+        percentile: The percentile; None for throughput.
+        value: Milliseconds, or samples per second.
+        ci95: 95% interval of a block bootstrap.
+        early_stopping_ms: MLPerf's early-stopping estimate; None with too few queries.
+    """
+
+    metric: Literal["latency_ms", "samples_per_second"]
+    percentile: Count | None
+    value: float
+    ci95: Interval
+    early_stopping_ms: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColdStart:
+    """Milliseconds until the first result.
+
+    Attributes:
+        process: From the start of the process to the start of the measurement, including Python
+            and its imports; None if unreadable.
+        load: Opening the session.
+        first_inference: First inference of one image.
+    """
+
+    process: float | None
+    load: float
+    first_inference: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryCount:
+    """Number of queries.
+
+    Attributes:
+        count: Queries; in offline, batches.
+        needed: Queries required for comparable metrics.
+        samples: Images.
+    """
+
+    count: Count
+    needed: Count
+    samples: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class States:
+    """State of the machine before, during and after the queries."""
+
+    before: MachineState
+    during: SamplingSummary
+    after: MachineState
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardStates:
+    """State of a Jetson before and after the queries."""
+
+    before: JetsonState
+    after: JetsonState
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenReplay:
+    """Comparison of the golden images on this machine with their expected outputs.
+
+    Attributes:
+        precision: Precision of the session.
+        expected: Precision of the expected outputs.
+        images: Number of golden images.
+        max_logit_difference: Largest difference of a logit.
+        max_probability_difference: Largest difference of a probability.
+        classes_changed: Number of images with another top class.
+        passed: Whether this machine computes the expected outputs.
+        agreement_fp32: Share of golden images classified as in FP32.
+        agreement_fp32_ci95: Wilson's 95% interval.
+    """
+
+    precision: Precision
+    expected: Precision
+    images: Count
+    max_logit_difference: float
+    max_probability_difference: float
+    classes_changed: Count
+    passed: bool
+    agreement_fp32: Share
+    agreement_fp32_ci95: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionAccuracy:
+    """Accuracy of the session that was timed; all but ``golden`` need labelled images.
+
+    Attributes:
+        golden: Replay of the golden images.
+        accuracy: Share of images classified correctly; None without labelled images.
+        accuracy_ci95: Wilson's 95% interval.
+        images: Number of images.
+        patients: Number of patients.
+        split: Split of the manifest.
+        manifest_sha256: SHA-256 of the manifest.
+        warnings: Warnings of the data audit.
+    """
+
+    golden: GoldenReplay
+    accuracy: Share | None = None
+    accuracy_ci95: Interval | UnsetType = UNSET
+    images: Count | UnsetType = UNSET
+    patients: Count | UnsetType = UNSET
+    split: Split | UnsetType = UNSET
+    manifest_sha256: Sha256 | UnsetType = UNSET
+    warnings: tuple[str, ...] | UnsetType = UNSET
+
+
+@dataclass(frozen=True)
+class Comparability:
+    """Whether a result can be compared with others.
+
+    Attributes:
+        comparable: Whether there is no reason against it.
+        reasons: Reasons against it, a sentence without its full stop each.
+    """
+
+    comparable: bool
+    reasons: tuple[str, ...]
+
+    @classmethod
+    def given(cls, reasons: Iterable[str]) -> Comparability:
+        """Return the verdict that follows from the reasons found."""
+        found = tuple(reasons)
+        return cls(not found, found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchResult:
+    """Latency and throughput of a bundle on one machine.
+
+    Attributes:
+        schema: Format of the file.
+        bundle_sha256: SHA-256 of the bundle's card.
+        engine_sha256: SHA-256 of the model or engine.
+        network: Name in the zoo.
+        precision: Precision that was measured.
+        backend: Runtime.
+        threads: Number of threads per inference; 0 if the runtime does not use it.
+        target: Target of the bundle.
+        input_size: Height and width of the input in pixels.
+        preprocessing: Version of the preprocessing function.
+        engine: How a TensorRT engine ran; None on a processor.
+        scenario: How queries arrived.
+        samples_per_query: Images per query; in offline, per batch.
+        harness: Who sent the queries.
+        loadgen: Report of LoadGen; None with the built-in harness.
+        mlperf_shortfalls: Differences from the requirements of an MLPerf submission.
+        timed: Stages of a query.
+        images: Number of different images.
+        cascade: Number of near ties that FP32 decided since the first inference; None without a
+            cascade.
+        score: The metric that counts in the scenario.
+        latency_ms: Latency of queries; in offline, time between finished batches.
+        throughput: Images per second.
+        stages_ms: Latency by stage.
+        cold_start_ms: Time until the first result.
+        histogram_ms: Latencies in order, rounded; every n-th where there are many.
+        drift: Median latency of the second half over that of the first.
+        seconds: Duration of the measurement.
+        queries: Number of queries.
+        warm_up_queries: Untimed queries before.
+        machine: The machine.
+        peak_memory_mb: Peak resident memory of the process, in MB (10^6 bytes).
+        state: State of the machine.
+        jetson: State of the board; None on other machines.
+        energy: Energy used; None where it cannot be read.
+        accuracy: Accuracy of the same session.
+        tools: Versions of the software.
+        verdict: Whether the result can be compared with others.
+        memory_ms: Latency by way to reach the GPU's memory, if compared.
+        layers_ms: Time by engine layer, slowest first, if profiled.
+    """
+
+    schema: Literal["cxredge.bench/1"] = "cxredge.bench/1"
+    bundle_sha256: Sha256
+    engine_sha256: Sha256
+    network: str
+    precision: Precision
+    backend: str
+    threads: Count
+    target: str
+    input_size: Count
+    preprocessing: str
+    engine: EngineRun | None
+    scenario: Scenario
+    samples_per_query: Count
+    harness: Literal["builtin", "loadgen"]
+    loadgen: LoadGenReport | None
+    mlperf_shortfalls: tuple[str, ...]
+    timed: tuple[str, ...]
+    images: Count
+    cascade: CascadeCounts | None = None
+    score: Score
+    latency_ms: Latency
+    throughput: float
+    stages_ms: Mapping[str, Latency]
+    cold_start_ms: ColdStart
+    histogram_ms: tuple[float, ...]
+    drift: float | None
+    seconds: float
+    queries: QueryCount
+    warm_up_queries: Count
+    machine: Machine
+    peak_memory_mb: Count
+    state: States
+    jetson: BoardStates | None
+    energy: EnergyPerImage | None
+    accuracy: SessionAccuracy
+    tools: Mapping[str, str]
+    verdict: Comparability
+    memory_ms: Mapping[str, Latency] | None = None
+    layers_ms: tuple[LayerTime, ...] | None = None
