@@ -39,13 +39,13 @@ MAY_IMPORT = {
     "training": "artifacts backends data errors metrics models plots progress vocabulary",
     "bundle": "artifacts backends data errors gate metrics progress targets telemetry vocabulary",
     "results": "artifacts backends errors metrics telemetry vocabulary",
-    "comparison": "artifacts bundle errors results telemetry vocabulary",
-    "inference": "artifacts backends bundle data errors metrics progress vocabulary",
+    "comparison": "artifacts bundle errors metrics results telemetry",
+    "inference": "artifacts backends bundle data errors metrics progress results vocabulary",
     "diagnosis": "artifacts backends bundle data errors graph targets telemetry vocabulary",
-    "bench": "artifacts backends bundle comparison data errors inference metrics progress targets"
+    "bench": "artifacts backends bundle comparison data errors inference metrics progress results"
+    " targets telemetry vocabulary",
+    "report": "artifacts backends bundle comparison data errors gate metrics plots results targets"
     " telemetry vocabulary",
-    "report": "artifacts backends bundle comparison data errors gate metrics plots targets"
-    " vocabulary",
     "api": "backends bundle data errors inference",
     "build": "artifacts backends bundle data errors export gate graph metrics progress"
     " quantization targets training vocabulary",

@@ -58,6 +58,21 @@ def test_the_audit_of_a_manifest_fits(manifest: Manifest, tmp_path: Path) -> Non
     validate("audit", read(write_audit(listed, audit_images(listed, Silent()))))
 
 
+def test_results_fit(phantoms: Path, built: Path, tmp_path: Path, cxredge: Any) -> None:
+    manifest, evaluation, bench = (
+        phantoms / "manifest.csv",
+        tmp_path / "e.json",
+        tmp_path / "b.json",
+    )
+    quick = ("--seconds", 0, "--queries", 5, "--manifest", manifest)
+    assert cxredge("evaluate", built, manifest, "--out", evaluation).code == 0
+    assert cxredge("bench", built, *quick, "--out", bench).code == 0
+    validate("evaluation", read(evaluation))
+    validate("bench", read(bench))
+    with pytest.raises(jsonschema.ValidationError):
+        validate("evaluation", {**read(evaluation), "accuracy": "high"})
+
+
 @pytest.mark.train
 def test_the_card_of_a_run_fits(run_folder: Path) -> None:
     validate("run-card", read(run_folder / CARD_NAME))

@@ -24,6 +24,8 @@ from cxredge.data.audit_record import AuditFile
 from cxredge.gate.gate import GateResult
 from cxredge.gate.limits import LimitCheck
 from cxredge.metrics.near_ties import NearTies
+from cxredge.results.bench import BenchResult
+from cxredge.results.evaluation import Evaluation
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
 
@@ -33,6 +35,8 @@ DOCUMENTS: dict[str, Sequence[type[Any]]] = {
     "bundle-card": (BundleCard,),
     "passport": (Passport,),
     "audit": (AuditFile,),
+    "evaluation": (Evaluation,),
+    "bench": (BenchResult,),
 }
 """By name of the schema's file, the records of which a document is one."""
 

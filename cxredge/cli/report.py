@@ -1,4 +1,4 @@
-"""``cxredge report``: what a bundle is and how good it is, on one page."""
+"""``cxredge report``: accuracy, latency and provenance of bundles on one page."""
 
 from __future__ import annotations
 
@@ -22,20 +22,19 @@ def report(
         list[Path],
         typer.Argument(metavar="PATH...", help="Bundles, and results of evaluate and bench."),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", help="The file to write: .html, .md, .csv or .json.")
-    ],
+    out: Annotated[Path, typer.Option("--out", help="File to write: .html, .md, .csv or .json.")],
     xrays: Annotated[
         bool,
         typer.Option(
-            "--xrays/--no-xrays", help="Show the X-rays that the bundle keeps: golden and flipped."
+            "--xrays/--no-xrays",
+            help="Show X-rays: golden images and changed decisions.",
         ),
     ] = True,
 ) -> Outcome:
     """Write one self-contained page: accuracy, latency, data, warnings and provenance.
 
-    Of a bundle all results in its results/ folder are taken; results of other devices are given
-    beside it. Several bundles get a comparison.
+    The report of a bundle includes all results in its results/ folder; add results of other
+    devices as further paths. Several bundles are compared.
     """
     from cxredge.report import write_report
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cxredge.comparison.result_set import PassportTimings, Result
+from cxredge.bundle.passport import Passport
+from cxredge.comparison.result_set import Result
 from cxredge.metrics.latency import Latency
 from cxredge.results.bench import BenchResult
 from cxredge.results.evaluation import Evaluation, Interval, PartialInterval
@@ -124,7 +125,7 @@ def _bench(result: BenchResult) -> Iterator[Metric]:
         yield Metric("joules_per_image", result.energy.joules_per_image, None, False, "J")
 
 
-def _passport(passport: PassportTimings) -> Iterator[Metric]:
+def _passport(passport: Passport) -> Iterator[Metric]:
     for precision, latency in passport.latency_ms.items():
         yield from _latency(f"{precision.value} ", latency)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from cxredge.bundle.passport import Passport
 from cxredge.comparison.comparability import ASPECTS, differences_between, machine_difference
-from cxredge.comparison.result_set import PassportTimings, Result, ResultKind, ResultSet, kind_of
+from cxredge.comparison.result_set import Result, ResultKind, ResultSet, kind_of
 from cxredge.errors import WrongUsage
 from cxredge.results.bench import BenchResult
 from cxredge.results.evaluation import Evaluation
@@ -87,7 +88,7 @@ def _pair(before: Result, after: Result, across: Collection[str]) -> Pair:
 def _unlike(before: Result, after: Result, across: Collection[str]) -> tuple[str, ...]:
     if isinstance(before, BenchResult) and isinstance(after, BenchResult):
         return tuple(differences_between(before, after, across))
-    if isinstance(before, PassportTimings) and isinstance(after, PassportTimings):
+    if isinstance(before, Passport) and isinstance(after, Passport):
         return (
             () if "machine" in across else tuple(machine_difference(before.machine, after.machine))
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -10,35 +10,16 @@ from pathlib import Path
 from cxredge.artifacts.card import CARD_NAME, sha256_of_file
 from cxredge.artifacts.records import from_json, read_json_file
 from cxredge.bundle.archive import refuse_archive
-from cxredge.bundle.passport import PASSPORT_NAME, read_passport
+from cxredge.bundle.passport import Passport, read_passport
 from cxredge.errors import ArtifactError, quoted
-from cxredge.metrics.latency import Latency
 from cxredge.results.bench import BenchResult
 from cxredge.results.evaluation import Evaluation
 from cxredge.results.read import parse_result, read_results_of
-from cxredge.telemetry.linux import Machine
-from cxredge.vocabulary import Precision
 
 _PASSPORT_SCHEMA = "cxredge.passport/1"
 _REMEDY = "Measure again: cxredge deploy, cxredge evaluate or cxredge bench."
 
-
-@dataclass(frozen=True, kw_only=True)
-class PassportTimings:
-    """Latencies in a passport.
-
-    Attributes:
-        precision: Precision that serves.
-        machine: The device.
-        latency_ms: Latency of one image, the network alone, by precision.
-    """
-
-    precision: Precision
-    machine: Machine
-    latency_ms: Mapping[Precision, Latency]
-
-
-Result = Evaluation | BenchResult | PassportTimings
+Result = Evaluation | BenchResult | Passport
 
 
 class ResultKind(str, Enum):
@@ -89,7 +70,7 @@ def read_result_set(path: Path) -> ResultSet:
     results: list[Result] = list(stored.by_path.values())
     passport = read_passport(path)
     if passport is not None:
-        results.append(from_json(passport, PassportTimings, path / PASSPORT_NAME, _REMEDY))
+        results.append(passport)
     if not results:
         raise ArtifactError(
             " ".join([f"{path} has no results yet.", *stored.left_out]),
@@ -102,5 +83,5 @@ def _read_file(path: Path) -> Result:
     refuse_archive(path)
     values = read_json_file(path, _REMEDY)
     if isinstance(values, dict) and values.get("schema") == _PASSPORT_SCHEMA:
-        return from_json(values, PassportTimings, path, _REMEDY)
+        return from_json(values, Passport, path, _REMEDY)
     return parse_result(values, path)

@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from cxredge.bundle.passport import Passport
 from cxredge.comparison.metrics import Limits, Metric, difference_ci95, metrics_of
 from cxredge.comparison.pairs import Pair, check_across, pairs_of
-from cxredge.comparison.result_set import PassportTimings, Result, ResultSet, kind_of
+from cxredge.comparison.result_set import Result, ResultSet, kind_of
 from cxredge.errors import ArtifactError
 from cxredge.results.evaluation import Interval
 
@@ -150,7 +151,7 @@ def _rows(held: ResultSet, pair: Pair, limits: Limits) -> Iterator[ComparisonRow
 
 
 def _served_precision(result: Result) -> str:
-    cascade = not isinstance(result, PassportTimings) and result.cascade
+    cascade = not isinstance(result, Passport) and result.cascade
     return result.precision.value + (" + fp32" if cascade else "")
 
 

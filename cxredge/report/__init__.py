@@ -1,8 +1,8 @@
-"""The report: one view model of bundles and their results, rendered as HTML, Markdown or JSON."""
+"""Reports: one view model of bundles and their results, rendered as HTML, Markdown, CSV or JSON."""
 
 from __future__ import annotations
 
-from cxredge.report.compared import write_comparison
-from cxredge.report.write import Written, write_report
+from cxredge.report.comparison_page import write_comparison
+from cxredge.report.write import ReportSummary, write_report
 
-__all__ = ["Written", "write_comparison", "write_report"]
+__all__ = ["ReportSummary", "write_comparison", "write_report"]

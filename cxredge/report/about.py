@@ -1,4 +1,4 @@
-"""What a bundle is, what it was trained on and where it comes from."""
+"""Purpose, data, training and provenance of a bundle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from cxredge.bundle.bundle import Bundle
 from cxredge.errors import quoted
 from cxredge.report import numbers
 from cxredge.report.page import Block, Commands, Facts, Missing, Section, Sentences, Table
-from cxredge.report.reported_bundle import ReportedBundle, Result
+from cxredge.report.reported_bundle import ReportedBundle
+from cxredge.results.evaluation import Evaluation
 from cxredge.targets.registry import all_targets
 
 _TRAIN_OPTIONS = (
@@ -38,20 +39,20 @@ _TRAIN_OPTIONS = (
 
 
 def purpose_section(reported: ReportedBundle) -> Section:
-    """Say what goes in, what comes out, and why this precision serves."""
+    """Return purpose, input, output, and the reason for the precision that serves."""
     if reported.bundle is None:
-        result = (reported.evaluations + reported.benches)[0]
-        pairs = [("Network", result["network"]), ("Classes", numbers.plain(result.get("classes")))]
-        return Section("What it is", (Facts("", tuple(pairs)), _without_bundle()))
+        classes = reported.evaluations[0].classes if reported.evaluations else None
+        pairs = (("Network", reported.results[0].network), ("Classes", numbers.plain(classes)))
+        return Section("Summary", (Facts("", pairs), _without_bundle()))
     card, classifier = reported.bundle.card, reported.bundle.card.classifier
     size = classifier.input_size
     runtime = reported.bundle.backend if reported.bundle.passport else card.config.backend
     facts = Facts(
         "",
         (
-            ("For", f"studying chest X-ray classifiers on: {_device(reported.bundle)}"),
-            ("Not for", "images of other ages, devices or views than the data below"),
-            ("Task", f"sorts a chest X-ray into one of {len(classifier.classes)} classes"),
+            ("Intended use", f"research on chest X-ray classifiers on {_device(reported.bundle)}"),
+            ("Out of scope", "patients, devices or views that the data below do not include"),
+            ("Task", f"classification of a chest X-ray into {len(classifier.classes)} classes"),
             ("Classes", ", ".join(classifier.classes)),
             ("Input", f"{size} by {size} grey pixels, 8 bits ({classifier.preprocessing})"),
             ("Network", classifier.network),
@@ -60,11 +61,11 @@ def purpose_section(reported: ReportedBundle) -> Section:
             ("Why this precision", _reason(reported.bundle)),
         ),
     )
-    return Section("What it is", (facts, _thresholds(reported.bundle)))
+    return Section("Summary", (facts, _thresholds(reported.bundle)))
 
 
 def data_section(reported: ReportedBundle) -> Section:
-    """Count images by class and split, and patients where they are known."""
+    """Return the number of images by class and split, and of patients where known."""
     blocks: list[Block] = []
     if reported.bundle is not None:
         facts = reported.bundle.card.facts
@@ -73,8 +74,8 @@ def data_section(reported: ReportedBundle) -> Section:
         blocks.append(Sentences("", (f"Patients: {held}.",)))
     for result in _by_manifest(reported.evaluations):
         line = (
-            f"Evaluated on {numbers.count(result['images'])} images of "
-            f"{numbers.count(result['patients'])} patients (split '{result['split']}')."
+            f"Evaluated on {numbers.count(result.images)} images of "
+            f"{numbers.count(result.patients)} patients (split '{result.split.value}')."
         )
         blocks.append(Sentences("", (line,)))
     if not blocks:
@@ -83,15 +84,15 @@ def data_section(reported: ReportedBundle) -> Section:
 
 
 def training_section(reported: ReportedBundle) -> Section:
-    """Repeat what the card says of the training."""
+    """Return the configuration and result of the training, from the card."""
     summary = reported.bundle.card.facts.training if reported.bundle else None
     if summary is None:
-        line = "Not on the card: the bundle was built from a model, not from a run of cxredge."
+        line = "Not recorded: the bundle was built from a model, not from a run of cxredge."
         return Section("Training", (Sentences("", (line,)),))
     training = to_json(summary)
     known = {
         "network": "Network",
-        "weights": "Started from",
+        "weights": "Initial weights",
         "freeze": "Frozen",
         "epochs": "Epochs",
         "best_epoch": "Best epoch",
@@ -103,18 +104,18 @@ def training_section(reported: ReportedBundle) -> Section:
         (name, words.get(key, {}).get(training.get(key), numbers.plain(training.get(key))))
         for key, name in known.items()
     ]
-    pairs.append(("Weights trained", numbers.count(training.get("trainable"))))
+    pairs.append(("Trainable weights", numbers.count(training.get("trainable"))))
     pairs.append(("Validation accuracy", numbers.share(training.get("validation_accuracy"))))
     return Section("Training", (Facts("", tuple(pairs)),))
 
 
 def provenance_section(reported: ReportedBundle) -> Section:
-    """List hashes, versions, configuration and the commands that make it again."""
+    """Return hashes, versions, configuration and the commands to reproduce the bundle."""
     blocks: list[Block] = []
     if reported.bundle is not None:
         card = reported.bundle.card
         blocks += [
-            Table("Made from (SHA-256)", ("input", "hash"), tuple(card.parents.items())),
+            Table("Inputs (SHA-256)", ("input", "hash"), tuple(card.parents.items())),
             Table("Files (SHA-256)", ("file", "hash"), tuple(card.files.items())),
             Facts("Configuration", tuple(_flat(to_json(card.config)))),
             Facts("Versions at build", tuple(card.tools.items())),
@@ -123,30 +124,32 @@ def provenance_section(reported: ReportedBundle) -> Section:
             tools = reported.bundle.passport.tools
             blocks.append(Facts("Versions on the device", tuple(tools.items())))
         blocks.append(_commands(reported.bundle))
-    results = reported.evaluations + reported.benches
-    if results:
-        shas = sorted({r["bundle_sha256"] for r in results})
-        blocks.append(Facts("Results belong to card (SHA-256)", tuple(("card", s) for s in shas)))
+    cards = sorted({result.bundle_sha256 for result in reported.results})
+    if cards:
+        blocks.append(Facts("Card of the results (SHA-256)", tuple(("card", s) for s in cards)))
     return Section("Provenance", tuple(blocks))
 
 
 def served_precision(reported: ReportedBundle) -> str:
-    """Name what a bundle serves: its precision, and FP32 beside it where that decides near ties."""
-    name, bundle = reported.precision.upper(), reported.bundle
+    """Return the precision that serves, and whether FP32 decides its near ties."""
+    name, bundle = reported.precision.value.upper(), reported.bundle
     if bundle is None or bundle.cascade_margin is None:
         return name
     return f"{name}, and FP32 for its near ties"
 
 
 def _device(bundle: Bundle) -> str:
-    """Return what the target is, in words; its name where this version does not know it."""
+    """Return the title and name of the target; the name only if this version lacks it."""
     name = bundle.card.config.target
     known = all_targets().get(name)
     return f"{known.title} ({name})" if known else name
 
 
 def _without_bundle() -> Sentences:
-    line = "Only results were given; give the bundle's folder too for data, hashes and X-rays."
+    line = (
+        "Only results were given. With the bundle's folder, the report also shows data, hashes and "
+        "X-rays."
+    )
     return Sentences("", (line,))
 
 
@@ -163,9 +166,9 @@ def _thresholds(bundle: Bundle) -> Table:
     aim = numbers.share(bundle.card.config.specificity)
     return Table(
         "Operating thresholds",
-        ("class", "called at or above"),
+        ("class", "positive at or above"),
         tuple((name, numbers.fraction(value)) for name, value in bundle.thresholds.items()),
-        f"Set on validation images to reach a specificity of {aim}.",
+        f"Set on validation images for a specificity of {aim}.",
     )
 
 
@@ -185,8 +188,8 @@ def _images(counts: Mapping[str, Mapping[str, int]]) -> Table:
     return Table("Images by class and split", ("class", *splits, "all"), tuple(rows))
 
 
-def _by_manifest(evaluations: Sequence[Result]) -> list[Result]:
-    return list({(r["manifest_sha256"], r["split"]): r for r in evaluations}.values())
+def _by_manifest(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    return list({(r.manifest_sha256, r.split): r for r in evaluations}.values())
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -232,5 +235,5 @@ def _commands(bundle: Bundle) -> Commands:
         "cxredge evaluate BUNDLE MANIFEST --split test",
         "cxredge bench BUNDLE --images FOLDER",
     ]
-    note = "The same inputs are those whose hashes stand above."
-    return Commands("Make it again", tuple(lines), note)
+    note = "The inputs must have the hashes listed above."
+    return Commands("Commands to reproduce it", tuple(lines), note)

@@ -1,23 +1,22 @@
-"""How right a bundle is: confusion, ROC, reliability, each class, and decisions that flipped."""
+"""Accuracy: confusion matrix, ROC curves, reliability, each class, and changed decisions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any
 
 from cxredge import plots
 from cxredge.errors import quoted
 from cxredge.report import numbers
 from cxredge.report.page import Block, Facts, Figure, Missing, Section, Table
-from cxredge.report.reported_bundle import ReportedBundle, Result
+from cxredge.report.reported_bundle import ReportedBundle
+from cxredge.results.evaluation import ClassMetrics, Evaluation
 
 _MOST_FLIPPED = 100
 _UNIT = (0.0, 1.0)
 
 
 def accuracy_section(reported: ReportedBundle) -> Section:
-    """Show the evaluation of the precision that serves, and list the others."""
+    """Show the evaluation of the precision that serves, and list all others."""
     result = reported.evaluation
     title = "Accuracy"
     if result is None:
@@ -36,58 +35,64 @@ def accuracy_section(reported: ReportedBundle) -> Section:
     return Section(title, tuple(blocks))
 
 
-def flipped_table(result: Result) -> Table:
-    """List the images on which the engine decides otherwise than FP32, by file name alone."""
-    flipped = result["flipped"]
+def flipped_table(result: Evaluation) -> Table:
+    """List the images classified differently from FP32, by file name only."""
+    flipped = result.flipped
     rows = tuple(
         (
-            file_name(row["path"]),
-            row["label"],
-            f"{row['fp32']} {numbers.share(row['probability_fp32'])}",
-            f"{row['now']} {numbers.share(row['probability_now'])}",
-            effect(row),
+            file_name(row.path),
+            row.label,
+            f"{row.fp32} {numbers.share(row.probability_fp32)}",
+            f"{row.now} {numbers.share(row.probability_now)}",
+            effect(row.label, row.fp32, row.now),
         )
         for row in flipped[:_MOST_FLIPPED]
     )
     left_out = len(flipped) - len(rows)
-    note = "Folders are left out: they can name people."
+    note = "Folders are not shown, because they may identify people."
     if left_out > 0:
         note += f" {left_out} more are in the result file."
     return Table(
-        f"Decisions that differ from FP32 in the evaluation: {len(flipped)} of {result['images']}",
-        ("file", "true class", "FP32", result["precision"].upper(), "effect"),
+        f"Decisions that differ from FP32 in the evaluation: {len(flipped)} of {result.images}",
+        ("file", "true class", "FP32", result.precision.value.upper(), "effect"),
         rows,
         note,
     )
 
 
 def file_name(path: str) -> str:
-    """Return the last part of a path of either system."""
+    """Return the last part of a POSIX or Windows path."""
     return PureWindowsPath(PurePosixPath(path).name).name
 
 
-def effect(row: Mapping[str, Any]) -> str:
-    """Return what a flipped decision did to the image."""
-    if row["now"] == row["label"]:
+def effect(label: str, fp32: str, now: str) -> str:
+    """Return the effect of a changed decision.
+
+    Args:
+        label: The true class.
+        fp32: The class that FP32 predicts.
+        now: The class that the other precision predicts.
+    """
+    if now == label:
         return "now right"
-    return "now wrong" if row["fp32"] == row["label"] else "wrong in both"
+    return "now wrong" if fp32 == label else "wrong in both"
 
 
-def _overall(result: Result) -> Facts:
+def _overall(result: Evaluation) -> Facts:
     return Facts(
         "",
         (
             (
                 "Images",
-                f"{numbers.count(result['images'])} of {numbers.count(result['patients'])} "
-                f"patients, split '{result['split']}'",
+                f"{numbers.count(result.images)} of {numbers.count(result.patients)} "
+                f"patients, split '{result.split.value}'",
             ),
-            ("Accuracy", numbers.share(result["accuracy"], result["accuracy_ci95"])),
-            ("Macro F1", numbers.fraction(result["macro_f1"], result["macro_f1_ci95"])),
-            ("AUROC (mean of classes)", numbers.fraction(result["auroc"], result["auroc_ci95"])),
+            ("Accuracy", numbers.share(result.accuracy, result.accuracy_ci95)),
+            ("Macro F1", numbers.fraction(result.macro_f1, result.macro_f1_ci95)),
+            ("AUROC (mean of classes)", numbers.fraction(result.auroc, result.auroc_ci95)),
             (
                 "Calibration error",
-                numbers.fraction(result["calibration_error"], result["calibration_error_ci95"]),
+                numbers.fraction(result.calibration_error, result.calibration_error_ci95),
             ),
             (
                 "Intervals",
@@ -97,12 +102,12 @@ def _overall(result: Result) -> Facts:
     )
 
 
-def _confusion(result: Result) -> Figure:
-    names, counts = result["classes"], result["confusion"]
+def _confusion(result: Evaluation) -> Figure:
+    names, counts = result.classes, result.confusion
     return Figure(
         "Confusion matrix",
         plots.heat_table("Confusion matrix", names, counts),
-        "Images by true class (rows) and predicted class (columns); percentages are of the row.",
+        "Images by true class (rows) and predicted class (columns); percentages of the row.",
         Table(
             "Confusion matrix (rows: true class; columns: predicted class)",
             ("true class", *names),
@@ -111,16 +116,16 @@ def _confusion(result: Result) -> Figure:
     )
 
 
-def _roc(result: Result) -> Figure:
-    by_class = result["by_class"]
+def _roc(result: Evaluation) -> Figure:
+    by_class = result.by_class
     lines = [
         plots.Line(
-            f"{name} {numbers.fraction(by_class[name]['auroc'])}",
-            curve["false_positive_rate"],
-            curve["true_positive_rate"],
+            f"{name} {numbers.fraction(by_class[name].auroc)}",
+            curve.false_positive_rate,
+            curve.true_positive_rate,
             _operating_point(by_class[name]),
         )
-        for name, curve in result["roc"].items()
+        for name, curve in result.roc.items()
     ]
     return Figure(
         "ROC curves",
@@ -131,45 +136,42 @@ def _roc(result: Result) -> Figure:
             lines,
             diagonal=True,
         ),
-        "Each class against the others, with its AUROC. Dots: the operating thresholds. Dashes: "
+        "Each class against the others, with its AUROC. Dots: operating thresholds. Dashed line: "
         "chance.",
     )
 
 
-def _operating_point(row: Mapping[str, Any]) -> tuple[plots.Dot, ...]:
-    if row["specificity"] is None or row["sensitivity"] is None:
+def _operating_point(row: ClassMetrics) -> tuple[plots.Dot, ...]:
+    if row.specificity is None or row.sensitivity is None:
         return ()
-    return (plots.Dot(1 - row["specificity"], row["sensitivity"]),)
+    return (plots.Dot(1 - row.specificity, row.sensitivity),)
 
 
-def _reliability(result: Result) -> Figure:
-    bins, images = result["reliability"], result["images"]
-    x, y = [b["confidence"] for b in bins], [b["accuracy"] for b in bins]
-    # Area, not radius, is what the eye compares.
-    dots = [
-        plots.Dot(b["confidence"], b["accuracy"], 3 + 11 * (b["count"] / images) ** 0.5)
-        for b in bins
-    ]
+def _reliability(result: Evaluation) -> Figure:
+    bins, images = result.reliability, result.images
+    x, y = [b.confidence for b in bins], [b.accuracy for b in bins]
+    # The eye compares areas, not radii.
+    dots = [plots.Dot(b.confidence, b.accuracy, 3 + 11 * (b.count / images) ** 0.5) for b in bins]
     return Figure(
         "Reliability",
         plots.line_chart(
-            "Reliability: how often the network is right when it is this sure",
+            "Reliability: accuracy by predicted probability",
             plots.Axis("predicted probability", *_UNIT),
             plots.Axis("accuracy", *_UNIT),
             [plots.Line("bins of the top probability", x, y, dots)],
             diagonal=True,
         ),
-        "How often the top class is right, by how sure the network is. On the dashes a "
-        "probability can be taken at its word. Dots grow with the number of images.",
+        "Accuracy of the top class by its predicted probability. On the dashed line, "
+        "probabilities are calibrated. The area of a dot grows with its number of images.",
         Table(
             "Reliability",
             ("probability", "images", "mean probability", "accuracy"),
             tuple(
                 (
-                    f"{b['low']:.1f} to {b['high']:.1f}",
-                    str(b["count"]),
-                    numbers.share(b["confidence"]),
-                    numbers.share(b["accuracy"]),
+                    f"{b.low:.1f} to {b.high:.1f}",
+                    str(b.count),
+                    numbers.share(b.confidence),
+                    numbers.share(b.accuracy),
                 )
                 for b in bins
             ),
@@ -177,24 +179,24 @@ def _reliability(result: Result) -> Figure:
     )
 
 
-def _by_class(result: Result) -> Table:
+def _by_class(result: Evaluation) -> Table:
     return Table(
         "Each class",
         ("class", "images", "recall", "AUROC", "threshold", "sensitivity", "specificity"),
         tuple(
             (
                 name,
-                numbers.count(row["images"]),
-                numbers.share(row["recall"], row["recall_ci95"]),
-                numbers.fraction(row["auroc"], row["auroc_ci95"]),
-                numbers.fraction(row["threshold"]),
-                numbers.share(row["sensitivity"], row["sensitivity_ci95"]),
-                numbers.share(row["specificity"], row["specificity_ci95"]),
+                numbers.count(row.images),
+                numbers.share(row.recall, row.recall_ci95),
+                numbers.fraction(row.auroc, row.auroc_ci95),
+                numbers.fraction(row.threshold),
+                numbers.share(row.sensitivity, row.sensitivity_ci95),
+                numbers.share(row.specificity, row.specificity_ci95),
             )
-            for name, row in result["by_class"].items()
+            for name, row in result.by_class.items()
         ),
-        "In brackets: 95% intervals. Recall counts the most probable class; sensitivity and "
-        "specificity hold at the operating threshold, which was set on validation images.",
+        "In brackets: 95% intervals. Recall is that of the most probable class; sensitivity and "
+        "specificity are those at the operating threshold, which was set on validation images.",
     )
 
 
@@ -203,13 +205,13 @@ def _all_evaluations(reported: ReportedBundle) -> tuple[Table, ...]:
         return ()
     rows = tuple(
         (
-            r["precision"].upper(),
-            r["split"],
-            numbers.count(r["images"]),
-            numbers.share(r["accuracy"], r["accuracy_ci95"]),
-            numbers.fraction(r["macro_f1"], r["macro_f1_ci95"]),
-            numbers.fraction(r["auroc"], r["auroc_ci95"]),
-            r["manifest_sha256"][:12],
+            r.precision.value.upper(),
+            r.split.value,
+            numbers.count(r.images),
+            numbers.share(r.accuracy, r.accuracy_ci95),
+            numbers.fraction(r.macro_f1, r.macro_f1_ci95),
+            numbers.fraction(r.auroc, r.auroc_ci95),
+            r.manifest_sha256[:12],
         )
         for r in reported.evaluations
     )

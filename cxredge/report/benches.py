@@ -1,54 +1,49 @@
-"""How benchmarks are called where several stand together, and what they say of energy."""
+"""Names of benchmarks and of machines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from cxredge.report.reported_bundle import Result
+from cxredge.results.bench import BenchResult
+from cxredge.telemetry.linux import Machine
 
 
-def bench_names(results: Sequence[Result]) -> list[str]:
-    """Return what each benchmark measured, in as many words as tell it from the others."""
+def bench_names(results: Sequence[BenchResult]) -> list[str]:
+    """Return a name for each benchmark, with as many details as distinguish it from the others."""
     names = [scenario_words(result) for result in results]
-    for told, words in _DETAILS:
-        if len({told(result) for result in results}) > 1:
-            names = [
-                f"{name}, {words(result)}" for name, result in zip(names, results, strict=True)
-            ]
+    for words in _DETAILS:
+        details = [words(result) for result in results]
+        if len(set(details)) > 1:
+            names = [f"{name}, {detail}" for name, detail in zip(names, details, strict=True)]
     return [
         name if names.count(name) == 1 else f"{name} ({names[: index + 1].count(name)})"
         for index, name in enumerate(names)
     ]
 
 
-def scenario_words(result: Result) -> str:
-    """Return the scenario, where the images came from and the precision."""
-    timed = "from file to class" if "decode" in result["timed"] else "pixels in memory"
-    return f"{result['scenario']}, {timed}, {result['precision'].upper()}"
+def scenario_words(result: BenchResult) -> str:
+    """Return the scenario, the origin of the images and the precision."""
+    origin = "from file to class" if "decode" in result.timed else "pixels in memory"
+    return f"{result.scenario.value}, {origin}, {result.precision.value.upper()}"
 
 
-def machine_name(result: Mapping[str, Any]) -> str:
-    """Return a machine in a few words: a board by its target, any other by its processor."""
-    machine = result["machine"]
-    if result.get("jetson"):
-        return str(result["target"])
-    processor = machine.get("cpu") or machine.get("architecture") or "processor not named"
-    cores = machine.get("cores")
-    return f"{processor}, {cores} cores" if cores else str(processor)
+def machine_of(result: BenchResult) -> str:
+    """Return a short name of a machine: a board by its target, any other by its processor."""
+    return result.target if result.jetson else machine_name(result.machine)
 
 
-def joules_per_image(result: Result) -> float | None:
-    """Return the energy that one image took; None where the machine has no power reading."""
-    value = (result.get("energy") or {}).get("joules_per_image")
-    return None if value is None else float(value)
+def machine_name(machine: Machine) -> str:
+    """Return the processor and the number of cores."""
+    return f"{machine.cpu or machine.architecture}, {machine.cores} cores"
 
 
-def _threads(result: Result) -> str:
-    return f"{result['threads']} thread" + ("" if result["threads"] == 1 else "s")
+def joules_per_image(result: BenchResult) -> float | None:
+    """Return the energy per image; None if the machine does not report its power."""
+    return result.energy.joules_per_image if result.energy else None
 
 
-_DETAILS: tuple[tuple[Callable[[Result], str], Callable[[Result], str]], ...] = (
-    (machine_name, machine_name),
-    (_threads, _threads),
-)
+def _threads(result: BenchResult) -> str:
+    return f"{result.threads} thread" + ("" if result.threads == 1 else "s")
+
+
+_DETAILS: tuple[Callable[[BenchResult], str], ...] = (machine_of, _threads)

@@ -1,4 +1,4 @@
-"""How the cells of a table are set: numbers to the right, intervals beside them."""
+"""Layout of table cells: numbers aligned right, with their intervals beside them."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ _NUMBER = re.compile(
 _INTERVAL = re.compile(r"(?P<value>.*\S) \((?P<interval>[^()]*\d[^()]*)\)$")
 _WORDS = ("", "-", numbers.MISSING, "is FP32", "not measured")
 _SHORT = 26
-"""Cells of up to so many characters stay on one line."""
+"""Largest number of characters in a cell that is not wrapped."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """How a column is set.
+    """Layout of a column.
 
     Attributes:
         kind: ``number``, ``hash`` or ``text``.
-        interval_width: The most characters of an interval, 0 where there is none.
+        interval_width: Largest number of characters of an interval; 0 without intervals.
     """
 
     kind: str
     interval_width: int = 0
 
     def parts(self, cell: str) -> tuple[str, str]:
-        """Return a cell's value and its interval, which is empty where there is none."""
+        """Return a cell's value and its interval; the interval is empty without one."""
         found = _INTERVAL.match(cell) if self.kind == "number" else None
         return (found["value"], found["interval"]) if found else (cell, "")
 
     def style(self, cell: str) -> str:
-        """Return the classes of a cell."""
+        """Return the CSS classes of a cell."""
         short = len(cell) <= _SHORT or self.kind == "number"
         return " ".join([self.kind, *(["short"] if short and self.kind != "hash" else [])])
 
 
 def columns(table: Table) -> list[Column]:
-    """Return how each column of a table is set."""
+    """Return the layout of each column of a table."""
     return [
         _column(name, [row[index] for row in table.rows]) for index, name in enumerate(table.header)
     ]

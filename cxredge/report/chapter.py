@@ -1,4 +1,4 @@
-"""A bundle and its results become a chapter: warnings and headlines first, then the sections."""
+"""The chapter of a bundle: warnings and headlines first, then the sections."""
 
 from __future__ import annotations
 
@@ -17,20 +17,24 @@ from cxredge.report.xrays import xray_section
 from cxredge.vocabulary import Split
 
 
-def write_chapter(reported: ReportedBundle, pictures: bool) -> Chapter:
-    """Say everything about one source."""
-    results = reported.evaluations + reported.benches
+def make_chapter(reported: ReportedBundle, pictures: bool) -> Chapter:
+    """Return the chapter of a bundle.
+
+    Args:
+        reported: The bundle.
+        pictures: Whether to show X-rays; they come from the data set.
+    """
     if reported.bundle is not None:
         network = reported.bundle.card.classifier.network
         target = reported.bundle.card.config.target
         card = sha256_of_file(reported.bundle.path / CARD_NAME)
     else:
-        network, card = str(results[0]["network"]), str(results[0]["bundle_sha256"])
-        target = next((str(r["target"]) for r in reported.benches), "target not stated")
+        network, card = reported.results[0].network, reported.results[0].bundle_sha256
+        target = next((r.target for r in reported.benches), "unknown target")
     return Chapter(
         name=reported.name,
         network=network,
-        precision=reported.precision,
+        precision=reported.precision.value,
         target=target,
         card=card,
         warnings=_warnings(reported),
@@ -57,20 +61,20 @@ def _warnings(reported: ReportedBundle) -> tuple[str, ...]:
         found += gate.cautions
     if reported.bundle is not None and reported.bundle.passport is None:
         target = reported.bundle.card.config.target
-        found.append(f"Not finished on its target ({target}): nothing was timed or checked there.")
+        found.append(f"Not finished on its target ({target}): nothing was timed or verified there.")
     for result in reported.evaluations:
-        if result["split"] != Split.TEST.value:
+        if result.split is not Split.TEST:
             found.append(
-                f"One evaluation is on '{result['split']}' images, which the network or its "
-                "thresholds have seen: it is optimistic."
+                f"One evaluation is on '{result.split.value}' images, which were used to train the "
+                "network or to set its thresholds: it is optimistic."
             )
     return tuple(dict.fromkeys([*found, *_doubtful_benches(reported)]))
 
 
 def _doubtful_benches(reported: ReportedBundle) -> list[str]:
-    """Return one warning for all benchmarks: they mostly share their reasons."""
+    """Return one warning for all benchmarks, because most of their reasons are the same."""
     named = zip(bench_names(reported.benches), reported.benches, strict=True)
-    doubtful = {name: r["verdict"]["reasons"] for name, r in named if r["verdict"]["reasons"]}
+    doubtful = {name: r.verdict.reasons for name, r in named if r.verdict.reasons}
     if not doubtful:
         return []
     if len(doubtful) == 1:
@@ -81,5 +85,5 @@ def _doubtful_benches(reported: ReportedBundle) -> list[str]:
     why = f": {'; '.join(shared)}" if shared else ""
     return [
         f"{len(doubtful)} of {len(reported.benches)} benchmarks cannot be compared with "
-        f"other results{why}. All reasons stand with each benchmark."
+        f"other results{why}. All reasons are listed with each benchmark."
     ]

@@ -1,17 +1,20 @@
-"""Under which circumstances benchmarks were taken, side by side, and what the machines are."""
+"""Circumstances of benchmarks side by side, and facts about the machines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import fields
 
 from cxredge.report import numbers
-from cxredge.report.benches import machine_name
+from cxredge.report.benches import machine_of
 from cxredge.report.page import Facts, Table
-from cxredge.report.reported_bundle import Result
+from cxredge.results.bench import BenchResult, States
+from cxredge.telemetry.energy import EnergyPerImage
+from cxredge.telemetry.linux import Machine
+from cxredge.telemetry.sampling import Range
 
 _COLUMNS = 4
-"""Benchmarks in one table; more would not be read on a phone or on paper."""
+"""Benchmarks per table; more do not fit on a phone or on paper."""
 
 _MACHINE = {
     "cpu": "Processor",
@@ -28,87 +31,91 @@ _STATE = {
     "temperature_c": "Temperature, \N{DEGREE SIGN}C",
     "load_1min": "Load over one minute",
     "memory_available_mb": "Memory available, MB",
-    "steal_ticks": "Time given to other machines, ticks",
-    "throttle_count": "Times slowed down for heat",
+    "steal_ticks": "Steal time, ticks",
+    "throttle_count": "Thermal throttling events",
     "process_memory_mb": "Memory of the process, MB",
+    "samples": "Samples of the state",
+    "interval_s": "Seconds between samples",
+    "reading_ms_per_sample": "Milliseconds per sample",
+    "gpu_clock_mhz": "GPU clock, MHz",
+    "power_mw": "Power of the module, mW",
 }
-_MOMENTS = ("before", "during", "after")
 
 
-def circumstances(names: Sequence[str], results: Sequence[Result]) -> Iterator[Table]:
+def circumstances(names: Sequence[str], results: Sequence[BenchResult]) -> Iterator[Table]:
     """Yield tables with a column for each benchmark."""
     for start in range(0, len(results), _COLUMNS):
-        chosen = results[start : start + _COLUMNS]
-        columns = [_circumstances(result) for result in chosen]
+        columns = [_circumstances(result) for result in results[start : start + _COLUMNS]]
         rows = tuple((key, *(column.get(key, "") for column in columns)) for key in _keys(columns))
         header = ("", *names[start : start + _COLUMNS])
         title = "Side by side" + (", continued" if start else "")
-        note = "State of the machine: before the measurement \N{RIGHTWARDS ARROW} after it."
+        note = (
+            "State of the machine: before the measurement \N{RIGHTWARDS ARROW} during "
+            "\N{RIGHTWARDS ARROW} after it."
+        )
         yield Table(title, header, rows, note)
 
 
-def machines(results: Sequence[Result]) -> Iterator[Facts]:
-    """Yield what each machine is, once."""
-    seen: list[Mapping[str, Any]] = []
+def machines(results: Sequence[BenchResult]) -> Iterator[Facts]:
+    """Yield the facts about each machine, once."""
+    seen: list[Machine] = []
     for result in results:
-        if result["machine"] not in seen:
-            seen.append(result["machine"])
-            yield machine_facts(f"Machine: {machine_name(result)}", result["machine"])
+        if result.machine not in seen:
+            seen.append(result.machine)
+            yield machine_facts(f"Machine: {machine_of(result)}", result.machine)
 
 
-def machine_facts(title: str, machine: Mapping[str, Any]) -> Facts:
-    """Return what a machine is, known facts first named, others under their own key."""
-    known = [(_MACHINE[key], numbers.plain(machine.get(key))) for key in _MACHINE]
-    others = [(key, numbers.plain(value)) for key, value in machine.items() if key not in _MACHINE]
-    return Facts(title, tuple(known + others))
+def machine_facts(title: str, machine: Machine) -> Facts:
+    """Return the facts about a machine."""
+    pairs = tuple((words, numbers.plain(getattr(machine, key))) for key, words in _MACHINE.items())
+    return Facts(title, pairs)
 
 
-def _circumstances(result: Result) -> dict[str, str]:
-    cold = result["cold_start_ms"]
+def _circumstances(result: BenchResult) -> dict[str, str]:
+    cold = result.cold_start_ms
     return {
-        "Images a query": numbers.plain(result["samples_per_query"]),
-        "Different images": numbers.plain(result["images"]),
-        "Threads": numbers.plain(result["threads"]),
-        "Measured for": f"{numbers.significant(result['seconds'])} s",
-        "Untimed queries before": numbers.plain(result["warm_up_queries"]),
-        "Cold start: loading": numbers.milliseconds(cold["load"]),
-        "Cold start: first inference": numbers.milliseconds(cold["first_inference"]),
-        "Runtime": _runtime(result),
-        **_power(result.get("energy") or {}),
-        **_state(result["state"]),
+        "Images per query": numbers.plain(result.samples_per_query),
+        "Different images": numbers.plain(result.images),
+        "Threads": numbers.plain(result.threads),
+        "Measured for": f"{numbers.significant(result.seconds)} s",
+        "Warm-up queries": numbers.plain(result.warm_up_queries),
+        "Cold start: loading": numbers.milliseconds(cold.load),
+        "Cold start: first inference": numbers.milliseconds(cold.first_inference),
+        "Runtime": f"{result.backend} {result.tools.get(result.backend, '')}".strip(),
+        "Power": _power(result.energy),
+        **_state(result.state),
     }
 
 
-def _power(energy: Mapping[str, Any]) -> dict[str, str]:
-    if not energy:
-        return {"Power": numbers.MISSING}
-    return {"Power": f"{numbers.significant(energy['mean_watts'])} W by {energy['source']}"}
+def _power(energy: EnergyPerImage | None) -> str:
+    if energy is None:
+        return numbers.MISSING
+    return f"{numbers.significant(energy.mean_watts)} W by {energy.source}"
 
 
-def _runtime(result: Result) -> str:
-    return f"{result['backend']} {result.get('tools', {}).get(result['backend'], '')}".strip()
-
-
-def _state(state: Mapping[str, Any]) -> dict[str, str]:
-    """Return each reading, as it was before and after where it changed."""
-    moments = [state[moment] for moment in _MOMENTS if state.get(moment)]
-    keys = [*_STATE, *dict.fromkeys(key for m in moments for key in m if key not in _STATE)]
-    return {_STATE.get(key, key): _reading([m[key] for m in moments if key in m]) for key in keys}
-
-
-def _reading(values: Sequence[Any]) -> str:
-    texts = [_plain(value) for value in values]
-    return (
-        " \N{RIGHTWARDS ARROW} ".join(
-            text for index, text in enumerate(texts) if not index or text != texts[index - 1]
+def _state(state: States) -> dict[str, str]:
+    """Return each reading before, during and after the queries, unchanged values once."""
+    moments = (state.before, state.during, state.after)
+    names = dict.fromkeys(field.name for moment in moments for field in fields(moment))
+    ordered = [*(name for name in _STATE if name in names), *(n for n in names if n not in _STATE)]
+    return {
+        _STATE.get(name, name): _reading(
+            [getattr(moment, name) for moment in moments if hasattr(moment, name)]
         )
-        or numbers.MISSING
-    )
+        for name in ordered
+    }
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {numbers.plain(v)}" for key, v in value.items())
+def _reading(values: Sequence[object]) -> str:
+    texts = [_plain(value) for value in values]
+    changed = [text for i, text in enumerate(texts) if not i or text != texts[i - 1]]
+    return " \N{RIGHTWARDS ARROW} ".join(changed) or numbers.MISSING
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Range):
+        low, mean, high = map(numbers.significant, (value.min, value.mean, value.max))
+        return f"min {low}, mean {mean}, max {high}"
     return numbers.plain(value)
 
 

@@ -1,4 +1,4 @@
-"""The gate in a report: each measure, the thresholds with their drift, the flipped X-rays."""
+"""The gate in a report: each metric, the thresholds with their drift, the changed decisions."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _SHARES = ("accuracy", "agreement", "sensitivity")
 
 
 def gate_blocks(bundle: Bundle, pictures: bool) -> list[Block]:
-    """Say for every precision but FP32 what the gate found.
+    """Return the gate's result for every precision but FP32.
 
     Args:
-        bundle: Whose card tells it.
-        pictures: Whether the flipped X-rays that the bundle kept are shown.
+        bundle: The bundle.
+        pictures: Whether to show the stored X-rays with changed decisions.
     """
     compared = [p for p in bundle.precisions if p is not Precision.FP32]
     if not compared:
-        return [Sentences("", ("Nothing to compare: the bundle holds FP32 alone.",))]
+        return [Sentences("", ("Nothing to compare: the bundle holds only FP32.",))]
     return [block for p in compared for block in _of_precision(bundle, p, pictures)]
 
 
@@ -35,7 +35,7 @@ def _of_precision(bundle: Bundle, precision: Precision, pictures: bool) -> list[
     gate, name = bundle.card.facts.gate[precision], precision.value.upper()
     blocks: list[Block] = [_measures(gate, name), _thresholds(bundle, gate, name)]
     if gate.cautions:
-        blocks.append(Sentences("What the gate could not judge", gate.cautions))
+        blocks.append(Sentences("Metrics that the gate could not assess", gate.cautions))
     blocks.append(_flips(bundle, gate, name, pictures))
     if gate.near_ties:
         blocks.append(_near_ties(gate.near_ties, name, gate.cascade))
@@ -45,14 +45,14 @@ def _of_precision(bundle: Bundle, precision: Precision, pictures: bool) -> list[
 def _measures(gate: GateResult, name: str) -> Table:
     return Table(
         f"Gate: {name} {'passed' if gate.passed else 'refused'}",
-        ("measure", "FP32", name, "difference", "limit", "verdict"),
+        ("metric", "FP32", name, "difference", "limit", "verdict"),
         tuple(_measure(check) for check in gate.checks),
         f"The same {numbers.count(gate.images)} images of {numbers.count(gate.patients)} "
         "patients in both precisions. In brackets: 95% intervals of a bootstrap over patients, "
-        "all measures under the same draws; they are too narrow where very few images differ. A "
-        "loss in a class refuses when it exceeds its limit and its interval excludes zero. "
-        "Unclear: beyond the limit, but chance could explain it. Sensitivity: each precision at "
-        "its own operating thresholds.",
+        "with the same draws for all metrics; they are too narrow if very few images differ. A "
+        "loss in a class is refused if it exceeds its limit and its interval excludes zero. "
+        "Unclear: beyond the limit, but possibly by chance. Sensitivity: each precision at its own "
+        "operating thresholds.",
     )
 
 
@@ -86,9 +86,9 @@ def _thresholds(bundle: Bundle, gate: GateResult, name: str) -> Table:
             )
             for row in gate.thresholds
         ),
-        f"Each precision's thresholds were set on validation images to reach a specificity of "
-        f"{aim}; the rates are of the images compared: FP32, {name} at its own threshold, and "
-        f"{name} if FP32's threshold were kept.",
+        f"The thresholds of each precision were set on validation images for a specificity of "
+        f"{aim}. The rates are of the compared images: FP32, {name} at its own threshold, and "
+        f"{name} at FP32's threshold.",
     )
 
 
@@ -99,7 +99,7 @@ def _rates(row: Drift, rate: str) -> str:
 def _flips(bundle: Bundle, gate: GateResult, name: str, pictures: bool) -> Block:
     flipped = gate.flipped
     if not flipped:
-        return Sentences("", (f"{name} decides all {numbers.count(gate.images)} as FP32.",))
+        return Sentences("", (f"{name} classifies all {numbers.count(gate.images)} as FP32 does.",))
     shown = read_flipped(bundle.path) if pictures else {}
     flips = tuple(
         Flip(
@@ -108,11 +108,11 @@ def _flips(bundle: Bundle, gate: GateResult, name: str, pictures: bool) -> Block
             truth=flip.label,
             before=f"{flip.fp32} {numbers.share(flip.probability_fp32)}",
             now=f"{flip.now} {numbers.share(flip.probability_now)}",
-            effect=effect(vars(flip)),
+            effect=effect(flip.label, flip.fp32, flip.now),
         )
         for flip in flipped[:_MOST_FLIPPED]
     )
-    note = "Numbered as they stand in the split that was compared, from 0."
+    note = "Numbered by their position in the compared split, from 0."
     if len(flipped) > len(flips):
         note += f" {len(flipped) - len(flips)} more are on the bundle's card."
     alone = f" of {name} alone" if gate.cascade else ""
@@ -123,27 +123,27 @@ def _flips(bundle: Bundle, gate: GateResult, name: str, pictures: bool) -> Block
 def _near_ties(found: NearTies, name: str, cascade: bool) -> Sentences:
     which = (
         f"{found.near} of the {numbers.count(found.images)} images compared "
-        f"({numbers.share(found.share)}) have their first two logits within "
-        f"{numbers.fraction(found.margin)} of each other."
+        f"({numbers.share(found.share)}) are near ties: their two largest logits differ by at "
+        f"most {numbers.fraction(found.margin)}."
     )
     why = (
-        f"{name} raised the class it decides for no further against any other in "
-        f"{numbers.count(found.validation_images)} validation images. Where it raises it by "
-        "less than the first two lie apart, it decides as FP32; one more image like these exceeds "
-        f"all of them with a probability of at most {numbers.fraction(found.risk)}."
+        f"This is the largest amount by which {name} raised its top class against another class in "
+        f"{numbers.count(found.validation_images)} validation images. If it raises the class by "
+        "less than the distance of the two largest logits, it agrees with FP32. Another image like "
+        f"these exceeds the maximum with a probability of at most {numbers.fraction(found.risk)}."
     )
     when, verb = "FP32 decides the near ties:", "is then"
     if not cascade:
         when, verb = "FP32 does not decide the near ties here; if it did,", "would be"
     then = (
         f"{when} the agreement {verb} {numbers.share(found.agreement)} and the accuracy "
-        f"{numbers.share(found.accuracy)}. The figures above are of {name} alone."
+        f"{numbers.share(found.accuracy)}. The metrics above are of {name} alone."
     )
     sentences = [which, why, then]
     if found.expected_flips is not None:
         sentences.append(
-            f"By how far {name} moved validation images, {found.expected_flips:.1f} of the "
-            f"{numbers.count(found.images)} decisions are expected to differ where it decides "
-            "alone. The fewer images, the more it is chance how many do."
+            f"From the logits of validation images, {found.expected_flips:.1f} of the "
+            f"{numbers.count(found.images)} decisions are expected to differ if {name} decides "
+            "alone. With few images, the observed number depends on chance."
         )
     return Sentences(f"Near ties of {name}", tuple(sentences))

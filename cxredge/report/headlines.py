@@ -1,23 +1,24 @@
-"""The row of large numbers; what was not measured is there and says so."""
+"""The headline numbers of a bundle, including those not measured."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from cxredge.gate.gate import GateResult
 from cxredge.metrics import classification as metrics
 from cxredge.metrics.near_ties import NearTies
 from cxredge.report import numbers
 from cxredge.report.benches import bench_names, joules_per_image
+from cxredge.report.measurements import percentiles
 from cxredge.report.page import Headline
-from cxredge.report.reported_bundle import ReportedBundle, Result
+from cxredge.report.reported_bundle import ReportedBundle
+from cxredge.results.bench import BenchResult
+from cxredge.results.evaluation import Interval
 from cxredge.vocabulary import Precision, Scenario
 
 _EVALUATE, _BENCH = "cxredge evaluate", "cxredge bench"
 
 
 def headlines(reported: ReportedBundle) -> tuple[Headline, ...]:
-    """Return how right, how close to FP32 and how large it is, then how fast and how thrifty."""
+    """Return accuracy, agreement with FP32 and size, then latency, throughput and energy."""
     return (
         _accuracy(reported),
         _lowest_sensitivity(reported),
@@ -31,22 +32,22 @@ def headlines(reported: ReportedBundle) -> tuple[Headline, ...]:
 
 
 def gate_of(reported: ReportedBundle) -> GateResult | None:
-    """Return what the gate found of the precision that serves; None without the bundle."""
+    """Return the gate's result for the precision that serves; None without a bundle."""
     if reported.bundle is None:
         return None
-    return reported.bundle.card.facts.gate[Precision(reported.precision)]
+    return reported.bundle.card.facts.gate[reported.precision]
 
 
 def _as_served(gate: GateResult) -> GateResult | NearTies:
-    """Return where a gate says accuracy and agreement of what serves, near ties included."""
+    """Return the part of a gate's result with accuracy and agreement of what serves."""
     return gate.near_ties if gate.cascade and gate.near_ties else gate
 
 
 def _accuracy(reported: ReportedBundle) -> Headline:
     result, gate, label = reported.evaluation, gate_of(reported), "Accuracy"
     if result is not None:
-        value, ci95 = result["accuracy"], tuple(result["accuracy_ci95"])
-        detail = f"{numbers.count(result['images'])} images, split '{result['split']}'"
+        value, ci95 = result.accuracy, result.accuracy_ci95
+        detail = f"{numbers.count(result.images)} images, split '{result.split.value}'"
     elif gate is not None and reported.bundle is not None:
         value, images = _as_served(gate).accuracy, gate.images
         ci95 = metrics.wilson(round(value * images), images)
@@ -59,24 +60,26 @@ def _accuracy(reported: ReportedBundle) -> Headline:
 
 def _lowest_sensitivity(reported: ReportedBundle) -> Headline:
     label = "Lowest sensitivity of a class"
-    rows = reported.evaluation["by_class"] if reported.evaluation else {}
-    known = {name: row for name, row in rows.items() if row["sensitivity"] is not None}
+    rows = reported.evaluation.by_class if reported.evaluation else {}
+    known = [
+        (row.sensitivity, row.sensitivity_ci95, name)
+        for name, row in rows.items()
+        if row.sensitivity is not None and row.sensitivity_ci95 is not None
+    ]
     if not known:
         return _unmeasured(label, _EVALUATE)
-    name = min(known, key=lambda name: known[name]["sensitivity"])
-    row = known[name]
-    detail = f"of {name}, at its operating threshold"
-    return _share(label, row["sensitivity"], row["sensitivity_ci95"], detail)
+    value, ci95, name = min(known, key=lambda one: one[0])
+    return _share(label, value, ci95, f"of {name}, at its operating threshold")
 
 
 def _agreement(reported: ReportedBundle) -> Headline:
     label = "Agreement with FP32"
-    if reported.precision == Precision.FP32.value:
-        return Headline(label, "is FP32", "the reference itself serves")
+    if reported.precision is Precision.FP32:
+        return Headline(label, "is FP32", "FP32 serves")
     result, gate = reported.evaluation, gate_of(reported)
     if result is not None:
-        value, images = result["agreement_fp32"], result["images"]
-        near = result["cascade"]["near"] if result.get("cascade") else 0
+        value, images = result.agreement_fp32, result.images
+        near = result.cascade.near if result.cascade else 0
     elif gate is not None:
         value, images = _as_served(gate).agreement, gate.images
         near = gate.near_ties.near if gate.cascade and gate.near_ties else 0
@@ -104,35 +107,35 @@ def _latency(reported: ReportedBundle, percentile: str) -> Headline:
     result = reported.bench
     if result is None:
         return _unmeasured(label, _BENCH)
-    value, (low, high) = (result["latency_ms"][key] for key in (percentile, f"{percentile}_ci95"))
+    _, value, (low, high) = next(p for p in percentiles(result.latency_ms) if p[0] == percentile)
     between = f"95%: {numbers.significant(low)}\N{EN DASH}{numbers.significant(high)} ms"
     text, detail = numbers.milliseconds(value), f"{between}; {_name(reported, result)}"
     return Headline(label, text, detail, value, (low, high))
 
 
 def _throughput(reported: ReportedBundle) -> Headline:
-    """Prefer the offline scenario, which is there to measure throughput."""
-    of_precision = [r for r in reported.benches if r["precision"] == reported.precision]
-    offline = (r for r in of_precision if r["scenario"] == Scenario.OFFLINE.value)
+    """Return the throughput, preferably of the offline scenario, which measures it."""
+    of_precision = [r for r in reported.benches if r.precision is reported.precision]
+    offline = (r for r in of_precision if r.scenario is Scenario.OFFLINE)
     result = next(offline, reported.bench)
     if result is None:
-        return _unmeasured("Images a second", _BENCH)
-    value = result["throughput"]
-    detail = f"{_name(reported, result)}; threads: {result['threads']}"
-    return Headline("Images a second", numbers.significant(value), detail, value)
+        return _unmeasured("Images per second", _BENCH)
+    value = result.throughput
+    detail = f"{_name(reported, result)}; threads: {result.threads}"
+    return Headline("Images per second", numbers.significant(value), detail, value)
 
 
 def _energy(reported: ReportedBundle) -> Headline:
-    label = "Energy an image"
+    label = "Energy per image"
     if reported.bench is None:
         return _unmeasured(label, _BENCH)
     value = joules_per_image(reported.bench)
     if value is None:
-        return Headline(label, "not measured", "no power reading on this machine")
+        return Headline(label, "not measured", "this machine does not report its power")
     return Headline(label, numbers.joules(value), _name(reported, reported.bench), value)
 
 
-def _name(reported: ReportedBundle, result: Result) -> str:
+def _name(reported: ReportedBundle, result: BenchResult) -> str:
     return bench_names(reported.benches)[reported.benches.index(result)]
 
 
@@ -140,6 +143,6 @@ def _unmeasured(label: str, command: str) -> Headline:
     return Headline(label, "not measured", f"run {command}")
 
 
-def _share(label: str, value: float, ci95: Any, detail: str) -> Headline:
+def _share(label: str, value: float, ci95: Interval, detail: str) -> Headline:
     between = f"95%: {numbers.bounds(ci95, 100, 1).strip(' ()')}%"
-    return Headline(label, numbers.share(value), f"{between}; {detail}", value, tuple(ci95))
+    return Headline(label, numbers.share(value), f"{between}; {detail}", value, ci95)

@@ -1,4 +1,4 @@
-"""INT8 layer by layer: where noise comes in, and what the ranges of the worst layers cut off."""
+"""INT8 layer by layer: quantization noise, and clipping in the noisiest layers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from cxredge.report import numbers
 from cxredge.report.page import Block, Figure, Table
 
 _SHOWN = 3
-"""Distributions that are drawn; the table names all layers that are kept with one."""
+"""Number of distributions that are drawn; the table lists all layers that have one."""
 
 
 def layer_blocks(layers: Sequence[LayerNoise], judged_on: str) -> list[Block]:
-    """Return signal-to-noise by layer, the noisiest layers, and how their inputs are distributed.
+    """Return signal-to-noise by layer, the noisiest layers, and the distributions of their inputs.
 
     Args:
-        layers: ``layers`` of a quantization, in graph order; empty gives nothing.
-        judged_on: Which images signal and noise were measured on.
+        layers: ``layers`` of a quantization, in graph order; without layers there are no blocks.
+        judged_on: The images on which signal and noise were measured.
     """
     measured = [(n, la.snr_db) for n, la in enumerate(layers, 1) if la.snr_db is not None]
     if not measured:
@@ -48,8 +48,8 @@ def _profile(
     return Figure(
         "Signal-to-noise by layer",
         picture,
-        f"Output of each convolution in INT8 against the same in FP32 on 16 {judged_on} images, "
-        "errors of earlier layers included: 20 dB is an error of a tenth, 40 dB of a hundredth.",
+        f"Output of each convolution in INT8, compared with FP32 on 16 {judged_on} images, "
+        "including errors of earlier layers: 20 dB is an error of 10%, 40 dB of 1%.",
     )
 
 
@@ -66,9 +66,9 @@ def _table(worst: Sequence[LayerNoise]) -> Table:
     ]
     return Table(
         "The noisiest layers",
-        ("convolution", "signal-to-noise", "computes in", "its input reaches", "quantized over"),
+        ("convolution", "signal-to-noise", "computed in", "range of the input", "quantized range"),
         tuple(rows),
-        "The input's range is that on the calibration images.",
+        "The range of the input is that on the calibration images.",
     )
 
 
@@ -76,25 +76,25 @@ def _distribution(layer: LayerNoise) -> Figure:
     low, high = layer.measured or (0.0, 1.0)
     counts, width = layer.counts, (high - low) / len(layer.counts)
     middles = [low + (index + 0.5) * width for index in range(len(counts))]
-    # Activations pile up at zero: on a linear axis the tails that are cut could not be seen.
+    # Most activations are near zero: on a linear axis the clipped tails would be invisible.
     heights = [math.log10(1 + count) for count in counts]
     most = max(heights) * 1.05
     lines = [plots.Line("values", middles, heights)]
     if layer.clipped_to:
         cuts = [cut for cut in layer.clipped_to if low <= cut <= high]
         lines += [plots.Line("end of the INT8 range", [cut, cut], [0, most]) for cut in cuts[:1]]
-        lines += [plots.Line("its other end", [cut, cut], [0, most]) for cut in cuts[1:]]
+        lines += [plots.Line("other end of the range", [cut, cut], [0, most]) for cut in cuts[1:]]
     picture = plots.line_chart(
-        f"Values that {layer.name} reads",
+        f"Input values of {layer.name}",
         plots.Axis("value", low, high if high > low else low + 1),
         plots.Axis("log10(1 + values)", 0, most or 1.0),
         lines,
     )
     caption = (
-        f"Input of {layer.name} on the calibration images; quantized over "
-        f"{_range(layer.clipped_to)}, so what lies beyond is clipped."
+        f"Input of {layer.name} on the calibration images. The quantized range is "
+        f"{_range(layer.clipped_to)}; values beyond it are clipped."
     )
-    return Figure(f"What {layer.name} reads", picture, caption)
+    return Figure(f"Input of {layer.name}", picture, caption)
 
 
 def _range(limits: Sequence[float] | None) -> str:

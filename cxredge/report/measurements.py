@@ -1,35 +1,40 @@
-"""All figures of a chapter as numbers, one a row, for programs and spreadsheets."""
+"""All metrics of a bundle as numbers, one per row, for programs and spreadsheets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from cxredge.report.benches import bench_names, joules_per_image, machine_name
+from cxredge.metrics.latency import Latency
+from cxredge.report.benches import bench_names, joules_per_image, machine_of
 from cxredge.report.page import Measurement
-from cxredge.report.reported_bundle import ReportedBundle, Result
+from cxredge.report.reported_bundle import ReportedBundle
+from cxredge.results.bench import BenchResult
+from cxredge.results.evaluation import ClassMetrics, Evaluation, PartialInterval
 from cxredge.vocabulary import Split
 
+_Estimate = tuple[str, float | None, PartialInterval | None]
+
 _OVERALL = ("accuracy", "macro_f1", "auroc", "calibration_error", "agreement_fp32")
-_BY_CLASS = ("recall", "auroc", "sensitivity", "specificity")
 _PERCENTILES = ("p50", "p90", "p99")
+_OF_A_BENCH = (
+    *((f"latency {percentile}", "ms") for percentile in _PERCENTILES),
+    ("throughput", "images/s"),
+    ("energy per image", "J"),
+)
 
 
 def measurements(reported: ReportedBundle) -> tuple[Measurement, ...]:
-    """Return every figure with its interval; what was not measured is there without a value."""
+    """Return every metric with its interval; those not measured have no value."""
     rows: list[Measurement] = []
-    for result in reported.evaluations:
-        rows += _of_evaluation(result)
+    for evaluation in reported.evaluations:
+        rows += _of_evaluation(evaluation)
     if not reported.evaluations:
         rows += [Measurement(name, "", None, None, "1", "not measured") for name in _OVERALL]
-    for name, result in zip(bench_names(reported.benches), reported.benches, strict=True):
-        rows += _of_bench(name, result)
+    for name, bench in zip(bench_names(reported.benches), reported.benches, strict=True):
+        rows += _of_bench(name, bench)
     if not reported.benches:
-        names = [*(f"latency {p}" for p in _PERCENTILES), "throughput", "energy an image"]
-        units = ["ms", "ms", "ms", "images/s", "J"]
         rows += [
-            Measurement(name, "", None, None, unit, "not measured")
-            for name, unit in zip(names, units, strict=True)
+            Measurement(name, "", None, None, unit, "not measured") for name, unit in _OF_A_BENCH
         ]
     if reported.bundle is not None:
         size = reported.bundle.engine.stat().st_size
@@ -37,40 +42,57 @@ def measurements(reported: ReportedBundle) -> tuple[Measurement, ...]:
     return tuple(rows)
 
 
-def _of_evaluation(result: Result) -> Iterator[Measurement]:
+def _of_evaluation(result: Evaluation) -> Iterator[Measurement]:
     measured = (
-        f"{result['precision']}, split {result['split']}, {result['images']} images, manifest "
-        f"{result['manifest_sha256'][:12]}"
+        f"{result.precision.value}, split {result.split.value}, {result.images} images, manifest "
+        f"{result.manifest_sha256[:12]}"
     )
-    doubt = "" if result["split"] == Split.TEST.value else "not on test images"
-
-    def row(figure: str, of: str, values: Mapping[str, Any]) -> Measurement:
-        value, ci95 = values[figure], _pair(values.get(f"{figure}_ci95"))
-        return Measurement(figure, of, value, ci95, "1", measured, verdict=doubt)
-
-    for figure in _OVERALL:
-        if figure in result:
-            yield row(figure, "", result)
-    for name, values in result["by_class"].items():
-        for figure in _BY_CLASS:
-            yield row(figure, name, values)
+    verdict = "" if result.split is Split.TEST else "not on test images"
+    for name, value, ci95 in _overall(result):
+        yield Measurement(name, "", value, ci95, "1", measured, verdict=verdict)
+    for label, row in result.by_class.items():
+        for name, value, ci95 in _of_class(row):
+            yield Measurement(name, label, value, ci95, "1", measured, verdict=verdict)
 
 
-def _of_bench(name: str, result: Result) -> Iterator[Measurement]:
-    machine, doubts = machine_name(result), "; ".join(result["verdict"]["reasons"])
-
-    def row(figure: str, of: str, value: float | None, unit: str, ci95: Any = None) -> Measurement:
-        return Measurement(figure, of, value, _pair(ci95), unit, name, machine, doubts)
-
-    timings = {"": result["latency_ms"], **result["stages_ms"]}
-    for stage, values in timings.items():
-        for p in _PERCENTILES:
-            yield row(f"latency {p}", stage, values[p], "ms", values[f"{p}_ci95"])
-    yield row("throughput", "", result["throughput"], "images/s")
-    yield row("energy an image", "", joules_per_image(result), "J")
-    for stage, value in result["cold_start_ms"].items():
-        yield row("cold start", stage, value, "ms")
+def _overall(result: Evaluation) -> Iterator[_Estimate]:
+    yield "accuracy", result.accuracy, result.accuracy_ci95
+    yield "macro_f1", result.macro_f1, result.macro_f1_ci95
+    yield "auroc", result.auroc, result.auroc_ci95
+    yield "calibration_error", result.calibration_error, result.calibration_error_ci95
+    yield "agreement_fp32", result.agreement_fp32, result.agreement_fp32_ci95
 
 
-def _pair(ci95: Any) -> tuple[float | None, float | None] | None:
-    return None if ci95 is None else (ci95[0], ci95[1])
+def _of_class(row: ClassMetrics) -> Iterator[_Estimate]:
+    yield "recall", row.recall, row.recall_ci95
+    yield "auroc", row.auroc, row.auroc_ci95
+    yield "sensitivity", row.sensitivity, row.sensitivity_ci95
+    yield "specificity", row.specificity, row.specificity_ci95
+
+
+def _of_bench(name: str, result: BenchResult) -> Iterator[Measurement]:
+    machine, verdict = machine_of(result), "; ".join(result.verdict.reasons)
+
+    def row(
+        figure: str, of: str, value: float | None, unit: str, ci95: PartialInterval | None = None
+    ) -> Measurement:
+        return Measurement(figure, of, value, ci95, unit, name, machine, verdict)
+
+    for stage, latency in {"": result.latency_ms, **result.stages_ms}.items():
+        for figure, value, ci95 in percentiles(latency):
+            yield row(f"latency {figure}", stage, value, "ms", ci95)
+    yield row("throughput", "", result.throughput, "images/s")
+    yield row("energy per image", "", joules_per_image(result), "J")
+    cold = result.cold_start_ms
+    yield row("cold start", "process", cold.process, "ms")
+    yield row("cold start", "load", cold.load, "ms")
+    yield row("cold start", "first_inference", cold.first_inference, "ms")
+
+
+def percentiles(latency: Latency) -> tuple[tuple[str, float, tuple[float, float]], ...]:
+    """Return name, value and interval of each percentile."""
+    return (
+        ("p50", latency.p50, latency.p50_ci95),
+        ("p90", latency.p90, latency.p90_ci95),
+        ("p99", latency.p99, latency.p99_ci95),
+    )

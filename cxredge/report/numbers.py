@@ -1,4 +1,4 @@
-"""How numbers are written in a report: the one place that rounds them."""
+"""Format of numbers in a report; rounding happens only here."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def percent_change(value: float | None, ci95: Interval = None) -> str:
 
 
 def in_unit(value: float | None, unit: str) -> str:
-    """Return a figure in its unit: ``share``, ``1``, ``ms``, ``images/s`` or ``J``."""
+    """Return a metric in its unit: ``share``, ``1``, ``ms``, ``images/s`` or ``J``."""
     if unit == "images/s":
         return MISSING if value is None else f"{significant(value)} images/s"
     return {"share": share, "1": fraction, "ms": milliseconds, "J": joules}[unit](value)
 
 
 def signed_in_unit(difference: float, ci95: Interval, before: float, unit: str) -> str:
-    """Return a difference: of shares in points, of other figures of 1 as it is, else relative."""
+    """Return a difference: of shares in percentage points, of unit ``1`` as is, else relative."""
     if unit == "share":
         return points(difference, ci95)
     if unit == "1":
@@ -67,7 +67,7 @@ def signed_in_unit(difference: float, ci95: Interval, before: float, unit: str) 
 
 
 def _sign(value: float, decimals: int) -> str:
-    """Return a number with its sign; one that rounds to zero has none."""
+    """Return a number with its sign; without sign if it rounds to zero."""
     text = f"{value:+.{decimals}f}"
     return text[1:] if not float(text) else text.replace("-", "\N{MINUS SIGN}")
 
@@ -98,19 +98,19 @@ def joules(value: float | None) -> str:
 
 
 def megabytes(size: int | None) -> str:
-    """Return a size in bytes as megabytes of a million bytes, a small one as kilobytes."""
+    """Return a size in bytes as MB (10^6 bytes), a small one as kB."""
     if size is None:
         return MISSING
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
 
 
 def count(value: int | None) -> str:
-    """Return a whole number with its thousands set apart."""
+    """Return an integer with thousands separators."""
     return MISSING if value is None else f"{value:,}"
 
 
 def significant(value: float | None) -> str:
-    """Return a number with three significant digits, never in powers of ten."""
+    """Return a number with three significant digits, without an exponent."""
     if value is None:
         return MISSING
     if value == 0:
@@ -120,7 +120,7 @@ def significant(value: float | None) -> str:
 
 
 def bounds(ci95: Interval, scale: float, decimals: int) -> str:
-    """Return an interval in brackets, or nothing when there is none."""
+    """Return an interval in brackets, or an empty text without one."""
     if ci95 is None or not is_interval(ci95):
         return ""
     low, high = (f"{scale * (v or 0):.{decimals}f}" for v in ci95)
@@ -128,12 +128,12 @@ def bounds(ci95: Interval, scale: float, decimals: int) -> str:
 
 
 def is_interval(ci95: Interval) -> bool:
-    """Tell whether both bounds are known."""
+    """Return whether both bounds are known."""
     return ci95 is not None and len(ci95) == 2 and None not in ci95
 
 
 def plain(value: Any) -> str:
-    """Return any other fact as text: None is not available, lists are joined."""
+    """Return any other value as text: None as not available, lists joined by commas."""
     if value is None or value == "":
         return MISSING
     if isinstance(value, bool):

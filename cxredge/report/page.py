@@ -1,7 +1,7 @@
-"""The view model of a report: what it says, in order, before it takes any format.
+"""The view model of a report: its content in order, independent of the format.
 
-Texts are plain and final (numbers are formatted by :mod:`cxredge.report.numbers`); markup and
-escaping belong to the renderers.
+Texts are plain, with formatted numbers (:mod:`cxredge.report.numbers`); markup and escaping belong
+to the renderers.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ class Table:
     """Rows under a header.
 
     Attributes:
-        title: What the table shows.
+        title: Title of the table.
         header: Column names; the first column names the row.
         rows: Cells as texts.
-        note: What a reader must know to read it.
+        note: How to read the table.
     """
 
     kind: ClassVar[str] = "table"
@@ -51,7 +51,7 @@ class Sentences:
 
 @dataclass(frozen=True)
 class Part:
-    """A heading within a section; what follows belongs to it."""
+    """A heading within a section, for the blocks that follow."""
 
     kind: ClassVar[str] = "part"
     title: str
@@ -59,7 +59,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Commands:
-    """Commands to type."""
+    """Commands to run."""
 
     kind: ClassVar[str] = "commands"
     title: str
@@ -69,7 +69,7 @@ class Commands:
 
 @dataclass(frozen=True)
 class Missing:
-    """Something that was not measured, and the command that measures it."""
+    """A measurement that is missing, and the command that makes it."""
 
     kind: ClassVar[str] = "missing"
     what: str
@@ -81,11 +81,11 @@ class Figure:
     """A picture.
 
     Attributes:
-        title: What it shows.
+        title: Title of the picture.
         svg: One ``<svg>`` element.
         caption: How to read it.
-        data: The same as a table, for formats without pictures; None when a table beside the
-            picture says it already.
+        data: The same data as a table, for formats without pictures; None if another table of the
+            section shows them.
     """
 
     kind: ClassVar[str] = "figure"
@@ -97,7 +97,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Xray:
-    """One X-ray with its prediction; ``png`` is base64 and empty when pictures are left out."""
+    """One X-ray with its prediction; ``png`` is base64, empty without pictures."""
 
     png: str
     truth: str
@@ -118,15 +118,15 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Flip:
-    """One X-ray that two precisions decide differently; ``png`` is base64, empty without picture.
+    """One X-ray that two precisions classify differently.
 
     Attributes:
-        png: The picture.
-        name: What the report calls the image.
+        png: The picture in base64; empty without pictures.
+        name: Name of the image in the report.
         truth: Its true class.
-        before: FP32's decision with its probability.
-        now: The other precision's decision with its probability.
-        effect: What became of it, such as ``now wrong``.
+        before: Class and probability in FP32.
+        now: Class and probability in the other precision.
+        effect: Effect of the change, such as ``now wrong``.
     """
 
     png: str
@@ -139,13 +139,13 @@ class Flip:
 
 @dataclass(frozen=True)
 class Flips:
-    """X-rays that two precisions decide differently, the decisions side by side.
+    """X-rays that two precisions classify differently, with both decisions.
 
     Attributes:
-        title: How many there are.
-        precision: What is set against FP32.
+        title: Title with their number.
+        precision: The precision that is compared with FP32.
         flips: The images.
-        note: Where they are from.
+        note: Origin of the images.
     """
 
     kind: ClassVar[str] = "flips"
@@ -160,14 +160,14 @@ Block = Part | Table | Facts | Sentences | Commands | Missing | Figure | Gallery
 
 @dataclass(frozen=True)
 class Headline:
-    """One large number.
+    """One headline number.
 
     Attributes:
-        label: What it is.
-        text: The number as read.
+        label: Name of the number.
+        text: The formatted number.
         detail: Interval and circumstances.
-        value: The number itself; None when it was not measured.
-        ci95: Its 95% interval, if there is one.
+        value: The number; None if it was not measured.
+        ci95: Its 95% interval, if known.
     """
 
     label: str
@@ -178,7 +178,7 @@ class Headline:
 
 
 class Answer(str, Enum):
-    """What a check came to, in the word that the reader sees."""
+    """Answer to a question, in the words that are shown."""
 
     YES = "yes"
     NO = "no"
@@ -191,9 +191,9 @@ class TrustQuestion:
     """One question that decides whether the numbers can be relied on.
 
     Attributes:
-        question: Asked so that yes is good.
-        answer: What was found.
-        evidence: What the answer rests on, or the command that would find it.
+        question: The question, worded so that yes is good.
+        answer: The answer.
+        evidence: Evidence for the answer, or the command that would provide it.
     """
 
     question: str
@@ -203,17 +203,17 @@ class TrustQuestion:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One measured figure as numbers, for programs and spreadsheets.
+    """One metric as numbers, for programs and spreadsheets.
 
     Attributes:
-        figure: What it is, such as ``accuracy`` or ``latency p50``.
-        of: The class or stage it is of; empty for the whole.
-        value: The figure; None when it was not measured.
-        ci95: Its 95% interval, if there is one.
+        figure: Name of the metric, such as ``accuracy`` or ``latency p50``.
+        of: Its class or stage; empty for the whole.
+        value: Its value; None if it was not measured.
+        ci95: Its 95% interval, if known.
         unit: ``1`` for shares and areas, otherwise ``ms``, ``images/s``, ``J``, ``bytes``.
-        measured: On which images or in which scenario.
-        machine: On which machine; empty where that makes no difference.
-        verdict: What speaks against relying on it; empty when nothing was found.
+        measured: The images, or the scenario.
+        machine: The machine; empty if it makes no difference.
+        verdict: Reasons against relying on it; empty without any.
     """
 
     figure: str
@@ -228,7 +228,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what stands under it."""
+    """A heading with its content."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -241,19 +241,19 @@ class Section:
 
 @dataclass(frozen=True)
 class Chapter:
-    """All there is to say about one bundle.
+    """The part of a report about one bundle.
 
     Attributes:
-        name: How the report calls it: its folder's name.
+        name: Name of the bundle's folder.
         network: Name in the zoo.
         precision: The precision that serves.
         target: The device it was built for.
-        card: SHA-256 of the card that everything here belongs to.
-        warnings: What must be read before the numbers.
-        headlines: The row of large numbers.
-        checks: Whether the numbers can be relied on.
-        sections: The rest, in order.
-        measurements: All figures as numbers.
+        card: SHA-256 of the bundle's card.
+        warnings: Warnings to read before the numbers.
+        headlines: The headline numbers.
+        checks: Questions that decide whether the numbers can be relied on.
+        sections: The other sections, in order.
+        measurements: All metrics as numbers.
     """
 
     name: str
@@ -278,13 +278,13 @@ class Report:
     """A whole report.
 
     Attributes:
-        title: What it is about.
+        title: Title of the report.
         notice: The research-use notice.
-        notes: What was left out or set apart, and why.
-        warnings: What must be read before the bundles are compared.
-        comparison: The bundles side by side, when there are several.
+        notes: Results that were left out or listed separately, with the reasons.
+        warnings: Warnings to read before comparing the bundles.
+        comparison: Comparison of the bundles, if there are several.
         chapters: One for each bundle.
-        version: The cxredge that wrote it.
+        version: Version of cxredge that wrote it.
     """
 
     title: str

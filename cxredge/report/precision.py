@@ -1,11 +1,10 @@
-"""FP32 against INT8: what the smaller numbers cost and what they bring."""
+"""Comparison of the precisions of a bundle: accuracy, size and latency."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from cxredge.artifacts.model_card import QuantizationSummary
-from cxredge.artifacts.records import to_json
 from cxredge.backends import CPU_BACKENDS
 from cxredge.bundle.bundle import Bundle
 from cxredge.bundle.passport import Passport
@@ -23,11 +22,11 @@ from cxredge.vocabulary import Precision
 
 
 def precision_section(reported: ReportedBundle, pictures: bool) -> Section:
-    """Compare the precisions of a bundle; without a bundle, show the flipped decisions alone.
+    """Compare the precisions of a bundle; without a bundle, show the changed decisions only.
 
     Args:
-        reported: What is compared.
-        pictures: Whether flipped X-rays are shown; they come from the data set.
+        reported: The bundle.
+        pictures: Whether to show X-rays with changed decisions; they come from the data set.
     """
     blocks: list[Block] = []
     if reported.bundle is not None:
@@ -36,15 +35,15 @@ def precision_section(reported: ReportedBundle, pictures: bool) -> Section:
     if result is None:
         command = f"cxredge evaluate {quoted(reported.name)} MANIFEST --split test"
         blocks.append(Missing("Decisions that differ from FP32", command))
-    elif result["precision"] == Precision.FP32.value:
-        blocks.append(Sentences("", ("FP32 itself serves, so no decision differs from it.",)))
-    elif result["flipped"]:
+    elif result.precision is Precision.FP32:
+        blocks.append(Sentences("", ("FP32 itself serves.",)))
+    elif result.flipped:
         blocks.append(flipped_table(result))
     else:
-        line = f"All {numbers.count(result['images'])} decisions are those of FP32."
+        line = f"All {numbers.count(result.images)} decisions agree with FP32."
         blocks.append(Sentences("", (line,)))
-    if result is not None and result.get("cascade"):
-        near, images = result["cascade"]["near"], result["cascade"]["images"]
+    if result is not None and result.cascade:
+        near, images = result.cascade.near, result.cascade.images
         line = (
             f"FP32 decided {numbers.count(near)} of {numbers.count(images)} images "
             f"({numbers.share(near / images)}), the near ties."
@@ -67,7 +66,7 @@ def _of_bundle(bundle: Bundle, pictures: bool) -> list[Block]:
         if bundle.passport.throughput:
             blocks.append(_runtimes(bundle.passport))
         blocks.append(
-            machine_facts("Machine that the choice was made on", to_json(bundle.passport.machine))
+            machine_facts("Machine on which the precision was chosen", bundle.passport.machine)
         )
     return blocks
 
@@ -96,7 +95,7 @@ def _candidates(bundle: Bundle) -> Table:
         (
             "precision",
             "accuracy",
-            "against FP32",
+            "difference from FP32",
             "agreement with FP32",
             "size",
             "p50",
@@ -105,7 +104,7 @@ def _candidates(bundle: Bundle) -> Table:
         ),
         tuple(rows),
         f"Compared at build on {numbers.count(images)} images of split '{split}', each precision "
-        "by itself. Latency: one image, the network alone in its fastest runtime, taken in turn on "
+        "alone. Latency: one image, the network alone in its fastest runtime, measured in turn on "
         "one machine. In brackets: 95% intervals.",
     )
 
@@ -145,17 +144,17 @@ def _runtimes(passport: Passport) -> Table:
             "precision",
             "one image, p50",
             "threads",
-            "images a second",
-            "inferences at a time",
+            "images per second",
+            "parallel inferences",
             "gate and golden images",
         ),
         tuple(rows),
-        "The network alone, each with the settings found best for it. In brackets: 95% intervals.",
+        "The network alone, each with its best settings. In brackets: 95% intervals.",
     )
 
 
 def _file(bundle: Bundle, precision: Precision) -> Path:
-    """Return what serves a precision, or its model where there is no engine of it."""
+    """Return the file that serves a precision, or its model if it has no engine."""
     runs = precision in bundle.runnable
     return bundle.engine_of(precision) if runs else bundle.model_of(precision)
 
@@ -182,7 +181,7 @@ def _quantization(quantization: QuantizationSummary) -> Facts:
 
 def _steps(quantization: QuantizationSummary) -> Table:
     return Table(
-        f"What each step of the quantization bought, on {quantization.judged_on.value} images",
+        f"Effect of each quantization step, on {quantization.judged_on.value} images",
         ("after", "agreement with FP32", "accuracy", "logit error"),
         tuple(
             (
@@ -193,6 +192,6 @@ def _steps(quantization: QuantizationSummary) -> Table:
             )
             for step in quantization.steps
         ),
-        f"Taken: {quantization.chosen}. Logit error: root mean square difference from FP32's "
+        f"Chosen: {quantization.chosen}. Logit error: root mean square difference from FP32's "
         "logits over that of FP32's own.",
     )

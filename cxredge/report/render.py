@@ -1,4 +1,4 @@
-"""The view model as HTML, Markdown, CSV or JSON; escaping happens here and nowhere else."""
+"""The view model as HTML, Markdown, CSV or JSON; escaping happens only here."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ _MARKDOWN = re.compile(r"([\\`*\[\]<>|#~!]|(?<!\w)_|_(?!\w))")
 
 
 def to_html(report: Report) -> str:
-    """Return one page that fetches nothing and runs no script."""
+    """Return a self-contained page without scripts."""
     return _environment(autoescape=True).get_template("report.html").render(report=report).lstrip()
 
 
 def to_markdown(report: Report) -> str:
-    """Return the same facts as tables, without pictures."""
+    """Return the report as Markdown tables, without pictures."""
     text = _environment(autoescape=False).get_template("report.md").render(report=report)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def to_csv(report: Report) -> str:
-    """Return all figures, one a row; where a figure was not measured its value is empty."""
+    """Return all metrics, one per row; the value of a metric not measured is empty."""
     rows = [
         (
             chapter.name,
@@ -73,7 +73,7 @@ def to_csv(report: Report) -> str:
 
 
 def inert(cell: object) -> object:
-    """Return a text that a spreadsheet does not take for a formula."""
+    """Return a text that a spreadsheet does not interpret as a formula."""
     starts_formula = isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r"))
     return f"'{cell}" if starts_formula else cell
 
@@ -85,7 +85,7 @@ def to_json(report: Report) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Return a text on one line in which nothing is Markdown or HTML."""
+    """Return a text as one line with Markdown and HTML syntax escaped."""
     return _MARKDOWN.sub(r"\\\1", " ".join(text.replace("&", "&amp;").split()))
 
 

@@ -1,11 +1,7 @@
-"""The questions that decide whether a bundle's numbers hold on a device, with their answers."""
+"""Questions whose answers decide whether the numbers of a bundle can be relied on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from cxredge.artifacts.records import to_json
 from cxredge.data.audit_record import NOT_AUDITED
 from cxredge.errors import quoted
 from cxredge.gate.limits import LimitVerdict
@@ -18,7 +14,7 @@ from cxredge.vocabulary import Precision, Split
 
 
 def trust_questions(reported: ReportedBundle) -> tuple[TrustQuestion, ...]:
-    """Ask of the files, the device, the precision, the images, the data and the latency."""
+    """Return the questions about files, device, precision, images, data and latency."""
     return (
         _files(reported),
         _device(reported),
@@ -30,11 +26,11 @@ def trust_questions(reported: ReportedBundle) -> tuple[TrustQuestion, ...]:
 
 
 def _files(reported: ReportedBundle) -> TrustQuestion:
-    question = "Are these the files that were built?"
+    question = "Are the files unchanged since the build?"
     if reported.bundle is None:
         return TrustQuestion(question, Answer.UNKNOWN, "The bundle was not given.")
     count = len(reported.bundle.card.files)
-    return TrustQuestion(question, Answer.YES, f"All {count} files have the hashes on the card.")
+    return TrustQuestion(question, Answer.YES, f"All {count} files match the hashes on the card.")
 
 
 def _device(reported: ReportedBundle) -> TrustQuestion:
@@ -47,21 +43,21 @@ def _device(reported: ReportedBundle) -> TrustQuestion:
         return TrustQuestion(
             question, Answer.NO, f"On {target}, run cxredge deploy {quoted(reported.name)}"
         )
-    machine = machine_name({"machine": to_json(passport.machine)})
+    machine = machine_name(passport.machine)
     return TrustQuestion(question, Answer.YES, f"Checked and timed on {machine}.")
 
 
 def _precision(reported: ReportedBundle) -> TrustQuestion:
-    name = reported.precision.upper()
-    question = f"Does {name} decide as FP32?"
-    if reported.precision == Precision.FP32.value:
+    name = reported.precision.value.upper()
+    question = f"Does {name} agree with FP32?"
+    if reported.precision is Precision.FP32:
         return TrustQuestion(question, Answer.YES, "FP32 itself serves.")
     gate = gate_of(reported)
     if gate is None:
         return TrustQuestion(question, Answer.UNKNOWN, "The bundle was not given.")
     verdicts = [check.verdict for check in gate.checks if check.limit_text]
     held, images = verdicts.count(LimitVerdict.HELD), numbers.count(gate.images)
-    evidence = f"{held} of {len(verdicts)} measures held their limits on {images} images."
+    evidence = f"{held} of {len(verdicts)} metrics are within their limits on {images} images."
     if not gate.passed:
         return TrustQuestion(question, Answer.NO, evidence)
     all_held = held == len(verdicts) and not gate.cautions
@@ -69,16 +65,16 @@ def _precision(reported: ReportedBundle) -> TrustQuestion:
 
 
 def _images(reported: ReportedBundle) -> TrustQuestion:
-    question = "Was it evaluated on images it never saw?"
+    question = "Was it evaluated on unseen images?"
     result = reported.evaluation
     if result is None:
         command = f"cxredge evaluate {quoted(reported.name)} MANIFEST --split test"
         return TrustQuestion(question, Answer.UNKNOWN, f"Run {command}")
     evidence = (
-        f"{numbers.count(result['images'])} images of {numbers.count(result['patients'])} "
-        f"patients, split '{result['split']}'."
+        f"{numbers.count(result.images)} images of {numbers.count(result.patients)} "
+        f"patients, split '{result.split.value}'."
     )
-    unseen = result["split"] == Split.TEST.value
+    unseen = result.split is Split.TEST
     return TrustQuestion(question, Answer.YES if unseen else Answer.NO, evidence)
 
 
@@ -94,27 +90,27 @@ def _data(reported: ReportedBundle) -> TrustQuestion:
     if found:
         words = "the warning" if len(found) == 1 else f"the {len(found)} warnings"
         return TrustQuestion(question, Answer.NO, f"Read {words} on the data above.")
-    return TrustQuestion(question, Answer.YES, "The audit found nothing to warn of.")
+    return TrustQuestion(question, Answer.YES, "The audit has no warnings.")
 
 
 def data_warnings(reported: ReportedBundle) -> list[str]:
-    """Return what the card and the evaluations warn of, each once."""
+    """Return the warnings on the card and of the evaluations, each once."""
     on_card = reported.bundle.card.facts.warnings if reported.bundle else ()
-    of_results = [text for result in reported.evaluations for text in result.get("warnings", [])]
+    of_results = [text for result in reported.evaluations for text in result.warnings]
     return list(dict.fromkeys([*on_card, *of_results]))
 
 
 def _latency(reported: ReportedBundle) -> TrustQuestion:
     question = "Can the latency be compared with others?"
-    result: Mapping[str, Any] | None = reported.bench
+    result = reported.bench
     if result is None:
         return TrustQuestion(
             question, Answer.UNKNOWN, f"Run cxredge bench {quoted(reported.name)} --images FOLDER"
         )
     name = bench_names(reported.benches)[reported.benches.index(result)]
-    reasons = result["verdict"]["reasons"]
+    reasons = result.verdict.reasons
     if not reasons:
-        return TrustQuestion(question, Answer.YES, f"Nothing spoke against it ({name}).")
+        return TrustQuestion(question, Answer.YES, f"No reason against it was found ({name}).")
     words = "1 reason" if len(reasons) == 1 else f"{len(reasons)} reasons"
     return TrustQuestion(
         question, Answer.NO, f"{words} against it ({name}), listed with the benchmark."

@@ -1,4 +1,4 @@
-"""From paths to a report file."""
+"""Writing of a report: from paths to a file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from cxredge.artifacts.card import write_text
 from cxredge.artifacts.csv_text import csv_line
 from cxredge.artifacts.records import read_json_file
 from cxredge.errors import ArtifactError, CxredgeError
-from cxredge.report.chapter import write_chapter
+from cxredge.report.chapter import make_chapter
 from cxredge.report.page import Report
 from cxredge.report.render import CSV_HEADER, SCHEMA, to_csv, to_html, to_json, to_markdown
 from cxredge.report.reported_bundle import ReportedBundle, read_bundles
-from cxredge.report.side_by_side import caveats, side_by_side
+from cxredge.report.side_by_side import side_by_side
 from cxredge.vocabulary import NOTICE
 
 FORMATS: dict[str, Callable[[Report], str]] = {
@@ -27,14 +27,14 @@ FORMATS: dict[str, Callable[[Report], str]] = {
 
 
 @dataclass(frozen=True)
-class Written:
-    """What went into a report.
+class ReportSummary:
+    """Contents of a report that was written.
 
     Attributes:
         bundles: Number of bundles.
         results: Number of results.
-        notes: What was left out and why.
-        warnings: What the report warns of, of all bundles.
+        notes: Results that were left out or listed separately, with the reasons.
+        warnings: Warnings of all bundles.
     """
 
     bundles: int
@@ -43,37 +43,29 @@ class Written:
     warnings: tuple[str, ...]
 
 
-def write_report(paths: Sequence[Path], out: Path, xrays: bool = True) -> Written:
-    """Write a report of bundles and results, whole or not at all.
+def write_report(paths: Sequence[Path], out: Path, xrays: bool = True) -> ReportSummary:
+    """Write a report of bundles and results; on failure, nothing is written.
 
     Args:
         paths: Bundle folders and result files, at least one.
         out: The file; its extension decides the format.
-        xrays: Whether the goldens' and the flipped images' pictures are in it.
+        xrays: Whether to include pictures of golden images and of changed decisions.
 
     Raises:
-        CxredgeError: ``out`` has an unknown extension or would replace a measurement.
-        ArtifactError: A path is neither a bundle nor a whole result.
+        CxredgeError: ``out`` has an unknown extension, or is a file that is not a report.
+        ArtifactError: A path is neither a bundle nor a result, or does not fit its record.
     """
     render = _renderer(out)
     bundles, notes = read_bundles(paths)
-    try:
-        report = make_report(bundles, notes, xrays)
-        text = render(report)
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-        raise ArtifactError(
-            f"A result or card lacks what a report needs ({type(error).__name__}: {error}).",
-            "Measure again with this version: cxredge evaluate, cxredge bench.",
-        ) from error
-    # A file name may hold bytes that are not UTF-8; they must not stop the report.
-    write_text(out, text.encode("utf-8", "replace").decode("utf-8"))
-    return Written(
+    report = make_report(bundles, notes, xrays)
+    # A file name may hold bytes that are not UTF-8; the report is written nevertheless.
+    write_text(out, render(report).encode("utf-8", "replace").decode("utf-8"))
+    warnings = [warning for chapter in report.chapters for warning in chapter.warnings]
+    return ReportSummary(
         bundles=sum(reported.bundle is not None for reported in bundles),
-        results=sum(len(reported.evaluations) + len(reported.benches) for reported in bundles),
+        results=sum(len(reported.results) for reported in bundles),
         notes=report.notes,
-        warnings=tuple(
-            dict.fromkeys(warning for chapter in report.chapters for warning in chapter.warnings)
-        ),
+        warnings=tuple(dict.fromkeys(warnings)),
     )
 
 
@@ -81,14 +73,15 @@ def make_report(
     bundles: Sequence[ReportedBundle], notes: Sequence[str], xrays: bool = True
 ) -> Report:
     """Return the view model that every format renders."""
-    chapters = tuple(write_chapter(reported, xrays) for reported in bundles)
+    chapters = tuple(make_chapter(reported, xrays) for reported in bundles)
     title = chapters[0].title if len(chapters) == 1 else f"{len(chapters)} bundles side by side"
+    comparison = side_by_side(bundles, chapters)
     return Report(
         title=title,
         notice=NOTICE,
         notes=tuple(notes),
-        warnings=caveats(bundles),
-        comparison=side_by_side(bundles, chapters),
+        warnings=comparison.warnings,
+        comparison=comparison.blocks,
         chapters=chapters,
         version=__version__,
     )
@@ -105,7 +98,7 @@ def _renderer(out: Path) -> Callable[[Report], str]:
         raise CxredgeError(f"{out} is a folder.", "Use --out report.html")
     if suffix in (".json", ".csv") and out.exists() and not _is_report(out):
         raise CxredgeError(
-            f"{out} exists and is no report; it is not replaced.", "Choose another --out."
+            f"{out} exists and is not a report; it is not replaced.", "Choose another --out."
         )
     return FORMATS[suffix]
 

@@ -1,4 +1,4 @@
-"""A few X-rays with what the bundle says of them."""
+"""The golden images with their predictions."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from cxredge.report.reported_bundle import ReportedBundle
 
 _MOST = 12
 _MOST_PIXELS = 192
-"""Side of an embedded picture: enough to recognise an image, little enough for many bundles."""
+"""Side of an embedded picture: recognisable, and small enough for reports of many bundles."""
 
 
 def xray_section(reported: ReportedBundle, pictures: bool) -> Section:
-    """Show the golden images with the prediction of the precision that serves.
+    """Show the golden images with the predictions of the precision that serves.
 
     Args:
-        reported: Whose goldens.
-        pictures: Whether the X-rays themselves are shown; they come from the data set.
+        reported: The bundle.
+        pictures: Whether to show the X-rays; they come from the data set.
     """
     title = "X-rays and predictions"
     if reported.bundle is None:
@@ -46,15 +46,15 @@ def xray_section(reported: ReportedBundle, pictures: bool) -> Section:
         )
     )
     note = (
-        "The bundle's golden images, as the network sees them: taken from each class in turn, in "
-        "the order of the manifest, whatever the prediction. They are too few to tell how often "
-        "it is right."
+        "The bundle's golden images, as the network receives them. They were taken from each class "
+        "in turn, in the order of the manifest, regardless of the prediction. They are too few to "
+        "estimate the accuracy."
     )
     return Section(title, (Gallery("", xrays, note),))
 
 
 def png(pixels: GreyImage) -> str:
-    """Return uint8 (S, S) as a PNG in base64, of at most 192 pixels a side."""
+    """Return uint8 (S, S) pixels as a PNG in base64, at most 192 pixels wide and high."""
     stream = io.BytesIO()
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     picture.thumbnail((_MOST_PIXELS, _MOST_PIXELS), Image.Resampling.LANCZOS)

@@ -6,9 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from msgspec import UNSET, UnsetType
-
-from cxredge.artifacts.records import Count, Sha256, Share
+from cxredge.artifacts.records import UNSET, Count, Sha256, Share, UnsetType
 from cxredge.backends.base import CascadeCounts, EngineRun, LayerTime
 from cxredge.metrics.latency import Latency
 from cxredge.results.evaluation import Interval

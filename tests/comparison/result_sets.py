@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from cxredge.bundle.passport import Passport
 from cxredge.comparison import ComparisonRow, Limits, ResultSet, compare
-from cxredge.comparison.result_set import PassportTimings, Result
+from cxredge.comparison.result_set import Result
 from cxredge.telemetry.linux import Machine
 from cxredge.vocabulary import Precision
 from tests.results.sample_results import SERVER, latency
@@ -13,9 +14,19 @@ from tests.results.sample_results import SERVER, latency
 
 def passport(
     p50: float, ci95: tuple[float, float] | None = None, machine: Machine = SERVER
-) -> PassportTimings:
-    timings = {Precision.INT8: latency(p50, ci95)}
-    return PassportTimings(precision=Precision.INT8, machine=machine, latency_ms=timings)
+) -> Passport:
+    return Passport(
+        card_file_sha256="0" * 64,
+        backend="onnxruntime",
+        precision=Precision.INT8,
+        engine="model-int8.onnx",
+        engine_sha256="1" * 64,
+        reason="It is the fastest.",
+        machine=machine,
+        tools={},
+        latency_ms={Precision.INT8: latency(p50, ci95)},
+        candidates=(),
+    )
 
 
 def result_set(*results: Result, name: str = "B") -> ResultSet:

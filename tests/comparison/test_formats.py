@@ -11,7 +11,7 @@ import pytest
 from cxredge.artifacts.csv_text import csv_line
 from cxredge.comparison import Limits, compare
 from cxredge.errors import CxredgeError
-from cxredge.report.compared import write_comparison
+from cxredge.report.comparison_page import write_comparison
 from tests.comparison.result_sets import result_set
 from tests.results.sample_results import BOARD, SERVER, bench, evaluation
 

@@ -35,7 +35,7 @@ def test_result_file_is_read(tmp_path: Path) -> None:
 
 def test_passport_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "copied.json"
-    path.write_text(json.dumps({"schema": "cxredge.passport/1", **to_json(passport(1))}))
+    path.write_text(json.dumps(to_json(passport(1))))
     assert list(read_result_set(path).results) == [passport(1)]
 
 

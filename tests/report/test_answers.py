@@ -39,10 +39,10 @@ class TestChecks:
 
     def test_of_a_bundle_with_results(self, bundles):
         assert self.answers(bundles, "first") == [
-            ("Are these the files that were built?", "yes"),
+            ("Are the files unchanged since the build?", "yes"),
             ("Was it finished on the device?", "yes"),
-            ("Does INT8 decide as FP32?", "yes"),
-            ("Was it evaluated on images it never saw?", "yes"),
+            ("Does INT8 agree with FP32?", "yes"),
+            ("Was it evaluated on unseen images?", "yes"),
             ("Are the data free of known shortcuts?", "no"),
             ("Can the latency be compared with others?", "no"),
         ]
@@ -66,21 +66,19 @@ class TestChecks:
         (source,), _ = reported_bundle.read_bundles([bundles / "first"])
         check = trust_questions(source)[2]
         assert check.answer.value == answer
-        assert check.evidence.startswith(f"{verdicts.count('held')} of 2 measures held")
+        assert check.evidence.startswith(f"{verdicts.count('held')} of 2 metrics are within")
 
     def test_of_a_bundle_without(self, bundles):
         (bundles / "second" / "passport.json").unlink()
         found = dict(self.answers(bundles, "second"))
         assert found["Was it finished on the device?"] == "no"
-        assert found["Was it evaluated on images it never saw?"] == "not known"
+        assert found["Was it evaluated on unseen images?"] == "not known"
         assert found["Can the latency be compared with others?"] == "not known"
 
     def test_validation_images_are_not_unseen(self, bundles):
         path = bundles / "first" / "results" / "evaluate-test-int8.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "split": "val"}))
-        assert dict(self.answers(bundles, "first"))["Was it evaluated on images it never saw?"] == (
-            "no"
-        )
+        assert dict(self.answers(bundles, "first"))["Was it evaluated on unseen images?"] == ("no")
 
     def test_comparable_latency(self, bundles):
         for path in (bundles / "first" / "results").glob("bench-*.json"):

@@ -7,7 +7,11 @@ import shutil
 
 import pytest
 
+from cxredge.artifacts.records import to_json
 from cxredge.report import write_report
+from cxredge.results.bench import BoardStates
+from cxredge.telemetry.energy import EnergyPerImage
+from cxredge.telemetry.jetson import JetsonState
 from tests.report.sample_bundles import page_of, result_of
 
 
@@ -17,9 +21,10 @@ class TestSeveralDevices:
         """The same bundle's result from a board with a power reading."""
         result = result_of(bundles / "first", "bench-files.json")
         result["machine"] = {**result["machine"], "cpu": None, "cores": 6}
-        result |= {"jetson": {"before": {}, "after": {}}, "target": "jetson-orin-nano"}
-        energy = {"source": "power rails", "mean_watts": 7.5, "joules_per_image": 0.0421}
-        result |= {"energy": energy, "precision": "fp16"}
+        state = JetsonState(None, None, (), None, {}, {})
+        result["jetson"] = to_json(BoardStates(before=state, after=state))
+        energy = EnergyPerImage("power rails", 75.0, 7.5, 0.0421)
+        result |= {"target": "jetson-orin-nano", "energy": to_json(energy), "precision": "fp16"}
         result["verdict"] = {"comparable": True, "reasons": []}
         path = bundles / "board.json"
         path.write_text(json.dumps(result))
@@ -62,12 +67,28 @@ class TestSeveralBundles:
 
     def test_says_what_cannot_be_compared(self, bundles):
         page = page_of(bundles / "r.html", bundles / "first", bundles / "second")
-        assert "Not all were evaluated" in page
+        assert "Not all bundles were evaluated" in page
         copy = shutil.copytree(bundles / "first", bundles / "copy")
         path = copy / "results" / "evaluate-test-int8.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "manifest_sha256": "0" * 64}))
         page = page_of(bundles / "r.html", bundles / "first", copy)
         assert "Evaluated on different images" in page
+        assert "evaluation of first" in page[page.index("Not compared") :]
+
+    def test_differences_are_those_of_compare(self, bundles):
+        copy = shutil.copytree(bundles / "first", bundles / "copy")
+        path = copy / "results" / "bench-files.json"
+        result = json.loads(path.read_text())
+        latency = result["latency_ms"]
+        for percentile in ("p50", "p90", "p99"):
+            latency[percentile] *= 10
+            latency[f"{percentile}_ci95"] = [10 * v for v in latency[f"{percentile}_ci95"]]
+        path.write_text(json.dumps(result))
+        text = page_of(bundles / "r.md", bundles / "first", copy)
+        (line,) = (line for line in text.splitlines() if line.startswith("| p50 |"))
+        assert "+900.0%" in line
+        assert line.endswith("| 0.05 | regression |")
+        assert "Worse, beyond noise and limit: p50 of copy" in text
 
     def test_bundles_of_one_name_are_told_apart(self, bundles):
         other = shutil.copytree(bundles / "second", bundles / "deep" / "first")

@@ -49,7 +49,7 @@ class TestOtherFormats:
     def test_csv_leaves_empty_what_was_not_measured(self, bundles):
         rows = list(csv.DictReader(page_of(bundles / "r.csv", bundles / "second").splitlines()))
         unmeasured = [r for r in rows if r["measured"] == "not measured"]
-        assert {r["figure"] for r in unmeasured} >= {"accuracy", "latency p50", "energy an image"}
+        assert {r["figure"] for r in unmeasured} >= {"accuracy", "latency p50", "energy per image"}
         assert {r["value"] for r in unmeasured} == {""}
 
     def test_csv_holds_no_formula(self, bundles):

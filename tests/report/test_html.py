@@ -141,7 +141,7 @@ class TestHtml:
     def test_every_section_is_there_in_its_order(self, page):
         assert re.findall(r"<h2[^>]*>([^<]*)", page) == [
             "Can these numbers be relied on?",
-            "What it is",
+            "Summary",
             "Data",
             "Training",
             "FP32 against INT8",
@@ -164,13 +164,13 @@ class TestHtml:
             "Each class",
             "All benchmarks of this bundle",
             "Latencies side by side",
-            "Where the time goes",
+            "Time by stage",
             "Percentiles",
             "Verdict: not comparable with other results",
             "Circumstances",
-            "Made from (SHA-256)",
+            "Inputs (SHA-256)",
             "Files (SHA-256)",
-            "Make it again",
+            "Commands to reproduce it",
         ):
             assert title in titles, title
 

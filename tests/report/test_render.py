@@ -67,7 +67,7 @@ Read this first:
 
 - Mind \| this
 
-| figure | value | circumstances |
+| metric | value | circumstances |
 | --- | --- | --- |
 | Accuracy | 82.2% | 95%: 75.4-87.5% |
 

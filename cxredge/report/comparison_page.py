@@ -1,4 +1,4 @@
-"""A comparison as a page, as Markdown or as CSV."""
+"""A comparison as HTML, Markdown and CSV, and as blocks of a report."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ CSV_HEADER = (
 
 
 def write_comparison(found: Comparison, out: Path) -> None:
-    """Write a comparison, whole or not at all.
+    """Write a comparison to a file; on failure, nothing is written.
 
     Args:
-        found: What was found.
+        found: The comparison.
         out: The file; its extension decides the format: .html, .md or .csv.
 
     Raises:
-        CxredgeError: The extension is another one, or ``out`` would replace another table.
+        CxredgeError: The extension is another one, or ``out`` is another CSV file.
     """
     suffix = out.suffix.lower()
     if suffix == ".csv":
         if out.exists() and not out.read_bytes().startswith(csv_line(CSV_HEADER).encode()):
             raise CxredgeError(
-                f"{out} exists and is no comparison; it is not replaced.", "Choose another --out."
+                f"{out} exists and is not a comparison; it is not replaced.",
+                "Choose another --out.",
             )
         text = _csv(found)
     elif suffix == ".html":
@@ -52,32 +53,47 @@ def write_comparison(found: Comparison, out: Path) -> None:
     write_text(out, text.encode("utf-8", "replace").decode("utf-8"))
 
 
+def comparison_tables(found: Comparison) -> list[Block]:
+    """Return a table for each result set, measurement and pair of precisions."""
+    return [
+        _table(", ".join(filter(None, group)), found.rows, group)
+        for group in dict.fromkeys(map(_group, found.rows))
+    ]
+
+
+def not_compared(found: Comparison) -> list[Block]:
+    """Return the results that were not compared, with the reasons."""
+    if not found.not_compared:
+        return []
+    return [Sentences("Not compared", tuple(f"{reason}." for reason in found.not_compared))]
+
+
+def comparison_warnings(found: Comparison) -> tuple[str, ...]:
+    """Return the regressions, and the reasons why results are not comparable."""
+    regressions = dict.fromkeys(f"{_name(row)} of {row.of}" for row in found.rows if row.regression)
+    worse = [f"Worse, beyond noise and limit: {', '.join(regressions)}."] if regressions else []
+    unlike = dict.fromkeys(reason for row in found.rows for reason in row.unlike)
+    return (*worse, *(f"Not comparable: {reason}." for reason in unlike))
+
+
 def _report(found: Comparison) -> Report:
-    blocks: list[Block] = []
-    for group in dict.fromkeys(map(_group, found.rows)):
-        blocks.append(_table(", ".join(filter(None, group)), found.rows, group))
+    blocks = comparison_tables(found)
     doubts = tuple(dict.fromkeys(f"{doubt}." for row in found.rows for doubt in row.doubts))
     if doubts:
-        blocks.append(Sentences("What the results say against themselves", doubts))
-    if found.not_compared:
-        lines = tuple(f"{reason}." for reason in found.not_compared)
-        blocks.append(Sentences("Not compared, for want of a counterpart", lines))
-    regressed = dict.fromkeys(f"{_name(r)} of {r.of}" for r in found.rows if r.regression)
-    worse = [f"Worse beyond noise and limit: {', '.join(regressed)}."] if regressed else []
-    unlike = dict.fromkeys(reason for row in found.rows for reason in row.unlike)
+        blocks.append(Sentences("Reservations about each result", doubts))
     return Report(
         title=f"Compared with {found.against}",
         notice=NOTICE,
         notes=(),
-        warnings=(*worse, *(f"Not comparable: {reason}." for reason in unlike)),
-        comparison=tuple(blocks),
+        warnings=comparison_warnings(found),
+        comparison=(*blocks, *not_compared(found)),
         chapters=(),
         version=__version__,
     )
 
 
 def _group(row: ComparisonRow) -> tuple[str, str, str]:
-    """Return what rows of one table have in common, in words."""
+    """Return what the rows of one table have in common, in words."""
     precisions = " to ".join(dict.fromkeys(p.upper() for p in row.precisions if p))
     return (row.of, row.what, precisions)
 
@@ -85,11 +101,11 @@ def _group(row: ComparisonRow) -> tuple[str, str, str]:
 def _table(title: str, rows: Sequence[ComparisonRow], group: tuple[str, str, str]) -> Table:
     return Table(
         title,
-        ("figure", "before", "after", "difference", "limit", "finding"),
+        ("metric", "before", "after", "difference", "limit", "assessment"),
         tuple(_cells(row) for row in rows if _group(row) == group),
-        "In brackets: 95% intervals. A difference is beyond the noise when its interval, recovered "
-        "from those of both figures as if they were independent, excludes zero. Latencies differ "
-        "by a share of the first, shares of images in points.",
+        "In brackets: 95% intervals. A difference exceeds the noise if its interval, recovered "
+        "from those of both values as if they were independent, excludes zero. Differences of "
+        "latencies are relative, those of shares in percentage points.",
     )
 
 
