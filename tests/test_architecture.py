@@ -64,7 +64,7 @@ LIBRARIES = {
     "h5py": "models.keras_file",
     "openvino": "backends.openvino",
     "pydicom": "data.dicom",
-    "msgspec": "artifacts results",
+    "msgspec": "artifacts metrics results",
     "cryptography": "bundle.signature",
     "pyarrow": "inference",
     "mlperf_loadgen": "bench.loadgen",
