@@ -38,7 +38,7 @@ _STATE = {
     "interval_s": "Seconds between samples",
     "reading_ms_per_sample": "Milliseconds per sample",
     "gpu_clock_mhz": "GPU clock, MHz",
-    "power_mw": "Power of the module, mW",
+    "power_mw": "Module power, mW",
 }
 
 
