@@ -102,7 +102,7 @@ def test_a_benchmark_compares_memory_transfers_and_times_layers(
     assert {ms["count"] for ms in found["memory_ms"].values()} == {5}
     assert found["layers_ms"][0] == {"name": "gemm", "mean_ms": 0.5}
     text = cxredge(*quick, "--memory", "both", "--layers").out
-    for words in ("GPU's memory  p50 ms", "mapped", "slowest of 2 layers", "67%"):
+    for words in ("GPU memory  p50 ms", "mapped", "slowest of 2 layers", "67%"):
         assert words in text
     mapped = cxredge(*quick, "--memory", "mapped", "--json").json
     assert mapped["engine"]["transfer"] == "mapped"
