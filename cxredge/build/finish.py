@@ -81,24 +81,10 @@ def finish(
     bundle = open_unfinished(path)
     target = require_here(bundle.card, path)
     check_options(target, options)
-    cascade = bundle.card.config.cascade
     engines = Engines()
     if are_built(target.backend):
-        if options.calibration:
-            progress.note(
-                "INT8 is calibrated by TensorRT: on the golden images it must have FP32's classes. "
-                "The gate's figures and the margin of near ties are those of cxredge's own INT8, "
-                "so this INT8 decides all images alone. Measure it: "
-                f"cxredge evaluate {quoted(path)} MANIFEST"
-            )
-        engines = build_engines(bundle, target.backend, precision, options, progress)
+        engines = _build_engines(bundle, target, precision, options, progress)
         bundle = replace(bundle, backend=target.backend)
-        if cascade and Precision.FP32 not in bundle.runnable:
-            raise CxredgeError(
-                "FP32 is required for near ties and has no engine here: "
-                f"{engines.left_out[Precision.FP32.value]}",
-                "Build the bundle with --no-cascade, so that INT8 decides alone.",
-            )
     candidates = _judge(bundle, target, progress)
     choice = choose(candidates, precision, target)
     found = replace(serving(candidates, choice), runtime=engines.runtime, left_out=engines.left_out)
@@ -127,6 +113,32 @@ def reopen(path: Path, precision: Precision | None, progress: Progress) -> Build
     candidates = _judge(bundle, target, progress)
     chosen, reason = choose(candidates, precision, target)
     return BuildResult(bundle, chosen.gate, listed(candidates), reason)
+
+
+def _build_engines(
+    bundle: Bundle,
+    target: Target,
+    precision: Precision | None,
+    options: EngineOptions,
+    progress: Progress,
+) -> Engines:
+    """Build the engines of a bundle; with a cascade, FP32 must be among them."""
+    if options.calibration:
+        progress.note(
+            "INT8 is calibrated by TensorRT: on the golden images it must have FP32's classes. "
+            "The gate's figures and the margin of near ties are those of cxredge's own INT8, so "
+            "this INT8 decides all images alone. Measure it: "
+            f"cxredge evaluate {quoted(bundle.path)} MANIFEST"
+        )
+    engines = build_engines(bundle, target.backend, precision, options, progress)
+    runnable = replace(bundle, backend=target.backend).runnable
+    if bundle.card.config.cascade and Precision.FP32 not in runnable:
+        raise CxredgeError(
+            "FP32 is required for near ties and has no engine here: "
+            f"{engines.left_out[Precision.FP32.value]}",
+            "Build the bundle with --no-cascade, so that INT8 decides alone.",
+        )
+    return engines
 
 
 def _judge(bundle: Bundle, target: Target, progress: Progress) -> list[Candidate]:
