@@ -20,7 +20,7 @@ from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
-from cxredge.artifacts.card import write_json, write_text
+from cxredge.artifacts.atomic import write_json, write_text
 from cxredge.artifacts.records import read_json_file, to_json
 from cxredge.data.manifest import Entry, read_manifest, write_manifest
 from cxredge.telemetry.linux import read_machine

@@ -14,7 +14,7 @@ from typing import Any
 
 from commands import cxredge
 
-from cxredge.artifacts.card import write_json, write_text
+from cxredge.artifacts.atomic import write_json, write_text
 
 RUNS = [(p, s) for p in ("cxr-a", "cxr-b", "cxr-c", "full") for s in ("patient", "image")]
 

@@ -25,7 +25,8 @@ from typing import Any
 
 import onnx
 
-from cxredge.artifacts.card import tool_versions, write_json, write_text
+from cxredge.artifacts.atomic import write_json, write_text
+from cxredge.artifacts.card import tool_versions
 from cxredge.artifacts.records import to_json
 from cxredge.data.images import load_grey
 from cxredge.data.inputs import walk_images

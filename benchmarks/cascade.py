@@ -23,7 +23,8 @@ from commands import cxredge
 from image_sets import IMAGES, linked
 from other_work import OtherWork
 
-from cxredge.artifacts.card import tool_versions, write_json, write_text
+from cxredge.artifacts.atomic import write_json, write_text
+from cxredge.artifacts.card import tool_versions
 from cxredge.artifacts.records import to_json
 from cxredge.bundle.bundle import open_bundle
 from cxredge.bundle.passport import PASSPORT_NAME

@@ -35,7 +35,8 @@ from typing import Any
 import numpy as np
 from cpu_engines_page import write_page
 
-from cxredge.artifacts.card import read_artifact, read_card, tool_versions, write_json
+from cxredge.artifacts.atomic import write_json
+from cxredge.artifacts.card import read_artifact, read_card, tool_versions
 from cxredge.artifacts.model_card import ExportedCard, QuantizedCard
 from cxredge.artifacts.records import read_json_file, to_json
 from cxredge.backends import CPU_BACKENDS, open_session

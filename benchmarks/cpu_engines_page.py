@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from cxredge.artifacts.card import write_text
+from cxredge.artifacts.atomic import write_text
 
 _ONNX_RUNTIME_FP32 = "fp32 in onnxruntime"
 _OUR_INT8 = "benchmark_app, our int8"

@@ -27,7 +27,8 @@ import numpy as np
 from image_sets import SETS, add_arguments, make_set
 from PIL import Image
 
-from cxredge.artifacts.card import tool_versions, write_json, write_text
+from cxredge.artifacts.atomic import write_json, write_text
+from cxredge.artifacts.card import tool_versions
 from cxredge.artifacts.records import to_json
 from cxredge.data.images import load_grey
 from cxredge.telemetry.linux import read_machine

@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cxredge.artifacts.card import tool_versions, write_json, write_text
+from cxredge.artifacts.atomic import write_json, write_text
+from cxredge.artifacts.card import tool_versions
 from cxredge.artifacts.records import to_json
 from cxredge.data.manifest import read_manifest
 from cxredge.progress import Silent

@@ -21,7 +21,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from cxredge.artifacts.card import tool_versions, write_json, write_text
+from cxredge.artifacts.atomic import write_json, write_text
+from cxredge.artifacts.card import tool_versions
 from cxredge.artifacts.records import to_json
 from cxredge.backends import installed_on_cpu, open_session, reduced_precisions
 from cxredge.graph.nodes import constants_of, copy_of, integers_of, number_of, replace_nodes

@@ -30,7 +30,8 @@ from typing import Any
 
 import numpy as np
 
-from cxredge.artifacts.card import tool_versions, write_json
+from cxredge.artifacts.atomic import write_json
+from cxredge.artifacts.card import tool_versions
 from cxredge.artifacts.records import to_json
 from cxredge.backends.base import Logits
 from cxredge.backends.cuda.driver import read_gpu

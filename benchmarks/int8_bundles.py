@@ -18,7 +18,8 @@ from typing import Any
 from commands import cxredge
 from int8_fidelity import Case
 
-from cxredge.artifacts.card import tool_versions, write_json, write_text
+from cxredge.artifacts.atomic import write_json, write_text
+from cxredge.artifacts.card import tool_versions
 from cxredge.artifacts.records import to_json
 from cxredge.backends import CPU_BACKENDS
 from cxredge.bundle.bundle import open_bundle

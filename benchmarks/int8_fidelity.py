@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from cxredge.artifacts.card import read_card, tool_versions, write_json, write_text
+from cxredge.artifacts.atomic import write_json, write_text
+from cxredge.artifacts.card import read_card, tool_versions
 from cxredge.artifacts.model_card import ExportedCard
 from cxredge.artifacts.records import to_json
 from cxredge.backends.batched import infer_file

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from cxredge.artifacts.card import write_json, write_text
+from cxredge.artifacts.atomic import write_json, write_text
 from cxredge.data.manifest import read_manifest
 from cxredge.metrics.bootstrap import patient_weights, percentile_interval, weighted_mean
 from cxredge.metrics.classification import wilson

@@ -17,7 +17,8 @@ from typing import Any
 
 from commands import cxredge
 
-from cxredge.artifacts.card import tool_versions, write_json, write_text
+from cxredge.artifacts.atomic import write_json, write_text
+from cxredge.artifacts.card import tool_versions
 from cxredge.artifacts.records import read_json_file, to_json
 from cxredge.telemetry.linux import read_machine
 

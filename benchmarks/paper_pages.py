@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cxredge import plots
-from cxredge.artifacts.card import write_text
+from cxredge.artifacts.atomic import write_text
 from cxredge.metrics.classification import wilson
 from cxredge.models.zoo import ZOO
 

@@ -26,7 +26,8 @@ from typing import Any
 import paper_pages
 from commands import cxredge
 
-from cxredge.artifacts.card import tool_versions, write_json
+from cxredge.artifacts.atomic import write_json
+from cxredge.artifacts.card import tool_versions
 from cxredge.artifacts.records import read_json_file, to_json
 from cxredge.models.zoo import ZOO
 from cxredge.telemetry.linux import read_machine

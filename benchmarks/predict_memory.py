@@ -15,7 +15,8 @@ from collections import Counter
 from itertools import cycle, islice
 from pathlib import Path
 
-from cxredge.artifacts.card import tool_versions, write_json
+from cxredge.artifacts.atomic import write_json
+from cxredge.artifacts.card import tool_versions
 from cxredge.artifacts.records import to_json
 from cxredge.data.inputs import walk_images
 from cxredge.telemetry.linux import read_machine

@@ -28,7 +28,8 @@ from typing import Any
 from image_sets import IMAGES, SETS, add_arguments, linked, make_set
 from other_work import OtherWork
 
-from cxredge.artifacts.card import tool_versions, write_json, write_text
+from cxredge.artifacts.atomic import write_json, write_text
+from cxredge.artifacts.card import tool_versions
 from cxredge.artifacts.records import to_json
 from cxredge.backends import open_session
 from cxredge.backends.onnxruntime import available_cores

@@ -20,7 +20,8 @@ from unittest.mock import patch
 
 import numpy as np
 
-from cxredge.artifacts.card import read_card, tool_versions, write_json, write_text
+from cxredge.artifacts.atomic import write_json, write_text
+from cxredge.artifacts.card import read_card, tool_versions
 from cxredge.artifacts.model_card import ExportedCard
 from cxredge.artifacts.records import to_json
 from cxredge.backends import installed_on_cpu, onnxruntime, open_session

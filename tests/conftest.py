@@ -22,8 +22,9 @@ from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
-from cxredge.artifacts.card import ClassifierSpec, sha256_of_file, write_card
+from cxredge.artifacts.card import ClassifierSpec, write_card
 from cxredge.artifacts.folder import atomic_folder
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.artifacts.model_card import ExportConfig, ExportedCard, ExportFacts
 from cxredge.backends import open_session
 from cxredge.data.images import PREPROCESSING

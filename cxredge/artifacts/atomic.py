@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from cxredge.artifacts.disk_space import writing
 
 _CARD_NAME = "card.json"
 """As in :mod:`cxredge.artifacts.card`; marks the folders of cxredge."""
@@ -37,3 +41,19 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text to ``path``, completely or not at all.
+
+    Raises:
+        CxredgeError: The disk is full, or the folder cannot be written to.
+    """
+    content = text.encode("utf-8")
+    with writing(path.parent, len(content), path.name), atomic_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON value to ``path``, indented, completely or not at all."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -9,8 +9,6 @@ same bytes. Each kind of artifact has its own class of card: :mod:`cxredge.artif
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import platform
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -23,8 +21,8 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 import msgspec
 
 from cxredge import __version__
-from cxredge.artifacts.atomic import atomic_file
-from cxredge.artifacts.disk_space import writing
+from cxredge.artifacts.atomic import write_json
+from cxredge.artifacts.hashing import sha256_of_file, sha256_of_json
 from cxredge.artifacts.records import (
     Positive,
     Sha256,
@@ -169,21 +167,6 @@ class Artifact(Generic[SomeCard_co]):
         return sha256_of_file(self.path / CARD_NAME)
 
 
-def sha256_of_file(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def sha256_of_json(value: Any) -> str:
-    """Return the SHA-256 of a JSON value in its canonical form (sorted keys, no spaces)."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def tool_versions(*packages: str) -> dict[str, str]:
     """Return the versions of cxredge, Python and the given packages that are installed."""
     versions = {"cxredge": __version__, "python": platform.python_version()}
@@ -191,22 +174,6 @@ def tool_versions(*packages: str) -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return versions
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text to ``path``, completely or not at all.
-
-    Raises:
-        CxredgeError: The disk is full, or the folder cannot be written to.
-    """
-    content = text.encode("utf-8")
-    with writing(path.parent, len(content), path.name), atomic_file(path) as temporary:
-        temporary.write_bytes(content)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON value to ``path``, indented, completely or not at all."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def write_card(folder: Path, card: SomeCard, without: Collection[str] = ()) -> SomeCard:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cxredge.artifacts.card import CARD_NAME, sha256_of_file, tool_versions
+from cxredge.artifacts.card import CARD_NAME, tool_versions
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.backends.base import AcceleratorSession, CascadeCounts, Session
 from cxredge.bench.scenarios import RULES, HarnessRun, mlperf_shortfalls, score
 from cxredge.bundle.bundle import Bundle

@@ -15,12 +15,7 @@ from cxredge.build.config import BuildConfig, Source, plan
 from cxredge.build.describe import describe
 from cxredge.build.finish import finish, reopen
 from cxredge.build.measure import measure
-from cxredge.build.models import (
-    choose_calibration,
-    convert_to_fp16,
-    export_fp32,
-    quantize_to_int8,
-)
+from cxredge.build.models import choose_calibration, convert_to_fp16, export_fp32, quantize_to_int8
 from cxredge.build.pack import pack
 from cxredge.bundle.archive import archive_of, write_archive
 from cxredge.bundle.card import BundleCard

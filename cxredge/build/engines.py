@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from cxredge.artifacts.atomic import atomic_file
-from cxredge.artifacts.card import CARD_NAME, sha256_of_file
+from cxredge.artifacts.card import CARD_NAME
 from cxredge.artifacts.disk_space import writing
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.backends.cuda.driver import Gpu, read_gpu
 from cxredge.backends.tensorrt.api import Api, Flavour, load_api
 from cxredge.backends.tensorrt.builder import build_engine

@@ -11,14 +11,8 @@ from pathlib import Path
 
 import onnx
 
-from cxredge.artifacts.card import (
-    AnyCard,
-    Artifact,
-    ArtifactKind,
-    StagePlan,
-    write_card,
-    write_text,
-)
+from cxredge.artifacts.atomic import write_text
+from cxredge.artifacts.card import AnyCard, Artifact, ArtifactKind, StagePlan, write_card
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder
 from cxredge.build.candidates import BuildResult, Choice, listed, serving

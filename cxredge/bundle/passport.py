@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from cxredge.artifacts.card import CARD_NAME, sha256_of_file, tool_versions, write_json
+from cxredge.artifacts.atomic import write_json
+from cxredge.artifacts.card import CARD_NAME, tool_versions
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.artifacts.records import Count, Sha256, read_record, to_json
 from cxredge.backends import CPU_BACKENDS
 from cxredge.bundle.serving import Serving, Throughput, TimedCandidate

@@ -96,7 +96,7 @@ def bench(
     ] = None,
 ) -> Outcome:
     """Measure latency, throughput and accuracy, and whether the numbers can be compared."""
-    from cxredge.artifacts.card import write_json
+    from cxredge.artifacts.atomic import write_json
     from cxredge.artifacts.records import to_json
     from cxredge.bench import BenchConfig, LabelledSplit
     from cxredge.bench import bench as stage

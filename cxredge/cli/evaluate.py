@@ -37,7 +37,7 @@ def evaluate(
 
     Also lists the images that the bundle classifies differently from FP32.
     """
-    from cxredge.artifacts.card import write_json
+    from cxredge.artifacts.atomic import write_json
     from cxredge.artifacts.records import to_json
     from cxredge.bundle.bundle import open_bundle
     from cxredge.data.manifest import read_manifest

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from cxredge.artifacts.card import CARD_NAME, sha256_of_file
+from cxredge.artifacts.card import CARD_NAME
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.artifacts.records import from_json, read_json_file
 from cxredge.bundle.archive import refuse_archive
 from cxredge.bundle.passport import Passport, read_passport

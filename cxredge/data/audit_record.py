@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxredge.artifacts.card import write_json
+from cxredge.artifacts.atomic import write_json
 from cxredge.artifacts.records import Sha256, from_json, read_json_file, to_json
 from cxredge.data.audit import Audit, manifest_warnings, source_warnings
 from cxredge.data.manifest import Manifest

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxredge.artifacts.atomic import atomic_file
-from cxredge.artifacts.card import sha256_of_file
 from cxredge.artifacts.csv_text import csv_line
 from cxredge.artifacts.disk_space import writing
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.errors import DataError
 from cxredge.vocabulary import Split
 

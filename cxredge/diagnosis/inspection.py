@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cxredge.artifacts.card import CARD_NAME, read_artifact, sha256_of_file
+from cxredge.artifacts.card import CARD_NAME, read_artifact
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.artifacts.records import read_json_file
 from cxredge.backends.tensorrt.api import Flavour
 from cxredge.backends.tensorrt.engine_file import SUFFIXES as ENGINE_SUFFIXES

@@ -13,12 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from cxredge.artifacts.card import (
-    Artifact,
-    ArtifactKind,
-    tool_versions,
-    write_card,
-)
+from cxredge.artifacts.card import Artifact, ArtifactKind, tool_versions, write_card
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder
 from cxredge.artifacts.model_card import (

@@ -9,7 +9,8 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from cxredge.artifacts.card import ClassifierSpec, sha256_of_json
+from cxredge.artifacts.card import ClassifierSpec
+from cxredge.artifacts.hashing import sha256_of_json
 from cxredge.errors import ArtifactError
 from cxredge.vocabulary import NOTICE
 

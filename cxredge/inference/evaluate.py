@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cxredge.artifacts.card import CARD_NAME, sha256_of_file
+from cxredge.artifacts.card import CARD_NAME
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.backends.base import Session
 from cxredge.backends.batched import infer_all
 from cxredge.bundle.bundle import Bundle, note_if_strange

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cxredge.artifacts.card import CARD_NAME, sha256_of_file, sha256_of_json
+from cxredge.artifacts.card import CARD_NAME
 from cxredge.artifacts.disk_space import FULL, amount
+from cxredge.artifacts.hashing import sha256_of_file, sha256_of_json
 from cxredge.bundle.bundle import Bundle, note_if_strange
 from cxredge.data.inputs import check_inputs, walk_images
 from cxredge.data.sources import ImageSource

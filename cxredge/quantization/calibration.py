@@ -13,7 +13,8 @@ from pathlib import Path
 
 import onnx
 
-from cxredge.artifacts.card import sha256_of_json, tool_versions
+from cxredge.artifacts.card import tool_versions
+from cxredge.artifacts.hashing import sha256_of_json
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.loading import stream_pixels
 from cxredge.data.manifest import Entry

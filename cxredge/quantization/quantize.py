@@ -10,6 +10,7 @@ from pathlib import Path
 
 import onnx
 
+from cxredge.artifacts.atomic import write_json
 from cxredge.artifacts.card import (
     Artifact,
     ArtifactKind,
@@ -18,7 +19,6 @@ from cxredge.artifacts.card import (
     tool_versions,
     up_to_date,
     write_card,
-    write_json,
 )
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cxredge.artifacts.card import CARD_NAME, sha256_of_file
+from cxredge.artifacts.card import CARD_NAME
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.report.about import data_section, provenance_section, purpose_section, training_section
 from cxredge.report.accuracy import accuracy_section
 from cxredge.report.benches import bench_names

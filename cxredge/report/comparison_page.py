@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cxredge import __version__
-from cxredge.artifacts.card import write_text
+from cxredge.artifacts.atomic import write_text
 from cxredge.artifacts.csv_text import csv_line
 from cxredge.comparison import Comparison, ComparisonRow
 from cxredge.errors import CxredgeError

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from cxredge.artifacts.card import CARD_NAME, sha256_of_file
+from cxredge.artifacts.card import CARD_NAME
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.bundle.archive import refuse_archive
 from cxredge.bundle.bundle import Bundle, open_bundle
 from cxredge.errors import ArtifactError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxredge import __version__
-from cxredge.artifacts.card import write_text
+from cxredge.artifacts.atomic import write_text
 from cxredge.artifacts.csv_text import csv_line
 from cxredge.artifacts.records import read_json_file
 from cxredge.errors import ArtifactError, CxredgeError

@@ -21,10 +21,7 @@ from cxredge.training.batches import LiveImages, grey_batches, normalise
 from cxredge.training.config import TrainConfig, TrainingHardware
 from cxredge.training.fit import Trainer
 from cxredge.training.frozen_features import choose_source
-from cxredge.training.performance import (
-    keep_depthwise_in_float32,
-    keep_gradients_channels_last,
-)
+from cxredge.training.performance import keep_depthwise_in_float32, keep_gradients_channels_last
 from cxredge.vocabulary import Split, TrainingPrecision
 
 Images = Mapping[Split, LabelledImages]

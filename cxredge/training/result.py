@@ -15,8 +15,8 @@ import numpy as np
 from safetensors.torch import save_file
 
 from cxredge import plots
-from cxredge.artifacts.atomic import atomic_file
-from cxredge.artifacts.card import write_card, write_text
+from cxredge.artifacts.atomic import atomic_file, write_text
+from cxredge.artifacts.card import write_card
 from cxredge.artifacts.records import UNSET
 from cxredge.artifacts.run_card import (
     FreezeCandidate,

@@ -6,13 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cxredge.artifacts.card import (
-    ArtifactKind,
-    ClassifierSpec,
-    StagePlan,
-    sha256_of_file,
-    tool_versions,
-)
+from cxredge.artifacts.card import ArtifactKind, ClassifierSpec, StagePlan, tool_versions
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.artifacts.run_card import FreezeCandidate, RunCard, RunConfig, RunFacts, TrainedOn
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Manifest

@@ -7,14 +7,8 @@ from typing import Any
 
 import pytest
 
-from cxredge.artifacts.card import (
-    CARD_NAME,
-    ArtifactKind,
-    ClassifierSpec,
-    StagePlan,
-    sha256_of_json,
-    write_card,
-)
+from cxredge.artifacts.card import CARD_NAME, ArtifactKind, ClassifierSpec, StagePlan, write_card
+from cxredge.artifacts.hashing import sha256_of_json
 from cxredge.artifacts.model_card import ExportConfig, ExportedCard, ExportFacts
 
 CLASSIFIER = ClassifierSpec("mobilenet_v1", ("normal", "röntgen"), 224, 0.5, 0.25, "grey-square/1")

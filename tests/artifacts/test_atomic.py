@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cxredge.artifacts.atomic import atomic_file
-from cxredge.artifacts.card import CARD_NAME, check_files, read_card, write_text
+from cxredge.artifacts.atomic import atomic_file, write_text
+from cxredge.artifacts.card import CARD_NAME, check_files, read_card
 from cxredge.artifacts.folder import atomic_folder, check_replaceable
 from cxredge.artifacts.model_card import ExportedCard
 from cxredge.errors import ArtifactError

@@ -8,14 +8,8 @@ from typing import Any
 
 import pytest
 
-from cxredge.artifacts.card import (
-    CARD_NAME,
-    ArtifactKind,
-    check_files,
-    read_card,
-    sha256_of_file,
-    write_card,
-)
+from cxredge.artifacts.card import CARD_NAME, ArtifactKind, check_files, read_card, write_card
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.artifacts.model_card import ExportedCard, HalfPrecisionCard
 from cxredge.artifacts.run_card import RunCard
 from cxredge.bundle.card import BundleCard

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
+from cxredge.artifacts.atomic import write_json
 from cxredge.artifacts.card import (
     CARD_NAME,
     ArtifactKind,
     read_card,
-    sha256_of_file,
     tool_versions,
     up_to_date,
     write_card,
-    write_json,
 )
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.artifacts.model_card import ExportConfig, ExportedCard
 from cxredge.artifacts.records import read_json_file
 from cxredge.errors import ArtifactError

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from cxredge.artifacts.card import sha256_of_file
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.backends.cuda.driver import Gpu, find_gpu
 from cxredge.backends.tensorrt import EngineConfig, EngineFacts, TensorRTSession, build_engine
 from cxredge.backends.tensorrt.api import Flavour, load_api

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cxredge.artifacts.card import read_card, sha256_of_json
+from cxredge.artifacts.card import read_card
+from cxredge.artifacts.hashing import sha256_of_json
 from cxredge.bundle import archive
 from cxredge.bundle.archive import archive_of, check_archive, is_archive, unpack, write_archive
 from cxredge.bundle.card import BundleCard

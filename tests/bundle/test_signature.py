@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cxredge.artifacts.card import sha256_of_json
+from cxredge.artifacts.hashing import sha256_of_json
 from cxredge.bundle.archive import unpack, write_archive
 from tests.conftest import Run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxredge.artifacts.card import write_json
+from cxredge.artifacts.atomic import write_json
 from cxredge.artifacts.records import read_json_file
 from cxredge.data.manifest import read_manifest, write_manifest
 from cxredge.quantization import search

@@ -68,7 +68,7 @@ def test_what_cannot_be_printed(arguments: list[str]) -> None:
 
 
 def test_a_disk_that_fills_meanwhile_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
-    from cxredge.artifacts.card import write_json
+    from cxredge.artifacts.atomic import write_json
     from cxredge.errors import CxredgeError
 
     def fail(_path: Path, _content: bytes) -> int:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxredge.artifacts.card import read_card, write_json
+from cxredge.artifacts.atomic import write_json
+from cxredge.artifacts.card import read_card
 from cxredge.artifacts.records import to_json
 from cxredge.bundle.card import BundleCard
 from cxredge.bundle.flipped import read_flipped, write_flipped
@@ -175,7 +176,7 @@ def test_quantize_without_validation_images_says_what_is_missing(
 
 
 def test_a_bundle_of_an_older_layout_is_refused_in_a_sentence(bundle: Path, cxredge) -> None:
-    from cxredge.artifacts.card import sha256_of_json
+    from cxredge.artifacts.hashing import sha256_of_json
 
     body = read_card(bundle, BundleCard).to_json()
     body.pop("card_sha256")

@@ -49,7 +49,7 @@ def test_files_of_equal_bytes_are_counted_elsewhere(xray: Make) -> None:
         for patient, split in (("a", Split.TRAIN), ("b", Split.TEST))
     ]
     assert near_duplicates_across_splits(extract_appearance(equal)).count == 1
-    from cxredge.artifacts.card import sha256_of_file
+    from cxredge.artifacts.hashing import sha256_of_file
 
     hashed = [Entry(**{**e.__dict__, "sha256": sha256_of_file(e.path)}) for e in equal]
     assert hashed[0].sha256 == hashed[1].sha256

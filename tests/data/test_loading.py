@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxredge.artifacts.card import sha256_of_file
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.data import loading
 from cxredge.data.loading import check_samples, load_labelled, load_pixels, stream_pixels
 from cxredge.data.manifest import Entry, Manifest, Sample, write_manifest

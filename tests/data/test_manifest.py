@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxredge.artifacts.card import sha256_of_file
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.data.loading import load_pixels
 from cxredge.data.manifest import (
     COLUMNS,

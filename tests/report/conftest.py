@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from cxredge import bench as bench_stage
-from cxredge.artifacts.card import write_json
+from cxredge.artifacts.atomic import write_json
 from cxredge.artifacts.records import to_json
 from cxredge.bundle.bundle import open_bundle
 from cxredge.inference import evaluate as evaluate_stage

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from cxredge.artifacts.card import sha256_of_file
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.report import write_report
 from tests.report.sample_bundles import page_of, result_of

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cxredge.artifacts.atomic import atomic_file
-from cxredge.artifacts.card import sha256_of_file
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.backends.cuda.driver import read_driver_version
 from cxredge.backends.cuda.memory import open_memory
 from cxredge.backends.tensorrt import timing_cache as timings

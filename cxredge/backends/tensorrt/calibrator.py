@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cxredge.artifacts.atomic import atomic_file
-from cxredge.artifacts.card import sha256_of_json
+from cxredge.artifacts.hashing import sha256_of_json
 from cxredge.backends.cuda.memory import CudaMemory
 from cxredge.backends.tensorrt.api import Api
 from cxredge.backends.tensorrt.settings import LegacyCalibration

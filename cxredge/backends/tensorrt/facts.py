@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from cxredge.artifacts.card import sha256_of_file, write_json
+from cxredge.artifacts.atomic import write_json
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.artifacts.records import read_record, to_json
 from cxredge.backends.tensorrt.api import Flavour
 from cxredge.backends.tensorrt.settings import RecordedSettings, Typing
