@@ -33,12 +33,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cxredge.version import __version__
+
 if TYPE_CHECKING:
     from cxredge.api import Model, load
     from cxredge.errors import CxredgeError, ImageError
     from cxredge.inference.rows import PredictionRow
-
-__version__ = "0.1.0"
 
 __all__ = ["CxredgeError", "ImageError", "Model", "PredictionRow", "__version__", "load"]
 

@@ -20,7 +20,6 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
-from cxredge import __version__
 from cxredge.artifacts.atomic import write_json
 from cxredge.artifacts.hashing import sha256_of_file, sha256_of_json
 from cxredge.artifacts.records import (
@@ -32,6 +31,7 @@ from cxredge.artifacts.records import (
     to_json,
 )
 from cxredge.errors import ArtifactError, quoted
+from cxredge.version import __version__
 from cxredge.vocabulary import Precision
 
 CARD_NAME = "card.json"

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from cxredge import __version__
+from cxredge.version import __version__
 
 app = typer.Typer(
     name="cxredge",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxredge import __version__
 from cxredge.artifacts.atomic import write_text
 from cxredge.artifacts.csv_text import csv_line
 from cxredge.comparison import Comparison, ComparisonRow
@@ -13,6 +12,7 @@ from cxredge.errors import CxredgeError
 from cxredge.report import numbers
 from cxredge.report.page import Block, Report, Sentences, Table
 from cxredge.report.render import inert, to_html, to_markdown
+from cxredge.version import __version__
 from cxredge.vocabulary import NOTICE
 
 CSV_HEADER = (

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxredge import __version__
 from cxredge.artifacts.atomic import write_text
 from cxredge.artifacts.csv_text import csv_line
 from cxredge.artifacts.records import read_json_file
@@ -16,6 +15,7 @@ from cxredge.report.page import Report
 from cxredge.report.render import CSV_HEADER, SCHEMA, to_csv, to_html, to_json, to_markdown
 from cxredge.report.reported_bundle import ReportedBundle, read_bundles
 from cxredge.report.side_by_side import side_by_side
+from cxredge.version import __version__
 from cxredge.vocabulary import NOTICE
 
 FORMATS: dict[str, Callable[[Report], str]] = {
