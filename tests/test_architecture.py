@@ -296,7 +296,7 @@ def test_device_commands_run_on_the_packages_of_requirements_device(
         "        assert bool(stop.code) == (arguments == making), (arguments, stop.code)\n"
     )
     assert done.returncode == 0, done.stderr
-    assert "This command needs the Python package 'onnx'" in done.stderr
+    assert "This command requires the Python package 'onnx'" in done.stderr
     assert (tmp_path / "r.html").is_file()
 
 

@@ -175,7 +175,7 @@ def test_tensorrt_accepts_int8(
     assert count(model, "Conv") == convolutions
     onnx.save(model, tmp_path / "int8.onnx")
     facts = built_ahead(tmp_path / "int8.onnx", tmp_path / "int8.plan", Precision.INT8)
-    assert facts.warnings == [], "such as: Defaulting to INT8"
+    assert facts.warnings == (), "such as: Defaulting to INT8"
     assert facts.network_formats["int8"] == count(model, "QuantizeLinear")
     assert facts.network_formats["int8"] > convolutions, "all weights, and inputs"
     assert set(facts.network_formats) <= {"int8", "float", "int64", "int32", "bool"}
@@ -191,7 +191,7 @@ def half(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_tensorrt_accepts_fp16(exported: Path, half: Path, tmp_path: Path) -> None:
     facts = built_ahead(half, tmp_path / "fp16.plan", Precision.FP16)
-    assert facts.warnings == []
+    assert facts.warnings == ()
     convolutions = count(onnx.load(exported / "model.onnx"), "Conv")
     assert facts.network_formats["half"] > convolutions
     assert facts.network_formats["float"] == 1, "only the logits"

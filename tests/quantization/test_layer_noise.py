@@ -70,7 +70,7 @@ def test_the_report_draws_them(layers: list[LayerNoise]) -> None:
     assert isinstance(table, Table)
     assert [row[0] for row in table.rows] == ["pointwise", "depthwise"]
     assert [figure.title for figure in distributions] == [
-        "What pointwise reads", "What depthwise reads",
+        "Input of pointwise", "Input of depthwise",
     ]  # fmt: skip
     assert all("<svg" in figure.svg for figure in (profile, *distributions))
 
