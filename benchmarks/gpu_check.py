@@ -35,17 +35,12 @@ from cxredge.artifacts.card import tool_versions
 from cxredge.artifacts.records import to_json
 from cxredge.backends.base import Logits
 from cxredge.backends.cuda.driver import read_gpu
-from cxredge.backends.tensorrt import (
-    EngineConfig,
-    SessionOptions,
-    TensorRTSession,
-    Transfer,
-    Typing,
-    build_engine,
-)
 from cxredge.backends.tensorrt.api import Flavour, installed_versions, load_api
+from cxredge.backends.tensorrt.builder import build_engine
 from cxredge.backends.tensorrt.job import typing_of
 from cxredge.backends.tensorrt.layers import profile_layers
+from cxredge.backends.tensorrt.session import SessionOptions, TensorRTSession, Transfer
+from cxredge.backends.tensorrt.settings import EngineConfig, Typing
 from cxredge.bundle.bundle import Bundle, open_bundle, read_golden
 from cxredge.bundle.layout import engine_source, model_name
 from cxredge.bundle.replay import MAX_PROBABILITY_DIFFERENCE

@@ -16,8 +16,10 @@ from cxredge.artifacts.card import read_artifact, read_card  # noqa: E402
 from cxredge.artifacts.model_card import ExportedCard  # noqa: E402
 from cxredge.backends.base import available_cores  # noqa: E402
 from cxredge.backends.batched import infer_file  # noqa: E402
-from cxredge.backends.tensorrt import EngineConfig, EngineFacts, build_engine  # noqa: E402
 from cxredge.backends.tensorrt.api import Flavour  # noqa: E402
+from cxredge.backends.tensorrt.builder import build_engine  # noqa: E402
+from cxredge.backends.tensorrt.facts import EngineFacts  # noqa: E402
+from cxredge.backends.tensorrt.settings import EngineConfig  # noqa: E402
 from cxredge.build import speed  # noqa: E402
 from cxredge.bundle.card import BundleCard  # noqa: E402
 from cxredge.bundle.serving import RuntimeSettings  # noqa: E402

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cxredge.artifacts.card import ArtifactKind, Card
-from cxredge.artifacts.quantization_record import LayerNoise, QuantizationStep, TimedStep
+from cxredge.artifacts.quantization_record import LayerNoise, TimedStep
 from cxredge.artifacts.records import Count, Share
 from cxredge.gate.gate import GateResult
 from cxredge.gate.limits import GateLimits
@@ -164,28 +164,6 @@ class QuantizedCard(Card[QuantizationConfig, QuantizationFacts]):
 
     kind: ClassVar[ArtifactKind] = ArtifactKind.MODEL
     precisions: ClassVar[tuple[Precision, ...]] = (Precision.INT8,)
-
-
-@dataclass(frozen=True)
-class QuantizationSummary:
-    """Settings and results of a quantization as the card of a bundle repeats them.
-
-    Costs are left out: they differ from run to run. Attributes: as in
-    :class:`QuantizationConfig` and :class:`QuantizationFacts`.
-    """
-
-    dialect: Dialect
-    calibration_images: Count
-    effort: Effort
-    float_stem: bool
-    judged_on: JudgedOn
-    chosen: str
-    in_float: tuple[str, ...]
-    agreement: Share
-    size_bytes: Count
-    size_bytes_fp32: Count
-    layers: tuple[LayerNoise, ...]
-    steps: tuple[QuantizationStep, ...]
 
 
 MODEL_CARDS = (ExportedCard, HalfPrecisionCard, QuantizedCard)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from cxredge.artifacts.records import Count, Share
+from cxredge.vocabulary import Dialect, Effort, JudgedOn
 
 
 @dataclass(frozen=True)
@@ -88,3 +89,25 @@ class LayerNoise:
 def _significant(limits: tuple[float, float] | None) -> tuple[float, float] | None:
     """Round both limits to four significant digits."""
     return limits and (float(f"{limits[0]:.4g}"), float(f"{limits[1]:.4g}"))
+
+
+@dataclass(frozen=True)
+class QuantizationSummary:
+    """Settings and results of a quantization as the card of a bundle repeats them.
+
+    Costs are left out: they differ from run to run. Attributes: as in
+    :class:`QuantizationConfig` and :class:`QuantizationFacts`.
+    """
+
+    dialect: Dialect
+    calibration_images: Count
+    effort: Effort
+    float_stem: bool
+    judged_on: JudgedOn
+    chosen: str
+    in_float: tuple[str, ...]
+    agreement: Share
+    size_bytes: Count
+    size_bytes_fp32: Count
+    layers: tuple[LayerNoise, ...]
+    steps: tuple[QuantizationStep, ...]

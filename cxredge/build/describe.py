@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cxredge.artifacts.model_card import QuantizationSummary, QuantizedCard
-from cxredge.artifacts.run_card import RunCard, TrainingSummary
+from cxredge.artifacts.model_card import QuantizedCard
+from cxredge.artifacts.quantization_record import QuantizationSummary
+from cxredge.artifacts.run_card import RunCard
+from cxredge.artifacts.run_config import TrainingSummary
 from cxredge.build.candidates import Candidate
 from cxredge.build.choice import choose
 from cxredge.build.config import BuildConfig, Source

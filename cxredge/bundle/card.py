@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from cxredge.artifacts.card import ArtifactKind, Card
-from cxredge.artifacts.model_card import MODEL_CARDS, QuantizationSummary
+from cxredge.artifacts.quantization_record import QuantizationSummary
 from cxredge.artifacts.records import Count, Share
-from cxredge.artifacts.run_card import RunCard, TrainingSummary
+from cxredge.artifacts.run_config import TrainingSummary
 from cxredge.gate.gate import GateResult
 from cxredge.gate.limits import GateLimits
 from cxredge.targets.engine_request import EngineRequest
@@ -115,7 +115,3 @@ class BundleCard(Card[BundleConfig, BundleFacts]):
     """The card of a bundle."""
 
     kind: ClassVar[ArtifactKind] = ArtifactKind.BUNDLE
-
-
-CARDS = (RunCard, *MODEL_CARDS, BundleCard)
-"""Cards of all kinds, for commands that accept any artifact."""

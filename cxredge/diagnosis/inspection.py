@@ -11,13 +11,15 @@ from typing import Any
 
 from cxredge.artifacts.card import CARD_NAME, read_artifact
 from cxredge.artifacts.hashing import sha256_of_file
+from cxredge.artifacts.model_card import MODEL_CARDS
 from cxredge.artifacts.records import read_json_file
+from cxredge.artifacts.run_card import RunCard
 from cxredge.backends.tensorrt.api import Flavour
 from cxredge.backends.tensorrt.engine_file import SUFFIXES as ENGINE_SUFFIXES
 from cxredge.backends.tensorrt.engine_file import EngineFile, read_engine_file
 from cxredge.backends.tensorrt.mismatch import explain_mismatch, find_installation
 from cxredge.bundle.archive import check_archive, is_archive
-from cxredge.bundle.card import CARDS, BundleCard
+from cxredge.bundle.card import BundleCard
 from cxredge.bundle.passport import read_passport
 from cxredge.bundle.signature import is_signed
 from cxredge.data.manifest import COLUMNS, read_manifest
@@ -39,6 +41,7 @@ from cxredge.targets.record import Target
 from cxredge.targets.registry import all_targets
 from cxredge.targets.trtexec import how_to_deploy
 
+_CARDS = (RunCard, *MODEL_CARDS, BundleCard)
 _SUPPORTED = (
     "Supported: runs, models, bundles and their archives, .onnx, .plan, manifest and predictions "
     ".csv, result .json."
@@ -90,7 +93,7 @@ def _folder(path: Path) -> ArtifactDescription | BundleDescription | UnfinishedR
         return UnfinishedRun("unfinished run", str(path), "train again with this --out")
     if not (path / CARD_NAME).is_file():
         raise ArtifactError(f"{path} is not a cxredge artifact: it has no {CARD_NAME}.", _SUPPORTED)
-    card = read_artifact(path, *CARDS).card
+    card = read_artifact(path, *_CARDS).card
     if not isinstance(card, BundleCard):
         return ArtifactDescription(str(path), card)
     return BundleDescription(str(path), card, is_signed(path), read_passport(path), _tried_on(card))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cxredge.artifacts.model_card import QuantizationSummary
+from cxredge.artifacts.quantization_record import QuantizationSummary
 from cxredge.backends import CPU_BACKENDS
 from cxredge.bundle.bundle import Bundle
 from cxredge.bundle.passport import Passport

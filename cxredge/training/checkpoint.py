@@ -13,7 +13,8 @@ import torch
 from cxredge.artifacts.atomic import atomic_file
 from cxredge.artifacts.card import CARD_NAME, StagePlan, up_to_date
 from cxredge.artifacts.folder import kind_of
-from cxredge.artifacts.run_card import RunCard, RunConfig
+from cxredge.artifacts.run_card import RunCard
+from cxredge.artifacts.run_config import RunConfig
 from cxredge.errors import ArtifactError
 from cxredge.training.history import Epoch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cxredge.artifacts.run_card import SearchConfig, TrainConfig, TrainedOn
+from cxredge.artifacts.run_config import SearchConfig, TrainConfig, TrainedOn
 
 __all__ = ["SEARCH", "SearchConfig", "TrainConfig", "TrainingHardware"]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cxredge.artifacts.card import ArtifactKind, ClassifierSpec, StagePlan, tool_versions
 from cxredge.artifacts.hashing import sha256_of_file
-from cxredge.artifacts.run_card import FreezeCandidate, RunCard, RunConfig, RunFacts, TrainedOn
+from cxredge.artifacts.run_card import FreezeCandidate, RunCard, RunFacts
+from cxredge.artifacts.run_config import RunConfig, TrainedOn
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Manifest
 from cxredge.errors import CxredgeError

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from cxredge.backends.cuda.driver import Gpu
-from cxredge.backends.tensorrt import EngineConfig, TensorRTSession, build_engine
 from cxredge.backends.tensorrt.api import Flavour, load_api, numbers
+from cxredge.backends.tensorrt.builder import build_engine
 from cxredge.backends.tensorrt.engine_file import PlanHeader, read_engine_file, read_header
 from cxredge.backends.tensorrt.facts import facts_path, read_facts, write_facts
 from cxredge.backends.tensorrt.mismatch import Installation, explain_mismatch
+from cxredge.backends.tensorrt.session import TensorRTSession
+from cxredge.backends.tensorrt.settings import EngineConfig
 from cxredge.errors import ArtifactError, CxredgeError, DependencyError
 from cxredge.vocabulary import Precision
 from tests.backends.conftest import Fake

@@ -11,14 +11,16 @@ from onnx import numpy_helper
 
 from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.backends.cuda.driver import Gpu, find_gpu
-from cxredge.backends.tensorrt import EngineConfig, EngineFacts, TensorRTSession, build_engine
 from cxredge.backends.tensorrt.api import Flavour, load_api
+from cxredge.backends.tensorrt.builder import build_engine
 from cxredge.backends.tensorrt.configure import served_capabilities
 from cxredge.backends.tensorrt.engine_file import read_engine_file
 from cxredge.backends.tensorrt.explain import explain
-from cxredge.backends.tensorrt.facts import read_facts
+from cxredge.backends.tensorrt.facts import EngineFacts, read_facts
 from cxredge.backends.tensorrt.log import capture_log
 from cxredge.backends.tensorrt.mismatch import Installation, explain_mismatch
+from cxredge.backends.tensorrt.session import TensorRTSession
+from cxredge.backends.tensorrt.settings import EngineConfig
 from cxredge.bundle.bundle import open_bundle
 from cxredge.data.loading import load_pixels
 from cxredge.data.manifest import Manifest

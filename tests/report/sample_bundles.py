@@ -23,7 +23,7 @@ from cxredge.artifacts.model_card import (
     QuantizedCard,
 )
 from cxredge.artifacts.quantization_record import LayerNoise, TimedStep
-from cxredge.artifacts.run_card import TrainedOn, TrainingSummary
+from cxredge.artifacts.run_config import TrainedOn, TrainingSummary
 from cxredge.build.config import BuildConfig, plan
 from cxredge.build.describe import describe
 from cxredge.build.measure import measure

@@ -3,19 +3,3 @@
 Names that some versions lack are guarded by :meth:`Api.has` in an ``if``. A test reads this
 package's code and checks for each version that it reaches no name which that version lacks.
 """
-
-from cxredge.backends.tensorrt.builder import build_engine
-from cxredge.backends.tensorrt.facts import EngineFacts
-from cxredge.backends.tensorrt.session import SessionOptions, TensorRTSession, Transfer
-from cxredge.backends.tensorrt.settings import EngineConfig, LegacyCalibration, Typing
-
-__all__ = [
-    "EngineConfig",
-    "EngineFacts",
-    "LegacyCalibration",
-    "SessionOptions",
-    "TensorRTSession",
-    "Transfer",
-    "Typing",
-    "build_engine",
-]

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxredge.backends.tensorrt import EngineConfig, build_engine
+from cxredge.backends.tensorrt.builder import build_engine
+from cxredge.backends.tensorrt.settings import EngineConfig
 from cxredge.vocabulary import Precision
 from tests.backends.conftest import Fake
 

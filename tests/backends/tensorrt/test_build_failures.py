@@ -7,7 +7,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from cxredge.backends.tensorrt import EngineConfig, build_engine
+from cxredge.backends.tensorrt.builder import build_engine
+from cxredge.backends.tensorrt.settings import EngineConfig
 from cxredge.errors import ArtifactError, CxredgeError, DependencyError
 from cxredge.vocabulary import Precision
 from tests.backends.conftest import Fake

@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from cxredge.backends.tensorrt import EngineConfig, LegacyCalibration, build_engine
+from cxredge.backends.tensorrt.builder import build_engine
+from cxredge.backends.tensorrt.settings import EngineConfig, LegacyCalibration
 from cxredge.data.manifest import read_manifest, write_manifest
 from cxredge.errors import CxredgeError
 from cxredge.vocabulary import Precision

@@ -10,8 +10,8 @@ import pytest
 
 from cxredge.backends import open_session
 from cxredge.backends.base import EngineRun
-from cxredge.backends.tensorrt import EngineFacts, SessionOptions, TensorRTSession, Transfer
-from cxredge.backends.tensorrt.facts import facts_path, read_facts, record_golden
+from cxredge.backends.tensorrt.facts import EngineFacts, facts_path, read_facts, record_golden
+from cxredge.backends.tensorrt.session import SessionOptions, TensorRTSession, Transfer
 from cxredge.errors import ArtifactError, CxredgeError
 from tests.backends.conftest import Fake
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cxredge.backends.tensorrt import EngineConfig, build_engine
+from cxredge.backends.tensorrt.builder import build_engine
 from cxredge.backends.tensorrt.facts import facts_path
+from cxredge.backends.tensorrt.settings import EngineConfig
 from cxredge.errors import CxredgeError
 from cxredge.targets.engine_request import workspace_for
 from cxredge.vocabulary import Precision

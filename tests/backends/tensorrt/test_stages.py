@@ -9,7 +9,9 @@ from cxredge.backends import open_session
 from cxredge.backends.base import AcceleratorSession
 from cxredge.backends.cuda import driver
 from cxredge.backends.cuda.work import CudaEvents
-from cxredge.backends.tensorrt import EngineConfig, SessionOptions, Transfer, build_engine
+from cxredge.backends.tensorrt.builder import build_engine
+from cxredge.backends.tensorrt.session import SessionOptions, Transfer
+from cxredge.backends.tensorrt.settings import EngineConfig
 from cxredge.bench.device_stages import time_device_stages
 from cxredge.errors import DependencyError, WrongUsage
 from cxredge.vocabulary import Precision

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from cxredge.backends import open_session
-from cxredge.backends.tensorrt import EngineConfig, Typing, build_engine
+from cxredge.backends.tensorrt.builder import build_engine
 from cxredge.backends.tensorrt.facts import EngineLayer, read_facts
+from cxredge.backends.tensorrt.settings import EngineConfig, Typing
 from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.vocabulary import Precision
 from tests.backends.conftest import Fake
