@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxredge.artifacts.records import to_json
 from cxredge.cli.command import command
 from cxredge.cli.gate import GateOptions, explained
 from cxredge.cli.options import EffortOption, OutFolder
@@ -176,6 +175,7 @@ def quantize(
 
 
 def _refusal(card: QuantizedCard, effort: Effort, out: Path) -> GateRefused:
+    from cxredge.artifacts.records import to_json
     from cxredge.cli.quantize_outcome import data_of
 
     gate = card.facts.comparison

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxredge.artifacts.records import to_json
 from cxredge.cli.command import command
 from cxredge.cli.options import ManifestArgument, SeedOption
 from cxredge.cli.output import Outcome, Output
@@ -228,6 +227,7 @@ def train(
     image; only the rest is trained. After an interruption, the same command resumes after the last
     finished epoch.
     """
+    from cxredge.artifacts.records import to_json
     from cxredge.data.manifest import read_manifest
     from cxredge.models.zoo import find_network, first_trained_block
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxredge.artifacts.records import to_json
 from cxredge.cli.command import command
 from cxredge.cli.options import PublicKeyOption
 from cxredge.cli.output import Outcome, Output
@@ -38,6 +37,7 @@ def verify(
     folder. Exits 3 if a golden image's result differs from that of the machine that built the
     bundle.
     """
+    from cxredge.artifacts.records import to_json
     from cxredge.bundle.archive import is_archive, unpacked
     from cxredge.bundle.signature import check_signature, is_signed, read_public_key
 
