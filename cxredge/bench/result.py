@@ -150,7 +150,7 @@ def _target_reasons(target: str) -> list[str]:
 def _golden_reasons(accuracy: SessionAccuracy) -> list[str]:
     if accuracy.golden.passed:
         return []
-    return ["the golden images come out differently on this machine"]
+    return ["the golden images have different results on this machine"]
 
 
 def _drift(queries_ms: Sequence[float]) -> float | None:

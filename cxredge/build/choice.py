@@ -1,4 +1,4 @@
-"""The choice of the candidate that ships, with its reason in words."""
+"""Choice of the candidate that ships, with the reason in words."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def choose(candidates: Sequence[Candidate], wanted: Precision | None, target: Ta
     """
     requested = [c for c in candidates if wanted in (c.precision, None)]
     if wanted and not requested:
-        held = list(dict.fromkeys(c.precision.value for c in candidates))
+        available = list(dict.fromkeys(c.precision.value for c in candidates))
         raise CxredgeError(
-            f"There is no {wanted.value} candidate; there is {', '.join(held)}.",
-            f"Use --precision {held[0]}, or auto.",
+            f"There is no {wanted.value} candidate; available: {', '.join(available)}.",
+            f"Use --precision {available[0]}, or auto.",
         )
     passing = [candidate for candidate in requested if candidate.passed]
     if not passing:
@@ -61,13 +61,13 @@ def _refusal(candidate: Candidate, name: str) -> GateRefused:
     details = {"gate": to_json(candidate.gate), "precision": candidate.precision.value}
     if not candidate.golden_passed:
         return GateRefused(
-            f"{name} refused: the golden images have other results on this machine.",
+            f"{name} refused: the golden images have different results on this machine.",
             "See how large the differences are: cxredge verify BUNDLE",
             details,
         )
     return GateRefused(
         f"{name} refused by the gate: {candidate.gate.refusal}.",
-        f"Ship fp32 (--precision auto), calibrate on more images, or allow the loss with "
+        f"Use fp32 (--precision auto), calibrate on more images, or allow the loss with "
         f"{candidate.gate.loosening}.",
         details,
     )
@@ -89,7 +89,7 @@ def _untimed_reason(best: Candidate, candidates: Sequence[Candidate], target: Ta
         candidates,
         f"nothing was timed, because this machine is not {target.name}; "
         f"{_title(best, candidates)} "
-        "passes the gate and is the first choice for it until it is timed there",
+        "passes the gate and is the default for this target until it is timed there",
     )
 
 
@@ -103,7 +103,7 @@ def _reason(best: Candidate, candidates: Sequence[Candidate], opening: str = "")
         if other is best:
             continue
         if not other.golden_passed:
-            parts.append(f"{name} has other results on this machine")
+            parts.append(f"{name} has different results on this machine")
         elif not other.gate.passed:
             parts.append(f"{name} was refused: {other.gate.refusal}")
         else:
@@ -114,7 +114,7 @@ def _reason(best: Candidate, candidates: Sequence[Candidate], opening: str = "")
 def _speed_ratio(best: Candidate, other: Candidate, candidates: Sequence[Candidate]) -> str:
     name = _title(other, candidates)
     if best.speed is None or other.speed is None:
-        return f"{name} passes too"
+        return f"{name} also passes"
     one, two = best.speed.latency, other.speed.latency
     to_one, to_two = _added_ms(best, candidates), _added_ms(other, candidates)
     words = f"{(two.p50 + to_two) / (one.p50 + to_one):.2f} times as fast as {name}"

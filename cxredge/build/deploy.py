@@ -36,7 +36,7 @@ def deploy_bundle(
         ArtifactError: The source is not an intact bundle, or its signature does not match.
         WrongUsage: Options of engines are given, and the target has no engines.
         CxredgeError: The bundle is for another machine, or no engine can be built.
-        GateRefused: The golden images give other results here, or ``precision`` did not pass.
+        GateRefused: The golden images have different results here, or ``precision`` did not pass.
     """
     progress = progress or Silent()
     card = read_delivered(source)

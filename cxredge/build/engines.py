@@ -48,7 +48,7 @@ class Engines:
 
     Attributes:
         runtime: Version, by name, of the runtime that built them and runs them.
-        left_out: Reason, in a sentence, by precision that has no engine here.
+        left_out: Reason, in a sentence, by precision without an engine on this machine.
     """
 
     runtime: Mapping[str, str] = field(default_factory=dict)

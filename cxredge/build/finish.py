@@ -76,7 +76,7 @@ def finish(
         WrongUsage: Options of engines are given, and the target has no engines.
         CxredgeError: The bundle is for another machine, software is missing or too old here, or no
             engine can be built.
-        GateRefused: The golden images have other results here, or ``precision`` did not pass.
+        GateRefused: The golden images have different results here, or ``precision`` did not pass.
     """
     bundle = open_unfinished(path)
     target = require_here(bundle.card, path)
@@ -165,7 +165,7 @@ def _gate(bundle: Bundle, variant: Variant) -> GateResult:
     """Return the result of the gate where the bundle was built.
 
     For a runtime that was not installed there, that of another runtime in the same precision: the
-    golden images have to give the same results.
+    golden images must have the same results.
     """
     gate = bundle.card.facts.gate_of(variant.precision, variant.backend)
     as_measured = not bundle.was_calibrated_by_tensorrt(variant.precision)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def _candidate(timed: TimedCandidate, gate: GateResult, entries: Sequence[Entry]) -> dict[str, Any]:
-    """Return a candidate as JSON values; its comparison with FP32 comes before the verdict."""
+    """Return a candidate as JSON values; its comparison with FP32 precedes the verdict."""
     values = to_json(timed)
     return {
         **{key: values.pop(key) for key in [*values][: [*values].index("passed")]},
@@ -40,12 +40,12 @@ def _candidate(timed: TimedCandidate, gate: GateResult, entries: Sequence[Entry]
 
 
 def _row(candidate: Mapping[str, Any]) -> list[str]:
-    """Return a candidate's line of the table."""
+    """Return a candidate's row of the table."""
     latency, throughput = candidate["latency_ms"], candidate["throughput"]
-    many = "-"
+    parallel = "-"
     if throughput:
         rate, lanes = throughput["images_per_second"], throughput["lanes"]
-        many = f"{rate:.0f} ({lanes} x {throughput['threads']}, batch {throughput['batch']})"
+        parallel = f"{rate:.0f} ({lanes} x {throughput['threads']}, batch {throughput['batch']})"
     return [
         candidate["backend"],
         candidate["precision"],
@@ -54,7 +54,7 @@ def _row(candidate: Mapping[str, Any]) -> list[str]:
         share(candidate["agreement"]),
         *(f"{latency[p]:.2f}" if latency else "-" for p in ("p50", "p90")),
         str(candidate["threads"] or "-"),
-        many,
+        parallel,
         "yes" if candidate["passed"] else "no",
         share(candidate["near_ties"]) if candidate["gate"]["cascade"] else "-",
     ]
@@ -68,18 +68,21 @@ def _title(candidate: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]
     return f"{name} in {CPU_BACKENDS[backend]}"
 
 
-def _finish_there(bundle: Bundle, archive: Path | None) -> str:
-    """Return what remains to be done on the device, with the archive if there is one."""
+def _remaining_step(bundle: Bundle, archive: Path | None) -> str:
+    """Return the command that remains to be run on the device, on the archive if it exists."""
     target = find_target(bundle.card.config.target)
     if target.runs_cxredge:
         carried = archive or bundle.path
-        return f"Nothing was timed: this is not the target. On it: cxredge deploy {quoted(carried)}"
+        return (
+            "Nothing was timed, because this machine is not the target. On the target: cxredge "
+            f"deploy {quoted(carried)}"
+        )
     line = bundle.card.facts.trtexec[bundle.precision]
     if archive:
         where, line = "an empty folder", f"tar -xf {quoted(archive)} && {line}"
     else:
         where = str(bundle.path)
-    return f"cxredge does not run on {target.name}. On it, in {where}: {line}"
+    return f"cxredge does not run on {target.name}. On the device, in {where}: {line}"
 
 
 def outcome_of(built: BuildResult, entries: Sequence[Entry] = ()) -> Outcome:
@@ -111,7 +114,7 @@ def outcome_of(built: BuildResult, entries: Sequence[Entry] = ()) -> Outcome:
         "trtexec": to_json(facts.trtexec),
     }
     rows = [_row(candidate) for candidate in candidates]
-    ahead = [
+    prebuilt = [
         f"{engine['file']}: for GPUs of compute capability {engine['compute_capability']}"
         for engine in data["engines"]
     ] + [f"{name} was left out: {why}" for name, why in data["engines_left_out"].items()]
@@ -120,12 +123,14 @@ def outcome_of(built: BuildResult, entries: Sequence[Entry] = ()) -> Outcome:
         for c in candidates
         if c["precision"] != Precision.FP32.value
     ]
-    left_out = [f"{name} has no engine here: {why}" for name, why in built.left_out.items()]
+    left_out = [
+        f"{name} has no engine on this machine: {why}" for name, why in built.left_out.items()
+    ]
     lines = [
         *compared,
         table(_HEADER, rows),
         "",
-        *ahead,
+        *prebuilt,
         *left_out,
         built.reason,
         f"Wrote {bundle.path}",
@@ -134,5 +139,5 @@ def outcome_of(built: BuildResult, entries: Sequence[Entry] = ()) -> Outcome:
     if archive:
         lines.append(f"Packed {archive}, {archive.stat().st_size / 1e6:.1f} MB")
     if bundle.passport is None:
-        lines.append(_finish_there(bundle, archive))
+        lines.append(_remaining_step(bundle, archive))
     return Outcome(data, "\n".join(lines), next_step)

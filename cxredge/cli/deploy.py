@@ -45,7 +45,7 @@ def deploy(
     Checks the signature if a public key is given, unpacks an archive, builds TensorRT engines if
     the target has TensorRT, runs the golden images, times the candidates and chooses what serves.
     Run it again after an update of the device's software.
-    Exits 3 if golden images have other results here, or if --precision did not pass the gate.
+    Exits 3 if golden images have different results here, or if --precision did not pass the gate.
     """
     from cxredge.build.deploy import deploy_bundle
     from cxredge.cli.build_outcome import outcome_of

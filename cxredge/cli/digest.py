@@ -22,7 +22,7 @@ from cxredge.targets.trtexec import how_to_deploy
 
 
 def digest(found: Description) -> dict[str, Any]:
-    """Return the entries of a description to show, in order; all of them if it is short."""
+    """Return the entries of a description that are shown, in order; all if it is short."""
     if isinstance(found, BundleDescription):
         return _bundle(found)
     if isinstance(found, ArchiveDescription):

@@ -64,15 +64,20 @@ def _text(data: Mapping[str, Any], gate: GateResult, out: Path) -> str:
         default=None,
     )
     mb, mb_fp32 = data["size_bytes"] / 1e6, data["size_bytes_fp32"] / 1e6
-    verdict = "passes the gate" if gate.passed else f"would be refused: {gate.refusal}"
+    verdict = "INT8 passes the gate."
+    if not gate.passed:
+        verdict = (
+            f"INT8 does not pass the gate: {gate.refusal}. Use {data['recommended'].upper()} "
+            "instead."
+        )
     return "\n".join(
         [
             table(header, steps),
-            _taken(data),
+            _chosen_step(data),
             *(
                 [
-                    f"Noisiest layer: {worst['name']}, {worst['snr_db']:.1f} dB; all are in "
-                    f"{out / 'quantization.json'}."
+                    f"Noisiest layer: {worst['name']}, {worst['snr_db']:.1f} dB; all layers "
+                    f"are in {out / 'quantization.json'}."
                 ]
                 if worst
                 else []
@@ -80,8 +85,7 @@ def _text(data: Mapping[str, Any], gate: GateResult, out: Path) -> str:
             "",
             gate_text(data["comparison"], "INT8"),
             "",
-            f"INT8 {verdict}."
-            + ("" if gate.passed else f" Ship {data['recommended'].upper()} instead."),
+            verdict,
             f"Accuracy FP32 {share(data['accuracy_fp32'])}, INT8 {share(data['accuracy_int8'])} "
             f"on {data['comparison']['images']} images; {mb_fp32:.1f} MB, {mb:.1f} MB"
             f"{_FLOAT_WEIGHTS if mb > mb_fp32 / 2 else ''}; {data['seconds']:.0f} s.",
@@ -90,18 +94,18 @@ def _text(data: Mapping[str, Any], gate: GateResult, out: Path) -> str:
     )
 
 
-def _taken(data: Mapping[str, Any]) -> str:
+def _chosen_step(data: Mapping[str, Any]) -> str:
     fp32 = data["latency_ms_here_fp32"]
     text = (
-        f"Taken: {data['chosen']}. One image takes FP32 {fp32:.1f} ms in ONNX Runtime on this "
-        "machine; a device is timed on the device."
+        f"Chosen step: {data['chosen']}. FP32 takes {fp32:.1f} ms per image in ONNX Runtime on "
+        "this machine; measure the latency of a device on the device."
     )
     step = next(one for one in data["steps"] if one["step"] == data["chosen"])
     if data["dialect"] == Dialect.CPU.value and step["latency_ms_here"] >= fp32:
-        text += "\nINT8 is no faster than FP32 here."
+        text += "\nINT8 is not faster than FP32 on this machine."
         if len(step["in_float"]) > len(data["steps"][0]["in_float"]):
             text += (
-                " Where decisions that move a little more will do, fewer layers stay in float: "
+                " If slightly larger changes are acceptable, fewer layers stay in float: "
                 "--aim-logit-error 0.05"
             )
     return text

@@ -69,7 +69,7 @@ def audit_images(manifest: Manifest, progress: Progress) -> Audit:
 
     Images that cannot be read or have changed are left out and counted.
     """
-    with progress.task("Looking at X-rays", len(manifest.entries)) as advance:
+    with progress.task("Auditing X-rays", len(manifest.entries)) as advance:
         appearance = extract_appearance(manifest.entries, lambda: advance(1))
     audit = Audit(
         **vars(audit_manifest(manifest)),
@@ -109,8 +109,8 @@ def manifest_warnings(manifest: Manifest) -> list[str]:
     (most, largest), (least, smallest) = sizes.most_common(1)[0], sizes.most_common()[-1]
     if largest > _IMBALANCE * smallest:
         found.append(
-            f"Classes are uneven: {largest} images of '{most}', {smallest} of '{least}'; accuracy "
-            "says little about the small ones."
+            f"Classes are imbalanced: {largest} images of '{most}', {smallest} of '{least}'; "
+            "accuracy says little about the small classes."
         )
     return found + _view_warnings(manifest) + source_warnings(manifest)
 
@@ -123,9 +123,9 @@ def source_warnings(manifest: Manifest) -> list[str]:
         return []
     listed = "; ".join(f"{label}: {', '.join(sources)}" for label, sources in by_class.items())
     return [
-        "Classes come from different sources (" + listed + "): the network may tell the source "
-        "(scanner, age group, file processing) instead of the disease, so that results may not "
-        "hold elsewhere."
+        f"Classes come from different sources ({listed}): the network may recognise the source "
+        "(scanner, age group, file processing) instead of the disease, so results may not hold on "
+        "other data."
     ]
 
 
@@ -162,13 +162,13 @@ def _view_warnings(manifest: Manifest) -> list[str]:
             for label, views in _by_class(stated, "view").items()
         )
         found.append(
-            f"Views differ by class (Cramér's V {association:.2f}; {listed}): the network may tell "
-            "the view instead of the disease."
+            f"Views differ by class (Cramér's V {association:.2f}; {listed}): the network may "
+            "recognise the view instead of the disease."
         )
     if stated and without:
         found.append(
             f"The view is stated for {len(stated)} of {len(manifest.entries)} images and for none "
-            f"of {', '.join(without)}: whether classes differ in it is not known."
+            f"of {', '.join(without)}: it is unknown whether views differ by class."
         )
     return found
 
@@ -177,9 +177,9 @@ def _appearance_warnings(audit: Audit) -> list[str]:
     sentences = []
     if unusable := sum(audit.unusable.values()):
         sentences.append(
-            f"{unusable} of {audit.images} images could not be looked at ("
+            f"{unusable} of {audit.images} images could not be audited ("
             + ", ".join(f"{reason} {number}" for reason, number in audit.unusable.items())
-            + "): duplicates among them are not known."
+            + "): duplicates among them are not detected."
         )
     near = audit.near_duplicates_across_splits
     if near.count:

@@ -26,7 +26,7 @@ _RIDGE = 0.1
 _MIN_GAIN = 0.1
 _SEES = {
     "border": "sees only the outer 2 of 32x32 pixels of each image",
-    "statistics": "knows only the grey-value statistics of each image",
+    "statistics": "sees only the grey-value statistics of each image",
 }
 
 Labels = npt.NDArray[np.str_]
@@ -50,16 +50,13 @@ class Accuracy:
     images: Count
 
     @property
-    def is_telling(self) -> bool:
+    def exceeds_chance(self) -> bool:
         """Whether the interval is at least 0.1 above chance."""
         return self.ci95[0] >= self.chance + _MIN_GAIN
 
     def __str__(self) -> str:
         low, high = self.ci95
-        return (
-            f"{self.accuracy:.1%} ({low:.1%} to {high:.1%}) of {self.images} test images, "
-            f"where always naming the largest class gives {self.chance:.1%}"
-        )
+        return f"{self.accuracy:.1%} ({low:.1%} to {high:.1%}) of {self.images} test images"
 
 
 @dataclass(frozen=True)
@@ -135,15 +132,17 @@ def shortcut_warnings(shortcuts: Shortcuts) -> list[str]:
         result: ShortcutAccuracy | None = getattr(shortcuts, name)
         if result is None:
             continue
-        telling = [pair for pair in result.pairs if pair.is_telling]
-        if not (result.is_telling or telling):
+        separable = [pair for pair in result.pairs if pair.exceeds_chance]
+        if not (result.exceeds_chance or separable):
             continue
-        sentence = f"A linear model that {sees} is right on {result}"
-        if telling:
-            best = max(telling, key=lambda pair: (pair.ci95[0], pair.classes))
+        sentence = f"A linear model that {sees} classifies {result} correctly; {_baseline(result)}."
+        if separable:
+            best = max(separable, key=lambda pair: (pair.ci95[0], pair.classes))
             first, second = best.classes
-            sentence += f"; it tells '{first}' from '{second}' on {best}"
-        sentences.append(sentence + ". A network can do so too, without seeing the disease.")
+            sentence += (
+                f" It separates '{first}' from '{second}' correctly in {best}; {_baseline(best)}."
+            )
+        sentences.append(f"{sentence} A network can do the same without recognising the disease.")
     return sentences
 
 
@@ -166,6 +165,10 @@ def fit_ridge(features: Values, labels: Labels) -> Ridge:
     penalty = _RIDGE * len(inputs) * np.eye(inputs.shape[1])
     weights = np.linalg.solve(inputs.T @ inputs + penalty, inputs.T @ (one_hot - shares))
     return Ridge(classes, mean, deviation, weights, shares)
+
+
+def _baseline(result: Accuracy) -> str:
+    return f"always naming the largest class would give {result.chance:.1%}"
 
 
 def _evaluate(features: Features, entries: Sequence[Entry]) -> ShortcutAccuracy | None:

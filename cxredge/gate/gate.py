@@ -71,21 +71,21 @@ class GateResult:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What the gate could not decide, in sentences."""
+        """What the gate could not decide, one sentence each."""
         found = []
         if unclear := self._with(LimitVerdict.UNCLEAR):
             named = "; ".join(one.sentence for one in unclear)
-            found.append(f"Beyond the limit, though chance could explain it: {named}.")
+            found.append(f"Beyond the limit, but within what chance can explain: {named}.")
         if too_few := self._with(LimitVerdict.TOO_FEW):
             named = ", ".join(f"{one.subject} ({one.patients})" for one in too_few)
             found.append(
-                f"Not judged, for it takes {MIN_PATIENTS} patients (in brackets: how many there "
-                f"are): {named}."
+                f"Not judged, because at least {MIN_PATIENTS} patients are required (number in "
+                f"brackets): {named}."
             )
         if not self.thresholds:
             found.append(
-                "Sensitivity was not compared: there were no validation images to derive operating "
-                "thresholds from."
+                "Sensitivity was not compared: its operating thresholds require validation images, "
+                "and none were given."
             )
         return tuple(found)
 

@@ -1,10 +1,10 @@
 """Limits of the gate, and the rules by which a measure breaks one.
 
-Accuracy and agreement use all images and must keep their limits as measured. Measures of one class
-use the few images of that class, where a single lost image can exceed any useful limit. Such a loss
-refuses the candidate only if it exceeds its limit *and* its paired 95% interval excludes zero. The
-interval excludes zero from about four images lost and none gained: a draw misses all four with
-probability e^-4 = 0.018, which is below 0.025. A loss beyond the limit that chance could explain
+Accuracy and agreement use all images, and must be within their limits as measured. Measures of one
+class use the few images of that class, where a single lost image can exceed any useful limit. Such
+a loss refuses the candidate only if it exceeds its limit *and* its paired 95% interval excludes
+zero. The interval excludes zero from about four images lost and none gained: a draw misses all four
+with probability e^-4 = 0.018, which is below 0.025. A loss beyond the limit that chance can explain
 passes with a caution, and so does a class with too few patients for an interval.
 """
 
@@ -122,7 +122,7 @@ class LimitCheck(Deviation):
         if self.measure is Measure.ACCURACY or self.ci95 is None:
             return f"{words} ({self.limit_text})"
         low, high = self.ci95
-        return f"{words} ({self.limit_text}; the change is {low:+.4f} to {high:+.4f} with 95%)"
+        return f"{words} ({self.limit_text}; 95% interval of the change {low:+.4f} to {high:+.4f})"
 
 
 def check(deviation: Deviation, limits: GateLimits) -> LimitCheck:

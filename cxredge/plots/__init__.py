@@ -1,9 +1,9 @@
-"""Small pictures as SVG text: they need no plotting library, scale on paper and carry no script.
+"""Charts as SVG text, without a plotting library and without scripts.
 
-Coordinates of the data are those of the caller; each function returns one ``<svg>`` element with
-its own style, so that it can stand in a page or in a file. Ink, grid and series take the page's
-``--ink``, ``--rule``, ``--paper`` and ``--series-0`` to ``--series-7`` where it sets them, so that
-a dark page gets light text.
+Each function returns one ``<svg>`` element with its own style, for use in a page or as a file. If
+the page defines the custom properties ``--ink``, ``--rule``, ``--paper``, ``--bars`` and
+``--series-0`` to ``--series-7``, text, grid and series use these colours; a dark page defines light
+ones.
 """
 
 from __future__ import annotations

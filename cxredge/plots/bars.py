@@ -1,4 +1,4 @@
-"""Parts of a whole, and counts in cells."""
+"""Stacked bars and confusion matrices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cxredge.plots.frame import RIGHT, WIDTH, colour, legend, shorten, svg, text
 
 _CELL, _SMALL_CELL = 62, 46
 _FEW = 5
-"""Up to so many classes get the larger cells."""
+"""Maximum number of classes that get the larger cells."""
 
 
 def stacked_bar(title: str, shares: Sequence[tuple[str, float]]) -> str:
@@ -35,7 +35,7 @@ def stacked_bar(title: str, shares: Sequence[tuple[str, float]]) -> str:
 
 
 def heat_table(title: str, names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
-    """Draw a confusion matrix: true classes in rows, predicted ones in columns."""
+    """Draw a confusion matrix: true classes in rows, predicted classes in columns."""
     shown = [shorten(name) for name in names]
     longest = max(map(text_width, shown))
     cell = _CELL if len(names) <= _FEW else _SMALL_CELL

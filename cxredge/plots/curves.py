@@ -1,4 +1,4 @@
-"""Curves and distributions in a frame of two axes."""
+"""Line charts and histograms."""
 
 from __future__ import annotations
 
@@ -80,15 +80,15 @@ def histogram(
     marks: Sequence[Line],
     most: float = math.inf,
 ) -> str:
-    """Draw how values are distributed.
+    """Draw the distribution of values.
 
     Args:
-        title: What is shown, for those who cannot see it.
-        x_title: Under the axis.
+        title: Accessible title of the chart.
+        x_title: Title of the x axis.
         values: At least one.
-        marks: Upright lines at their first x.
-        most: Larger values are counted in the last bin, so that a rare one does not squeeze the
-            others together.
+        marks: Vertical lines, each at its first x.
+        most: Larger values are counted in the last bin, so that outliers do not compress the rest
+            of the histogram.
     """
     low, high = min(values), min(max(values), max(most, min(values)))
     bins = max(8, min(40, round(math.sqrt(len(values)))))
@@ -145,15 +145,15 @@ def _frame(x_axis: Axis, y_axis: Axis) -> list[str]:
 def _polyline(
     x: Sequence[float], y: Sequence[float], x_axis: Axis, y_axis: Axis, attributes: str
 ) -> str:
-    places = (f"{_x(a, x_axis):.1f},{_y(b, y_axis):.1f}" for a, b in zip(x, y, strict=True))
-    # A curve of many thousand points is drawn with those that the eye can tell apart.
-    points = " ".join(dict.fromkeys(places))
+    positions = (f"{_x(a, x_axis):.1f},{_y(b, y_axis):.1f}" for a, b in zip(x, y, strict=True))
+    # Of many thousand points, those at the same pixel are drawn once.
+    points = " ".join(dict.fromkeys(positions))
     return f'<polyline {attributes} points="{points}"/>'
 
 
 def _x(value: float, axis: Axis) -> float:
-    return LEFT + _PLOT_WIDTH * axis.place(value)
+    return LEFT + _PLOT_WIDTH * axis.position(value)
 
 
 def _y(value: float, axis: Axis) -> float:
-    return HEIGHT - BOTTOM - _PLOT_HEIGHT * axis.place(value)
+    return HEIGHT - BOTTOM - _PLOT_HEIGHT * axis.position(value)

@@ -1,4 +1,4 @@
-"""Estimates with their intervals, one below the other, on one axis."""
+"""Estimates with their intervals, one per row, on a shared axis."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from html import escape
 from cxredge.plots.frame import RIGHT, WIDTH, Axis, colour, shorten, svg, text_width
 
 _LINE, _BAND = 15, 24
-"""Heights of a line of a name, and of the dot with its interval below."""
+"""Height of a line of a name, and of the dot with its interval below it."""
 
 _TOP = 8
 _MOST_LINES = 3
 _HALO = "paint-order:stroke;stroke:var(--paper,#fff);stroke-width:4px"
-"""Keeps texts readable where lines of the grid run through them."""
+"""Keeps texts readable on top of grid lines."""
 
 _MANY_TIMES = 25
-"""From such a ratio of the largest to the smallest value on, the axis is logarithmic."""
+"""Ratio of the largest to the smallest value above which the axis is logarithmic."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One row.
+    """One row of the chart.
 
     Attributes:
-        name: What was estimated; it stands above the row.
-        text: The estimate as read; it stands at the right.
+        name: Name of the estimate, above the row.
+        text: The formatted estimate, at the right.
         value: The estimate.
-        ci95: Its 95% interval, if there is one.
+        ci95: Its 95% interval; None if it is not known.
         marks: Further values on the same scale, drawn as rings.
-        series: Which colour it takes.
+        series: Index of its colour.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Estimate:
 
     @property
     def values(self) -> tuple[float, ...]:
-        """All that has to find room on the axis."""
+        """All values that the axis must include."""
         return (self.value, *(self.ci95 or ()), *self.marks)
 
 
@@ -55,11 +55,11 @@ def estimate_chart(
     """Draw a dot with its interval for each row.
 
     Args:
-        title: What is shown, for those who cannot see it.
-        x_title: Under the axis.
+        title: Accessible title of the chart.
+        x_title: Title of the x axis.
         rows: At least one.
-        limits: The axis' range; without it the axis starts at 0, or is logarithmic where values
-            differ by more than 25 times.
+        limits: Range of the axis; without it the axis starts at 0, or is logarithmic if values
+            differ by a factor of more than 25.
     """
     axis = _axis(x_title, rows, limits)
     names = [_lines(row) for row in rows]
@@ -92,7 +92,7 @@ def _axis(title: str, rows: Sequence[Estimate], limits: tuple[float, float] | No
 
 
 def _lines(row: Estimate) -> list[str]:
-    """Break a name at its words so that it leaves room for the value; cut what is left over."""
+    """Wrap a name at its words, leaving room for the value; truncate lines that are too long."""
     room = WIDTH - 2 * RIGHT - text_width(row.text) - 12
     lines = [""]
     for word in row.name.split():
@@ -135,4 +135,4 @@ def _row(row: Estimate, lines: Sequence[str], axis: Axis, top: float) -> list[st
 
 
 def _x(value: float, axis: Axis) -> float:
-    return RIGHT + (WIDTH - 2 * RIGHT) * axis.place(value)
+    return RIGHT + (WIDTH - 2 * RIGHT) * axis.position(value)

@@ -1,4 +1,4 @@
-"""What all pictures share: axes, colours, texts of a known width, and the element around them."""
+"""Shared parts of all charts: axes, colours, text widths, legend and the SVG element."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 
 NAMESPACE = "http://www.w3.org/2000/svg"
-"""Needed where the picture is a file of its own; within HTML it can be left out."""
+"""XML namespace: required in a separate file, optional within HTML."""
 
 WIDTH, HEIGHT = 420, 280
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 20, 44
@@ -24,7 +24,7 @@ _COLOURS = (
     "#b0478f",
     "#5c6670",
 )
-# Series stay apart without colour, on grey paper and for colour-blind eyes.
+# Dashes distinguish series in greyscale prints and for colour-blind readers.
 _DASHES = ("", "7 3", "2 3", "9 3 2 3", "", "7 3", "2 3", "9 3 2 3")
 _STYLE = (
     ".plot text{font:12px system-ui,sans-serif;fill:var(--ink,#333)}"
@@ -32,20 +32,20 @@ _STYLE = (
     ".plot .line{fill:none;stroke-width:2}.plot .faint{stroke-dasharray:4 4;stroke:#999}"
 )
 _NARROW, _WIDE = 6.6, 12.0
-"""Width of an average Latin and of an East Asian character at 12 px, to estimate texts with."""
+"""Average width of a Latin and of an East Asian character at 12 px, in pixels."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: its title, the range it shows, and whether equal steps are equal ratios."""
+    """One axis: its title, its range, and whether it is logarithmic."""
 
     title: str
     low: float
     high: float
     logarithmic: bool = False
 
-    def place(self, value: float) -> float:
-        """Return where a value lies, 0 at the low end and 1 at the high one."""
+    def position(self, value: float) -> float:
+        """Return the position of a value: 0 at the low end, 1 at the high end."""
         low, high = self.low, self.high
         if self.logarithmic:
             value, low, high = math.log10(value), math.log10(low), math.log10(high)
@@ -74,24 +74,24 @@ class Axis:
 
 
 def colour(index: int) -> str:
-    """Return the colour of a series, which the page may set."""
+    """Return the colour of a series; the page may override it."""
     index %= len(_COLOURS)
     return f"var(--series-{index},{_COLOURS[index]})"
 
 
 def dashes(index: int) -> str:
-    """Return the attribute that sets a series apart without colour."""
+    """Return the dash attribute that distinguishes a series without colour."""
     pattern = _DASHES[index % len(_DASHES)]
     return f' stroke-dasharray="{pattern}"' if pattern else ""
 
 
 def text_width(text: str) -> float:
-    """Estimate how wide a text is at 12 px."""
+    """Estimate the width of a text at 12 px, in pixels."""
     return sum(_WIDE if unicodedata.east_asian_width(c) in "WF" else _NARROW for c in text)
 
 
 def shorten(text: str, most: float = 24 * _NARROW) -> str:
-    """Cut a text that is wider than its place; the tables beside a picture have it whole."""
+    """Truncate a text to a width in pixels; the tables beside a chart show it in full."""
     if text_width(text) <= most:
         return text
     while text and text_width(text) > most - _NARROW:
@@ -102,7 +102,7 @@ def shorten(text: str, most: float = 24 * _NARROW) -> str:
 def legend(
     names: Sequence[str], left: float, top: float, dashed: bool = False
 ) -> tuple[list[str], int]:
-    """Return the legend and its height: two columns, or one when a name needs the room."""
+    """Return the legend and its height: two columns, or one if a name is too long for two."""
     room = (WIDTH - left) / 2 - 24
     columns = 2 if all(text_width(name) <= room for name in names) else 1
     parts = []
@@ -118,7 +118,7 @@ def legend(
 
 
 def svg(title: str, parts: Sequence[str], width: int = WIDTH, height: int = HEIGHT) -> str:
-    """Return the element around the parts, with the title for those who cannot see it."""
+    """Return the ``<svg>`` element around the parts, with an accessible title."""
     return (
         f'<svg xmlns="{NAMESPACE}" class="plot" role="img" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}"><title>{escape(title)}</title>'

@@ -157,7 +157,7 @@ def _reason(bundle: Bundle) -> str:
     if bundle.passport is not None:
         return bundle.passport.reason
     return (
-        f"Chosen where the bundle was built, not on its target; on {bundle.card.config.target} "
+        f"Chosen on the build machine, not on the target; on {bundle.card.config.target} "
         f"run: cxredge deploy {quoted(bundle.path.name)}"
     )
 

@@ -1,4 +1,4 @@
-"""Accuracy: confusion matrix, ROC curves, reliability, each class, and changed decisions."""
+"""Accuracy: confusion matrix, ROC curves, reliability, metrics by class, changed decisions."""
 
 from __future__ import annotations
 
@@ -130,13 +130,13 @@ def _roc(result: Evaluation) -> Figure:
     return Figure(
         "ROC curves",
         plots.line_chart(
-            "ROC curves, each class against the others",
+            "ROC curves, one class versus the rest",
             plots.Axis("1 \N{MINUS SIGN} specificity", *_UNIT),
             plots.Axis("sensitivity", *_UNIT),
             lines,
             diagonal=True,
         ),
-        "Each class against the others, with its AUROC. Dots: operating thresholds. Dashed line: "
+        "One class versus the rest, with its AUROC. Dots: operating thresholds. Dashed line: "
         "chance.",
     )
 
@@ -150,7 +150,7 @@ def _operating_point(row: ClassMetrics) -> tuple[plots.Dot, ...]:
 def _reliability(result: Evaluation) -> Figure:
     bins, images = result.reliability, result.images
     x, y = [b.confidence for b in bins], [b.accuracy for b in bins]
-    # The eye compares areas, not radii.
+    # Readers compare areas, not radii.
     dots = [plots.Dot(b.confidence, b.accuracy, 3 + 11 * (b.count / images) ** 0.5) for b in bins]
     return Figure(
         "Reliability",
@@ -181,7 +181,7 @@ def _reliability(result: Evaluation) -> Figure:
 
 def _by_class(result: Evaluation) -> Table:
     return Table(
-        "Each class",
+        "Metrics by class",
         ("class", "images", "recall", "AUROC", "threshold", "sensitivity", "specificity"),
         tuple(
             (

@@ -75,7 +75,7 @@ def _circumstances(result: BenchResult) -> dict[str, str]:
     cold = result.cold_start_ms
     return {
         "Images per query": numbers.plain(result.samples_per_query),
-        "Different images": numbers.plain(result.images),
+        "Distinct images": numbers.plain(result.images),
         "Threads": numbers.plain(result.threads),
         "Measured for": f"{numbers.significant(result.seconds)} s",
         "Warm-up queries": numbers.plain(result.warm_up_queries),
@@ -90,7 +90,7 @@ def _circumstances(result: BenchResult) -> dict[str, str]:
 def _power(energy: EnergyPerImage | None) -> str:
     if energy is None:
         return numbers.MISSING
-    return f"{numbers.significant(energy.mean_watts)} W by {energy.source}"
+    return f"{numbers.significant(energy.mean_watts)} W ({energy.source})"
 
 
 def _state(state: States) -> dict[str, str]:

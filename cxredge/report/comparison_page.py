@@ -71,7 +71,9 @@ def not_compared(found: Comparison) -> list[Block]:
 def comparison_warnings(found: Comparison) -> tuple[str, ...]:
     """Return the regressions, and the reasons why results are not comparable."""
     regressions = dict.fromkeys(f"{_name(row)} of {row.of}" for row in found.rows if row.regression)
-    worse = [f"Worse, beyond noise and limit: {', '.join(regressions)}."] if regressions else []
+    worse = (
+        [f"Regressions beyond noise and limit: {', '.join(regressions)}."] if regressions else []
+    )
     unlike = dict.fromkeys(reason for row in found.rows for reason in row.unlike)
     return (*worse, *(f"Not comparable: {reason}." for reason in unlike))
 

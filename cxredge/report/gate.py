@@ -51,8 +51,8 @@ def _measures(gate: GateResult, name: str) -> Table:
         "patients in both precisions. In brackets: 95% intervals of a bootstrap over patients, "
         "with the same draws for all metrics; they are too narrow if very few images differ. A "
         "loss in a class is refused if it exceeds its limit and its interval excludes zero. "
-        "Unclear: beyond the limit, but possibly by chance. Sensitivity: each precision at its own "
-        "operating thresholds.",
+        "Unclear: beyond the limit, but within what chance can explain. Sensitivity: each "
+        "precision at its own operating thresholds.",
     )
 
 
@@ -99,7 +99,8 @@ def _rates(row: Drift, rate: str) -> str:
 def _flips(bundle: Bundle, gate: GateResult, name: str, pictures: bool) -> Block:
     flipped = gate.flipped
     if not flipped:
-        return Sentences("", (f"{name} classifies all {numbers.count(gate.images)} as FP32 does.",))
+        line = f"All {numbers.count(gate.images)} decisions of {name} agree with FP32."
+        return Sentences("", (line,))
     shown = read_flipped(bundle.path) if pictures else {}
     flips = tuple(
         Flip(

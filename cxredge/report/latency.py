@@ -173,7 +173,7 @@ def _percentile_table(result: BenchResult) -> Table:
 
 def _verdict(result: BenchResult) -> Sentences:
     if result.verdict.comparable:
-        line = "No reason against comparing it with other results was found."
+        line = "Nothing was found that prevents a comparison with other results."
         return Sentences("Verdict: comparable", (line,))
     lines = tuple(reason[:1].upper() + reason[1:] + "." for reason in result.verdict.reasons)
     return Sentences("Verdict: not comparable with other results", lines)

@@ -97,7 +97,7 @@ def _inline_picture(svg: str) -> Markup:
 def _environment(autoescape: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cxredge.report"),
-        autoescape=autoescape,  # noqa: S701 - off for Markdown alone, which has a filter of its own
+        autoescape=autoescape,  # noqa: S701 - off for Markdown, which has its own filter
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,

@@ -34,7 +34,7 @@ def _files(reported: ReportedBundle) -> TrustQuestion:
 
 
 def _device(reported: ReportedBundle) -> TrustQuestion:
-    question = "Was it finished on the device?"
+    question = "Was the bundle finished on the device?"
     if reported.bundle is None:
         return TrustQuestion(question, Answer.UNKNOWN, "The bundle was not given.")
     passport = reported.bundle.passport
@@ -101,7 +101,7 @@ def data_warnings(reported: ReportedBundle) -> list[str]:
 
 
 def _latency(reported: ReportedBundle) -> TrustQuestion:
-    question = "Can the latency be compared with others?"
+    question = "Can the latency be compared with other results?"
     result = reported.bench
     if result is None:
         return TrustQuestion(

@@ -84,7 +84,7 @@ def test_a_board_without_int8_gets_fp16_and_int8_is_explained(
     archive = tmp_path / "bundle.tar"
     assert "cxredge does not run on jetson-nano" in ran.out
     line = "trtexec --onnx=model-fp16-float-input.onnx"
-    assert f"On it, in an empty folder: tar -xf {archive} && {line}" in ran.out
+    assert f"On the device, in an empty folder: tar -xf {archive} && {line}" in ran.out
     assert not (out / "model-int8.onnx").exists()
     bundle = open_bundle(out)
     assert bundle.precision is Precision.FP16
@@ -96,10 +96,10 @@ def test_a_board_without_int8_gets_fp16_and_int8_is_explained(
     )
     # Nothing sends anyone to commands that cannot run there.
     shown = cxredge("inspect", out)
-    assert "on its device: trtexec, as recipe.txt says, in its folder" in shown.out
+    assert "on its device: trtexec, as in recipe.txt, run in its folder" in shown.out
     assert f"after tar -xf {archive.name}; cxredge does" in cxredge("inspect", archive).out
     elsewhere = cxredge("build", out)
-    assert "On the device: trtexec, as recipe.txt says" in elsewhere.err
+    assert "On the device: trtexec, as in recipe.txt" in elsewhere.err
     assert "cxredge build RUN_OR_MODEL --target here --out BUNDLE" in elsewhere.err
     assert "On the device: trtexec" in strange_here(out, "jetson-nano", None)
     refused = cxredge(

@@ -220,7 +220,7 @@ def test_a_runtime_that_comes_later_has_to_give_what_the_first_one_gave(
     monkeypatch.setattr(OpenVinoSession, "infer", lambda *images: -infer(*images))
     wrong = cxredge("build", tmp_path / "bundle", "--json")
     assert wrong.json["backend"] == "onnxruntime"
-    assert "int8 in OpenVINO has other results on this machine" in wrong.json["reason"]
+    assert "int8 in OpenVINO has different results on this machine" in wrong.json["reason"]
 
 
 def test_a_runtime_that_the_target_has_not_is_refused(cxredge, served: Path) -> None:

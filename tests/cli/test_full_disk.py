@@ -1,4 +1,4 @@
-"""A disk without room: said before anything is written, with how much is needed."""
+"""A full disk: reported before anything is written, with the space that is required."""
 
 from __future__ import annotations
 
@@ -56,18 +56,18 @@ def test_lists(phantoms: Path, tmp_path: Path, cxredge) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 @pytest.mark.parametrize("arguments", [["targets"], ["targets", "--json"]])
-def test_what_cannot_be_printed(arguments: list[str]) -> None:
+def test_failure_to_print(arguments: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "cxredge", *arguments],
             stdout=full, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: The result cannot be printed: No space left on device.")
+    assert done.stderr.startswith("Error: Failed to print the result: No space left on device.")
     assert "Traceback" not in done.stderr
 
 
-def test_a_disk_that_fills_meanwhile_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+def test_disk_that_fills_up_while_writing_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
     from cxredge.artifacts.atomic import write_json
     from cxredge.errors import CxredgeError
 

@@ -79,8 +79,8 @@ def test_equal_files_count_only_across_splits() -> None:
 
 @pytest.mark.parametrize(("large", "warned"), [(3, False), (9, False), (10, True), (30, True)])
 def test_imbalance_is_warned_of_beyond_three_to_one(large: int, warned: bool) -> None:
-    uneven = listing(*rows("a", "x", large), *rows("b", "x", 3))
-    found = [w for w in manifest_warnings(uneven) if "uneven" in w]
+    imbalanced = listing(*rows("a", "x", large), *rows("b", "x", 3))
+    found = [w for w in manifest_warnings(imbalanced) if "imbalanced" in w]
     assert bool(found) is warned
     assert not found or f"{large} images of 'a', 3 of 'b'" in found[0]
 
@@ -154,7 +154,7 @@ def test_unusable_images_are_counted(manifest: Manifest) -> None:
     listed = replace(manifest, entries=(gone, altered, *rest))
     found = audit_images(listed, Silent())
     assert found.unusable == {"changed": 1, "missing": 1}
-    assert f"2 of {len(listed.entries)} images could not be looked at" in " ".join(found.warnings)
+    assert f"2 of {len(listed.entries)} images could not be audited" in " ".join(found.warnings)
     nothing = replace(manifest, entries=(gone,))
     assert audit_images(nothing, Silent()).shortcuts == Shortcuts(None, None)
 

@@ -48,7 +48,7 @@ def test_border_that_identifies_a_class_draws_a_warning() -> None:
     assert "outer 2 of 32x32 pixels" in warning
     assert f"{border.accuracy:.1%}" in warning
     assert "90 test images" in warning
-    assert "tells 'a' from" in warning
+    assert "separates 'a' from" in warning
 
 
 def test_useless_features_draw_no_warning() -> None:

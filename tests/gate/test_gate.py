@@ -114,7 +114,7 @@ def test_sensitivity_that_chance_could_explain_passes_and_is_said() -> None:
     result = with_lost(3, limits=ONLY_SENSITIVITY)
     assert check_of(result, Measure.SENSITIVITY, "sick").verdict is LimitVerdict.UNCLEAR
     assert result.passed
-    assert "chance could explain it: mean sensitivity" in " ".join(result.cautions)
+    assert "within what chance can explain: mean sensitivity" in " ".join(result.cautions)
     assert "sensitivity of sick 0.9250" in " ".join(result.cautions)
 
 

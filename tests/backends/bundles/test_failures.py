@@ -35,7 +35,7 @@ def test_an_engine_that_cannot_be_built_is_omitted_with_the_reason(
     assert {c["precision"] for c in found["candidates"]} == {"fp32", "fp16"}
     assert not stale.exists()
     assert not facts_path(stale).exists()
-    assert "int8 has no engine here: no kernel fits" in cxredge("deploy", bundle).out
+    assert "int8 has no engine on this machine: no kernel fits" in cxredge("deploy", bundle).out
     assert [r["precision"] for r in cxredge("verify", bundle, "--json").json["replays"]] == [
         "fp32", "fp16",
     ]  # fmt: skip
@@ -87,7 +87,7 @@ def test_an_engine_with_other_results_does_not_serve(
     found = finish(cxredge, bundle).json
     passed = {c["precision"]: c["passed"] for c in found["candidates"]}
     assert passed == {"fp32": True, "fp16": False, "int8": True}
-    assert "fp16 has other results on this machine" in found["reason"]
+    assert "fp16 has different results on this machine" in found["reason"]
     facts = read_facts(bundle / "model-fp16.plan")
     assert facts is not None
     assert facts.golden["passed"] is False
