@@ -1,4 +1,4 @@
-"""A session whose time is known: as many milliseconds as the image's first pixel says."""
+"""A session of known latency: the first pixel of an image is its latency in milliseconds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def images_of(milliseconds: Sequence[int]) -> list[GreyImage]:
 
 
 class FakeSession(Session):
-    """Sleeps as long as the slowest image of a batch asks for; notes who called and with what."""
+    """Sleeps for the largest latency in a batch; records batch sizes and calling threads."""
 
     def __init__(
         self,
@@ -44,5 +44,5 @@ class FakeSession(Session):
         return None
 
 
-def unheard(count: int) -> None:
-    """Take no notice of progress."""
+def ignore_progress(count: int) -> None:
+    """Ignore reported progress."""

@@ -1,4 +1,4 @@
-"""``cxredge bench`` from command line to result."""
+"""``cxredge bench``, from the command line to the result."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ QUICK = ("--seconds", 0, "--queries", 30, "--warm-up", 2, "--harness", "builtin"
 STAGES = ["read", "decode", "preprocess", "compute", "post"]
 
 
-def test_result_says_what_was_measured_and_how(bundle: Path, phantoms: Path, cxredge) -> None:
+def test_result_states_measurement_and_conditions(bundle: Path, phantoms: Path, cxredge) -> None:
     found = cxredge("bench", bundle, "--images", phantoms / "images", *QUICK).json
     assert found["schema"] == "cxredge.bench/1"
     assert found["harness"] == "builtin"
@@ -33,7 +33,7 @@ def test_result_says_what_was_measured_and_how(bundle: Path, phantoms: Path, cxr
     assert json.loads(Path(found["result"]).read_text())["score"] == found["score"]
 
 
-def test_cold_start_has_its_parts(bundle: Path, cxredge) -> None:
+def test_cold_start_is_split_into_parts(bundle: Path, cxredge) -> None:
     cold = cxredge("bench", bundle, *QUICK).json["cold_start_ms"]
     assert list(cold) == ["process", "load", "first_inference"]
     assert all(milliseconds > 0 for milliseconds in cold.values())
@@ -71,14 +71,14 @@ def test_loadgen_sends_the_queries_and_its_logs_can_be_kept(
     assert (tmp_path / "logs/mlperf_log_summary.txt").is_file()
 
 
-def test_auto_takes_what_is_installed(bundle: Path, monkeypatch, cxredge) -> None:
+def test_auto_uses_loadgen_if_installed(bundle: Path, monkeypatch, cxredge) -> None:
     for installed, harness in ((False, "builtin"), (loadgen.is_installed(), None)):
         monkeypatch.setattr(loadgen, "is_installed", lambda installed=installed: installed)
         found = cxredge("bench", bundle, "--seconds", 0, "--queries", 5, "--json").json
         assert found["harness"] == (harness or ("loadgen" if installed else "builtin"))
 
 
-def test_accuracy_is_that_of_the_evaluation(bundle: Path, phantoms: Path, cxredge) -> None:
+def test_accuracy_equals_that_of_evaluate(bundle: Path, phantoms: Path, cxredge) -> None:
     manifest = phantoms / "manifest.csv"
     found = cxredge("bench", bundle, "--manifest", manifest, *QUICK).json["accuracy"]
     evaluated = cxredge("evaluate", bundle, manifest, "--json").json
@@ -96,13 +96,13 @@ def test_accuracy_of_another_split(bundle: Path, phantoms: Path, cxredge) -> Non
     assert ran.json["accuracy"]["split"] == "val"
 
 
-def test_without_labels_no_accuracy_is_claimed(bundle: Path, cxredge) -> None:
+def test_without_labels_no_accuracy_is_reported(bundle: Path, cxredge) -> None:
     found = cxredge("bench", bundle, *QUICK).json["accuracy"]
     assert found["accuracy"] is None
     assert "Accuracy was not measured" in cxredge("bench", bundle, *QUICK[:-1]).out
 
 
-def test_the_session_that_was_timed_is_the_one_that_is_judged(
+def test_accuracy_is_measured_on_the_timed_session(
     bundle: Path, phantoms: Path, monkeypatch, cxredge
 ) -> None:
     opened = []
@@ -116,7 +116,7 @@ def test_the_session_that_was_timed_is_the_one_that_is_judged(
     assert len(opened) == 1
 
 
-def test_an_engine_that_computes_something_else_is_a_doubt(bundle: Path, monkeypatch, cxredge):
+def test_different_golden_results_make_it_not_comparable(bundle: Path, monkeypatch, cxredge):
     golden = read_golden(open_bundle(bundle))
     shifted = {p: np.roll(v, 1, axis=1) for p, v in golden.logits.items()}
     monkeypatch.setattr(
@@ -126,10 +126,10 @@ def test_an_engine_that_computes_something_else_is_a_doubt(bundle: Path, monkeyp
     found = cxredge("bench", bundle, *QUICK).json
     assert not found["accuracy"]["golden"]["passed"]
     assert found["accuracy"]["golden"]["agreement_fp32"] < 1
-    assert "the golden images come out differently on this machine" in found["verdict"]["reasons"]
+    assert "the golden images have different results on this machine" in found["verdict"]["reasons"]
 
 
-def test_raw_keeps_every_query(bundle: Path, cxredge) -> None:
+def test_raw_stores_every_query(bundle: Path, cxredge) -> None:
     many = ("--seconds", 0, "--queries", 2500, "--warm-up", 0, "--harness", "builtin", "--json")
     thinned = cxredge("bench", bundle, *many).json
     assert len(thinned["histogram_ms"]) == 1250
@@ -137,7 +137,7 @@ def test_raw_keeps_every_query(bundle: Path, cxredge) -> None:
     assert len(whole["histogram_ms"]) == whole["latency_ms"]["count"] == 2500
 
 
-def test_energy_is_said_where_it_can_be_read(bundle: Path, monkeypatch, cxredge) -> None:
+def test_energy_is_reported_if_it_can_be_read(bundle: Path, monkeypatch, cxredge) -> None:
     monkeypatch.setattr(Sampler, "energy", lambda self: Energy("power rails", 15.0, 3.0))
     found = cxredge("bench", bundle, *QUICK).json["energy"]
     assert found == {
@@ -155,13 +155,13 @@ def test_energy_that_cannot_be_read_is_not_available(bundle: Path, monkeypatch, 
 @pytest.mark.parametrize(
     "option", [("--memory", "mapped"), ("--cuda-graph",), ("--no-cuda-graph",)]
 )
-def test_ways_of_a_gpu_are_refused_on_a_processor(option, bundle: Path, cxredge) -> None:
+def test_gpu_options_are_refused_on_a_processor(option, bundle: Path, cxredge) -> None:
     ran = cxredge("bench", bundle, *option, *QUICK)
     assert ran.code == 2
     assert "runs on the processor" in ran.err
 
 
-def test_layers_of_what_is_no_engine_are_refused(bundle: Path, cxredge) -> None:
+def test_layers_require_a_tensorrt_engine(bundle: Path, cxredge) -> None:
     ran = cxredge("bench", bundle, "--layers", *QUICK)
     assert ran.code == 2
     assert "is for TensorRT engines" in ran.err

@@ -1,4 +1,4 @@
-"""Rules and scores of MLPerf's scenarios."""
+"""Rules and scores of the MLPerf scenarios."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def loadgen(**changes: Any) -> LoadGenReport:
     return replace(report, **changes)
 
 
-def test_mlperf_numbers() -> None:
+def test_samples_and_percentiles_are_those_of_mlperf() -> None:
     found = {s.value: (rules.samples, rules.percentile) for s, rules in RULES.items()}
     assert found == {"single-stream": (1, 90), "multi-stream": (8, 99), "offline": (16, None)}
 
@@ -37,9 +37,11 @@ def test_mlperf_numbers() -> None:
 @pytest.mark.parametrize(
     ("scenario", "percentile"), [(Scenario.SINGLE_STREAM, 90), (Scenario.MULTI_STREAM, 99)]
 )
-def test_latency_counts_with_its_percentile(scenario: Scenario, percentile: int) -> None:
-    taken = [float(n) for n in range(1, 2001)]
-    found = score(RULES[scenario], HarnessRun(taken, 2000, 4.0))
+def test_stream_scenarios_are_scored_by_a_latency_percentile(
+    scenario: Scenario, percentile: int
+) -> None:
+    latencies = [float(n) for n in range(1, 2001)]
+    found = score(RULES[scenario], HarnessRun(latencies, 2000, 4.0))
     assert (found.metric, found.percentile) == ("latency_ms", percentile)
     assert found.value == pytest.approx(20 * percentile, rel=0.001)
     low, high = found.ci95
@@ -48,7 +50,7 @@ def test_latency_counts_with_its_percentile(scenario: Scenario, percentile: int)
     assert found.early_stopping_ms > found.value
 
 
-def test_throughput_counts_in_offline() -> None:
+def test_offline_is_scored_by_throughput() -> None:
     found = score(RULES[Scenario.OFFLINE], HarnessRun([100.0] * 50, 800, 5.0))
     assert (found.metric, found.value, found.percentile) == ("samples_per_second", 160.0, None)
     assert found.ci95 == (160.0, 160.0)
@@ -60,7 +62,7 @@ def test_few_queries_have_no_early_stopping_estimate() -> None:
     assert found.early_stopping_ms is None
 
 
-def test_loadgens_own_value_is_preferred() -> None:
+def test_score_of_loadgen_is_preferred() -> None:
     reported = loadgen(percentile_ms=3.5, early_stopping_ms=3.75, samples_per_second=123.0)
     found = score(RULES[Scenario.SINGLE_STREAM], HarnessRun(STEADY, 1000, 2.2, reported))
     assert (found.value, found.early_stopping_ms) == (3.5, 3.75)

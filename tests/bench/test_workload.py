@@ -1,3 +1,5 @@
+"""Workload: stages of a query, images from files and from memory, streams."""
+
 import threading
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from cxredge.bench.scenarios import RULES
 from cxredge.bench.workload import Workload
 from cxredge.errors import ImageError
 from cxredge.vocabulary import Scenario
-from tests.bench.fake_session import FakeSession, images_of, unheard
+from tests.bench.fake_session import FakeSession, ignore_progress, images_of
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def files(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_memory_has_two_stages_and_files_five(files: list[Path]) -> None:
+def test_two_stages_from_memory_and_five_from_files(files: list[Path]) -> None:
     with Workload(FakeSession(), images_of([1])) as workload:
         assert list(workload.stages) == ["compute", "post"]
     with Workload(FakeSession(), files) as workload:
@@ -30,20 +32,20 @@ def test_memory_has_two_stages_and_files_five(files: list[Path]) -> None:
         assert len(workload) == 5
 
 
-def test_stages_of_a_query_add_up_to_it(files: list[Path]) -> None:
+def test_stages_add_up_to_the_query(files: list[Path]) -> None:
     rules = RULES[Scenario.SINGLE_STREAM]
     with Workload(FakeSession(), files) as workload:
-        measured = send_queries(workload, rules, 0, 20, unheard)
+        measured = send_queries(workload, rules, 0, 20, ignore_progress)
     assert {len(times) for times in workload.stages.values()} == {20}
-    staged = np.sum(list(workload.stages.values()), axis=0)
-    shares = staged / np.array(measured.queries_ms)
+    stages_ms = np.sum(list(workload.stages.values()), axis=0)
+    shares = stages_ms / np.array(measured.queries_ms)
     assert shares.max() <= 1
-    # Other work on the machine comes between the stages of some.
+    # Other work on the machine may run between the stages of some queries.
     assert shares.max() > 0.9
     assert np.median(workload.stages["compute"]) >= 1.0
 
 
-def test_images_of_one_query_are_decoded_side_by_side_and_their_span_shared_out(
+def test_images_of_a_query_are_decoded_in_parallel(
     files: list[Path],
 ) -> None:
     with Workload(FakeSession(), files) as workload:
@@ -54,8 +56,8 @@ def test_images_of_one_query_are_decoded_side_by_side_and_their_span_shared_out(
     assert (spans > 0).all()
 
 
-def test_time_of_threads_is_shared_out_in_proportion(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two images side by side from 0 to 10 s: the threads worked 16 s in 10 s of time."""
+def test_wall_time_is_split_in_proportion_to_thread_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two images in parallel from 0 to 10 s: 16 s of thread time in 10 s of wall time."""
     pixels = images_of([0])[0]
     loaded = [
         module._Loaded(pixels, 0.0, [("read", 1.0), ("decode", 9.0), ("preprocess", 10.0)]),
@@ -69,7 +71,7 @@ def test_time_of_threads_is_shared_out_in_proportion(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("from_files", [True, False])
-def test_stream_answers_every_batch_in_this_thread(from_files: bool, files: list[Path]) -> None:
+def test_stream_runs_every_batch_in_this_thread(from_files: bool, files: list[Path]) -> None:
     session = FakeSession()
     with Workload(session, files if from_files else images_of([0] * 5)) as workload:
         done = sum(1 for _ in workload.stream([[0, 1, 2], [3], [4, 0]]))
@@ -79,7 +81,7 @@ def test_stream_answers_every_batch_in_this_thread(from_files: bool, files: list
 
 
 @pytest.mark.parametrize("from_files", [True, False])
-def test_stream_uses_all_cores_where_threads_may_share_the_session(
+def test_stream_uses_all_cores_if_the_session_is_concurrent(
     from_files: bool, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "available_cores", lambda: 4)
@@ -93,23 +95,23 @@ def test_stream_uses_all_cores_where_threads_may_share_the_session(
     assert threading.get_ident() not in session.threads
 
 
-def test_stream_that_is_left_early_decodes_no_further(files: list[Path]) -> None:
-    asked = 0
+def test_closed_stream_stops_decoding(files: list[Path]) -> None:
+    requested = 0
 
     def batches() -> object:
-        nonlocal asked
+        nonlocal requested
         while True:
-            asked += 1
+            requested += 1
             yield [0, 1]
 
     with Workload(FakeSession(), files) as workload:
         stream = workload.stream(batches())
         next(stream)
         stream.close()
-    assert asked <= 4
+    assert requested <= 4
 
 
-def test_a_file_that_vanishes_is_an_error_and_no_fast_query(files: list[Path]) -> None:
+def test_missing_file_is_an_error_instead_of_a_fast_query(files: list[Path]) -> None:
     with Workload(FakeSession(), files) as workload:
         files[2].unlink()
         with pytest.raises(ImageError, match="does not exist"):
@@ -118,7 +120,7 @@ def test_a_file_that_vanishes_is_an_error_and_no_fast_query(files: list[Path]) -
             list(workload.stream([[0], [2]]))
 
 
-def test_forgetting_keeps_the_stages(files: list[Path]) -> None:
+def test_forget_clears_times_but_keeps_stages(files: list[Path]) -> None:
     with Workload(FakeSession(), files) as workload:
         workload.answer([0])
         workload.forget()

@@ -18,7 +18,7 @@ from tests.report.sample_bundles import build_bundle, write_images
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
-    """Two bundles; the first evaluated and benchmarked, the second as it was built."""
+    """Two bundles: the first evaluated and benchmarked, the second only built."""
     folder = tmp_path_factory.mktemp("made")
     manifest = write_images(folder / "data")
     first = build_bundle(folder, manifest, 12, "first")

@@ -1,4 +1,4 @@
-"""Bundles of classifiers by brightness, built by the library itself."""
+"""Sample bundles of classifiers by brightness, built by the library itself."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SECRET_FOLDER = "mueller-hans-1953"
 
 
 def brightness_network(shift: float) -> onnx.ModelProto:
-    """A classifier by mean brightness, nearest of three levels; ``shift`` moves the levels."""
+    """Return a classifier by mean brightness, to the nearest of three levels moved by ``shift``."""
     levels = np.array(BRIGHTNESS, np.float32) + shift
     weights = (2 * levels / 900)[None, :].astype(np.float32)
     biases = (-(levels**2) / 900).astype(np.float32)
@@ -88,7 +88,7 @@ def write_images(folder: Path) -> Manifest:
             path = images / f"{split.value}-{index}.png"
             Image.fromarray(pixels).save(path)
             patient = f"{split.value}-{index // 2}"
-            # Each class has a source of its own, which must come up as a warning.
+            # Each class has its own source, which must be reported as a warning.
             entries.append(Entry(path, CLASSES[label], patient, f"source-{label}", "", split, ""))
     return write_manifest(folder / "manifest.csv", entries)
 

@@ -1,4 +1,4 @@
-"""What a report of real bundles answers, and what it says was not measured."""
+"""Answers of a report of real bundles, and metrics that were not measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cxredge.vocabulary import Precision
 from tests.report.sample_bundles import page_of
 
 
-def test_target_is_named_with_the_runtime_that_serves_there(bundles):
+def test_target_is_named_with_its_runtime(bundles):
     (source,), _ = reported_bundle.read_bundles([bundles / "first"])
     for bundle, runtime in (
         (replace(source.bundle, backend="openvino"), "openvino"),
@@ -30,21 +30,21 @@ def test_target_is_named_with_the_runtime_that_serves_there(bundles):
         assert dict(facts.pairs)["Target"] == f"cpu-x86 through {runtime}"
 
 
-class TestChecks:
+class TestTrustQuestions:
     def answers(self, bundles, name: str) -> list[tuple[str, str]]:
         out = bundles / "r.json"
         write_report([bundles / name], out)
         (chapter,) = json.loads(out.read_text())["chapters"]
         return [(check["question"], check["answer"]) for check in chapter["checks"]]
 
-    def test_of_a_bundle_with_results(self, bundles):
+    def test_bundle_with_results(self, bundles):
         assert self.answers(bundles, "first") == [
             ("Are the files unchanged since the build?", "yes"),
-            ("Was it finished on the device?", "yes"),
+            ("Was the bundle finished on the device?", "yes"),
             ("Does INT8 agree with FP32?", "yes"),
             ("Was it evaluated on unseen images?", "yes"),
             ("Are the data free of known shortcuts?", "no"),
-            ("Can the latency be compared with others?", "no"),
+            ("Can the latency be compared with other results?", "no"),
         ]
 
     @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ class TestChecks:
             (["held", "refused"], "no"),
         ],
     )
-    def test_of_the_gate(self, bundles, monkeypatch, verdicts, answer):
+    def test_verdicts_of_the_gate(self, bundles, monkeypatch, verdicts, answer):
         found = ("normal", 9, 0.9, 0.9, 0.0, (0.0, 0.0))
         checks = [LimitCheck(Measure.AUROC, *found, 0.01, LimitVerdict(v)) for v in verdicts]
         checks.append(LimitCheck(Measure.LOGIT_ERROR, *found, None, LimitVerdict.NO_LIMIT))
@@ -68,12 +68,12 @@ class TestChecks:
         assert check.answer.value == answer
         assert check.evidence.startswith(f"{verdicts.count('held')} of 2 metrics are within")
 
-    def test_of_a_bundle_without(self, bundles):
+    def test_bundle_without_results(self, bundles):
         (bundles / "second" / "passport.json").unlink()
         found = dict(self.answers(bundles, "second"))
-        assert found["Was it finished on the device?"] == "no"
+        assert found["Was the bundle finished on the device?"] == "no"
         assert found["Was it evaluated on unseen images?"] == "not known"
-        assert found["Can the latency be compared with others?"] == "not known"
+        assert found["Can the latency be compared with other results?"] == "not known"
 
     def test_validation_images_are_not_unseen(self, bundles):
         path = bundles / "first" / "results" / "evaluate-test-int8.json"
@@ -84,27 +84,27 @@ class TestChecks:
         for path in (bundles / "first" / "results").glob("bench-*.json"):
             good = {"comparable": True, "reasons": []}
             path.write_text(json.dumps({**json.loads(path.read_text()), "verdict": good}))
-        assert dict(self.answers(bundles, "first"))["Can the latency be compared with others?"] == (
-            "yes"
-        )
+        assert dict(self.answers(bundles, "first"))[
+            "Can the latency be compared with other results?"
+        ] == ("yes")
         assert "not comparable" not in page_of(bundles / "r.html", bundles / "first")
 
 
-class TestMissing:
-    def test_says_which_command_measures_it(self, bundles):
+class TestMissingMeasurements:
+    def test_command_is_named(self, bundles):
         page = page_of(bundles / "r.html", bundles / "second")
         assert "cxredge evaluate second MANIFEST" in page
         assert "cxredge bench second" in page
         # Lowest sensitivity, two latencies, throughput, energy.
         assert page.count('<div class="unmeasured">not measured</div>') == 5
 
-    def test_accuracy_falls_back_on_the_gate(self, bundles):
+    def test_accuracy_falls_back_to_the_gate(self, bundles):
         gate = json.loads((bundles / "second" / "card.json").read_text())["facts"]["gate"]["int8"]
         page = page_of(bundles / "r.html", bundles / "second")
         assert f'<div class="number">{numbers.share(gate["accuracy"])}</div>' in page
         assert "at build: 36 images" in page
 
-    def test_accuracy_at_build_is_of_what_serves(self, bundles):
+    def test_accuracy_at_build_includes_the_cascade(self, bundles):
         card = read_card(bundles / "second", BundleCard)
         gate = card.facts.gate[Precision.INT8]
         # Of 36 images, one is decided differently when FP32 decides nine near ties.
@@ -124,13 +124,13 @@ class TestMissing:
         assert '<div class="number">97.2%</div>' in page
         assert "FP32 decided 25.0% of them, the near ties" in page
 
-    def test_bundle_that_was_not_finished_on_its_target(self, bundles):
+    def test_bundle_not_finished_on_its_target(self, bundles):
         (bundles / "second" / "passport.json").unlink()
         page = page_of(bundles / "r.html", bundles / "second")
         assert "Not finished on its target" in page
         assert "run: cxredge deploy second" in page
 
-    def test_undefined_figures(self, bundles):
+    def test_undefined_metrics(self, bundles):
         path = bundles / "first" / "results" / "evaluate-test-int8.json"
         result = json.loads(path.read_text())
         row = result["by_class"]["normal"]

@@ -18,7 +18,7 @@ from tests.report.sample_bundles import page_of, result_of
 class TestSeveralDevices:
     @pytest.fixture
     def board(self, bundles):
-        """The same bundle's result from a board with a power reading."""
+        """Return a result of the same bundle on a board that reports its power."""
         result = result_of(bundles / "first", "bench-files.json")
         result["machine"] = {**result["machine"], "cpu": None, "cores": 6}
         state = JetsonState(None, None, (), None, {}, {})
@@ -30,23 +30,23 @@ class TestSeveralDevices:
         path.write_text(json.dumps(result))
         return path
 
-    def test_machines_are_told_apart_in_table_and_picture(self, bundles, board):
+    def test_machines_are_distinguished_in_table_and_chart(self, bundles, board):
         page = page_of(bundles / "r.html", bundles / "first", board)
         table = page[page.index("All benchmarks of this bundle") :]
         table = table[: table.index("</table>")]
         assert "FP16, jetson-orin-nano" in table
         assert "42.1 mJ" in table
         assert "not available" in table
-        picture = page[page.index("<title>Latencies side by side") :]
-        assert "jetson-orin-nano" in picture[: picture.index("</svg>")]
+        chart = page[page.index("<title>Latencies side by side") :]
+        assert "jetson-orin-nano" in chart[: chart.index("</svg>")]
         assert page.count("<h3>Machine: ") == 2
 
-    def test_circumstances_stand_side_by_side(self, bundles, board):
+    def test_circumstances_are_side_by_side(self, bundles, board):
         text = page_of(bundles / "r.md", bundles / "first", board)
         (line,) = (line for line in text.splitlines() if line.startswith("| Cold start: loading"))
         assert line.count(" ms |") == 3
         (line,) = (line for line in text.splitlines() if line.startswith("| Power"))
-        assert "7.50 W by power rails" in line
+        assert "7.50 W (power rails)" in line
         assert line.count("not available") == 2
 
     def test_one_warning_for_all_doubtful_benchmarks(self, bundles, board):
@@ -65,7 +65,7 @@ class TestSeveralBundles:
         assert page.index("Side by side") < page.index('<article class="chapter">')
         assert page.count('<article class="chapter">') == 2
 
-    def test_says_what_cannot_be_compared(self, bundles):
+    def test_incomparable_results_are_named(self, bundles):
         page = page_of(bundles / "r.html", bundles / "first", bundles / "second")
         assert "Not all bundles were evaluated" in page
         copy = shutil.copytree(bundles / "first", bundles / "copy")
@@ -75,7 +75,7 @@ class TestSeveralBundles:
         assert "Evaluated on different images" in page
         assert "evaluation of first" in page[page.index("Not compared") :]
 
-    def test_differences_are_those_of_compare(self, bundles):
+    def test_differences_equal_those_of_compare(self, bundles):
         copy = shutil.copytree(bundles / "first", bundles / "copy")
         path = copy / "results" / "bench-files.json"
         result = json.loads(path.read_text())
@@ -88,9 +88,9 @@ class TestSeveralBundles:
         (line,) = (line for line in text.splitlines() if line.startswith("| p50 |"))
         assert "+900.0%" in line
         assert line.endswith("| 0.05 | regression |")
-        assert "Worse, beyond noise and limit: p50 of copy" in text
+        assert "Regressions beyond noise and limit: p50 of copy" in text
 
-    def test_bundles_of_one_name_are_told_apart(self, bundles):
+    def test_bundles_with_the_same_name_are_numbered(self, bundles):
         other = shutil.copytree(bundles / "second", bundles / "deep" / "first")
         page = page_of(bundles / "r.html", bundles / "first", other)
         assert "first (1)" in page

@@ -15,7 +15,7 @@ from tests.report.sample_bundles import CLASSES, page_of, result_of
 
 
 class TestOtherFormats:
-    def test_markdown_has_the_numbers_and_no_markup_of_others(self, bundles):
+    def test_markdown_has_numbers_and_no_html(self, bundles):
         text = page_of(bundles / "r.md", bundles / "first")
         found = result_of(bundles / "first", "evaluate-test-int8.json")
         assert numbers.share(found["accuracy"], found["accuracy_ci95"]) in text
@@ -33,7 +33,7 @@ class TestOtherFormats:
         for i in rules:
             assert widths[i - 1] == widths[i] == widths[i + 1]
 
-    def test_csv_has_every_figure_with_its_interval(self, bundles):
+    def test_csv_has_every_metric_with_its_interval(self, bundles):
         rows = list(csv.DictReader(page_of(bundles / "r.csv", bundles / "first").splitlines()))
         found = result_of(bundles / "first", "evaluate-test-int8.json")
         (accuracy,) = (r for r in rows if r["figure"] == "accuracy")
@@ -46,13 +46,13 @@ class TestOtherFormats:
         assert all("a 99th percentile needs 1000" in r["verdict"] for r in p99)
         assert {r["of"] for r in rows if r["figure"] == "sensitivity"} == set(CLASSES)
 
-    def test_csv_leaves_empty_what_was_not_measured(self, bundles):
+    def test_unmeasured_metrics_are_empty_in_csv(self, bundles):
         rows = list(csv.DictReader(page_of(bundles / "r.csv", bundles / "second").splitlines()))
         unmeasured = [r for r in rows if r["measured"] == "not measured"]
         assert {r["figure"] for r in unmeasured} >= {"accuracy", "latency p50", "energy per image"}
         assert {r["value"] for r in unmeasured} == {""}
 
-    def test_csv_holds_no_formula(self, bundles):
+    def test_csv_contains_no_formula(self, bundles):
         evil = bundles / "=HYPERLINK(1)"
         (bundles / "first").rename(evil)
         rows = list(csv.DictReader(page_of(bundles / "r.csv", evil).splitlines()))
@@ -67,7 +67,7 @@ class TestOtherFormats:
         assert accuracy["ci95"] == found["accuracy_ci95"]
         assert "<svg" not in json.dumps(value)
 
-    def test_file_names_that_are_not_utf8_do_not_stop_it(self, bundles):
+    def test_file_names_that_are_not_utf8_are_written(self, bundles):
         path = bundles / "first" / "results" / "evaluate-test-int8.json"
         result = json.loads(path.read_text())
         result["flipped"][0]["path"] = "/x/caf\udce9.png"
@@ -88,7 +88,7 @@ class TestCommand:
         assert (value["bundles"], value["results"]) == (1, 3)
         assert out.is_file()
 
-    def test_failure_is_a_sentence_and_exit_1(self, bundles):
+    def test_failure_prints_a_message_and_exits_1(self, bundles):
         ran = CliRunner().invoke(
             app, ["report", str(bundles / "none"), "--out", str(bundles / "r.html")]
         )

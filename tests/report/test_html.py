@@ -1,4 +1,4 @@
-"""The page of a real bundle: what it shows, and that it fetches and runs nothing."""
+"""HTML report of a real bundle: contents, and no external resources or scripts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TestHtml:
     def page(self, bundles):
         return page_of(bundles / "r.html", bundles / "first")
 
-    def test_fetches_nothing_and_runs_nothing(self, page):
+    def test_no_external_resources_and_no_scripts(self, page):
         assert "<script" not in page.lower()
         assert "javascript:" not in page.lower()
         assert "http://" not in page
@@ -39,10 +39,10 @@ class TestHtml:
         assert len(identifiers) == len(set(identifiers))
         assert set(re.findall(r"href=\"#([^\"]+)\"", page)) <= set(identifiers)
 
-    def test_class_names_are_text_not_markup(self, page):
+    def test_class_names_are_escaped(self, page):
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
-    def test_numbers_stand_with_their_intervals(self, page, bundles):
+    def test_numbers_are_shown_with_their_intervals(self, page, bundles):
         page = words_of(page)
         found = result_of(bundles / "first", "evaluate-test-int8.json")
         low, high = found["accuracy_ci95"]
@@ -67,17 +67,17 @@ class TestHtml:
         doubted = page.index("a 99th percentile needs 1000")
         assert notice < confounded < doubted < page.index('<div class="headline">')
 
-    def test_warnings_said_twice_are_shown_once(self, page):
+    def test_repeated_warnings_are_shown_once(self, page):
         assert page.count("Classes come from different sources") == 1
 
-    def test_flipped_decisions_name_files_and_no_folders(self, page, bundles):
+    def test_changed_decisions_name_files_without_folders(self, page, bundles):
         flipped = result_of(bundles / "first", "evaluate-test-int8.json")["flipped"]
         assert flipped
         assert Path(flipped[0]["path"]).name in page
         assert SECRET_FOLDER in flipped[0]["path"]
         assert SECRET_FOLDER not in page
 
-    def test_no_path_of_this_machine(self, page, bundles):
+    def test_no_paths_of_this_machine(self, page, bundles):
         assert str(bundles) not in page
 
     def test_wrong_predictions_are_marked(self, page, bundles):
@@ -90,7 +90,7 @@ class TestHtml:
         assert page.count('class="xray wrong"') == wrong.sum()
         assert bundle.precision.value == "int8"
 
-    def test_flipped_xrays_stand_with_both_decisions(self, page, bundles):
+    def test_changed_decisions_are_shown_for_both_precisions(self, page, bundles):
         gate = gate_of(bundles / "first")
         assert gate["flipped"]
         assert page.count('class="xray flip') == len(gate["flipped"])
@@ -111,7 +111,7 @@ class TestHtml:
             assert numbers.signed(row["drift"]) in page
             assert numbers.share(row["sensitivity_kept"]) in page
 
-    def test_what_the_gate_could_not_judge_is_a_warning(self, page, bundles):
+    def test_cautions_of_the_gate_are_warnings(self, page, bundles):
         cautions = gate_of(bundles / "first")["cautions"]
         written = write_report([bundles / "first"], bundles / "again.html")
         assert set(cautions) <= set(written.warnings)
@@ -121,7 +121,7 @@ class TestHtml:
         assert "data:image" not in page
         assert "predicted: <b>" in page
 
-    def test_what_the_machine_hides_is_not_available(self, bundles):
+    def test_unreadable_state_is_not_available(self, bundles):
         path = bundles / "first" / "results" / "bench-files.json"
         result = json.loads(path.read_text())
         result["state"]["before"]["governor"] = None
@@ -129,7 +129,7 @@ class TestHtml:
         page = page_of(bundles / "r.html", bundles / "first")
         assert re.search(r"Clock governor</th><td[^>]*>not available</td>", page)
 
-    def test_pictures_are_inside(self, page):
+    def test_charts_are_embedded(self, page):
         titles = re.findall(r"<svg[^>]*><title>([^<]*)", page)
         assert {"Confusion matrix", "Latencies side by side"} <= set(titles)
         assert sum(title.startswith("Latencies: ") for title in titles) == 2
@@ -138,7 +138,7 @@ class TestHtml:
     def test_same_inputs_same_bytes(self, page, bundles):
         assert page_of(bundles / "again.html", bundles / "first") == page
 
-    def test_every_section_is_there_in_its_order(self, page):
+    def test_sections_are_in_order(self, page):
         assert re.findall(r"<h2[^>]*>([^<]*)", page) == [
             "Can these numbers be relied on?",
             "Summary",
@@ -151,7 +151,7 @@ class TestHtml:
             "Provenance",
         ]
 
-    def test_every_table_and_picture_is_there(self, page):
+    def test_every_table_and_chart_is_present(self, page):
         titles = re.findall(r"<h3[^>]*>([^<]*)", page)
         for title in (
             "Operating thresholds",
@@ -161,7 +161,7 @@ class TestHtml:
             "Confusion matrix",
             "ROC curves",
             "Reliability",
-            "Each class",
+            "Metrics by class",
             "All benchmarks of this bundle",
             "Latencies side by side",
             "Time by stage",
@@ -174,10 +174,10 @@ class TestHtml:
         ):
             assert title in titles, title
 
-    def test_notice_stands_once(self, page):
+    def test_notice_is_shown_once(self, page):
         assert page.count(NOTICE) == 1
 
-    def test_can_be_read_aloud(self, page):
+    def test_page_is_accessible(self, page):
         assert '<html lang="en">' in page
         assert page.count("<h1") == 1
         assert all('alt="Chest X-ray: true class' in tag for tag in re.findall("<img[^>]*>", page))
@@ -185,14 +185,14 @@ class TestHtml:
         assert page.count("<svg") == len(re.findall("<svg[^>]*><title>[^<]+</title>", page))
         assert all("scope=" in tag for tag in re.findall("<th[ >][^>]*>?", page))
 
-    def test_numbers_are_set_to_the_right_and_words_to_the_left(self, page):
+    def test_numbers_are_right_aligned_and_texts_left(self, page):
         (row,) = re.findall(
             r'<th scope="row" class="short">normal</th>(.*?recall.*?|.*?)</tr>', page
         )[:1]
         assert 'class="number short"' in row
         assert '<th scope="col" class="text">verdict' in page
 
-    def test_wide_pictures_are_made_small(self):
+    def test_large_images_are_scaled_down(self):
         import base64
         import io
 

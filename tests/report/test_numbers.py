@@ -1,4 +1,4 @@
-"""How a report writes numbers, and names from elsewhere."""
+"""Formatting of numbers, file names and Markdown in reports."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class TestNumbers:
         )
 
 
-def test_file_name_of_either_system():
+def test_file_name_of_posix_and_windows_paths():
     assert file_name("/a/b/c.png") == "c.png"
     assert file_name("C:\\a\\c.png") == "c.png"
 
 
-def test_markdown_text_has_no_syntax():
+def test_markdown_syntax_is_escaped():
     assert (
         markdown_text("a|b\n<i> [x](y) &lt; mobilenet_v1")
         == r"a\|b \<i\> \[x\](y) &amp;lt; mobilenet_v1"

@@ -1,4 +1,4 @@
-"""The renderers on a small report made by hand: what they write is known to the letter."""
+"""Renderers on a small report made by hand, whose exact output is known."""
 
 from __future__ import annotations
 
@@ -112,11 +112,11 @@ Written by cxredge 1.0.
 """
 
 
-def test_markdown_to_the_letter() -> None:
+def test_exact_markdown() -> None:
     assert to_markdown(REPORT) == MARKDOWN
 
 
-def test_csv_to_the_letter() -> None:
+def test_exact_csv() -> None:
     card = "ab" * 32
     assert to_csv(REPORT) == (
         "bundle,card,network,precision,target,figure,of,value,ci95_low,ci95_high,unit,measured,"
@@ -125,7 +125,7 @@ def test_csv_to_the_letter() -> None:
     )
 
 
-def test_html_sets_value_and_interval_apart() -> None:
+def test_html_separates_value_and_interval() -> None:
     page = to_html(REPORT)
     assert '<td class="number short">65.8% <span class="interval"' in page
     assert "(49.9-78.8)</span></td>" in page
@@ -154,14 +154,14 @@ CSS = (Path(cxredge.report.__file__).parent / "templates" / "report.css").read_t
 
 
 def luminance(colour: str) -> float:
-    """Relative luminance (WCAG 2.2)."""
+    """Return the relative luminance (WCAG 2.2)."""
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_the_contrast_that_wcag_asks_for(scheme: str) -> None:
+def test_text_has_the_contrast_required_by_wcag(scheme: str) -> None:
     colours = dict(re.findall(r"--([\w-]+): (#\w{6})", CSS.split("@media")[0]))
     if scheme == "dark":
         dark = CSS[CSS.index("prefers-color-scheme: dark") :].split("* {")[0]

@@ -1,4 +1,4 @@
-"""What a report of real bundles takes, leaves out and refuses."""
+"""Bundles and results that a report includes, leaves out and refuses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cxredge.report import write_report
 from tests.report.sample_bundles import page_of, result_of
 
 
-class TestWhatIsTaken:
+class TestInputs:
     def test_results_of_another_bundle_are_left_out_with_a_note(self, bundles):
         shutil.copytree(bundles / "first" / "results", bundles / "second" / "results")
         out = bundles / "r.html"
@@ -23,7 +23,7 @@ class TestWhatIsTaken:
         assert len(written.notes) == 3
         assert "results/bench-files.json was measured on another bundle" in out.read_text()
 
-    def test_result_of_another_bundle_given_beside_it_is_set_apart_with_a_note(self, bundles):
+    def test_result_of_another_bundle_is_listed_separately_with_a_note(self, bundles):
         stray = bundles / "first" / "results" / "bench-files.json"
         written = write_report([bundles / "second", stray], bundles / "r.json")
         (note,) = written.notes
@@ -34,13 +34,13 @@ class TestWhatIsTaken:
         (latency,) = (h for h in chapters[0]["headlines"] if h["label"] == "Latency, median")
         assert latency["value"] is None
 
-    def test_files_that_are_no_results_are_left_out_with_a_note(self, bundles):
+    def test_files_that_are_not_results_are_left_out_with_a_note(self, bundles):
         (bundles / "first" / "results" / "other.json").write_text("{}")
         written = write_report([bundles / "first"], bundles / "r.html")
         assert written.results == 3
         assert "other.json" in written.notes[0]
 
-    def test_result_given_beside_its_bundle_joins_it(self, bundles):
+    def test_result_given_with_its_bundle_is_added_to_it(self, bundles):
         moved = bundles / "elsewhere.json"
         (bundles / "first" / "results" / "bench-files.json").rename(moved)
         out = bundles / "r.json"
@@ -60,7 +60,7 @@ class TestWhatIsTaken:
         assert "Only results were given" in page
         assert "Confusion matrix" in page
 
-    def test_result_that_two_copies_could_own_goes_to_neither(self, bundles):
+    def test_result_that_fits_two_copies_is_listed_separately(self, bundles):
         shutil.copytree(bundles / "first", bundles / "copy")
         moved = bundles / "r1.json"
         (bundles / "first" / "results" / "bench-files.json").rename(moved)
@@ -88,7 +88,7 @@ class TestRefusals:
             assert caught.value.hint
             assert not (bundles / "r.html").exists()
 
-    def test_result_that_is_cut_short(self, bundles):
+    def test_incomplete_result(self, bundles):
         result = result_of(bundles / "first", "bench-files.json")
         (bundles / "b.json").write_text(json.dumps({k: result[k] for k in list(result)[:6]}))
         with pytest.raises(ArtifactError, match="key 'threads' is missing"):
@@ -110,7 +110,7 @@ class TestRefusals:
         with pytest.raises(ArtifactError, match="damaged"):
             write_report([bundles / "first"], bundles / "r.html")
 
-    def test_never_replaces_a_measurement_or_a_card(self, bundles):
+    def test_measurements_and_cards_are_never_replaced(self, bundles):
         for path in (
             bundles / "first" / "results" / "bench-files.json",
             bundles / "first" / "card.json",
@@ -121,7 +121,7 @@ class TestRefusals:
                 write_report([bundles / "first"], path)
             assert sha256_of_file(path) == before
 
-    def test_replaces_its_own_report(self, bundles):
+    def test_reports_are_replaced(self, bundles):
         for name in ("r.json", "r.csv"):
             write_report([bundles / "second"], bundles / name)
             assert "first" in page_of(bundles / name, bundles / "first")
