@@ -143,7 +143,7 @@ def test_a_passport_of_another_bundle_is_refused(bundle: Path, cxredge) -> None:
     assert "belongs to another bundle" in ran.err
 
 
-def test_without_a_calibration_list_training_images_are_chosen_and_said(
+def test_without_a_calibration_list_training_images_are_chosen_and_reported(
     cxredge, model: Path, tmp_path: Path
 ) -> None:
     ran = cxredge(

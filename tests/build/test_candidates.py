@@ -70,7 +70,7 @@ def test_fp32s_time_for_near_ties_counts() -> None:
     assert choose([fp32, elsewhere], None, CPU)[0] is fp32, "no FP32 there"
 
 
-def test_overlapping_latencies_are_said_to_overlap() -> None:
+def test_overlapping_latencies_are_reported() -> None:
     noisy = summarise([1.0, 5.0] * 50)
     fp32 = replace(candidate(Precision.FP32, 8.0), speed=Speed(noisy))
     int8 = replace(candidate(Precision.INT8, 2.0), speed=Speed(noisy))

@@ -200,7 +200,7 @@ def test_a_precision_has_to_pass_by_itself(
     assert gate["near_ties"]["agreement"] == 1.0, "though FP32 would make up for it"
     allowed = build(cxredge, model, calibration, tmp_path / "allowed", *arguments, *LIMITLESS)
     assert allowed.code == 0, allowed.err
-    assert allowed.json["gate"]["flipped"], "still what INT8 does by itself"
+    assert allowed.json["gate"]["flipped"], "still the results of INT8 alone"
     assert (
         "FP32 decides the near ties: agreement is then 100.0%"
         in cxredge("build", tmp_path / "allowed").out
@@ -231,7 +231,7 @@ def test_bundles_with_and_without_are_not_taken_for_each_other(
     assert open_bundle(out).cascade_margin is None
 
 
-def test_words_say_what_a_cascade_would_bring_and_what_it_brought(
+def test_effect_of_a_cascade_is_reported_before_and_after(
     cascade_built: Path, model: Path, calibration: Path, phantoms: Path, tmp_path: Path, cxredge
 ) -> None:
     quantized = cxredge(
@@ -252,7 +252,7 @@ def test_words_say_what_a_cascade_would_bring_and_what_it_brought(
 
 
 @pytest.mark.parametrize(
-    ("target", "precision", "wished", "expected"),
+    ("target", "precision", "requested", "expected"),
     [
         ("cpu-x86", None, None, True),
         ("cpu-x86", Precision.INT8, True, True),
@@ -262,10 +262,10 @@ def test_words_say_what_a_cascade_would_bring_and_what_it_brought(
         ("jetson-xavier-nx", None, None, False),
     ],
 )
-def test_fp32_decides_near_ties_unless_nothing_would_come_of_it(
-    target: str, precision: Precision | None, wished: bool | None, expected: bool
+def test_fp32_decides_near_ties_if_it_can_on_the_target(
+    target: str, precision: Precision | None, requested: bool | None, expected: bool
 ) -> None:
-    assert uses_cascade(find_target(target), precision, wished) is expected
+    assert uses_cascade(find_target(target), precision, requested) is expected
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_fp32_decides_near_ties_unless_nothing_would_come_of_it(
         (["--target", "jetson-xavier-nx"], "does not run on jetson-xavier-nx"),
     ],
 )
-def test_a_cascade_that_nothing_would_come_of_is_refused(
+def test_cascade_without_effect_is_refused(
     arguments: list[str], words: str, model: Path, calibration: Path, tmp_path: Path, cxredge
 ) -> None:
     ran = build(cxredge, model, calibration, tmp_path / "b", "--cascade", *arguments)

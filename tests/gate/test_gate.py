@@ -100,7 +100,7 @@ def test_flipped_images_are_listed_with_both_decisions() -> None:
     assert flip.probability_now == pytest.approx(0.8808, abs=1e-4)
 
 
-def test_sensitivity_that_chance_cannot_explain_is_refused() -> None:
+def test_loss_of_sensitivity_beyond_chance_is_refused() -> None:
     result = with_lost(4, limits=ONLY_SENSITIVITY)
     check = check_of(result, Measure.SENSITIVITY, "sick")
     assert (check.fp32, check.candidate) == (1.0, 0.9)
@@ -110,7 +110,7 @@ def test_sensitivity_that_chance_cannot_explain_is_refused() -> None:
     assert result.loosening == "--max-sensitivity-drop"
 
 
-def test_sensitivity_that_chance_could_explain_passes_and_is_said() -> None:
+def test_loss_of_sensitivity_within_chance_passes_with_a_caution() -> None:
     result = with_lost(3, limits=ONLY_SENSITIVITY)
     assert check_of(result, Measure.SENSITIVITY, "sick").verdict is LimitVerdict.UNCLEAR
     assert result.passed
@@ -130,7 +130,7 @@ def test_losses_of_one_patient_are_one_piece_of_evidence() -> None:
     assert check_of(result, Measure.SENSITIVITY, "sick").verdict is LimitVerdict.UNCLEAR
 
 
-def test_a_class_of_few_patients_is_not_judged_and_said_so() -> None:
+def test_class_with_few_patients_is_not_judged_but_named() -> None:
     result = with_lost(9, sick=9, limits=replace(ONLY_SENSITIVITY, max_auroc_drop=0))
     for measure in (Measure.SENSITIVITY, Measure.AUROC):
         assert check_of(result, measure, "sick").verdict is LimitVerdict.TOO_FEW
@@ -208,7 +208,7 @@ def test_thresholds_keep_the_specificity() -> None:
     assert 0.4 < sick < 0.5
 
 
-def test_without_validation_images_sensitivity_is_said_to_be_missing() -> None:
+def test_sensitivity_is_not_compared_without_validation_images() -> None:
     result = of_four(RIGHT, RIGHT)
     assert not [c for c in result.checks if c.measure is Measure.SENSITIVITY]
     assert "Sensitivity was not compared" in result.cautions[-1]

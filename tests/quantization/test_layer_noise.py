@@ -63,7 +63,7 @@ def test_histograms_count_every_value(layers: list[LayerNoise], manifest: Manife
     assert depthwise.clipped_to is not None
 
 
-def test_the_report_draws_them(layers: list[LayerNoise]) -> None:
+def test_report_draws_the_layers(layers: list[LayerNoise]) -> None:
     blocks = layer_blocks([layer.rounded() for layer in layers], "calibration")
     profile, table, *distributions = blocks
     assert isinstance(profile, Figure)
