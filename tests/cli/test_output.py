@@ -114,7 +114,7 @@ def test_commands_to_go_on_with_can_be_copied_whatever_a_folder_is_called(
 
 
 @pytest.mark.parametrize(
-    ("dialect", "latency_ms", "kept", "said", "advised"),
+    ("dialect", "latency_ms", "kept", "noted", "advised"),
     [
         ("cpu", 4.0, ["a", "b"], False, False),
         ("cpu", 5.0, ["a", "b"], True, True),
@@ -122,17 +122,17 @@ def test_commands_to_go_on_with_can_be_copied_whatever_a_folder_is_called(
         ("tensorrt", 5.0, ["a", "b"], False, False),
     ],
 )
-def test_int8_that_is_no_faster_than_fp32_is_said_to_be(
-    dialect: str, latency_ms: float, kept: list[str], said: bool, advised: bool
+def test_int8_that_is_not_faster_than_fp32_is_reported(
+    dialect: str, latency_ms: float, kept: list[str], noted: bool, advised: bool
 ) -> None:
-    from cxredge.cli.quantize_outcome import _taken
+    from cxredge.cli.quantize_outcome import _chosen_step
 
     steps = [
         {"step": "first", "latency_ms_here": 9.0, "in_float": ["a"]},
         {"step": "last", "latency_ms_here": latency_ms, "in_float": kept},
     ]
-    text = _taken(
+    text = _chosen_step(
         {"dialect": dialect, "chosen": "last", "latency_ms_here_fp32": 4.5, "steps": steps}
     )
-    assert ("no faster than FP32" in text) is said
+    assert ("not faster than FP32" in text) is noted
     assert ("--aim-logit-error" in text) is advised
