@@ -17,33 +17,52 @@ def send_queries(
     """Send queries until both limits are reached; images are used in turn.
 
     Args:
-        workload: Answers the queries.
+        workload: Workload that answers the queries.
         rules: Rules of the scenario.
         seconds: Minimum wall time.
         queries: Minimum number of queries; in offline, of batches.
         advance: Called with the number of queries answered, outside of the timed code.
     """
-    taken: list[float] = []
     start = time.perf_counter()
-
-    def batches() -> Iterator[list[int]]:
-        indices = cycle(range(len(workload)))
-        issued = 0
-        while issued < queries or time.perf_counter() - start < seconds:
-            issued += 1
-            yield list(islice(indices, rules.samples))
-
+    batches = _batches(len(workload), rules.samples, queries, start + seconds)
     if rules.percentile is None:
-        previous = start
-        for _ in workload.stream(batches()):
-            now = time.perf_counter()
-            taken.append((now - previous) * 1000)
-            previous = now
-            advance(1)
-        return HarnessRun(taken, len(taken) * rules.samples, previous - start)
-    for batch in batches():
+        queries_ms, end = _time_stream(workload, batches, start, advance)
+    else:
+        queries_ms, end = _time_queries(workload, batches, advance)
+    return HarnessRun(queries_ms, len(queries_ms) * rules.samples, end - start)
+
+
+def _batches(images: int, batch: int, queries: int, deadline: float) -> Iterator[list[int]]:
+    """Yield indices of images until the number of queries and the deadline are reached."""
+    indices = cycle(range(images))
+    issued = 0
+    while issued < queries or time.perf_counter() < deadline:
+        issued += 1
+        yield list(islice(indices, batch))
+
+
+def _time_stream(
+    workload: Workload, batches: Iterator[list[int]], start: float, advance: Advance
+) -> tuple[list[float], float]:
+    """Return the milliseconds between finished batches, and the time when the last one ended."""
+    between_ms: list[float] = []
+    previous = start
+    for _ in workload.stream(batches):
+        now = time.perf_counter()
+        between_ms.append((now - previous) * 1000)
+        previous = now
+        advance(1)
+    return between_ms, previous
+
+
+def _time_queries(
+    workload: Workload, batches: Iterator[list[int]], advance: Advance
+) -> tuple[list[float], float]:
+    """Return the latency of each query in milliseconds, and the time when the last one ended."""
+    queries_ms: list[float] = []
+    for batch in batches:
         began = time.perf_counter()
         workload.answer(batch)
-        taken.append((time.perf_counter() - began) * 1000)
+        queries_ms.append((time.perf_counter() - began) * 1000)
         advance(1)
-    return HarnessRun(taken, len(taken) * rules.samples, time.perf_counter() - start)
+    return queries_ms, time.perf_counter()
