@@ -12,9 +12,6 @@ from typing import Any
 
 from cxredge.artifacts.disk_space import writing
 
-_CARD_NAME = "card.json"
-"""As in :mod:`cxredge.artifacts.card`; marks the folders of cxredge."""
-
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
@@ -26,7 +23,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         _flush_to_disk(temporary)
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~current_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -37,7 +34,8 @@ def _flush_to_disk(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def _umask() -> int:
+def current_umask() -> int:
+    """Return the file mode creation mask; the system only returns it when it is set."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

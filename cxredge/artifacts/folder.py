@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from cxredge.artifacts.atomic import _CARD_NAME, _umask
+from cxredge.artifacts.atomic import current_umask
+from cxredge.artifacts.card import CARD_NAME
 from cxredge.errors import ArtifactError
 
 
@@ -27,7 +28,7 @@ def atomic_folder(path: Path, kind: str = "") -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
+        temporary.chmod(0o777 & ~current_umask())
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
             path.replace(old)
@@ -42,7 +43,7 @@ def atomic_folder(path: Path, kind: str = "") -> Iterator[Path]:
 def check_replaceable(path: Path, kind: str = "") -> None:
     """Raise ArtifactError unless ``path`` is free, an empty folder or an artifact of this kind.
 
-    A run takes hours to make, so a model or a bundle does not replace it. Without a kind, any
+    Training takes hours, so a model or a bundle does not replace a run. Without a kind, any
     artifact of cxredge may be replaced.
     """
     if not path.exists():
@@ -58,7 +59,7 @@ def check_replaceable(path: Path, kind: str = "") -> None:
     held = kind_of(path)
     if held is None:
         raise ArtifactError(
-            f"{path} holds files that cxredge did not write (no {_CARD_NAME} of cxredge).",
+            f"{path} holds files that cxredge did not write (no {CARD_NAME} of cxredge).",
             "Choose another --out, or empty that folder.",
         )
     if kind and held != kind:
@@ -71,7 +72,7 @@ def kind_of(folder: Path) -> str | None:
     None if the folder has no card of cxredge, of any version.
     """
     try:
-        body = json.loads((folder / _CARD_NAME).read_text(encoding="utf-8"))
+        body = json.loads((folder / CARD_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     if not isinstance(body, dict) or not str(body.get("schema", "")).startswith("cxredge."):
