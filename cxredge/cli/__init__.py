@@ -1,17 +1,51 @@
-"""The command line: one module per command, registered here in the order of the workflow."""
+"""The command line: one module per command, listed in the order of the workflow."""
 
 from __future__ import annotations
 
 import importlib
 import io
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from cxredge.version import __version__
 
+_COMMANDS = (
+    "demo",
+    "data",
+    "models",
+    "train",
+    "export",
+    "calibrate",
+    "quantize",
+    "targets",
+    "build",
+    "sign",
+    "deploy",
+    "verify",
+    "predict",
+    "evaluate",
+    "bench",
+    "report",
+    "compare",
+    "inspect",
+    "doctor",
+)
+
+
+class _Workflow(TyperGroup):
+    """Commands and groups in the order of the workflow; Typer lists groups last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names in the order of ``--help``."""
+        return list(_COMMANDS)
+
+
 app = typer.Typer(
     name="cxredge",
+    cls=_Workflow,
     help=(
         "Chest X-ray classifiers on edge devices: fine-tune, export, quantize, build, predict and "
         "measure. Research use only; not a medical device."
@@ -39,28 +73,7 @@ def _root(
     pass
 
 
-# In the order of use, so that --help shows the workflow.
-for _name in (
-    "demo",
-    "data",
-    "models",
-    "train",
-    "export",
-    "calibrate",
-    "quantize",
-    "targets",
-    "build",
-    "sign",
-    "deploy",
-    "verify",
-    "predict",
-    "evaluate",
-    "bench",
-    "report",
-    "compare",
-    "inspect",
-    "doctor",
-):
+for _name in _COMMANDS:
     importlib.import_module(f"cxredge.cli.{_name}").register(app)
 
 

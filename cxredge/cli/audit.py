@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 
 def audit(output: Output, manifest: ManifestArgument) -> Outcome:
-    """Check for leaks, imbalance and confounding, which make results look too good.
+    """Check a data set for leaks, imbalance and confounding.
 
-    Finds patients, equal files and near duplicates across splits, and measures how well linear
-    models classify by the border or by grey-value statistics alone. Writes manifest.audit.json
-    beside the manifest, so that evaluate, build and report repeat its warnings.
+    These make results look better than they are. Finds patients, identical files and near
+    duplicates across splits, and measures how well linear models classify by the image border or by
+    grey-value statistics alone. Writes manifest.audit.json beside the manifest; evaluate, build and
+    report repeat its warnings.
     """
     from cxredge.artifacts.records import to_json
     from cxredge.data.audit import audit_images
@@ -54,7 +55,7 @@ def _text(found: Audit) -> list[str]:
         "(0: independent, 1: the source determines the class).",
     ]
     if rows := _shortcut_rows(found.shortcuts):
-        header = ["linear model sees", "classes", "test images", "accuracy", "chance"]
+        header = ["linear model input", "classes", "test images", "accuracy", "chance"]
         lines += ["", table(header, rows)]
     return [*lines, "", *(f"Warning: {warning}" for warning in found.warnings)]
 

@@ -31,10 +31,12 @@ def bench(
     bundle: BundleArgument,
     images: Annotated[
         list[Path] | None,
-        typer.Option("--images", help="Folder of images; without it, pixels in memory are used."),
+        typer.Option(
+            "--images", help="Image folder or file; repeatable. [default: pixels in memory]"
+        ),
     ] = None,
     scenario: Annotated[
-        Scenario, typer.Option("--scenario", help="How queries arrive, as in MLPerf.")
+        Scenario, typer.Option("--scenario", help="Arrival of queries, as in MLPerf Inference.")
     ] = Scenario.SINGLE_STREAM,
     seconds: Annotated[
         float, typer.Option("--seconds", min=0, help="Minimum duration; MLPerf requires 600.")
@@ -44,34 +46,33 @@ def bench(
         typer.Option(
             "--queries",
             min=1,
-            help="Minimum number of queries. [default: 1000; in offline 100 batches of 16]",
+            help="Minimum number of queries. [default: 1000; offline: 100 batches of 16]",
         ),
     ] = None,
     warm_up: Annotated[
-        int, typer.Option("--warm-up", min=0, help="Number of untimed queries before.")
+        int, typer.Option("--warm-up", min=0, help="Number of untimed warm-up queries.")
     ] = 50,
     threads: ThreadsOption = 0,
     harness: Annotated[
         HarnessChoice,
         typer.Option(
             "--harness",
-            help="Who sends the queries: MLPerf's LoadGen (extra 'mlperf') or the built-in loop; "
+            help="Sender of the queries: MLPerf LoadGen (extra 'mlperf') or the built-in loop; "
             "auto uses LoadGen if it is installed.",
         ),
     ] = HarnessChoice.AUTO,
     manifest: Annotated[
         Path | None,
-        typer.Option(
-            "--manifest", help="Measure accuracy of the same session on these images too."
-        ),
+        typer.Option("--manifest", help="Also measure the accuracy of this session on a manifest."),
     ] = None,
     split: Annotated[Split, typer.Option("--split", help="Split of the manifest.")] = Split.TEST,
     memory: Annotated[
         MemoryChoice | None,
         typer.Option(
             "--memory",
-            help="How images reach a GPU: copied from page-locked memory (the default), or mapped, "
-            "for boards whose memory is shared; both to compare them.",
+            help="Transfer of images to a GPU. pinned (the default): copied from page-locked "
+            "memory. mapped: read from host memory, for boards on which CPU and GPU share it. "
+            "both: compares them.",
         ),
     ] = None,
     cuda_graph: Annotated[
@@ -85,17 +86,21 @@ def bench(
         bool, typer.Option("--layers", help="Also time each layer of a TensorRT engine.")
     ] = False,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Write the latency of every query, not of 2000 at most.")
+        bool,
+        typer.Option("--raw", help="Write the latency of every query instead of at most 2000."),
     ] = False,
     loadgen_logs: Annotated[
-        Path | None, typer.Option("--loadgen-logs", help="Folder that keeps LoadGen's own logs.")
+        Path | None, typer.Option("--loadgen-logs", help="Folder for the logs of LoadGen.")
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="File to write. [default: in BUNDLE/results/]"),
     ] = None,
 ) -> Outcome:
-    """Measure latency, throughput and accuracy, and whether the numbers can be compared."""
+    """Measure latency, throughput and accuracy on this machine.
+
+    Also checks whether the result is comparable with other results.
+    """
     from cxredge.artifacts.atomic import write_json
     from cxredge.artifacts.records import to_json
     from cxredge.bench import BenchConfig, LabelledSplit

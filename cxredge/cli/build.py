@@ -17,11 +17,11 @@ from cxredge.errors import WrongUsage, quoted
 from cxredge.vocabulary import Effort, Split
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
-"""What a parser raises when arguments do not fit; Typer does not export it."""
+"""Click's error for unsuitable arguments; Typer does not export it."""
 
 
 class _BuildOrDeploy(TyperCommand):
-    """``build``; for a bundle, another name of ``deploy``."""
+    """``build``, or an alias of ``deploy`` if the argument is a bundle."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
@@ -45,7 +45,7 @@ def _parse_as_deploy(args: list[str], parent: Any) -> Any:
         return None
     verbosity = Verbosity.QUIET if context.params["quiet"] else Verbosity.NORMAL
     Output(verbosity=verbosity).note(
-        f"'cxredge build BUNDLE' is another name of: cxredge deploy {quoted(bundle)}"
+        f"'cxredge build BUNDLE' is an alias of: cxredge deploy {quoted(bundle)}"
     )
     return context
 
@@ -67,28 +67,27 @@ def build(
     output: Output,
     *,
     source: Annotated[
-        Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run, or an FP32 model.")
+        Path, typer.Argument(metavar="RUN_OR_MODEL", help="Folder of a run or of an FP32 model.")
     ],
     target: Annotated[
-        str, typer.Option("--target", help="See: cxredge targets; 'here' is this machine.")
+        str,
+        typer.Option("--target", help="Device, as in 'cxredge targets'; 'here' is this machine."),
     ] = "here",
     precision: PrecisionOption = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
             "--calibration",
-            help="The list of 'cxredge calibrate'. [default: 256 training images of the run's own "
-            "manifest]",
+            help="Calibration list from 'cxredge calibrate'. [default: 256 training images of the "
+            "run's own manifest]",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="The bundle's folder.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the bundle to write.")],
     evaluate: Annotated[
         Path | None,
         typer.Option("--evaluate", help="Manifest for the gate. [default: the run's own]"),
     ] = None,
-    split: Annotated[
-        Split, typer.Option("--split", help="Images that the gate compares on.")
-    ] = Split.TEST,
+    split: Annotated[Split, typer.Option("--split", help="Split that the gate uses.")] = Split.TEST,
     gate: GateOptions,
     seed: SeedOption = 0,
     effort: EffortOption = Effort.DEFAULT,
@@ -97,7 +96,7 @@ def build(
         typer.Option(
             "--cascade/--no-cascade",
             help="Let FP32 decide near ties: images whose first two classes a reduced precision "
-            "may have swapped. The reduced precision has to pass the gate alone anyway. [default: "
+            "may have swapped. The reduced precision must still pass the gate alone. [default: "
             "--cascade if cxredge runs on the target]",
         ),
     ] = None,
@@ -113,11 +112,11 @@ def build(
     Runs the stages that are missing, compares every precision with FP32 on held-out images, times
     them if this machine is the target, and packs what passes. Finish the bundle on its device with
     'cxredge deploy'.
-    Exits 3 if a precision that was chosen does not pass the gate.
+    Exits with code 3 if the requested precision does not pass the gate.
     """
     if _is_bundle(source):
         raise WrongUsage(
-            f"{source} is a bundle already; it accepts the options of 'cxredge deploy' only.",
+            f"{source} is already a bundle; only the options of 'cxredge deploy' apply to it.",
             f"Finish it on its device: cxredge deploy {quoted(source)}",
         )
     from cxredge.artifacts.card import read_artifact

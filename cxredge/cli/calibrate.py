@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 def calibrate(
     output: Output,
     manifest: ManifestArgument,
-    out: Annotated[Path, typer.Option("--out", help="The list to write, a .csv file.")],
+    out: Annotated[Path, typer.Option("--out", help="Calibration list to write, a .csv file.")],
     count: Annotated[int, typer.Option("--count", help="Number of images.", min=1)] = 256,
     seed: SeedOption = 0,
 ) -> Outcome:

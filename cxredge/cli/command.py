@@ -39,7 +39,7 @@ def command(
     Args:
         app: The application or group.
         name: Name of the command.
-        kind: How Typer parses it, if not as usual.
+        kind: Typer's class of the command; None for the default.
     """
 
     def register(function: Callable[..., Outcome]) -> Callable[..., None]:
@@ -53,7 +53,7 @@ def command(
 def default_command(
     group: typer.Typer,
 ) -> Callable[[Callable[..., Outcome]], Callable[..., None]]:
-    """Register a function without options as the default of a group that is called alone."""
+    """Register a function without options as the default of a group (no subcommand)."""
 
     def register(function: Callable[..., Outcome]) -> Callable[..., None]:
         run = _with_shared_options(function)
@@ -102,53 +102,56 @@ def _show(output: Output, outcome: Outcome) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        words = f"Failed to print the result: {error.strerror or error}."
-        Output().fail(CxredgeError(words, "Redirect the output to another place."))
+        message = f"Failed to print the result: {error.strerror or error}."
+        Output().fail(CxredgeError(message, "Redirect the output to another place."))
         raise typer.Exit(1) from None
 
 
 def _guarded(
     output: Output, function: Callable[..., Outcome], arguments: dict[str, Any]
 ) -> Outcome:
+    """Call a command; print an error with its hint and exit instead of raising it."""
     try:
         return function(output, **arguments)
-    except CxredgeError as error:
-        output.fail(error)
-        raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         output.fail(CxredgeError("Interrupted."))
         raise typer.Exit(_INTERRUPTED) from None
-    except OSError as error:
-        if os.environ.get("CXREDGE_DEBUG"):
+    except Exception as error:
+        explained = _explain(error)
+        if explained is None:
             raise
+        output.fail(explained)
+        raise typer.Exit(explained.exit_code) from None
+
+
+def _explain(error: Exception) -> CxredgeError | None:
+    """Return an exception as an error for the user; None if it is to be raised as it is."""
+    if isinstance(error, CxredgeError):
+        return error
+    if isinstance(error, ModuleNotFoundError):
+        return _explain_missing_package(error)
+    typers_own = isinstance(error, (typer.Exit, typer.Abort, typer.BadParameter))
+    if typers_own or os.environ.get("CXREDGE_DEBUG"):
+        return None
+    if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         hint = "Free some space, or choose another disk." if error.errno in FULL else ""
-        output.fail(CxredgeError(f"{where}{error.strerror or error}", hint))
-        raise typer.Exit(1) from None
-    except ModuleNotFoundError as error:
-        package = (error.name or "").split(".")[0]
-        if package not in {*_EXTRAS, *_LEFT_OUT}:
-            raise
-        wanted = f"'cxredge[{_EXTRAS[package]}]'" if package in _EXTRAS else package
-        output.fail(
-            CxredgeError(
-                f"This command requires the Python package '{package}'.",
-                f"Install it: pip install {wanted}",
-            )
-        )
-        raise typer.Exit(1) from None
-    except (typer.Exit, typer.Abort):
-        raise
-    except Exception as error:
-        if os.environ.get("CXREDGE_DEBUG") or isinstance(error, typer.BadParameter):
-            raise
-        output.fail(
-            CxredgeError(
-                f"Internal error: {type(error).__name__}: {error}",
-                "This is a bug in cxredge. Run again with CXREDGE_DEBUG=1 and report it.",
-            )
-        )
-        raise typer.Exit(1) from None
+        return CxredgeError(f"{where}{error.strerror or error}", hint)
+    return CxredgeError(
+        f"Internal error: {type(error).__name__}: {error}",
+        "This is a bug in cxredge. Run again with CXREDGE_DEBUG=1 and report it.",
+    )
+
+
+def _explain_missing_package(error: ModuleNotFoundError) -> CxredgeError | None:
+    package = (error.name or "").split(".")[0]
+    if package not in {*_EXTRAS, *_LEFT_OUT}:
+        return None
+    requirement = f"'cxredge[{_EXTRAS[package]}]'" if package in _EXTRAS else package
+    return CxredgeError(
+        f"This command requires the Python package '{package}'.",
+        f"Install it: pip install {requirement}",
+    )
 
 
 _EXTRAS = {

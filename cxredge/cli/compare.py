@@ -22,8 +22,8 @@ def register(app: typer.Typer) -> None:
     command(app, "compare")(compare)
 
 
-def _limit(option: str, words: str) -> Any:
-    return typer.Option(option, min=0, help=f"Limit: {words}")
+def _limit(option: str, description: str) -> Any:
+    return typer.Option(option, min=0, help=f"Largest acceptable {description}")
 
 
 def compare(
@@ -31,25 +31,27 @@ def compare(
     first: Annotated[
         Path, typer.Argument(metavar="A", help="A bundle, a passport, or a result file.")
     ],
-    others: Annotated[list[Path], typer.Argument(metavar="B...", help="Compared with A.")],
+    others: Annotated[
+        list[Path], typer.Argument(metavar="B...", help="Results to compare with A.")
+    ],
     max_accuracy_drop: Annotated[
-        float, _limit("--max-accuracy-drop", "loss of accuracy or macro F1, as a share.")
+        float, _limit("--max-accuracy-drop", "drop of accuracy or macro F1, as a fraction.")
     ] = 0.01,
-    max_auroc_drop: Annotated[float, _limit("--max-auroc-drop", "loss of the mean AUROC.")] = 0.01,
+    max_auroc_drop: Annotated[float, _limit("--max-auroc-drop", "drop of the mean AUROC.")] = 0.01,
     max_sensitivity_drop: Annotated[
-        float, _limit("--max-sensitivity-drop", "loss of a class's sensitivity.")
+        float, _limit("--max-sensitivity-drop", "drop of a class's sensitivity.")
     ] = 0.05,
     max_calibration_error_rise: Annotated[
         float, _limit("--max-calibration-error-rise", "rise of the calibration error.")
     ] = 0.02,
     max_latency_rise: Annotated[
-        float, _limit("--max-latency-rise", "rise of a latency, relative: 0.05 is 5%.")
+        float, _limit("--max-latency-rise", "relative rise of a latency.")
     ] = 0.05,
     across: Annotated[
         list[str] | None,
         typer.Option(
             "--across",
-            help="Aspect of benchmarks that may differ, such as machine, target, threads; "
+            help="Aspect of benchmarks that may differ, such as machine, target or threads; "
             "repeatable. Benchmarks with other differences are shown as not comparable.",
         ),
     ] = None,
@@ -57,10 +59,11 @@ def compare(
         Path | None, typer.Option("--out", help="Also write the comparison: .html, .md or .csv.")
     ] = None,
 ) -> Outcome:
-    """Compare bundles, evaluations, benchmarks or passports with A: devices, precisions, versions.
+    """Compare bundles, evaluations, benchmarks or passports with A.
 
-    A difference exceeds the noise if its 95% interval excludes zero. Exits 3 on a regression: a
-    metric is worse, and the difference exceeds the noise and the limit.
+    They may come from different devices, precisions or versions. A difference exceeds the noise if
+    its 95% interval excludes zero. Exits with code 3 on a regression: a metric is worse, and the
+    difference exceeds the noise and the limit.
     """
     from cxredge.artifacts.records import to_json
     from cxredge.comparison import Limits, read_result_set

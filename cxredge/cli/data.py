@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 SplitByOption = Annotated[
     SplitBy,
-    typer.Option("--split", help="Keep patients whole, or split by image as in the paper."),
+    typer.Option("--split", help="Unit of splitting: patient, or image as in the paper."),
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     data = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-    app.add_typer(data, name="data", help="Make, generate and audit image lists.")
+    app.add_typer(data, name="data", help="Prepare, generate and audit data sets.")
     command(data, "prepare")(prepare)
     command(data, "folder")(folder)
     command(data, "phantoms")(phantoms)
@@ -37,8 +37,12 @@ def register(app: typer.Typer) -> None:
 def prepare(
     output: Output,
     protocol: ProtocolOption,
-    cohen: Annotated[Path, typer.Option("--cohen", help="Cohen's set: metadata.csv, images/.")],
-    kermany: Annotated[Path, typer.Option("--kermany", help="Kermany's set: train/, test/.")],
+    cohen: Annotated[
+        Path, typer.Option("--cohen", help="Cohen's set, with metadata.csv and images/.")
+    ],
+    kermany: Annotated[
+        Path, typer.Option("--kermany", help="Kermany's set, with train/ and test/.")
+    ],
     out: OutFolder,
     split: SplitByOption = SplitBy.PATIENT,
     seed: SeedOption = 0,
@@ -46,17 +50,18 @@ def prepare(
         bool,
         typer.Option(
             "--balanced",
-            help="full: as many images of each class as the smallest has. [default: all]",
+            help="Protocol full: reduce each class to the size of the smallest.",
         ),
     ] = False,
     sars: Annotated[
-        bool, typer.Option("--sars", help="full: keep SARS, 16 images, as a fifth class.")
+        bool, typer.Option("--sars", help="Protocol full: keep SARS (16 images) as a fifth class.")
     ] = False,
 ) -> Outcome:
-    """Draw one of the paper's protocols, CXR A, B or C, or split all images 70/15/15.
+    """Draw one of the paper's data sets, or split all images.
 
-    Of an X-ray that exists in several files, one is used, and its patients are joined. Writes
-    OUT/manifest.csv with the paper's number of images per class and split.
+    The protocols cxr-a, cxr-b and cxr-c have the paper's number of images per class and split; full
+    splits all images 70/15/15. If an X-ray exists in several files, only one is used, and its
+    patients are joined. Writes OUT/manifest.csv.
     """
     from cxredge.data.prepare import ProtocolOptions, prepare_protocol
 
@@ -85,16 +90,16 @@ def folder(
         str | None,
         typer.Option(
             "--patient",
-            help="Regular expression; its first group, searched in the file name without "
-            "extension, is the patient. Without it, the patient of a DICOM file is a keyed hash "
-            "of its PatientID, and every other image counts as a separate patient.",
+            help="Regular expression, searched in the file name without extension; its first group "
+            "is the patient. [default: a keyed hash of the PatientID for DICOM files, a separate "
+            "patient for every other image]",
         ),
     ] = None,
     patient_key: Annotated[
         Path | None,
         typer.Option(
             "--patient-key",
-            help="File with the key of that hash. [default: this user's key, created once]",
+            help="File with the key of the PatientID hash. [default: a key per user, created once]",
         ),
     ] = None,
     keep_burned_in: Annotated[
@@ -110,7 +115,7 @@ def folder(
     ] = (0.7, 0.15, 0.15),
     seed: SeedOption = 0,
 ) -> Outcome:
-    """List any set with one folder per class and split it."""
+    """List and split a data set with one folder per class."""
     from cxredge.data.prepare import FolderOptions, prepare_folder
 
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
@@ -130,7 +135,7 @@ def phantoms(
     ] = 256,
     seed: SeedOption = 0,
 ) -> Outcome:
-    """Generate chest phantoms of four classes: no patient, no download.
+    """Generate chest phantoms of four classes, without patient data.
 
     Writes OUT/images/CLASS/ and OUT/manifest.csv.
     """

@@ -43,9 +43,10 @@ def deploy(
     """Finish a bundle on its device: engines, golden images, timing.
 
     Checks the signature if a public key is given, unpacks an archive, builds TensorRT engines if
-    the target has TensorRT, runs the golden images, times the candidates and chooses what serves.
-    Run it again after an update of the device's software.
-    Exits 3 if golden images have different results here, or if --precision did not pass the gate.
+    the target has TensorRT, runs the golden images, times the candidates and chooses the one to
+    serve. Run it again after an update of the device's software.
+    Exits with code 3 if golden images have different results here, or if the requested precision
+    did not pass the gate.
     """
     from cxredge.build.deploy import deploy_bundle
     from cxredge.cli.build_outcome import outcome_of

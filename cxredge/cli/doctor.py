@@ -52,7 +52,7 @@ def _text(found: Diagnosis) -> str:
     lines = [
         f"{machine.cpu or 'unknown processor'}, {machine.cores} cores, "
         f"{machine.architecture}, {machine.system}",
-        f"Target: {found.target or 'none fits'}",
+        f"Target: {found.target or 'no known target'}",
         "",
         table(["", "check", "found"], rows),
         "",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TensorRTOptions:
-    """Options of engines; None leaves each to the bundle, the board or TensorRT."""
+    """Options of engines; None for the default of the bundle, the board or TensorRT."""
 
     batch: Annotated[
         str | None,
@@ -39,8 +39,8 @@ class TensorRTOptions:
         int | None,
         typer.Option(
             "--workspace-mb",
-            help="TensorRT: maximum workspace memory per layer. [default: a quarter of the board's "
-            "memory]",
+            help="TensorRT: maximum workspace memory per layer, in MB. [default: a quarter of the "
+            "board's memory]",
             show_default=False,
         ),
     ] = None
@@ -48,13 +48,14 @@ class TensorRTOptions:
         bool | None,
         typer.Option(
             "--version-compatible/--no-version-compatible",
-            help="TensorRT 8.6 or newer: newer versions may load the engine, which is slower.",
+            help="TensorRT 8.6 or newer: let newer versions load the engine, which makes it "
+            "slower.",
             show_default=False,
         ),
     ] = None
 
     def engine_options(self, calibration: Path | None = None) -> EngineOptions:
-        """Return the options as the build takes them.
+        """Return the options of the build.
 
         Args:
             calibration: List of images for TensorRT's own calibrator.
@@ -88,13 +89,13 @@ LegacyCalibrationOption = Annotated[
     typer.Option(
         "--legacy-calibration",
         help="TensorRT 10 or older: calibrate INT8 with TensorRT's own entropy calibrator on this "
-        "list of 'cxredge calibrate', instead of using the INT8 model of the bundle.",
+        "list from 'cxredge calibrate', instead of using the INT8 model of the bundle.",
     ),
 ]
 
 
 def capabilities(text: str | None) -> tuple[str, ...]:
-    """Return the compute capabilities of an option, each once; none if it was not given."""
+    """Return the compute capabilities of an option without duplicates; empty if it is missing."""
     return tuple(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
 
 

@@ -33,9 +33,10 @@ def evaluate(
         typer.Option("--out", help="File to write. [default: in BUNDLE/results/]"),
     ] = None,
 ) -> Outcome:
-    """Measure accuracy, AUROC, sensitivity and calibration with 95% intervals.
+    """Measure accuracy, AUROC, sensitivity and calibration.
 
-    Also lists the images that the bundle classifies differently from FP32.
+    Metrics have 95% confidence intervals. Also lists the images that the bundle classifies
+    differently from FP32.
     """
     from cxredge.artifacts.atomic import write_json
     from cxredge.artifacts.records import to_json

@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 _MOST_FLIPPED = 20
 
 
-def _limit(option: str, words: str) -> Any:
-    return typer.Option(option, min=0, max=1, help=f"Gate: {words}", show_default=False)
+def _limit(option: str, description: str) -> Any:
+    return typer.Option(option, min=0, max=1, help=f"Gate: {description}", show_default=False)
 
 
 @dataclass(frozen=True)
 class GateOptions:
-    """Limits of the gate, None for the default of each, and the aim of operating thresholds."""
+    """Limits of the gate, None for the defaults, and the specificity of operating thresholds."""
 
     max_accuracy_drop: Annotated[
         float | None,
-        _limit("--max-accuracy-drop", "largest drop of accuracy, as a share. [default: 0.01]"),
+        _limit("--max-accuracy-drop", "largest drop of accuracy, as a fraction. [default: 0.01]"),
     ] = None
     min_agreement: Annotated[
         float | None,
-        _limit("--min-agreement", "minimum agreement with FP32, as a share. [default: 0.97]"),
+        _limit("--min-agreement", "minimum agreement with FP32, as a fraction. [default: 0.97]"),
     ] = None
     max_auroc_drop: Annotated[
         float | None,
@@ -54,7 +54,7 @@ class GateOptions:
     specificity: Annotated[
         float,
         typer.Option(
-            "--specificity", min=0, max=1, help="Specificity that operating thresholds aim at."
+            "--specificity", min=0, max=1, help="Target specificity of operating thresholds."
         ),
     ] = 0.9
 
@@ -179,14 +179,14 @@ def _flipped(flipped: Sequence[Mapping[str, Any]], now: str, cascade: bool) -> s
 def _near_ties(found: Mapping[str, Any], now: str, cascade: bool) -> str:
     which = (
         f"Near ties: in {found['near']} of {found['images']} images ({share(found['share'])}) the "
-        f"two largest logits differ by at most {found['margin']:.3f}; {now} favoured the decided "
-        f"class by no more than that on {found['validation_images']} validation images."
+        f"two largest logits differ by at most {found['margin']:.3f}, the largest shift of {now} "
+        f"in favour of its decision on {found['validation_images']} validation images."
     )
     expected = found.get("expected_flips")
     if expected is not None:
         which += (
-            f" Based on how much it favoured these, {expected:.1f} of the {found['images']} "
-            "decisions are expected to differ."
+            f" From such shifts, {expected:.1f} of the {found['images']} decisions are expected to "
+            "differ."
         )
     when = "FP32 decides the near ties"
     if not cascade:

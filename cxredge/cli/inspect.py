@@ -29,7 +29,7 @@ def inspect(
         ),
     ],
 ) -> Outcome:
-    """Describe an artifact: its kind, its origin and whether it is intact.
+    """Describe an artifact: kind, origin and integrity.
 
     Bundles and engines are summarised; -v shows all facts.
     """

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 def models(output: Output) -> Outcome:
     """List the networks and the blocks that the paper trains.
 
-    Counts exclude the head. 'parameters' includes batch norm's running statistics, as Keras counts;
+    Counts exclude the head. 'parameters' includes batch norm's running statistics, as in Keras;
     'trains' does not. --json also has Keras' own counts, which differ for inception_v3 (no batch
     norm scales), resnet50 and resnet50_v2 (biases before batch norm).
     """

@@ -12,13 +12,13 @@ import typer
 from cxredge.vocabulary import Effort, Precision, ProtocolName, Split
 
 
-def choice_option(name: str, choices: Mapping[str, Enum | None], words: str) -> Any:
+def choice_option(name: str, choices: Mapping[str, Enum | None], description: str) -> Any:
     """Return an option that accepts the values of an enum and a word that stands for None.
 
     Args:
         name: Name of the option.
-        choices: What each word on the command line stands for.
-        words: The help text.
+        choices: Value of each word on the command line.
+        description: The help text.
     """
 
     def check(word: str) -> str:
@@ -36,7 +36,7 @@ def choice_option(name: str, choices: Mapping[str, Enum | None], words: str) -> 
         parser=check,
         callback=choose,
         metavar=f"<{'|'.join(choices)}>",
-        help=words,
+        help=description,
         show_default=False,
     )
 
@@ -46,7 +46,7 @@ PrecisionOption = Annotated[
     choice_option(
         "--precision",
         {"auto": None, **{one.value: one for one in Precision}},
-        "auto: the fastest precision that passes the gate. [default: auto]",
+        "Precision to serve; auto: the fastest that passes the gate. [default: auto]",
     ),
 ]
 ProtocolOption = Annotated[
@@ -54,16 +54,19 @@ ProtocolOption = Annotated[
     choice_option(
         "--protocol",
         {**{one.value: one for one in ProtocolName}, "full": None},
-        "The paper's data set; full: all images.",
+        "Data set of the paper; full: all images.",
     ),
 ]
-BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")]
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a bundle.")]
+BundleOrArchiveArgument = Annotated[
+    Path, typer.Argument(metavar="BUNDLE", help="Folder or archive of a bundle.")
+]
 ManifestArgument = Annotated[
-    Path, typer.Argument(metavar="MANIFEST", help="manifest.csv of 'cxredge data'.")
+    Path, typer.Argument(metavar="MANIFEST", help="Manifest from 'cxredge data'.")
 ]
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 SeedOption = Annotated[
-    int, typer.Option("--seed", help="Random seed; the same seed gives the same result.", min=0)
+    int, typer.Option("--seed", help="Random seed; the same seed reproduces the result.", min=0)
 ]
 SplitOption = Annotated[Split, typer.Option("--split", help="Split of the manifest to use.")]
 ThreadsOption = Annotated[
@@ -90,9 +93,10 @@ EffortOption = Annotated[
     Effort,
     typer.Option(
         "--effort",
-        help="How much the INT8 quantization tries. quick: min-max ranges, corrected biases. "
-        "default: the best ranges, equalised channels, corrected weights, and layers in float if "
-        "necessary. extensive: more of each, centred activations (for TensorRT), and up to half of "
-        "the layers in float, until logits are as close to FP32's as FP16's are.",
+        help="Extent of the search for an INT8 quantization. quick: min-max ranges, corrected "
+        "biases. default: the best of several range methods, equalised channels, corrected "
+        "weights, and layers in float if necessary. extensive: all range methods, more images, "
+        "centred activations (for TensorRT), and up to half of the layers in float, until the "
+        "logits are as close to FP32 as those of FP16.",
     ),
 ]

@@ -19,7 +19,7 @@ from cxredge.progress import Advance
 
 
 class Verbosity(int, Enum):
-    """How much is printed on stderr."""
+    """Amount of output on stderr."""
 
     QUIET = 0
     NORMAL = 1

@@ -24,11 +24,11 @@ def predict(
     bundle: BundleArgument,
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="Images (PNG, JPEG, DICOM), folders and zips."),
+        typer.Argument(metavar="PATH...", help="Images (PNG, JPEG, DICOM), folders and zip files."),
     ],
-    out: Annotated[Path, typer.Option("--out", help="predictions.csv, .jsonl or .parquet.")] = Path(
-        "predictions.csv"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", help="File to write: .csv, .jsonl or .parquet.")
+    ] = Path("predictions.csv"),
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume an interrupted prediction.")
     ] = False,
@@ -36,13 +36,13 @@ def predict(
         bool,
         typer.Option(
             "--any-view",
-            help="Also predict lateral and oblique DICOM views; their rows have a caution.",
+            help="Also predict lateral and oblique DICOM views; their rows carry a caution.",
         ),
     ] = False,
 ) -> Outcome:
-    """Predict X-rays; write exactly one row per input, in input order.
+    """Predict X-rays and write one row per input, in input order.
 
-    A file that cannot be read has a row with the reason. Research use only.
+    The row of a file that cannot be read contains the reason. Research use only.
     """
     from cxredge.bundle.bundle import open_bundle
     from cxredge.inference.predict import predict as stage
@@ -73,5 +73,5 @@ def predict(
         lines.insert(-1, f"Predicted, with doubts from the DICOM header: {doubts}.")
     if data["skipped"]:
         kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(data["skipped"].items()))
-        lines.insert(-1, f"Skipped, not images by name: {kinds}.")
+        lines.insert(-1, f"Skipped, not images by their names: {kinds}.")
     return Outcome(data, "\n".join(lines), f"cxredge evaluate {quoted(bundle)} MANIFEST")

@@ -1,4 +1,4 @@
-"""``cxredge quantize``: FP32 ONNX becomes INT8 ONNX."""
+"""``cxredge quantize``: from an FP32 to an INT8 ONNX model."""
 
 from __future__ import annotations
 
@@ -25,28 +25,30 @@ class QuantizeOptions:
     """Settings of a quantization; None for the default of the dialect and the effort."""
 
     dialect: Annotated[
-        Dialect, typer.Option("--dialect", help="How INT8 is written: for TensorRT or for CPUs.")
+        Dialect, typer.Option("--dialect", help="Representation of INT8: for TensorRT or for CPUs.")
     ] = Dialect.TENSORRT
     split: Annotated[
-        Split, typer.Option("--split", help="Images of the manifest to compare on.")
+        Split, typer.Option("--split", help="Split of the manifest to compare on.")
     ] = Split.TEST
     float_stem: Annotated[
         bool | None,
         typer.Option(
             "--float-stem/--no-float-stem",
-            help="Keep the first, cheap layers in float. [default: for cpu]",
+            help="Keep the first, cheap layers in float. [default: only for the dialect cpu]",
         ),
     ] = None
     effort: EffortOption = Effort.DEFAULT
     range_method: Annotated[
         RangeMethod | None,
-        typer.Option("--range-method", help="How ranges are chosen. [default: the best of them]"),
+        typer.Option(
+            "--range-method", help="Method for activation ranges. [default: the best of several]"
+        ),
     ] = None
     equalise: Annotated[
         bool | None,
         typer.Option(
             "--equalise/--no-equalise",
-            help="Equalise the ranges of the channels. [default: unless --effort quick]",
+            help="Equalise the ranges of channels. [default: --equalise unless --effort quick]",
         ),
     ] = None
     centre: Annotated[
@@ -54,14 +56,14 @@ class QuantizeOptions:
         typer.Option(
             "--centre/--no-centre",
             help="Also try clipped activations centred on zero, which use the whole int8 range. "
-            "[default: for tensorrt with --effort extensive]",
+            "[default: only for the dialect tensorrt with --effort extensive]",
         ),
     ] = None
     correction: Annotated[
         Correction | None,
         typer.Option(
             "--correction",
-            help="What to adjust in each layer to compensate for quantization. [default: by "
+            help="Parameters of each layer to correct for quantization errors. [default: by "
             "effort]",
         ),
     ] = None
@@ -71,7 +73,7 @@ class QuantizeOptions:
             "--aim-agreement",
             min=0,
             max=1,
-            help="Keep more layers in float until agreement with FP32 reaches this.",
+            help="Keep more layers in float until agreement with FP32 reaches this fraction.",
         ),
     ] = 0.99
     aim_logit_error: Annotated[
@@ -79,7 +81,7 @@ class QuantizeOptions:
         typer.Option(
             "--aim-logit-error",
             min=0,
-            help="And until the relative error of the logits is at most this.",
+            help="Likewise, until the relative error of the logits is at most this.",
             show_default="0.02 for TensorRT, 0.03 for the CPU, 0.005 with --effort extensive",
         ),
     ] = None
@@ -118,9 +120,11 @@ def register(app: typer.Typer) -> None:
 
 def quantize(
     output: Output,
-    model: Annotated[Path, typer.Argument(metavar="DIR", help="A model of 'cxredge export'.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Folder of a model from 'cxredge export'.")
+    ],
     calibration: Annotated[
-        Path, typer.Option("--calibration", help="The list of 'cxredge calibrate'.")
+        Path, typer.Option("--calibration", help="Calibration list from 'cxredge calibrate'.")
     ],
     evaluate: Annotated[
         Path, typer.Option("--evaluate", help="Manifest to compare INT8 with FP32 on.")
@@ -133,8 +137,8 @@ def quantize(
         typer.Option(
             "--fine-tune",
             metavar="RUN",
-            help="If nothing else is enough, fine-tune the INT8 weights on the images of this run "
-            "(requires the train extra).",
+            help="If the aims are not reached otherwise, fine-tune the INT8 weights on the images "
+            "of this run (requires the extra 'train').",
         ),
     ] = None,
     statistics: Annotated[
@@ -142,15 +146,15 @@ def quantize(
         typer.Option(
             "--statistics",
             metavar="DIR",
-            help="Cache measured activations in this folder.",
+            help="Folder that caches measured activations.",
         ),
     ] = None,
 ) -> Outcome:
     """Quantize a model to INT8 and show what each step gains.
 
-    Every step is compared with FP32 on validation images, the result on held-out images. The
-    gate's verdict is reported; it is binding if a limit is given: exits 3 if INT8 loses more.
-    The model is written anyway, for inspection.
+    Every step is compared with FP32 on validation images, the result on held-out images. Reports
+    the gate's verdict. If a limit is given and INT8 does not pass the gate, exits with code 3; the
+    model is written anyway, for inspection.
     """
     from cxredge.artifacts.card import read_artifact
     from cxredge.artifacts.model_card import ExportedCard
@@ -179,9 +183,9 @@ def _refusal(card: QuantizedCard, effort: Effort, out: Path) -> GateRefused:
     from cxredge.cli.quantize_outcome import data_of
 
     gate = card.facts.comparison
-    harder = "" if effort is Effort.EXTENSIVE else ", try --effort extensive"
+    more_effort = "" if effort is Effort.EXTENSIVE else ", try --effort extensive"
     return GateRefused(
         f"int8 refused by the gate: {gate.refusal}. {out} was written for inspection.",
-        f"Calibrate on more images{harder}, or allow the loss with {gate.loosening}.",
+        f"Calibrate on more images{more_effort}, or allow the loss with {gate.loosening}.",
         {**data_of(card, out), "gate": to_json(gate), "precision": "int8"},
     )

@@ -31,10 +31,11 @@ def report(
         ),
     ] = True,
 ) -> Outcome:
-    """Write one self-contained page: accuracy, latency, data, warnings and provenance.
+    """Write one self-contained page about bundles and their results.
 
-    The report of a bundle includes all results in its results/ folder; add results of other
-    devices as further paths. Several bundles are compared.
+    It shows accuracy, latency, data, warnings and provenance. The report of a bundle includes all
+    results in its results/ folder; add results of other devices as further paths. Several bundles
+    are compared.
     """
     from cxredge.report import write_report
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cxredge.cli.command import command
-from cxredge.cli.options import BundleArgument
+from cxredge.cli.options import BundleOrArchiveArgument
 from cxredge.cli.output import Outcome, Output
 from cxredge.errors import quoted
 
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def sign(
     output: Output,
-    bundle: BundleArgument,
+    bundle: BundleOrArchiveArgument,
     key: Annotated[
         Path,
         typer.Option(
@@ -60,7 +60,7 @@ def sign(
             packed = archive_of(bundle)
             write_archive(bundle, packed)
     data = {"bundle": str(bundle), "signed": True, "archive": str(packed) if packed else None}
-    where = packed if packed == bundle else f"{bundle / SIGNATURE_NAME}"
+    where = packed if packed == bundle else bundle / SIGNATURE_NAME
     more = f"\nPacked {packed}" if packed and packed != bundle else ""
     return Outcome(
         data,

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 class StartOptions:
     """The network to start from, and the part of it that is trained."""
 
-    model: Annotated[str, typer.Option("--model", help="See: cxredge models.")] = "mobilenet_v1"
+    model: Annotated[str, typer.Option("--model", help="Network, as in 'cxredge models'.")] = (
+        "mobilenet_v1"
+    )
     weights: Annotated[
         str,
         typer.Option(
@@ -50,16 +52,21 @@ class FitOptions:
 
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Maximum number of epochs.")] = 20
     patience: Annotated[
-        int, typer.Option("--patience", min=1, help="Epochs without improvement before stopping.")
+        int,
+        typer.Option(
+            "--patience", min=1, help="Number of epochs without improvement before stopping."
+        ),
     ] = 10
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images per step.")] = 32
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="Number of images per step.")
+    ] = 32
     learning_rate: Annotated[
         float, typer.Option("--learning-rate", min=0, help="Peak learning rate of the head.")
     ] = 1e-3
     backbone_rate: Annotated[
         float,
         typer.Option(
-            "--backbone-rate", min=0, help="Learning rate of the backbone, as a share of it."
+            "--backbone-rate", min=0, help="Learning rate of the backbone, relative to the head."
         ),
     ] = 0.3
     weight_decay: Annotated[
@@ -68,13 +75,16 @@ class FitOptions:
     label_smoothing: Annotated[
         float,
         typer.Option(
-            "--label-smoothing", min=0, max=0.9, help="Share of the target spread over all classes."
+            "--label-smoothing",
+            min=0,
+            max=0.9,
+            help="Fraction of the target spread over all classes.",
         ),
     ] = 0.1
     dropout: Annotated[
         float,
         typer.Option(
-            "--dropout", min=0, max=0.9, help="Share of features dropped before the head."
+            "--dropout", min=0, max=0.9, help="Fraction of features dropped before the head."
         ),
     ] = 0.2
     average_decay: Annotated[
@@ -93,15 +103,15 @@ class FeatureOptions:
     """Augmented views of the images, and the cache of frozen blocks' features."""
 
     augment: Annotated[
-        Augmentation, typer.Option("--augment", help="How strongly training images are augmented.")
+        Augmentation, typer.Option("--augment", help="Augmentation of training images.")
     ] = Augmentation.LIGHT
     views: Annotated[
         int | None,
         typer.Option(
             "--views",
             min=0,
-            help="Augmented views per image, used in turn; 0 draws a new one every epoch, which "
-            "rules out --features. [default: 8 with --features, else 0]",
+            help="Number of augmented views per image, used in turn; 0 draws a new one every "
+            "epoch, which excludes --features. [default: 8 with --features, else 0]",
         ),
     ] = None
     features: Annotated[
@@ -111,7 +121,10 @@ class FeatureOptions:
         ),
     ] = FeatureCache.OFF
     cache_limit_gb: Annotated[
-        float, typer.Option("--cache-limit-gb", min=0, help="Most disk space for these features.")
+        float,
+        typer.Option(
+            "--cache-limit-gb", min=0, help="Maximum disk space for cached features, in GB."
+        ),
     ] = 20.0
 
     @property
@@ -131,11 +144,11 @@ class SearchOptions:
         typer.Option(
             "--search-points",
             min=0,
-            help="Block boundaries that a search tries, in addition to head and none.",
+            help="Number of block boundaries to try, in addition to head and none.",
         ),
     ] = 6
     search_epochs: Annotated[
-        int, typer.Option("--search-epochs", min=1, help="Maximum number of epochs of a trial.")
+        int, typer.Option("--search-epochs", min=1, help="Maximum number of epochs per trial.")
     ] = 10
 
     def search(self, freeze: str) -> SearchConfig | None:
@@ -157,21 +170,25 @@ class InputOptions:
     ] = None
     mean: Annotated[
         float | None,
-        typer.Option("--mean", help="Mean grey value in [0, 1] that the weights expect."),
+        typer.Option(
+            "--mean",
+            help="Mean grey value in [0, 1] that the weights expect. [default: the hub's value for "
+            "imagenet, else 0.5]",
+        ),
     ] = None
     std: Annotated[
         float | None,
         typer.Option(
             "--std",
-            help="Standard deviation that the weights expect. [default: 0.5 and 0.5 for files, "
-            "the hub's values for imagenet]",
+            help="Standard deviation that the weights expect. [default: the hub's value for "
+            "imagenet, else 0.5]",
         ),
     ] = None
 
     def resolved(self, network: Network, weights: str) -> dict[str, Any]:
         """Return size, mean and deviation, by default those of the network and its weights."""
-        hub = weights == "imagenet"
-        mean, std = (network.hub_mean, network.hub_std) if hub else (0.5, 0.5)
+        from_hub = weights == "imagenet"
+        mean, std = (network.hub_mean, network.hub_std) if from_hub else (0.5, 0.5)
         return {
             "input_size": self.input_size or network.input_size,
             "mean": mean if self.mean is None else self.mean,
@@ -188,7 +205,7 @@ class HardwareOptions:
     )
     devices: Annotated[int, typer.Option("--devices", min=1, help="Number of devices.")] = 1
     precision: Annotated[
-        TrainingPrecision, typer.Option("--precision", help="Number format while training.")
+        TrainingPrecision, typer.Option("--precision", help="Number format in training.")
     ] = TrainingPrecision.FP32
 
     def hardware(self, cache_limit_gb: float) -> TrainingHardware:
@@ -208,7 +225,7 @@ def train(
     *,
     manifest: ManifestArgument,
     out: Annotated[
-        Path, typer.Option("--out", help="The run's folder; an unfinished run is resumed.")
+        Path, typer.Option("--out", help="Folder of the run; an unfinished run is resumed.")
     ],
     start: StartOptions,
     fit: FitOptions,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from cxredge.cli.command import command
-from cxredge.cli.options import PublicKeyOption
+from cxredge.cli.options import BundleOrArchiveArgument, PublicKeyOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import table
 from cxredge.errors import GateRefused, quoted
@@ -26,16 +26,14 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     output: Output,
-    bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder or its archive.")
-    ],
+    bundle: BundleOrArchiveArgument,
     public_key: PublicKeyOption = None,
 ) -> Outcome:
     """Check all hashes, and run the golden images on this machine.
 
     With --public-key, also check who signed the bundle. An archive is unpacked to a temporary
-    folder. Exits 3 if a golden image's result differs from that of the machine that built the
-    bundle.
+    folder. Exits with code 3 if a golden image's result differs from that of the machine that
+    built the bundle.
     """
     from cxredge.artifacts.records import to_json
     from cxredge.bundle.archive import is_archive, unpacked
@@ -83,7 +81,7 @@ def _refuse_differences(bundle: Path, replays: Sequence[Replay], data: Mapping[s
         return
     worst = max(failed, key=lambda r: r.max_probability_difference)
     raise GateRefused(
-        f"{worst.precision.value} computes other results on this machine: of {worst.images} "
+        f"{worst.precision.value} computes different results on this machine: of {worst.images} "
         f"golden images {worst.classes_changed} change class, probabilities change by up to "
         f"{worst.max_probability_difference:.3f}.",
         "Compare versions with: cxredge doctor; choose another precision with: "

@@ -148,7 +148,7 @@ def test_an_archive_without_an_ending_needs_a_folder(packed: Path, cxredge: Run)
 def test_options_of_another_command_are_refused(bundle: Path, model: Path, cxredge: Run) -> None:
     ran = cxredge("build", bundle, "--target", "cpu-arm", "--effort", "quick", "--out", bundle)
     assert ran.code == 2
-    assert f"{bundle} is a bundle already" in ran.err
+    assert f"{bundle} is already a bundle" in ran.err
     assert f"cxredge deploy {bundle}" in ran.err
     ran = cxredge("deploy", bundle, "--target", "cpu-arm")
     assert ran.code == 2
@@ -174,7 +174,7 @@ def test_what_is_copied_is_checked(bundle: Path, tmp_path: Path, cxredge: Run) -
 
 
 def test_build_is_another_name_of_deploy_for_a_bundle(bundle: Path, cxredge: Run) -> None:
-    note = f"'cxredge build BUNDLE' is another name of: cxredge deploy {bundle}"
+    note = f"'cxredge build BUNDLE' is an alias of: cxredge deploy {bundle}"
     ran = cxredge("build", bundle, "--json")
     assert ran.code == 0, ran.err
     assert ran.err.count(note) == 1

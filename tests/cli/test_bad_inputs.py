@@ -290,7 +290,7 @@ def test_goldens_that_come_out_differently_exit_3(bundle: Path, cxredge) -> None
     write_card(bundle, card)
     ran = cxredge("verify", bundle, "--json")
     assert ran.code == 3
-    assert "int8 computes other results" in ran.json["error"]
+    assert "int8 computes different results" in ran.json["error"]
     forced = cxredge("build", bundle, "--precision", "int8")
     assert forced.code == 3
     auto = cxredge("build", bundle, "--json")

@@ -84,6 +84,16 @@ def test_every_command_takes_json_quiet_and_verbose(cxredge) -> None:
         assert "-v, --verbose" in shown
 
 
+def test_help_lists_the_commands_in_order_with_whole_sentences(cxredge) -> None:
+    from cxredge.cli import _COMMANDS
+
+    shown = cxredge("--help").out
+    listed = [line.split()[0] for line in shown.split("Commands:\n")[1].splitlines() if line]
+    assert listed == list(_COMMANDS)
+    for group in ([], ["data"], ["targets"]):
+        assert "..." not in cxredge(*group, "--help").out.split("Commands:\n")[1]
+
+
 def test_python_m_is_the_same_command(cxredge) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "cxredge", "targets", "--json"], capture_output=True, check=True
