@@ -17,7 +17,7 @@ _NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 @contextmanager
 def writing(folder: Path, size_bytes: int, what: str) -> Iterator[None]:
-    """Check disk space before the block, and translate errors of writing within it.
+    """Check disk space before the block, and translate write errors inside it.
 
     Args:
         folder: Folder to write to; it may not exist yet.
@@ -38,7 +38,7 @@ def writing(folder: Path, size_bytes: int, what: str) -> Iterator[None]:
             raise _no_room(folder, size_bytes, free_bytes, what) from None
         if error.errno in _NOT_ALLOWED:
             raise CxredgeError(
-                f"{folder} cannot be written to ({error.strerror}), and {what} belongs there.",
+                f"Failed to write {what}: {folder} is not writable ({error.strerror}).",
                 "Choose a writable folder with --out.",
             ) from None
         raise

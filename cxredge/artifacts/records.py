@@ -59,10 +59,10 @@ def from_json(values: Any, kind: type[Record], origin: Path | str, remedy: str) 
     """Validate JSON values and return them as a record.
 
     Args:
-        values: What a JSON decoder returned.
+        values: Values returned by a JSON decoder.
         kind: The record's class.
         origin: Where the values were read, for the message.
-        remedy: What to do if they do not fit, as a sentence.
+        remedy: Hint for the user if they are invalid, as a sentence.
 
     Raises:
         ArtifactError: A key is missing or holds a wrong value; the message names the key, what was
@@ -101,7 +101,7 @@ def decode_json(content: bytes, origin: Path | str, remedy: str) -> Any:
     Args:
         content: UTF-8 text.
         origin: Where it was read, for messages.
-        remedy: What to do if it cannot be decoded, as a sentence.
+        remedy: Hint for the user if it is invalid, as a sentence.
 
     Raises:
         ArtifactError: It is too deep or not JSON.
@@ -123,13 +123,13 @@ def read_record(path: Path, kind: type[Record], remedy: str = "Make the artifact
     """Read a JSON file into a record.
 
     Raises:
-        ArtifactError: It cannot be read, or its content does not fit the record.
+        ArtifactError: It cannot be read, or its content is not a valid record.
     """
     return from_json(read_json_file(path, remedy), kind, path, remedy)
 
 
 def _describe(error: msgspec.ValidationError, values: Any, kind: Any) -> str:
-    """Return what a validation error means: the key, what was expected and what was found."""
+    """Describe a validation error: the key, what was expected and what was found."""
     problem, _, path = str(error).partition(" - at ")
     of_a_key = path.startswith("`key`")
     keys, found, kind = _locate(values, kind, path.removeprefix("`key` in ").strip("`"))
@@ -139,15 +139,15 @@ def _describe(error: msgspec.ValidationError, values: Any, kind: Any) -> str:
     if wrong := re.fullmatch(r"Invalid enum value (.*)", problem):
         choices = _choices(_key_type(kind) if of_a_key else kind)
         what = f"unknown key {wrong[1]}" if of_a_key else f"found {wrong[1]}"
-        return f"{where}: {what}; expected {', '.join(choices) or 'another'}"
+        return f"{where}: {what}; expected {', '.join(choices) or 'another value'}"
     return f"{where}: {problem}" + ("" if ", got" in problem else f", found {_short(found)}")
 
 
 def _locate(values: Any, kind: Any, path: str) -> tuple[list[str], Any, Any]:
     """Return the keys that lead to an invalid value, the value, and its type.
 
-    msgspec writes a mapping's key as ``[...]``; the first value there that does not convert is the
-    one that it stopped at.
+    msgspec writes a mapping's key as ``[...]``; it stops at the first value
+    that does not convert.
     """
     keys: list[str] = []
     for name, index in re.findall(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]", path):
@@ -172,7 +172,7 @@ def _converts(value: Any, kind: Any) -> bool:
 
 
 def _element(kind: Any, name: str) -> Any:
-    """Return the type of a field, or of a container's elements; Any where it is not known."""
+    """Return the type of a field, or of a container's elements; Any if unknown."""
     for option in (kind, *get_args(kind)):
         base = get_origin(option) or option
         if name and name in getattr(base, "__dataclass_fields__", {}):
@@ -185,7 +185,7 @@ def _element(kind: Any, name: str) -> Any:
 
 
 def _field_type(record: Any, name: str) -> Any:
-    """Return the type of a field; that of a generic base class as the record fills it in."""
+    """Return the type of a field, with the type variables of generic bases resolved."""
     found = get_type_hints(record, include_extras=True)[name]
     for base in getattr(record, "__orig_bases__", ()):
         parameters = getattr(get_origin(base), "__parameters__", ())

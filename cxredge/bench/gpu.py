@@ -1,4 +1,4 @@
-"""Measurements that only a GPU offers: ways to transfer images, and the time of each layer."""
+"""GPU measurements: transfer of images, and the time of each layer."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def compare_memory(
             for kind in kinds
         }
         calls = {kind: partial(session.infer, pixels[:1]) for kind, session in sessions.items()}
-        taken = interleave(calls, _WARM_UP, _ROUNDS)
-    return {kind: summarise(taken[kind]).rounded() for kind in sessions}
+        times_ms = interleave(calls, _WARM_UP, _ROUNDS)
+    return {kind: summarise(times_ms[kind]).rounded() for kind in sessions}
 
 
 def time_layers(bundle: Bundle, pixels: GreyImage) -> tuple[LayerTime, ...]:
@@ -61,14 +61,14 @@ def time_layers(bundle: Bundle, pixels: GreyImage) -> tuple[LayerTime, ...]:
 
 
 def check_has_engine(bundle: Bundle) -> None:
-    """Check that an engine serves, whose layers can be timed.
+    """Check that the bundle serves from a TensorRT engine, whose layers can be timed.
 
     Raises:
-        WrongUsage: Another runtime serves the bundle.
+        WrongUsage: The bundle serves from another runtime.
     """
     if bundle.backend in CPU_BACKENDS:
         raise WrongUsage(
-            f"--layers is for TensorRT engines; {bundle.path} is served by {bundle.backend}.",
+            f"--layers is for TensorRT engines; {bundle.path} runs in {bundle.backend}.",
             "Leave it out, or finish the bundle on its device first: cxredge deploy "
             f"{quoted(bundle.path)}",
         )

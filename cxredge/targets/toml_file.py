@@ -31,7 +31,7 @@ def read_target(text: str, file: str) -> Target:
         file: Name of the file: the target's name with ``.toml``.
 
     Raises:
-        CxredgeError: It is not TOML, or a key is missing, unknown or of the wrong type.
+        CxredgeError: It is not TOML, or a key is missing, unknown or has a wrong value.
     """
     try:
         values = tomllib.loads(text)
@@ -45,17 +45,17 @@ def read_target(text: str, file: str) -> Target:
 def _check(target: Target, file: str) -> None:
     """Check the values beyond their types."""
     if target.name != file.removesuffix(".toml"):
-        raise _refusal(file, "name", f"'{target.name}'", "the file's own name")
+        raise _refusal(file, "name", f"'{target.name}'", "the name of the file")
     if target.machine not in _MACHINES:
         raise _refusal(file, "machine", f"'{target.machine}'", " or ".join(_MACHINES))
     if not target.precisions:
         raise _refusal(file, "precisions", "empty", "at least one")
     if target.backend not in {trial.backend for trial in target.verified}:
         raise _refusal(file, "verified", f"without '{target.backend}'", "an entry for it")
-    for index, line in enumerate(target.jetpack):
-        if len(line.l4t) != 2:
+    for index, release in enumerate(target.jetpack):
+        if len(release.l4t) != 2:
             where = f"jetpack[{index}].l4t"
-            raise _refusal(file, where, f"{len(line.l4t)} releases", "the first and the last")
+            raise _refusal(file, where, f"{len(release.l4t)} releases", "the first and the last")
 
 
 def _record(kind: type[Record], values: Any, file: str, where: str) -> Record:

@@ -1,8 +1,8 @@
 """Quantization-aware fine-tuning of INT8 weights.
 
-The quantized graph is trained through its rounding towards the logits of the FP32 network
+The quantized graph, rounding included, is trained towards the logits of the FP32 network
 (distillation: no labels are needed, and the target is agreement with FP32). Scales and graph
-structure do not change, so the result stays as legal and as fast as before.
+structure do not change, so the graph remains valid in its dialect and equally fast.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cxredge.training.graph_module import GraphModule
 from cxredge.training.performance import keep_freed_memory
 from cxredge.vocabulary import Split
 
-_MOST_IMAGES = 1024
+_MAX_IMAGES = 1024
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class FineTuning:
 
     Attributes:
         steps: Number of optimiser steps.
-        batch_size: Images per step.
+        batch_size: Number of images per step.
         weight_rate: Peak learning rate of weights; half a quantization step of a weight is about
             0.0005 in the networks here.
         bias_rate: Peak learning rate of biases.
@@ -57,10 +57,10 @@ def training_pixels(run: Artifact[RunCard], progress: Progress) -> GreyImage:
         CxredgeError: An image is missing.
     """
     entries = read_manifest(run.path / "manifest.csv").of(Split.TRAIN)
-    every = -(-len(entries) // _MOST_IMAGES)
+    stride = -(-len(entries) // _MAX_IMAGES)
     classifier = run.card.classifier
-    found = load_labelled(entries[::every], classifier.classes, classifier.input_size, progress)
-    return found.pixels
+    labelled = load_labelled(entries[::stride], classifier.classes, classifier.input_size, progress)
+    return labelled.pixels
 
 
 def fine_tune(
@@ -90,10 +90,10 @@ def fine_tune(
     module = GraphModule(graph)
     optimizer = _optimizer(module, settings)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
-    draw = torch.Generator().manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(settings.seed)
     with progress.task("Fine-tuning INT8", settings.steps) as advance:
         for step in range(settings.steps):
-            rows = torch.randint(len(pixels), (settings.batch_size,), generator=draw)
+            rows = torch.randint(len(pixels), (settings.batch_size,), generator=generator)
             loss = _loss(module, pixels, reference, rows)
             if not torch.isfinite(loss):
                 raise CxredgeError(
@@ -110,9 +110,9 @@ def fine_tune(
 def _loss(
     module: GraphModule, pixels: GreyImage, reference: Logits, rows: torch.Tensor
 ) -> torch.Tensor:
-    wanted = torch.from_numpy(reference[rows.numpy()])
-    found = module(torch.from_numpy(pixels[rows.numpy()])[:, None])
-    return F.mse_loss(found, wanted)
+    targets = torch.from_numpy(reference[rows.numpy()])
+    outputs = module(torch.from_numpy(pixels[rows.numpy()])[:, None])
+    return F.mse_loss(outputs, targets)
 
 
 def _optimizer(module: GraphModule, settings: FineTuning) -> torch.optim.Optimizer:

@@ -86,7 +86,7 @@ def orin_plan(fake: Fake, fp32: Path, tmp_path: Path) -> Path:
         ),
         (
             Installation({Flavour.TENSORRT: "10.3.0"}, Gpu("Other", "8.7", 1, "12.6", True)),
-            "m.plan was built on Orin; this GPU is Other, on which it may be slow or wrong.",
+            "m.plan was built on Orin; this GPU is Other, on which it may be slow or inaccurate.",
             "cxredge deploy",
         ),
         (

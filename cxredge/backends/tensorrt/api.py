@@ -1,4 +1,4 @@
-"""The installed TensorRT, and which names its bindings have."""
+"""The installed TensorRT, and the names that its bindings define."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from cxredge.errors import DependencyError
 
-OLDEST = (8, 5)
+_OLDEST = (8, 5)
 """The first version with named tensors."""
 
 
@@ -41,7 +41,7 @@ class Api:
     version: str
 
     def has(self, name: str) -> bool:
-        """Return whether this version has a name such as ``BuilderFlag.INT8``."""
+        """Return whether this version defines a name such as ``BuilderFlag.INT8``."""
         value: Any = self.trt
         for part in name.split("."):
             if not hasattr(value, part):
@@ -59,26 +59,26 @@ def load_api(flavour: Flavour | None = None) -> Api:
     """Import the bindings without creating any TensorRT object.
 
     Args:
-        flavour: The product; None for TensorRT, or else TensorRT for RTX.
+        flavour: The product; None for TensorRT or, if that is missing, TensorRT for RTX.
 
     Raises:
         DependencyError: It is not installed, its libraries are missing, or it is too old.
     """
-    wanted = (flavour,) if flavour else tuple(Flavour)
+    candidates = (flavour,) if flavour else tuple(Flavour)
     reasons = []
-    for one in wanted:
+    for candidate in candidates:
         try:
-            module = importlib.import_module(one.value)
+            module = importlib.import_module(candidate.value)
         except (ImportError, OSError) as error:
-            reasons.append(f"{one.product} cannot be imported here: {error}")
+            reasons.append(f"{candidate.product} cannot be imported here: {error}")
             continue
-        found = str(module.__version__)
-        if one is Flavour.TENSORRT and numbers(found)[:2] < OLDEST:
+        version = str(module.__version__)
+        if candidate is Flavour.TENSORRT and numbers(version)[:2] < _OLDEST:
             raise DependencyError(
-                f"TensorRT {found} is installed; cxredge needs 8.5 or newer (JetPack 5.1).",
+                f"TensorRT {version} is installed; cxredge needs 8.5 or newer (JetPack 5.1).",
                 "Update JetPack, or build with trtexec --fp16 as the bundle's recipe shows.",
             )
-        return Api(module, one, found)
+        return Api(module, candidate, version)
     raise DependencyError(f"{'; '.join(reasons)}.", _how_to_install(flavour))
 
 

@@ -1,4 +1,4 @@
-"""Engine files, described without TensorRT: the header, and the facts beside them."""
+"""Engine files, described without TensorRT: by their header and the facts beside them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cxredge.errors import ArtifactError
 
 SUFFIXES = (".plan", ".engine")
 
-# The first four bytes, as trtexec reads them and as TensorRT for RTX 1.7 was seen to write them.
+# The first four bytes: as trtexec reads them, and as observed in engines of TensorRT for RTX 1.7.
 _MAGIC = {b"ftrt": Flavour.TENSORRT, b"vtrt": Flavour.RTX}
 _HEADER_BYTES = 28
 _VERSION_OFFSET = 24
@@ -47,7 +47,7 @@ class EngineFile:
 
 
 def read_header(path: Path) -> PlanHeader | None:
-    """Read the header of an engine file; return None if it is of an unknown form.
+    """Read the header of an engine file; return None if its format is unknown.
 
     Engines of TensorRT 8.5 were not available when this was written: their header may differ.
 
@@ -61,7 +61,7 @@ def read_header(path: Path) -> PlanHeader | None:
         raise ArtifactError(f"{path} does not exist.", "Check the path.") from None
     if len(start) < _HEADER_BYTES:
         raise ArtifactError(
-            f"{path} has {len(start)} bytes: it is truncated or no TensorRT engine.",
+            f"{path} has {len(start)} bytes: it is truncated or not a TensorRT engine.",
             "Copy it again or build it again.",
         )
     flavour = _MAGIC.get(start[:4])
@@ -75,7 +75,7 @@ def read_engine_file(path: Path) -> EngineFile:
     """Read the header of an engine and the facts beside it.
 
     Raises:
-        ArtifactError: It is no engine, or the facts belong to another file.
+        ArtifactError: It is not an engine, or the facts belong to another file.
     """
     header, facts = read_header(path), read_facts(path)
     if header is None and facts is not None:

@@ -24,7 +24,7 @@ class Installation:
     Attributes:
         versions: Installed products of TensorRT, with their versions.
         gpu: The GPU, or None if there is no usable one.
-        board: Name of the board in its device tree, or None off a board.
+        board: Name of the board in its device tree; None on other machines.
     """
 
     versions: Mapping[Flavour, str]
@@ -38,7 +38,7 @@ def find_installation() -> Installation:
 
 
 def explain_mismatch(engine_file: EngineFile, here: Installation) -> CxredgeError | None:
-    """Return why an engine cannot run on a machine, or None if nothing is known against it."""
+    """Return the reason why an engine cannot run on a machine, or None if no reason is known."""
     header, name = engine_file.header, engine_file.path.name
     rebuild = f"Build it here: cxredge deploy {quoted(engine_file.path.parent)}"
     if header.flavour not in here.versions:
@@ -61,8 +61,9 @@ def explain_mismatch(engine_file: EngineFile, here: Installation) -> CxredgeErro
             f"{name} needs an NVIDIA GPU, and none is usable here.",
             "See what is missing: cxredge doctor",
         )
-    why = _other_device(engine_file.facts, here.gpu, here.board) if engine_file.facts else ""
-    return ArtifactError(f"{name} was built {why}.", rebuild) if why else None
+    facts = engine_file.facts
+    difference = _other_device(facts, here.gpu, here.board) if facts else ""
+    return ArtifactError(f"{name} was built {difference}.", rebuild) if difference else None
 
 
 def _other_device(facts: EngineFacts, gpu: Gpu, board: str | None) -> str:
@@ -73,7 +74,7 @@ def _other_device(facts: EngineFacts, gpu: Gpu, board: str | None) -> str:
             f"this GPU is {gpu.name} with {gpu.compute_capability}"
         )
     if facts.gpu not in (None, gpu.name):
-        return f"on {facts.gpu}; this GPU is {gpu.name}, on which it may be slow or wrong"
+        return f"on {facts.gpu}; this GPU is {gpu.name}, on which it may be slow or inaccurate"
     if facts.board and board and facts.board != board:
         return (
             f"on {facts.board}; this is {board}, whose GPU may have fewer cores under the same name"
@@ -82,13 +83,13 @@ def _other_device(facts: EngineFacts, gpu: Gpu, board: str | None) -> str:
 
 
 def _versions_fit(engine_file: EngineFile, installed: str) -> bool:
-    """Return whether a runtime reads an engine: the same version, or a newer compatible one.
+    """Return whether a runtime can load an engine: the same version, or a newer compatible one.
 
     The bindings do not always report the fourth number, so only the numbers of both are compared.
     """
     written, running = numbers(engine_file.header.version), numbers(installed)
     shared = min(len(written), len(running), 3)
     if engine_file.facts and engine_file.facts.settings.version_compatible:
-        near = running[0] == written[0] or (written[0], running[0]) in _COMPATIBLE_MAJORS
-        return near and running[:shared] >= written[:shared]
+        compatible = running[0] == written[0] or (written[0], running[0]) in _COMPATIBLE_MAJORS
+        return compatible and running[:shared] >= written[:shared]
     return running[:shared] == written[:shared]

@@ -17,8 +17,8 @@ def build_progress(
 ) -> Iterator[None]:
     """Report the progress of a build inside the ``with`` block.
 
-    From TensorRT 10 on, the builder reports its phases. Before, there is one task of unknown
-    length, which shows the duration of the last build if that is known.
+    From TensorRT 10 on, the builder reports its phases. With older versions, a single task of
+    unknown length shows the duration of the last build, if known.
 
     Args:
         api: The bindings.
@@ -34,8 +34,8 @@ def build_progress(
             monitor = monitor_class(tasks, progress, took)
             config.progress_monitor = monitor
         else:
-            wait = took or "; every kernel is timed, so a build on a board takes minutes"
-            tasks.enter_context(progress.task(f"{api.title} builds{wait}", None))
+            wait = took or "; it times every kernel, which takes minutes on a board"
+            tasks.enter_context(progress.task(f"Building with {api.title}{wait}", None))
         yield
 
 

@@ -49,7 +49,7 @@ class SharedBuffers:
         memory: GPU memory, with the stream.
         image, logits: Buffers of the tensors.
         capture: Whether to capture CUDA graphs.
-        failure: Creates the error to raise if TensorRT fails to run.
+        failure: Factory of the error to raise if TensorRT fails to run.
     """
 
     api: Api
@@ -68,7 +68,7 @@ class ProfileContext:
 
     Args:
         shared: Buffers and stream of the session.
-        context: TensorRT's execution context; this object owns it.
+        context: TensorRT's execution context, owned by this object.
         index: Index of the profile.
     """
 
@@ -96,7 +96,7 @@ class ProfileContext:
         if self._resize(batch, shape):
             self._enqueue()
         else:
-            graph = self._graph = self._graph or self._captured()
+            graph = self._graph = self._graph or self._capture()
             if graph:
                 graph.launch()
             else:
@@ -135,8 +135,8 @@ class ProfileContext:
             self._graph.close()
             self._graph = None
 
-    def _captured(self) -> CudaGraph | None:
-        """Capture the work of this batch size; if that is refused, note why and return None."""
+    def _capture(self) -> CudaGraph | None:
+        """Capture the work of this batch size; on a refusal, record the reason and return None."""
         context, stream = self._context, self._shared.memory.stream
         if self._shared.api.has("IExecutionContext.is_stream_capturable") and not self.refusal:
             capturable = context.is_stream_capturable(stream)

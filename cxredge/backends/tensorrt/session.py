@@ -1,4 +1,4 @@
-"""Inference with an engine."""
+"""Inference with a TensorRT engine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FLOAT_BYTES = 4
 
 
 class Transfer(str, Enum):
-    """How images reach the GPU.
+    """Transfer of images to the GPU.
 
     ``copy``: copied from page-locked memory. ``mapped``: the GPU reads host memory directly, which
     avoids the copy on boards with one memory for GPU and processor, and is slow elsewhere.
@@ -40,7 +40,7 @@ class SessionOptions:
     """Options of running an engine.
 
     Attributes:
-        transfer: How images reach the GPU.
+        transfer: Transfer of images to the GPU.
         cuda_graphs: Whether to capture the work of a batch size as a CUDA graph.
         library: ``pycuda`` or ``cuda-python``; None for the installed one.
     """
@@ -55,10 +55,10 @@ class TensorRTSession(AcceleratorSession):
 
     Args:
         path: The engine's file; the facts beside it are used if they exist.
-        options: How to run it.
+        options: Options of running it; None for the defaults.
 
     Raises:
-        ArtifactError: It is damaged, was built for another device, or is no classifier of grey
+        ArtifactError: It is damaged, was built for another device, or is not a classifier of grey
             images.
         DependencyError: TensorRT, a GPU, a library for its memory, or memory is missing.
     """
@@ -98,7 +98,7 @@ class TensorRTSession(AcceleratorSession):
 
     def circumstances(self) -> EngineRun:
         """Return how the engine ran."""
-        refusals = sorted({one.refusal for one in self._contexts if one.refusal})
+        refusals = sorted({context.refusal for context in self._contexts if context.refusal})
         engine = self._engine
         if self._api.has("ICudaEngine.device_memory_size_v2"):
             workspace = engine.device_memory_size_v2

@@ -14,7 +14,7 @@ from cxredge.vocabulary import Precision
 
 
 class Typing(str, Enum):
-    """How the number format of each layer is chosen.
+    """Choice of the number format of each layer.
 
     ``flags``: by TensorRT, among those that the builder flags allow (weak typing); up to version
     10. ``strong``: by the ONNX file (strong typing); from version 10 on, and the only way from 11
@@ -64,18 +64,18 @@ class RecordedSettings:
 
 @dataclass(frozen=True)
 class EngineConfig(EngineRequest):
-    """Settings of one engine: the request, and what follows from the machine that builds it.
+    """Settings of one engine: the request, and settings that depend on the build machine.
 
     Attributes:
         precision: INT8 requires an ONNX file with Q/DQ; FP16 and FP32 require the FP32 file.
-        typing: How number formats are chosen; None for builder flags if the version has them.
+        typing: Choice of number formats; None for builder flags if the version has them.
         flavour: TensorRT or TensorRT for RTX; None for the installed one.
         compute_capability: Compute capability to build for without its GPU, for example ``8.6``;
             TensorRT for RTX only. None for this machine's GPU.
         timing_cache_folders: Folders of kernel timings, which shorten the next build; the first
             that has a cache is read, all are written.
         calibration: Calibration by TensorRT itself; None for Q/DQ.
-        parents: SHA-256 of what the ONNX file was made from, by role; repeated in the facts.
+        parents: SHA-256 of the ONNX file's inputs, by role; repeated in the facts.
     """
 
     precision: Precision

@@ -70,7 +70,7 @@ def read_samples(header: Header, layout: Layout) -> tuple[Samples, str]:
         if syntax in _NATIVE:
             return _decode(header, layout, data, pixel_vr=vr)
         if len(data) > 2 * layout.size_bytes + _EXCESS_BYTES:
-            raise bad_header(header.name, "there is far more pixel data than pixels")
+            raise bad_header(header.name, "its pixel data are far larger than the image")
         frame = next(generate_frames(data, number_of_frames=1))
         if syntax == uid.RLELossless:
             return _decode_rle(frame, layout), layout.photometric
@@ -80,16 +80,16 @@ def read_samples(header: Header, layout: Layout) -> tuple[Samples, str]:
 
 def _read_pixel_data(header: Header, layout: Layout) -> tuple[bytes, str]:
     """Return the value of Pixel Data and its value representation."""
-    found = read_dataset(
+    dataset = read_dataset(
         header.body,
         is_implicit_VR=header.syntax.is_implicit_VR,
         is_little_endian=header.syntax.is_little_endian,
         stop_when=lambda tag, vr, length: tag != PIXEL_DATA,
         specific_tags=[PIXEL_DATA],
     )
-    element = found.get_item(PIXEL_DATA) if PIXEL_DATA in found else None
+    element = dataset.get_item(PIXEL_DATA) if PIXEL_DATA in dataset else None
     if element is None and header.has_pixel_data:
-        raise ValueError("the pixel data do not end")
+        raise ValueError("the end of the pixel data is missing")
     if element is None or not element.value:
         raise ImageError(
             ImageProblem.NO_PIXELS,
@@ -100,7 +100,7 @@ def _read_pixel_data(header: Header, layout: Layout) -> tuple[bytes, str]:
     if native and len(element.value) < layout.size_bytes * (
         2 / 3 if layout.photometric == "YBR_FULL_422" else 1
     ):
-        raise ValueError("fewer bytes than pixels")
+        raise ValueError("the pixel data are shorter than the image")
     return element.value, element.VR or "OW"
 
 
@@ -134,21 +134,21 @@ def _decode_rle(frame: bytes, layout: Layout) -> Samples:
     count, *offsets = _RLE_HEAD.unpack_from(frame)
     if count != planes:
         raise ValueError(f"{count} planes; expected {planes}")
-    found = np.empty((planes, layout.rows, layout.columns), np.uint8)
+    decoded = np.empty((planes, layout.rows, layout.columns), np.uint8)
     for plane, (start, end) in enumerate(pairwise([*offsets[:count], len(frame)])):
-        row = Image.frombytes("L", (found[plane].size, 1), frame[start:end], "packbits", "L")
-        found[plane] = np.asarray(row).reshape(found[plane].shape)
+        row = Image.frombytes("L", (decoded[plane].size, 1), frame[start:end], "packbits", "L")
+        decoded[plane] = np.asarray(row).reshape(decoded[plane].shape)
     if layout.components == 3:
-        return np.moveaxis(found, 0, -1)
+        return np.moveaxis(decoded, 0, -1)
     if layout.allocated == 8:
-        return found.reshape(layout.rows, layout.columns)
+        return decoded.reshape(layout.rows, layout.columns)
     # The planes are ordered from the high bytes to the low bytes, which is big endian.
-    pairs = np.ascontiguousarray(np.moveaxis(found, 0, -1))
+    pairs = np.ascontiguousarray(np.moveaxis(decoded, 0, -1))
     return pairs.view(">u2")[..., 0].astype(np.uint16)
 
 
 def _check_codestream(header: Header, layout: Layout, frame: bytes) -> None:
-    """Refuse a codestream of another size before a decoder allocates memory for it."""
+    """Refuse a codestream of a different size before a decoder allocates memory for it."""
     inside = read_codestream(frame)
     if (inside.rows, inside.columns) != (layout.rows, layout.columns):
         raise bad_header(

@@ -107,4 +107,4 @@ def test_progress_shows_steps_or_the_last_duration(fake: Fake, fp32: Path, tmp_p
     fake("8.6.1")
     listener = Listener()
     build_engine(fp32, plan, settings, listener)
-    assert listener.tasks == [("TensorRT 8.6.1 builds; last time it took 214 s", None)]
+    assert listener.tasks == [("Building with TensorRT 8.6.1; last time it took 214 s", None)]
