@@ -36,7 +36,7 @@ def load(path: str | Path) -> Model:
         The model; close it, or use it in a ``with`` statement.
 
     Raises:
-        CxredgeError: It is no bundle, a file is missing or was changed, or its runtime cannot be
+        CxredgeError: It is not a bundle, a file is missing or was changed, or its runtime cannot be
             used on this machine; the message says what to do.
     """
     return Model(open_bundle(Path(path)))

@@ -17,7 +17,7 @@ class Progress(Protocol):
         """Start a task.
 
         Args:
-            description: What the task does.
+            description: Description of the task.
             total: Number of items; None if unknown.
         """
         ...

@@ -42,7 +42,7 @@ Facts = TypeVar("Facts")
 
 
 class ArtifactKind(str, Enum):
-    """What an artifact is."""
+    """Kind of an artifact."""
 
     RUN = "run"
     MODEL = "model"
@@ -288,7 +288,7 @@ def up_to_date(
 
     Args:
         folder: Where the stage would write.
-        plan: What it would make.
+        plan: Inputs and settings of the stage.
         card: The class of its card.
     """
     try:

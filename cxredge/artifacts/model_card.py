@@ -88,12 +88,12 @@ class QuantizationConfig:
 
     Attributes:
         precision: INT8.
-        dialect: How INT8 is written in ONNX.
-        effort: How much was tried.
+        dialect: Representation of INT8 in ONNX.
+        effort: Extent of the search.
         range_method: A range method, or ``best`` of those that the effort tries.
         equalise: Whether channels were equalised; None leaves it to the effort.
         centre: Whether clipped activations were tried centred; None leaves it to the effort.
-        correction: What was corrected in each layer; None leaves it to the effort.
+        correction: Correction of each layer; None leaves it to the effort.
         goal: Where the quantization stops.
         float_stem: Whether the first, cheap layers stay in float.
         split: Split on which INT8 is compared with FP32.

@@ -36,7 +36,7 @@ def open_session(
             file determines the precision.
         batch: Number of images per inference when there are many. Not used by an engine, which
             has its own.
-        gpu: How an engine runs on a GPU; None for the defaults.
+        gpu: Options of running an engine; None for the defaults.
 
     Raises:
         DependencyError: The backend is not installed.

@@ -70,14 +70,14 @@ class CascadeCounts:
 
 @dataclass(frozen=True)
 class EngineRun:
-    """How a session on a GPU ran its engine.
+    """Circumstances in which a session on a GPU ran its engine.
 
     Attributes:
         tensorrt: Version of TensorRT.
         memory_library: Library that manages device memory.
-        transfer: How images reach the GPU.
+        transfer: Transfer of images to the GPU.
         cuda_graphs: Whether recorded CUDA graphs were launched.
-        cuda_graphs_refused: Why they were not, for engines that cannot be recorded.
+        cuda_graphs_refused: Reasons why they were not, for engines that cannot be recorded.
         device_memory_bytes: Device memory for activations.
     """
 

@@ -1,4 +1,4 @@
-"""Times of copies and compute on a device with memory of its own."""
+"""Times of copies and compute on a device with separate memory."""
 
 from __future__ import annotations
 

@@ -34,10 +34,10 @@ class BuildConfig:
         target: The device.
         precision: The precision to ship; None for the best that passes the gate.
         limits: Largest losses against FP32 that the gate allows.
-        split: Held-out images that the gate compares on.
+        split: Split of the held-out images that the gate uses.
         specificity: Specificity of the operating thresholds on validation images.
         calibration_seed: Seed of the calibration list if none is given.
-        effort: How much the quantization tries.
+        effort: Extent of the search for the quantization.
         engine: Settings of the engines, if the target's runtime has engines.
         compute_capabilities: Compute capabilities to build engines for in advance; TensorRT for
             RTX only.

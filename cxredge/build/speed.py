@@ -30,11 +30,11 @@ _FILE_SIDE = 1024
 _MOST_S_A_BATCH = 1.0
 _CLEARLY = 1.2
 """Factor by which one inference on all cores must exceed one inference per core. A short
-measurement favours it, as the last inferences have all cores to themselves: it measured the same
-and was a fifth slower on a folder."""
+measurement overestimates it, as the last inferences have all cores to themselves: settings that
+measured the same were a fifth slower on a folder."""
 _NEARLY = 0.95
-"""Share of the best rate at which a smaller batch is preferred: its first rows come sooner, and it
-uses less memory. MobileNet V1 in OpenVINO: 1.0 s and 254 MB in batches of 16, 0.9 s and 174 MB in
+"""Share of the best rate at which a smaller batch is preferred: its first rows are ready sooner, and
+it uses less memory. MobileNet V1 in OpenVINO: 1.0 s and 254 MB in batches of 16, 0.9 s and 174 MB in
 batches of 4."""
 _TURNS, _SETTLE_S = 3, 0.03
 

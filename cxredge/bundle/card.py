@@ -26,12 +26,12 @@ class BundleConfig:
         backend: Runtime of the target.
         precision: The precision that was requested; ``auto`` for the best that passes.
         gate: Limits of the gate.
-        split: Split on which the gate compares.
+        split: Split that the gate uses.
         specificity: Specificity of the operating thresholds on validation images.
         calibration_seed: Seed of the calibration list if none was given.
-        effort: How much the quantization tried.
+        effort: Extent of the search for the quantization.
         engine: Settings of the engines.
-        compute_capabilities: What engines were built for ahead of time.
+        compute_capabilities: Compute capabilities that engines were built for ahead of time.
         cascade: Whether FP32 decides the near ties of a reduced precision.
     """
 

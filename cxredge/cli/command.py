@@ -1,4 +1,4 @@
-"""Registration of commands: the options that all share, and the error boundary."""
+"""Registration of commands: shared options and the error boundary."""
 
 from __future__ import annotations
 

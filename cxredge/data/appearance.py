@@ -73,7 +73,7 @@ def extract_appearance(
             else:
                 kept.append(entry)
                 features.append(outcome)
-    # The extra row, dropped again, gives the arrays their widths if no image is usable.
+    # The extra row, dropped below, sets the widths of the arrays if no image is usable.
     columns = zip(*features, _features_of_black(), strict=True)
     hashes, border, statistics = (np.stack(column)[:-1] for column in columns)
     return Appearance(tuple(kept), hashes, border, statistics, unusable)

@@ -160,7 +160,7 @@ def is_image_file(path: Path) -> bool:
 
 
 def is_image_name(name: str) -> bool:
-    """Return whether a file name has an image extension; hidden files are no images."""
+    """Return whether a file name has an image extension; hidden files are excluded."""
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 

@@ -151,8 +151,8 @@ def check_labels(manifest: Manifest, classes: Sequence[str]) -> None:
     unknown = sorted(set(manifest.classes) - set(classes))
     if unknown:
         raise DataError(
-            f"{manifest.path} has labels that this model does not know: {', '.join(unknown)}; "
-            f"it knows {', '.join(classes)}.",
+            f"{manifest.path} has labels that this model does not have: {', '.join(unknown)}; "
+            f"it has {', '.join(classes)}.",
             "Use the manifest it was trained on, or train a model on this one.",
         )
 

@@ -36,8 +36,8 @@ class Tally:
     Attributes:
         images: Rows in the file, including those of an interrupted run that was resumed.
         status: Rows written in this run, by status.
-        skipped: Files in folders and archives that are no images by name, by extension.
-        cautions: Images predicted although their header gives reason to doubt it, by caution.
+        skipped: Files in folders and archives that are not images by their names, by extension.
+        cautions: Images predicted despite a doubt raised by the header, by caution.
         near_ties: Images that FP32 decided; None without a cascade.
         stages: Wall seconds by stage, summed over parallel threads: the stages other than
             ``write`` add up to about cores times ``seconds`` if no core is idle.

@@ -40,7 +40,7 @@ def bootstrap(
         statistic: Maps an int array of image indices (with repeats) to a number; NaN is left out.
         patients: The patient of each image.
         resamples: Number of draws.
-        seed: The same seed gives the same draws as :func:`patient_weights`.
+        seed: Random seed; the draws are those of :func:`patient_weights` with the same seed.
 
     Returns:
         Lower and upper bound; NaN twice if the statistic is never defined.
@@ -65,7 +65,7 @@ def patient_weights(
     Args:
         patients: The patient of each image.
         resamples: Number of draws in total.
-        seed: The same seed gives the same draws as :func:`bootstrap`.
+        seed: Random seed; the draws are those of :func:`bootstrap` with the same seed.
 
     Yields:
         float (draws, images), integral values.

@@ -55,15 +55,15 @@ class Goal(QuantizationGoal):
 
 @dataclass(frozen=True)
 class QuantizationPlan:
-    """What the search may do.
+    """Settings of a search.
 
     Attributes:
         dialect: The dialect of the INT8 graph.
-        effort: How many steps are tried.
+        effort: Extent of the search.
         method: Range method; None for the best of those that the effort tries.
         equalise: Whether channels are equalised.
         centre: Whether clipped activations are also tried centred.
-        correction: What is corrected in each layer.
+        correction: Correction of each layer.
         keep: Names of convolutions that stay in float from the start.
         goal: When to stop.
     """
@@ -94,12 +94,12 @@ class QuantizeConfig:
 
     Attributes:
         dialect: The dialect of the INT8 graph.
-        effort: How many steps are tried.
+        effort: Extent of the search.
         method: Range method; None for the best of those that the effort tries.
         equalise: Whether channels are equalised; None for the effort's default.
         centre: Whether clipped activations are also tried centred, if layers are corrected; None
             for the default of dialect and effort.
-        correction: What is corrected in each layer; None for the effort's default.
+        correction: Correction of each layer; None for the effort's default.
         goal: When to stop, on validation images; None for the default of dialect and effort.
         float_stem: Whether the first, cheap layers stay in float. Off for TensorRT, where layers
             between two number formats cost more than on a CPU.

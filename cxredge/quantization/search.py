@@ -116,7 +116,7 @@ class QuantizationSearch:
     """Search for the first INT8 graph that meets a goal.
 
     Args:
-        plan: What the search may do.
+        plan: Settings of the search.
         measure: Measures a graph on the calibration images.
         pixels: uint8 (N, S, S), the first calibration images, used to equalise and correct.
         evaluator: Compares steps with FP32 on validation images.
@@ -204,7 +204,7 @@ class QuantizationSearch:
         return result
 
     def _correct_and_centre(self, source: CalibratedModel, note: str = "") -> None:
-        """Correct a network, and once more with centred activations if the plan says so.
+        """Correct a network, and again with centred activations if the plan requests it.
 
         Centring cannot be judged before correction: rounding changes the sums of weights, which
         then shifts whole channels until their biases are corrected.

@@ -19,12 +19,12 @@ from cxredge.vocabulary import Precision, Scenario, Split
 
 @dataclass(frozen=True, kw_only=True)
 class LoadGenReport:
-    """Results that MLPerf's LoadGen reports of its own run; None where it reports none.
+    """Results that MLPerf LoadGen reports; None for those that it does not report.
 
     Attributes:
         version: Version of LoadGen.
         valid: Whether LoadGen considers the run valid.
-        invalid_reason: Why it does not; empty for a valid run.
+        invalid_reason: Reason if invalid; empty for a valid run.
         queries: Number of queries.
         percentile_ms: Latency at the scenario's percentile.
         early_stopping_ms: Early-stopping estimate of that percentile.
@@ -165,11 +165,11 @@ class SessionAccuracy:
 
 @dataclass(frozen=True)
 class Comparability:
-    """Whether a result can be compared with others.
+    """Comparability of a result with other results.
 
     Attributes:
-        comparable: Whether there is no reason against it.
-        reasons: Reasons against it, a sentence without its full stop each.
+        comparable: Whether the result can be compared.
+        reasons: Reasons against a comparison, each a sentence without its full stop.
     """
 
     comparable: bool
@@ -197,8 +197,8 @@ class BenchResult:
         target: Target of the bundle.
         input_size: Height and width of the input in pixels.
         preprocessing: Version of the preprocessing function.
-        engine: How a TensorRT engine ran; None on a processor.
-        scenario: How queries arrived.
+        engine: Circumstances of a TensorRT engine; None on a processor.
+        scenario: Arrival of the queries.
         samples_per_query: Images per query; in offline, per batch.
         harness: Who sent the queries.
         loadgen: Report of LoadGen; None with the built-in harness.

@@ -73,7 +73,7 @@ def read_board(root: Path = Path("/")) -> Board:
 
 
 def match_board(board: Board, targets: Iterable[Target]) -> Target | None:
-    """Return the target of a board, or None if it is no known Jetson.
+    """Return the target of a board, or None if it is not a known Jetson.
 
     The module's part number decides first, then the name in the device tree, then the system on
     chip if only one target has it.

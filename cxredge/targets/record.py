@@ -106,11 +106,11 @@ class Note:
 
 
 class Extent(str, Enum):
-    """How far cxredge's developers tested a backend on a kind of device.
+    """Extent of the developers' tests of a backend on a kind of device.
 
     ``ran``: on that hardware. ``emulated``: with its instructions on other hardware, which shows
     what is computed but not how fast. ``built``: engines were built by the real builder but not
-    run. ``never``: not at all yet.
+    run. ``never``: not tested yet.
     """
 
     RAN = "ran"

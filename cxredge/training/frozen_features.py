@@ -38,7 +38,7 @@ def choose_source(
 ) -> BatchSource:
     """Return cached features if blocks are frozen and their features fit, otherwise the images.
 
-    A note says why if the features of frozen blocks cannot be cached.
+    A note states the reason if the features of frozen blocks cannot be cached.
 
     Args:
         model: The network, with its blocks frozen.

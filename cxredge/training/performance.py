@@ -41,7 +41,7 @@ def keep_freed_memory() -> bool:
 
 @contextmanager
 def explain_out_of_memory(batch_size: int) -> Iterator[None]:
-    """Turn a device's out-of-memory error into one that says which option to change.
+    """Turn a device's out-of-memory error into one that names the option to change.
 
     Args:
         batch_size: Images per step.

@@ -222,5 +222,5 @@ def test_counts_classes_and_splits(tmp_path: Path) -> None:
 def test_labels_the_model_does_not_know_are_named(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path, (entry(tmp_path, "zebra"), entry(tmp_path, "normal")), "")
     check_labels(manifest, ["normal", "viral", "zebra"])
-    with pytest.raises(DataError, match="does not know: zebra; it knows normal, viral"):
+    with pytest.raises(DataError, match="does not have: zebra; it has normal, viral"):
         check_labels(manifest, ["normal", "viral"])

@@ -20,7 +20,7 @@ class EngineLayer:
     """A layer of an engine.
 
     Attributes:
-        name: Name that TensorRT gives it.
+        name: Name in TensorRT.
         kind: TensorRT's layer type.
         format: Number format of its first output, such as ``int8``.
     """

@@ -106,10 +106,10 @@ def _read(path: Path, settings: EngineConfig) -> bytes:
     quantized = b"QuantizeLinear" in content
     expected = settings.precision is Precision.INT8 and settings.calibration is None
     if quantized != expected:
-        wants = "the ONNX file with Q/DQ" if expected else "an ONNX file without Q/DQ"
+        required = "the ONNX file with Q/DQ" if expected else "an ONNX file without Q/DQ"
         raise ArtifactError(
             f"{path} is {'' if quantized else 'not '}quantized, and "
-            f"{settings.precision.value} requires {wants}.",
+            f"{settings.precision.value} requires {required}.",
             "Use the other ONNX file of the bundle.",
         )
     return content
