@@ -224,7 +224,7 @@ def decode_card(content: bytes, path: Path, *cards: type[SomeCard]) -> SomeCard:
 
     Args:
         content: The bytes of ``card.json``.
-        path: Where they were read, for messages.
+        path: Path of the file, for messages.
         cards: Accepted classes of cards.
 
     Raises:
@@ -238,7 +238,7 @@ def parse_card(body: Any, path: Path, *cards: type[SomeCard]) -> SomeCard:
 
     Args:
         body: The JSON value.
-        path: Where it was read, for messages.
+        path: Path of the file, for messages.
         cards: Accepted classes of cards.
 
     Raises:
@@ -287,7 +287,7 @@ def up_to_date(
     """Return the artifact in ``folder`` if it has the same inputs and is intact, else None.
 
     Args:
-        folder: Where the stage would write.
+        folder: Output folder of the stage.
         plan: Inputs and settings of the stage.
         card: The class of its card.
     """

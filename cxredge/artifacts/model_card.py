@@ -94,7 +94,7 @@ class QuantizationConfig:
         equalise: Whether channels were equalised; None leaves it to the effort.
         centre: Whether clipped activations were tried centred; None leaves it to the effort.
         correction: Correction of each layer; None leaves it to the effort.
-        goal: Where the quantization stops.
+        goal: Stopping criterion.
         float_stem: Whether the first, cheap layers stay in float.
         split: Split on which INT8 is compared with FP32.
         gate: Limits of the gate.

@@ -13,7 +13,7 @@ class QuantizationStep:
     """One attempt of a quantization, judged against FP32.
 
     Attributes:
-        step: What was tried, such as ``equalised channels``.
+        step: Name of the step, such as ``equalised channels``.
         agreement: Share of images with the same decision as FP32.
         accuracy: Share of images decided correctly.
         logit_error: Root mean square error of the logits, relative to FP32's.

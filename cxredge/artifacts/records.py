@@ -61,7 +61,7 @@ def from_json(values: Any, kind: type[Record], origin: Path | str, remedy: str) 
     Args:
         values: Values returned by a JSON decoder.
         kind: The record's class.
-        origin: Where the values were read, for the message.
+        origin: Origin of the values, for messages.
         remedy: Hint for the user if they are invalid, as a sentence.
 
     Raises:
@@ -100,7 +100,7 @@ def decode_json(content: bytes, origin: Path | str, remedy: str) -> Any:
 
     Args:
         content: UTF-8 text.
-        origin: Where it was read, for messages.
+        origin: Origin of the text, for messages.
         remedy: Hint for the user if it is invalid, as a sentence.
 
     Raises:

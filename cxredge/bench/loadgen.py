@@ -46,7 +46,7 @@ def send_queries(
 
     Args:
         workload: Answers the queries, in this thread.
-        scenario: How queries arrive.
+        scenario: Arrival of the queries.
         rules: Rules of the scenario.
         seconds: Minimum wall time.
         queries: Minimum number of queries; in offline, of batches.

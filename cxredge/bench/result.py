@@ -42,7 +42,7 @@ class Circumstances:
     """Circumstances of the queries.
 
     Attributes:
-        scenario: How queries arrived.
+        scenario: Arrival of the queries.
         different_images: Number of different images.
         timed: Stages of a query.
         warm_up_queries: Number of untimed queries before.

@@ -39,14 +39,14 @@ class BenchConfig:
     """Configuration of a measurement.
 
     Attributes:
-        scenario: How queries arrive.
+        scenario: Arrival of the queries.
         seconds: Minimum duration.
         queries: Minimum number of queries, in offline of batches; None for that of the scenario.
         warm_up: Number of untimed queries before; at least three with LoadGen, which needs to know
             the expected latency.
         threads: Number of threads per inference; 0 for the number found best on this machine.
-        harness: Who sends the queries.
-        memory: How images reach a GPU; None for the backend's default.
+        harness: Sender of the queries.
+        memory: Transfer of images to a GPU; None for the backend's default.
         cuda_graphs: Whether to use CUDA graphs; None for the backend's default.
         layers: Whether to time each layer of an engine too.
         raw: Whether to keep every latency instead of every n-th.

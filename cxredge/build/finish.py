@@ -39,7 +39,7 @@ def require_here(card: BundleCard, path: Path) -> Target:
 
     Args:
         card: The bundle's card.
-        path: Where it was read, for messages.
+        path: Path of the file, for messages.
 
     Raises:
         CxredgeError: The bundle is for another machine, or the software of this one is too old.

@@ -33,9 +33,9 @@ _CLEARLY = 1.2
 measurement overestimates it, as the last inferences have all cores to themselves: settings that
 measured the same were a fifth slower on a folder."""
 _NEARLY = 0.95
-"""Share of the best rate at which a smaller batch is preferred: its first rows are ready sooner, and
-it uses less memory. MobileNet V1 in OpenVINO: 1.0 s and 254 MB in batches of 16, 0.9 s and 174 MB in
-batches of 4."""
+"""Share of the best rate at which a smaller batch is preferred: its first rows are ready sooner,
+and it uses less memory. MobileNet V1 in OpenVINO: 1.0 s and 254 MB in batches of 16, 0.9 s and
+174 MB in batches of 4."""
 _TURNS, _SETTLE_S = 3, 0.03
 
 Feed = Callable[[int], GreyImage]

@@ -89,7 +89,7 @@ def explained(output: Output, entries: Sequence[Entry] = ()) -> Iterator[None]:
     """Print the gate's table if the block raises GateRefused.
 
     Args:
-        output: Where to print.
+        output: Output of the command.
         entries: The images that were compared; empty if their manifest is not available.
     """
     try:

@@ -33,7 +33,7 @@ def collect(parameters: Iterable[Parameter], values: Mapping[str, Any]) -> dict[
 
     Args:
         parameters: The parameters of the command, groups included.
-        values: What Typer parsed, by the names that :func:`expand` returned.
+        values: Values parsed by Typer, by the names that :func:`expand` returned.
     """
     return {
         parameter.name: (

@@ -32,7 +32,7 @@ class Pair:
     Attributes:
         before: Result of the first set.
         after: Result of another set.
-        what: What both measured, in words.
+        what: Quantity that both measured, in words.
         unlike: Reasons against comparing them.
         doubts: Reasons against each result alone.
     """

@@ -38,7 +38,7 @@ class ResultSet:
     Attributes:
         name: The path as given.
         results: At least one.
-        left_out: Why files of the bundle were left out, a sentence each.
+        left_out: Reasons why files of the bundle were left out, a sentence each.
     """
 
     name: str

@@ -33,7 +33,7 @@ class ComparisonRow:
         metric: Name of the metric.
         unit: ``share``, ``1`` (F1, areas, errors), ``ms``, ``images/s`` or ``J``.
         of: Name of the set.
-        what: What was measured.
+        what: Measured quantity.
         precisions: Precision of the first and of this set; ``+ fp32`` if FP32 decides near ties.
         before: Value of the first set.
         before_ci95: Its 95% interval.

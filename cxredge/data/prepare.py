@@ -108,7 +108,7 @@ def prepare_protocol(
         cohen: Folder of the Cohen collection.
         kermany: Folder of the Kermany set.
         out: Folder for ``manifest.csv``.
-        options: What to draw.
+        options: Protocol and options of the draw.
         progress: Progress listener.
 
     Raises:
@@ -141,7 +141,7 @@ def prepare_folder(
     Args:
         directory: See :func:`~cxredge.data.folder.read_folder`.
         out: Folder for ``manifest.csv``.
-        options: How patients are named and images are split.
+        options: Options of patients and splits.
         progress: Progress listener.
 
     Raises:

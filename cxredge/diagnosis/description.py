@@ -65,7 +65,7 @@ class ArchiveDescription:
         sha256: SHA-256 of the archive.
         size_bytes: Size of the archive.
         signed: Whether it has a signature.
-        next: How to deploy it.
+        next: Command that deploys it.
         tried: Tests of the backend on its target.
         bundle: Card of the bundle inside.
     """
@@ -86,7 +86,7 @@ class UnfinishedRun:
     Attributes:
         kind: Kind of the description.
         path: The folder.
-        next: How to resume it.
+        next: Command that resumes it.
     """
 
     kind: Literal["unfinished run"]
@@ -132,7 +132,7 @@ class EngineDescription:
         version: Version that built it.
         fits_here: Whether it can run on this machine, as far as is known without loading it.
         why_not: Reason why it cannot; empty if it can.
-        next: What to do then; empty if it can.
+        next: Next step in that case; empty if it can.
         passport: The facts beside it, or None if they are missing.
         tried: Tests of the backend on targets that the engine may be for.
     """

@@ -37,7 +37,7 @@ class PredictionRow:
             cascade; empty without a prediction.
         above_threshold: Classes whose probability reaches their operating threshold.
         caution_codes: Reasons in the DICOM header to doubt the prediction.
-        error: Why there is no prediction; empty with one.
+        error: Reason for a missing prediction, else empty.
     """
 
     path: str

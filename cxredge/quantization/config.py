@@ -65,7 +65,7 @@ class QuantizationPlan:
         centre: Whether clipped activations are also tried centred.
         correction: Correction of each layer.
         keep: Names of convolutions that stay in float from the start.
-        goal: When to stop.
+        goal: Stopping criterion.
     """
 
     dialect: Dialect
@@ -100,7 +100,7 @@ class QuantizeConfig:
         centre: Whether clipped activations are also tried centred, if layers are corrected; None
             for the default of dialect and effort.
         correction: Correction of each layer; None for the effort's default.
-        goal: When to stop, on validation images; None for the default of dialect and effort.
+        goal: Stopping criterion on validation images; None for the default of dialect and effort.
         float_stem: Whether the first, cheap layers stay in float. Off for TensorRT, where layers
             between two number formats cost more than on a CPU.
         split: The split on which INT8 is compared with FP32.

@@ -54,7 +54,7 @@ class StepEvaluator:
         pixels: uint8 (N, S, S).
         labels: int (N,).
         reference: FP32's logits, float32 (N, classes).
-        images: Which images these are.
+        images: Origin of the images.
     """
 
     pixels: GreyImage

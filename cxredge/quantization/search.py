@@ -76,7 +76,7 @@ class SearchStep:
     """One step of the search.
 
     Attributes:
-        name: What was tried.
+        name: Name of the step.
         source: The calibrated model that was quantized.
         corrected: The weights that were quantized, corrected or not.
         graph: The quantized graph.

@@ -200,7 +200,7 @@ class BenchResult:
         engine: Circumstances of a TensorRT engine; None on a processor.
         scenario: Arrival of the queries.
         samples_per_query: Images per query; in offline, per batch.
-        harness: Who sent the queries.
+        harness: Sender of the queries.
         loadgen: Report of LoadGen; None with the built-in harness.
         mlperf_shortfalls: Differences from the requirements of an MLPerf submission.
         timed: Stages of a query.
@@ -212,7 +212,7 @@ class BenchResult:
         throughput: Images per second.
         stages_ms: Latency by stage.
         cold_start_ms: Time until the first result.
-        histogram_ms: Latencies in order, rounded; every n-th where there are many.
+        histogram_ms: Latencies in order, rounded; every n-th if there are many.
         drift: Median latency of the second half over that of the first.
         seconds: Duration of the measurement.
         queries: Number of queries.
@@ -221,7 +221,7 @@ class BenchResult:
         peak_memory_mb: Peak resident memory of the process, in MB (10^6 bytes).
         state: State of the machine.
         jetson: State of the board; None on other machines.
-        energy: Energy used; None where it cannot be read.
+        energy: Energy used; None if it cannot be read.
         accuracy: Accuracy of the same session.
         tools: Versions of the software.
         verdict: Whether the result can be compared with others.

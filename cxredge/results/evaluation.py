@@ -14,12 +14,12 @@ from cxredge.vocabulary import Precision, Split
 Interval = tuple[float, float]
 """Bounds of a 95% interval."""
 PartialInterval = tuple[float | None, float | None]
-"""Bounds of a 95% interval; None where a bootstrap draw had no defined value."""
+"""Bounds of a 95% interval; None if a bootstrap draw had no defined value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMetrics:
-    """Metrics of one class against the others; None where no image defines them.
+    """Metrics of one class against the others; None if no image defines them.
 
     Attributes:
         images: Number of images of the class.

@@ -27,7 +27,7 @@ class StoredResults:
 
     Attributes:
         by_path: Results of the bundle by their resolved path, in the order of file names.
-        left_out: Why other files were left out, a sentence each.
+        left_out: Reasons why other files were left out, a sentence each.
     """
 
     by_path: Mapping[Path, Result]
@@ -48,7 +48,7 @@ def parse_result(values: Any, path: Path) -> Result:
 
     Args:
         values: The JSON value.
-        path: Where it was read, for messages.
+        path: Path of the file, for messages.
 
     Raises:
         ArtifactError: It is something else, or does not fit its record.

@@ -125,7 +125,7 @@ class Trial:
 
     Attributes:
         backend: The runtime.
-        extent: How far it was tested.
+        extent: Extent of the tests.
         how: Hardware and results; if it never ran, what was tested instead.
     """
 

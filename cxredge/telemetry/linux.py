@@ -43,7 +43,7 @@ class Machine:
         cores: Number of cores that this process may use.
         cpu_flags: Instruction sets that matter to inference.
         memory_mb: Total memory in MB (10^6 bytes).
-        virtual_machine: Whether a hypervisor is reported; None where the processor does not say.
+        virtual_machine: Whether a hypervisor is reported; None if the processor does not report it.
     """
 
     system: str

@@ -20,7 +20,7 @@ def configure(
         builder: Creates the optimization profiles.
         config: Builder configuration to write to.
         settings: Settings of the engine.
-        typing: How number formats are chosen.
+        typing: Choice of number formats.
         size: Height and width of the input in pixels.
 
     Raises:

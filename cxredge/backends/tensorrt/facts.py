@@ -43,7 +43,7 @@ class EngineFacts:
         settings: Settings of the build.
         flavour: Product that built it.
         version: Version of that product.
-        typing: How number formats were chosen.
+        typing: Choice of number formats.
         compute_capability: Compute capability of the GPU it was built for.
         gpu: Name of that GPU, or None if it was built without one.
         cuda_version: Newest CUDA version that the driver supports, or None without a driver.

@@ -21,7 +21,7 @@ class Job:
     Attributes:
         api: The bindings.
         settings: Settings of the engine.
-        typing: How number formats are chosen.
+        typing: Choice of number formats.
         gpu: GPU to build for; None if the build is for one that is not present.
         board: Board that builds.
         onnx: Content of the ONNX file.

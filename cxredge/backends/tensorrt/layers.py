@@ -82,7 +82,7 @@ def profile_layers(
         images: uint8 (N, size, size), N one of the engine's batch sizes.
         runs: Number of runs that are averaged.
         warm_up: Number of untimed runs before.
-        options: How to run the engine; CUDA graphs are disabled, because they hide the layers.
+        options: Options of the session; CUDA graphs are disabled, because they hide the layers.
 
     Raises:
         CxredgeError: The engine cannot be run here.
