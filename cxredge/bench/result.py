@@ -31,7 +31,7 @@ from cxredge.telemetry.linux import read_machine
 from cxredge.telemetry.sampling import Sampler
 from cxredge.vocabulary import Scenario
 
-_MOST_IN_HISTOGRAM = 2000
+_MAX_HISTOGRAM_VALUES = 2000
 _STAGE_ORDER = (
     "read", "decode", "preprocess", "host_to_device", "compute", "device_to_host", "post",
 )  # fmt: skip
@@ -161,5 +161,5 @@ def _drift(queries_ms: Sequence[float]) -> float | None:
 
 
 def _thin(queries_ms: Sequence[float], raw: bool) -> tuple[float, ...]:
-    step = 1 if raw else max(1, -(-len(queries_ms) // _MOST_IN_HISTOGRAM))
+    step = 1 if raw else max(1, -(-len(queries_ms) // _MAX_HISTOGRAM_VALUES))
     return tuple(round(milliseconds, 4) for milliseconds in queries_ms[::step])

@@ -27,7 +27,7 @@ BATCHES = (1, 8, 16)
 # Together with these they keep the search for a small network at about half a minute.
 TRIAL_S, LATENCY_S, RATE_S, _FILE_RATE_S = 0.3, 1.0, 0.08, 0.15
 _FILE_SIDE = 1024
-_MOST_S_A_BATCH = 1.0
+_MAX_BATCH_S = 1.0
 _CLEARLY = 1.2
 """Factor by which one inference on all cores must exceed one inference per core. A short
 measurement overestimates it, as the last inferences have all cores to themselves: settings that
@@ -110,7 +110,7 @@ def _best_setups(variant: Variant, image: GreyImage, feed: Feed, cores: int) -> 
     counts = sorted({1, max(1, cores // 2), cores}, reverse=True)
     latencies = _latencies([(variant, RuntimeSettings(count)) for count in counts], image, TRIAL_S)
     one = min(latencies, key=lambda setup: latencies[setup].p50)
-    affordable = _MOST_S_A_BATCH * 1000 / latencies[one].p50
+    affordable = _MAX_BATCH_S * 1000 / latencies[one].p50
     setups = [
         (variant, RuntimeSettings(threads, lanes, batch))
         for threads, lanes in sorted({(1, cores), (cores, 1)})

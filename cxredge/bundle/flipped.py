@@ -11,7 +11,7 @@ from cxredge.data.images import GreyImage
 from cxredge.errors import ArtifactError
 
 FLIPPED_NAME = "flipped.npz"
-MOST = 24
+MAX_IMAGES = 24
 """Maximum number of pictures in a bundle; the card lists every changed decision."""
 
 
@@ -23,7 +23,7 @@ def write_flipped(folder: Path, pixels: GreyImage, indices: Collection[int]) -> 
         pixels: uint8 (N, S, S), all images that were compared.
         indices: Indices of the images whose decision changed in any precision.
     """
-    chosen = np.array(sorted(indices)[:MOST], dtype=np.int64)
+    chosen = np.array(sorted(indices)[:MAX_IMAGES], dtype=np.int64)
     if len(chosen):
         np.savez_compressed(folder / FLIPPED_NAME, indices=chosen, pixels=pixels[chosen])
 

@@ -16,7 +16,7 @@ from cxredge.data.images import GreyImage
 from cxredge.errors import ArtifactError
 from cxredge.vocabulary import Precision
 
-_MOST_BYTES = 100_000_000
+_MAX_BYTES = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def read_golden(path: Path, precisions: Sequence[Precision]) -> Golden:
     """
     try:
         with zipfile.ZipFile(path) as members:
-            if sum(member.file_size for member in members.infolist()) > _MOST_BYTES:
+            if sum(member.file_size for member in members.infolist()) > _MAX_BYTES:
                 raise ValueError("it holds more than a dozen images")
         with np.load(path, allow_pickle=False) as arrays:
             return Golden(

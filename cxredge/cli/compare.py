@@ -14,7 +14,7 @@ from cxredge.cli.text import table
 if TYPE_CHECKING:
     from cxredge.comparison import Comparison, ComparisonRow
 
-_MOST_LISTED = 3
+_MAX_LISTED = 3
 
 
 def register(app: typer.Typer) -> None:
@@ -101,8 +101,8 @@ def _text(found: Comparison) -> str:
     lines = [table(header, [_cells(row) for row in found.rows])]
     unlike = dict.fromkeys(reason for row in found.rows for reason in row.unlike)
     lines += [f"Not comparable: {reason} (if intended: --across)." for reason in unlike]
-    lines += [f"Not compared: {reason}." for reason in found.not_compared[:_MOST_LISTED]]
-    more = len(found.not_compared) - _MOST_LISTED
+    lines += [f"Not compared: {reason}." for reason in found.not_compared[:_MAX_LISTED]]
+    more = len(found.not_compared) - _MAX_LISTED
     if more > 0:
         lines.append(f"Not compared: {more} more; --json lists all.")
     doubts = dict.fromkeys(doubt for row in found.rows for doubt in row.doubts)

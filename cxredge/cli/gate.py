@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cxredge.data.manifest import Entry
     from cxredge.gate.limits import GateLimits
 
-_MOST_FLIPPED = 20
+_MAX_FLIPPED = 20
 
 
 def _limit(option: str, description: str) -> Any:
@@ -168,7 +168,7 @@ def _flipped(flipped: Sequence[Mapping[str, Any]], now: str, cascade: bool) -> s
             f"{flip['fp32']} {share(flip['probability_fp32'])}",
             f"{flip['now']} {share(flip['probability_now'])}",
         ]
-        for flip in flipped[:_MOST_FLIPPED]
+        for flip in flipped[:_MAX_FLIPPED]
     ]
     listed = table(["image", "true class", "FP32", now], rows)
     more = len(flipped) - len(rows)

@@ -12,7 +12,7 @@ import numpy as np
 
 Interval = tuple[float, float]
 _CONFIDENCE = 0.99
-_LEAST_CALLS = 10
+_MIN_CALLS = 10
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def take_turns(
         Milliseconds of each call that counts, by name, in order.
     """
     taken: dict[str, list[float]] = {name: [] for name in candidates}
-    while any(sum(ms) < 1000 * seconds or len(ms) < _LEAST_CALLS for ms in taken.values()):
+    while any(sum(ms) < 1000 * seconds or len(ms) < _MIN_CALLS for ms in taken.values()):
         for name, call in candidates.items():
             _keep_calling(call, settle_s)
             taken[name] += _keep_calling(call, stretch_s)

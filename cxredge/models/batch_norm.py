@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-LEAST_MOMENTUM = 0.1
+MIN_MOMENTUM = 0.1
 """Weight of a batch in the running statistics: torch's default."""
 
 
@@ -53,7 +53,7 @@ def follow_batches(model: nn.Module) -> None:
     """
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d) and layer.weight.requires_grad:
-            layer.momentum = max(layer.momentum or 0.0, LEAST_MOMENTUM)
+            layer.momentum = max(layer.momentum or 0.0, MIN_MOMENTUM)
 
 
 class _Moments:

@@ -12,7 +12,7 @@ _LINE, _BAND = 15, 24
 """Height of a line of a name, and of the dot with its interval below it."""
 
 _TOP = 8
-_MOST_LINES = 3
+_MAX_LINES = 3
 _HALO = "paint-order:stroke;stroke:var(--paper,#fff);stroke-width:4px"
 """Keeps texts readable on top of grid lines."""
 
@@ -97,7 +97,7 @@ def _lines(row: Estimate) -> list[str]:
     lines = [""]
     for word in row.name.split():
         longer = f"{lines[-1]} {word}".strip()
-        if text_width(longer) <= room or len(lines) == _MOST_LINES or not lines[-1]:
+        if text_width(longer) <= room or len(lines) == _MAX_LINES or not lines[-1]:
             lines[-1] = longer
         else:
             lines.append(word)

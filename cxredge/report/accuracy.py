@@ -11,7 +11,7 @@ from cxredge.report.page import Block, Facts, Figure, Missing, Section, Table
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.results.evaluation import ClassMetrics, Evaluation
 
-_MOST_FLIPPED = 100
+_MAX_FLIPPED = 100
 _UNIT = (0.0, 1.0)
 
 
@@ -46,7 +46,7 @@ def flipped_table(result: Evaluation) -> Table:
             f"{row.now} {numbers.share(row.probability_now)}",
             effect(row.label, row.fp32, row.now),
         )
-        for row in flipped[:_MOST_FLIPPED]
+        for row in flipped[:_MAX_FLIPPED]
     )
     left_out = len(flipped) - len(rows)
     note = "Folders are not shown, because they may identify people."

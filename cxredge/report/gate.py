@@ -14,7 +14,7 @@ from cxredge.report.page import Block, Flip, Flips, Sentences, Table
 from cxredge.report.xrays import png
 from cxredge.vocabulary import Precision
 
-_MOST_FLIPPED = 100
+_MAX_FLIPPED = 100
 _SHARES = ("accuracy", "agreement", "sensitivity")
 
 
@@ -111,7 +111,7 @@ def _flips(bundle: Bundle, gate: GateResult, name: str, pictures: bool) -> Block
             now=f"{flip.now} {numbers.share(flip.probability_now)}",
             effect=effect(flip.label, flip.fp32, flip.now),
         )
-        for flip in flipped[:_MOST_FLIPPED]
+        for flip in flipped[:_MAX_FLIPPED]
     )
     note = "Numbered by their position in the compared split, from 0."
     if len(flipped) > len(flips):

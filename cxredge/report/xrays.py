@@ -15,8 +15,8 @@ from cxredge.report import numbers
 from cxredge.report.page import Gallery, Missing, Section, Xray
 from cxredge.report.reported_bundle import ReportedBundle
 
-_MOST = 12
-_MOST_PIXELS = 192
+_MAX_IMAGES = 12
+_MAX_PIXELS = 192
 """Side of an embedded picture: recognisable, and small enough for reports of many bundles."""
 
 
@@ -42,7 +42,7 @@ def xray_section(reported: ReportedBundle, pictures: bool) -> Section:
             wrong=int(row.argmax()) != int(label),
         )
         for pixels, label, row in zip(
-            golden.pixels[:_MOST], golden.labels, probabilities, strict=False
+            golden.pixels[:_MAX_IMAGES], golden.labels, probabilities, strict=False
         )
     )
     note = (
@@ -57,6 +57,6 @@ def png(pixels: GreyImage) -> str:
     """Return uint8 (S, S) pixels as a PNG in base64, at most 192 pixels wide and high."""
     stream = io.BytesIO()
     picture = Image.fromarray(np.ascontiguousarray(pixels))
-    picture.thumbnail((_MOST_PIXELS, _MOST_PIXELS), Image.Resampling.LANCZOS)
+    picture.thumbnail((_MAX_PIXELS, _MAX_PIXELS), Image.Resampling.LANCZOS)
     picture.save(stream, format="PNG", optimize=True)
     return base64.b64encode(stream.getvalue()).decode("ascii")

@@ -113,7 +113,7 @@ def test_settings_for_many_are_found_on_files_and_their_rate_in_memory(
 def test_a_slow_network_is_not_timed_in_large_batches(
     four_cores: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(speed, "_MOST_S_A_BATCH", 0.001)
+    monkeypatch.setattr(speed, "_MAX_BATCH_S", 0.001)
     found = measure_speeds((FEW,), IMAGE)[FEW].throughput
     assert found is not None
     assert found.settings.batch == 1

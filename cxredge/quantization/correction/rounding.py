@@ -22,7 +22,7 @@ Values = npt.NDArray[np.float64]
 _LEVELS = 127
 _DAMPING = 0.01
 _BLOCK = 128
-_LEAST_SCALE = 1e-5
+_MIN_SCALE = 1e-5
 _SHRINK = np.linspace(0.5, 1.0, 26)
 
 
@@ -54,7 +54,7 @@ def min_max_scales(weights: Values) -> Values:
         weights: float64 (G, O, D).
     """
     largest = np.abs(weights).max(axis=-1) / _LEVELS
-    floored: Values = np.maximum(largest, max(_LEAST_SCALE * largest.max(), 1e-12))
+    floored: Values = np.maximum(largest, max(_MIN_SCALE * largest.max(), 1e-12))
     return floored
 
 
@@ -71,7 +71,7 @@ def best_scales(weights: Values, importance: Values) -> Values:
     full = min_max_scales(weights)
     best, least = full, np.full(full.shape, np.inf)
     for share in _SHRINK:
-        scales = np.maximum(full * share, _LEAST_SCALE * full.max())
+        scales = np.maximum(full * share, _MIN_SCALE * full.max())
         error = round_nearest(weights, scales) - weights
         cost = (error**2 * importance[:, None]).sum(axis=-1)
         best = np.where(cost < least, scales, best)
