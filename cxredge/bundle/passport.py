@@ -25,7 +25,7 @@ PASSPORT_NAME = "passport.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Passport:
-    """What serves on one machine, and why.
+    """Choice of the runtime and precision that serve on one machine.
 
     Attributes:
         schema: Version of the file format.

@@ -198,7 +198,7 @@ class InputOptions:
 
 @dataclass(frozen=True)
 class HardwareOptions:
-    """Where to train."""
+    """Hardware to train on."""
 
     accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, cuda or mps.")] = (
         "auto"

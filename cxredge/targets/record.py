@@ -62,7 +62,7 @@ class JetPack:
 
     @property
     def obstacle(self) -> str:
-        """Why cxredge cannot use its TensorRT, in words; empty if it can."""
+        """Reason why cxredge cannot use its TensorRT; empty if it can."""
         if version_of(self.tensorrt) < TENSORRT_FLOOR:
             wanted = ".".join(map(str, TENSORRT_FLOOR))
             return f"its TensorRT is {self.tensorrt}, and cxredge requires {wanted} or newer"
@@ -174,7 +174,7 @@ class Target:
 
     @property
     def extent(self) -> Extent:
-        """How far the target's own backend was tested on it."""
+        """Extent of the tests of the target's own backend."""
         return next(trial.extent for trial in self.verified if trial.backend == self.backend)
 
     @property

@@ -37,7 +37,7 @@ _ONE_SCALE = {
 
 @dataclass(frozen=True)
 class Placement:
-    """What to quantize.
+    """Activations and weights to quantize.
 
     Attributes:
         edges: Edges on which a node reads a quantized and dequantized activation.
