@@ -83,7 +83,7 @@ def test_an_archive_beside_which_nothing_can_be_written(
     monkeypatch.setattr("cxredge.bundle.archive.atomic_folder", refuse)
     refused = cxredge("deploy", packed)
     assert refused.code == 1
-    assert "cannot be written to (Read-only file system)" in refused.err
+    assert "is not writable (Read-only file system)" in refused.err
     assert "--out" in refused.err
 
 

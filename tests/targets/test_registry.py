@@ -122,7 +122,7 @@ def test_good_file() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ('name = "box"', 'name = "bax"', "'name' is 'bax'; expected the file's own name"),
+        ('name = "box"', 'name = "bax"', "'name' is 'bax'; expected the name of the file"),
         ('machine = "aarch64"', 'machine = "arm"', "'machine' is 'arm'; expected x86_64"),
         ('dialect = "cpu"', 'dialect = "cpo"', "'dialect' is 'cpo'; expected one of cpu, tensorrt"),
         ('["int8", "fp32"]', '["int8", 32]', "'precisions[1]' is 32; expected one of fp32"),
