@@ -39,6 +39,11 @@ def load(path: str | Path) -> Model:
         CxredgeError: It is not a bundle, a file is missing or was changed, or its runtime cannot be
             used on this machine; the message says what to do.
     """
+    if not isinstance(path, str | Path):
+        raise CxredgeError(
+            f"Expected the path of a bundle, got {type(path).__name__}.",
+            "Pass the folder that 'cxredge build' or 'cxredge deploy' wrote.",
+        )
     return Model(open_bundle(Path(path)))
 
 
@@ -129,11 +134,12 @@ class Model:
             An iterator over the rows that ``cxredge predict`` writes.
 
         Raises:
+            ImageError: An item is not an image of any kind, such as None.
             CxredgeError: The model is closed, or belongs to another thread.
         """
         self._check_usable()
         session = self._session_for_many()
-        return _rows_in(rows_of(self._bundle, session, _inputs_of(images), any_view))
+        return self._rows_in(rows_of(self._bundle, session, _inputs_of(images), any_view))
 
     def close(self) -> None:
         """Free the network's memory. A second call has no effect."""
@@ -147,6 +153,16 @@ class Model:
     def __exit__(self, *error: object) -> None:
         """Close the model."""
         self.close()
+
+    def _rows_in(self, groups: Generator[RowGroup, None, None]) -> Iterator[PredictionRow]:
+        with closing(groups):
+            while True:
+                # The model may have been closed since the last row.
+                self._check_usable()
+                group = next(groups, None)
+                if group is None:
+                    return
+                yield from group.rows
 
     def _session_for_many(self) -> Session:
         with self._opening:
@@ -166,16 +182,14 @@ class Model:
             )
 
 
-def _rows_in(groups: Generator[RowGroup, None, None]) -> Iterator[PredictionRow]:
-    with closing(groups):
-        for group in groups:
-            yield from group.rows
-
-
 def _inputs_of(images: Iterable[object]) -> Iterator[ImageInput]:
     """Yield every image; those in a folder or archive instead of the folder or archive."""
-    if isinstance(images, str | Path | bytes | Image.Image):
+    if isinstance(images, str | Path | bytes | Image.Image | np.ndarray):
         images = [images]
+    if not isinstance(images, Iterable):
+        raise CxredgeError(
+            f"Expected images, got {type(images).__name__}.", "Pass a list of paths or images."
+        )
     for image in images:
         found = _as_input(image)
         if isinstance(found, Path):

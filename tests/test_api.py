@@ -229,6 +229,30 @@ def test_a_closed_model_says_so(built: Path) -> None:
         assert f"cxredge.load('{built}')" in caught.value.hint
 
 
+def test_rows_end_with_a_sentence_if_the_model_is_closed(built: Path) -> None:
+    with package.load(built) as model:
+        rows_left = model.predict_many([PICTURE])
+    with pytest.raises(CxredgeError, match="The model is closed"):
+        list(rows_left)
+
+
+def test_one_array_is_one_image(loaded: package.Model) -> None:
+    (row,) = loaded.predict_many(PICTURE)
+    assert row == loaded.predict(PICTURE)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"bundle"])
+def test_a_path_of_another_type_is_refused(path: object) -> None:
+    with pytest.raises(CxredgeError, match="Expected the path of a bundle, got "):
+        package.load(path)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("images", [None, 3])
+def test_images_that_are_no_sequence_are_refused(loaded: package.Model, images: object) -> None:
+    with pytest.raises(CxredgeError, match="Expected images, got "):
+        list(loaded.predict_many(images))  # type: ignore[arg-type]
+
+
 def test_threads_share_a_model(loaded: package.Model) -> None:
     expected, found = loaded.predict(PICTURE), []
     threads = [

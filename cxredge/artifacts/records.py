@@ -75,6 +75,10 @@ def from_json(values: Any, kind: type[Record], origin: Path | str, remedy: str) 
     except msgspec.ValidationError as error:
         problem = _describe(error, values, kind)
         raise ArtifactError(f"{origin} is not valid: {problem}.", remedy) from None
+    except UnicodeEncodeError:
+        raise ArtifactError(
+            f"{origin} is not valid: a key is not text that UTF-8 can encode.", remedy
+        ) from None
 
 
 def read_json_file(path: Path, remedy: str = "Make the artifact again.") -> Any:

@@ -49,7 +49,7 @@ def _lines(found: Mapping[str, object], indent: str = "") -> list[str]:
         if isinstance(value, dict) and value:
             lines.append(f"{indent}{key}:")
             lines += _lines(value, indent + "  ")
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
+        elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
             lines.append(f"{indent}{key}:")
             for item in value:
                 lines += [*_lines(item, indent + "  "), ""]

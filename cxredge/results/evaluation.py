@@ -74,6 +74,13 @@ class RocCurve:
     false_positive_rate: tuple[Share, ...]
     true_positive_rate: tuple[Share, ...]
 
+    def __post_init__(self) -> None:
+        lengths = len(self.false_positive_rate), len(self.true_positive_rate)
+        if lengths[0] != lengths[1]:
+            raise ValueError(
+                f"Expected rates of the same length, got {lengths[0]} and {lengths[1]}"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:

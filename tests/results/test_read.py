@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cxredge.artifacts.records import to_json
+from cxredge.artifacts.records import from_json, to_json
 from cxredge.errors import ArtifactError
 from cxredge.metrics.classification import ReliabilityBin
 from cxredge.results.evaluation import ChangedDecision, Evaluation, RocCurve
@@ -98,3 +98,14 @@ def test_results_folder_is_sorted_by_bundle_and_checked(tmp_path: Path) -> None:
     assert "results/a.json was measured on another bundle" in found.left_out[0]
     assert "c.json is not a result" in found.left_out[1]
     assert read_results_of(tmp_path / "none", "0" * 64).by_path == {}
+
+
+def test_a_roc_curve_with_rates_of_different_length_is_refused() -> None:
+    values = {"false_positive_rate": [0.0, 1.0], "true_positive_rate": [0.0]}
+    with pytest.raises(ArtifactError, match="Expected rates of the same length, got 2 and 1"):
+        from_json(values, RocCurve, "evaluate.json", "Evaluate again.")
+
+
+def test_a_key_that_is_not_text_is_refused() -> None:
+    with pytest.raises(ArtifactError, match="a key is not text"):
+        from_json({"\ud800": 1}, RocCurve, "evaluate.json", "Evaluate again.")
