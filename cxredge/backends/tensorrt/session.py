@@ -98,7 +98,7 @@ class TensorRTSession(AcceleratorSession):
 
     def circumstances(self) -> EngineRun:
         """Return how the engine ran."""
-        refusals = sorted({context.refusal for context in self._contexts if context.refusal})
+        refusals = sorted({each.refusal for each in self._contexts if each.refusal})
         engine = self._engine
         if self._api.has("ICudaEngine.device_memory_size_v2"):
             workspace = engine.device_memory_size_v2
