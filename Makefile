@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 COVERAGE ?= --cov --cov-report=term
 WHEEL_VENV := dist/venv
 
-.PHONY: demo test lint quick bench wheel schemas clean
+.PHONY: demo test lint quick bench campaign wheel schemas clean
 
 demo: $(READY)
 	rm -rf demo
@@ -36,6 +36,11 @@ schemas: $(READY)
 # make bench BENCH="--images DIR --model MODEL"
 bench: $(READY)
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-autosave $(BENCH)
+
+# Hostile inputs, crashes and full disks, counted in benchmarks/results/campaign.md. Some parts only:
+# make campaign PARTS="images fuzz"
+campaign: $(READY)
+	$(BIN)/python -m benchmarks.campaign $(PARTS)
 
 # Build the wheel, install it with the dependencies of a device in a new environment, and run it
 # outside the source tree, so that a module or data file missing from the wheel is noticed.

@@ -1,0 +1,1 @@
+"""Hostile inputs, crashes and full disks, tried on the commands and counted."""

@@ -1,0 +1,136 @@
+"""A command in a child process with limits on time and memory, and a bundle to try it on."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from benchmarks.commands import cxredge
+
+COMMAND = (sys.executable, "-m", "cxredge")
+TRACEBACKS = ("Traceback (most recent call last)", "Internal error")
+
+
+class Outcome(str, Enum):
+    """How a command ended.
+
+    ``CRASHED`` is an internal error, a traceback, a signal or an unknown exit code; ``HUNG`` is the
+    limit of time.
+    """
+
+    DONE = "done"
+    REFUSED = "refused"
+    CRASHED = "crashed"
+    HUNG = "hung"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that ended, or was killed.
+
+    Attributes:
+        outcome: How it ended.
+        code: Exit code; negative for a signal.
+        seconds: Wall seconds.
+        peak_mb: Peak resident memory in MB (10^6 bytes).
+        out: Standard output.
+        err: Standard error.
+    """
+
+    outcome: Outcome
+    code: int
+    seconds: float
+    peak_mb: float
+    out: str
+    err: str
+
+
+def run_limited(
+    *arguments: object,
+    seconds: float,
+    memory_mb: int,
+    command: tuple[str, ...] = COMMAND,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Ended:
+    """Run a command of cxredge in a child process of its own session.
+
+    Args:
+        arguments: Arguments of the command.
+        seconds: Wall seconds after which the process group is killed.
+        memory_mb: Limit on the address space, in MB (10^6 bytes); an allocation beyond it fails.
+        command: What to run instead of cxredge.
+        environment: Variables to add.
+        cwd: Working folder.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        start = time.perf_counter()
+        child = subprocess.Popen(
+            [*command, *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+            preexec_fn=lambda: _limit(memory_mb * 1_000_000),
+            env={**os.environ, **(environment or {})},
+            cwd=cwd,
+        )
+        killed = threading.Event()
+
+        def kill() -> None:
+            killed.set()
+            os.killpg(child.pid, signal.SIGKILL)
+
+        timer = threading.Timer(seconds, kill)
+        timer.start()
+        _, status, usage = os.wait4(child.pid, 0)
+        timer.cancel()
+        child.returncode = code = os.waitstatus_to_exitcode(status)
+        took = time.perf_counter() - start
+        texts = [_text(stream.seek(0) or stream.read()) for stream in (out, err)]
+    outcome = Outcome.HUNG if killed.is_set() else _outcome(code, texts[1])
+    return Ended(outcome, code, took, usage.ru_maxrss * 1024 / 1e6, texts[0], texts[1])
+
+
+def small_bundle(folder: Path) -> Path:
+    """Make a bundle of a MobileNet V1 at 64x64, trained for one epoch on phantoms."""
+    cxredge("data", "phantoms", "--patients", 12, "--size", 64, "--out", folder / "phantoms")
+    cxredge(
+        "train", folder / "phantoms" / "manifest.csv", "--weights", "none", "--freeze", "none",
+        "--input-size", 64, "--epochs", 1, "--out", folder / "run",
+    )  # fmt: skip
+    cxredge("export", folder / "run", "--out", folder / "fp32")
+    cxredge(
+        "calibrate", folder / "phantoms" / "manifest.csv", "--count", 16,
+        "--out", folder / "calibration.csv",
+    )  # fmt: skip
+    cxredge(
+        "build", folder / "fp32", "--calibration", folder / "calibration.csv", "--effort", "quick",
+        "--min-agreement", 0, "--max-accuracy-drop", 1, "--out", folder / "bundle",
+    )  # fmt: skip
+    return folder / "bundle"
+
+
+def _limit(size_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (size_bytes, size_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _outcome(code: int, err: str) -> Outcome:
+    if code not in (0, 1, 2, 3) or any(text in err for text in TRACEBACKS):
+        return Outcome.CRASHED
+    return Outcome.REFUSED if code else Outcome.DONE
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "replace")
