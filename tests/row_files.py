@@ -18,7 +18,9 @@ def by_class(normal: float, viral: float) -> dict[str, float]:
 
 
 ROWS = [
-    PredictionRow("a/1.png", "ok", "normal", 0.75, by_class(0.75, 0.25)),
+    PredictionRow(
+        "a/1.png", "ok", "normal", 0.75, by_class(0.75, 0.25), "int8", 0.5, ("normal", "viral")
+    ),
     PredictionRow("a/2.png", "unreadable", error='a/2.png is no "image", sorry.'),
     PredictionRow("a/3.png", "ok", "viral", 0.1 + 0.2, by_class(1 - (0.1 + 0.2), 0.1 + 0.2)),
     PredictionRow("ö.png", "ok", "viral", 1.0, by_class(0.0, 1.0)),
@@ -36,8 +38,10 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         rows: list[dict[str, Any]] = list(csv.DictReader(stream))
     for row in rows:
-        for key in ("probability", "p_normal", "p_viral"):
+        for key in ("probability", "p_normal", "p_viral", "margin"):
             row[key] = float(row[key]) if row[key] else None
+        above = row["above_threshold"].split(";") if row["above_threshold"] else []
+        row["above_threshold"] = above if row["label"] else None
     return rows
 
 
@@ -50,6 +54,9 @@ def as_dictionaries(rows: list[PredictionRow]) -> list[dict[str, Any]]:
             "probability": row.probability,
             "p_normal": row.probabilities.get("normal"),
             "p_viral": row.probabilities.get("viral"),
+            "decided_by": row.decided_by,
+            "margin": row.margin,
+            "above_threshold": list(row.above_threshold) if row.label else None,
             "error": row.error,
         }
         for row in rows

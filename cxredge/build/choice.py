@@ -44,9 +44,12 @@ def choose(candidates: Sequence[Candidate], wanted: Precision | None, target: Ta
     )
     if wanted:
         words = f"{wanted.value} was requested and passes the gate"
-        return Choice(best, f"{words}." if len(requested) == 1 else _reason(best, requested, words))
-    reason = _untimed_reason(best, candidates, target) if untimed else _reason(best, candidates)
-    return Choice(best, reason)
+        others = [c for c in requested if c is not best]
+        return Choice(best, _reason(best, others, candidates, words))
+    others = [c for c in candidates if c is not best]
+    if untimed:
+        return Choice(best, _untimed_reason(best, others, candidates, target))
+    return Choice(best, _reason(best, others, candidates))
 
 
 def _title(candidate: Candidate, candidates: Sequence[Candidate]) -> str:
@@ -83,9 +86,12 @@ def _added_ms(candidate: Candidate, candidates: Sequence[Candidate]) -> float:
     return candidate.near_ties * fp32_ms
 
 
-def _untimed_reason(best: Candidate, candidates: Sequence[Candidate], target: Target) -> str:
+def _untimed_reason(
+    best: Candidate, others: Sequence[Candidate], candidates: Sequence[Candidate], target: Target
+) -> str:
     return _reason(
         best,
+        others,
         candidates,
         f"nothing was timed, because this machine is not {target.name}; "
         f"{_title(best, candidates)} "
@@ -93,15 +99,23 @@ def _untimed_reason(best: Candidate, candidates: Sequence[Candidate], target: Ta
     )
 
 
-def _reason(best: Candidate, candidates: Sequence[Candidate], opening: str = "") -> str:
+def _reason(
+    best: Candidate, others: Sequence[Candidate], candidates: Sequence[Candidate], opening: str = ""
+) -> str:
+    """Return the reason for a choice.
+
+    Args:
+        best: The candidate that ships.
+        others: Candidates to compare it with.
+        candidates: All candidates: FP32's time for near ties counts, also if it is not compared.
+        opening: First words; by default that the candidate is the fastest.
+    """
     name = _title(best, candidates)
     if best.near_ties:
         name += f" with fp32 for near ties ({100 * best.near_ties:.1f}%)"
     parts = [opening or f"{name} is the fastest that passes the gate"]
-    for other in candidates:
+    for other in others:
         name = _title(other, candidates)
-        if other is best:
-            continue
         if not other.golden_passed:
             parts.append(f"{name} has different results on this machine")
         elif not other.gate.passed:
@@ -117,6 +131,9 @@ def _speed_ratio(best: Candidate, other: Candidate, candidates: Sequence[Candida
         return f"{name} also passes"
     one, two = best.speed.latency, other.speed.latency
     to_one, to_two = _added_ms(best, candidates), _added_ms(other, candidates)
+    if not math.isfinite(to_one + to_two):
+        # Near ties need FP32, which was not timed in that runtime.
+        return f"{name} also passes"
     words = f"{(two.p50 + to_two) / (one.p50 + to_one):.2f} times as fast as {name}"
     if two.p50_ci95[0] + to_two <= one.p50_ci95[1] + to_one:
         words += " (within the noise of this machine: the intervals of the medians overlap)"

@@ -18,6 +18,9 @@ from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.inference.row_formats import Values, check_output, columns_of, write_table
 from cxredge.inference.rows import PredictionRow
 
+_ROWS_VERSION = 2
+"""Raised when the values of a row change, so that a partial file of another version is refused."""
+
 
 class RowWriter:
     """Appends rows to a partial file, and writes the final file from it.
@@ -52,7 +55,8 @@ class RowWriter:
         self.path = path
         self._classes = tuple(classes)
         self._partial = path.with_name(f".{path.name}.partial")
-        self._head = json.dumps({"job": dict(job), "classes": list(classes)}, sort_keys=True)
+        head = {"job": dict(job), "classes": list(classes), "rows": _ROWS_VERSION}
+        self._head = json.dumps(head, sort_keys=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Unbuffered: what a full disk did not accept must not be written again on closing.
         self._stream = self._partial.open("ab", buffering=0)
@@ -166,5 +170,8 @@ def _to_line(row: PredictionRow) -> bytes:
     codes = ", ".join(code.value for code in row.caution_codes)
     remark = f"Predicted, but doubtful: {codes}." if codes else row.error
     probabilities = list(row.probabilities.values())
-    values = (row.path, row.status, row.label, row.probability, probabilities, remark)
+    values = (
+        *(row.path, row.status, row.label, row.probability, probabilities),
+        *(row.decided_by, row.margin, row.above_threshold if row.label else None, remark),
+    )
     return (json.dumps(values) + "\n").encode()

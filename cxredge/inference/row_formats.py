@@ -12,6 +12,8 @@ from cxredge.errors import ArtifactError, CxredgeError
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 _FIRST_COLUMNS = ("path", "status", "label", "probability")
+_LAST_COLUMNS = ("decided_by", "margin", "above_threshold", "error")
+_LIST_SEPARATOR = ";"
 _PARQUET_ROWS = 4096
 
 Values = Mapping[str, Any]
@@ -54,8 +56,8 @@ def write_table(target: Path, suffix: str, classes: Sequence[str], rows: Iterato
         if suffix.lower() == ".jsonl":
             stream.writelines(json.dumps(row) + "\n" for row in rows)
             return
-        stream.write(csv_line([*_FIRST_COLUMNS, *map(_column, classes), "error"]))
-        stream.writelines(csv_line(list(row.values())) for row in rows)
+        stream.write(csv_line([*_FIRST_COLUMNS, *map(_column, classes), *_LAST_COLUMNS]))
+        stream.writelines(csv_line(map(_cell, row.values())) for row in rows)
 
 
 def columns_of(classes: Sequence[str], values: Sequence[Any]) -> Values:
@@ -64,18 +66,21 @@ def columns_of(classes: Sequence[str], values: Sequence[Any]) -> Values:
     Args:
         classes: Class names, for the columns ``p_<class>``.
         values: Path, status, label, probability, probabilities in the order of the classes (empty
+            without a prediction), deciding precision, margin, classes above their threshold (None
             without a prediction) and error.
     """
-    path, status, label, probability, probabilities, error = values
+    first, probabilities, last = values[:4], values[4], values[5:]
     named = zip(classes, probabilities or [None] * len(classes), strict=True)
     return {
-        "path": path,
-        "status": status,
-        "label": label,
-        "probability": probability,
+        **dict(zip(_FIRST_COLUMNS, first, strict=True)),
         **{_column(name): value for name, value in named},
-        "error": error,
+        **dict(zip(_LAST_COLUMNS, last, strict=True)),
     }
+
+
+def _cell(value: object) -> object:
+    """Return a value as a cell of CSV, which has no lists."""
+    return _LIST_SEPARATOR.join(value) if isinstance(value, list) else value
 
 
 def _column(class_name: str) -> str:
@@ -88,7 +93,9 @@ def _write_parquet(target: Path, classes: Sequence[str], rows: Iterator[Values])
 
     text, number = pa.string(), pa.float64()
     fields = [("path", text), ("status", text), ("label", text), ("probability", number)]
-    fields += [(_column(name), number) for name in classes] + [("error", text)]
+    fields += [(_column(name), number) for name in classes]
+    kinds = (text, number, pa.list_(text), text)
+    fields += zip(_LAST_COLUMNS, kinds, strict=True)
     schema = pa.schema(fields)
     with pq.ParquetWriter(target, schema) as writer:
         group: list[dict[str, Any]] = []

@@ -35,6 +35,8 @@ class PredictionRow:
         probabilities: Probability by class, rounded to 6 decimals; empty without a prediction.
         decided_by: Precision that decided: that of the bundle, or ``fp32`` for a near tie of a
             cascade; empty without a prediction.
+        margin: Probability of the label minus that of the second most probable class; None without
+            a prediction or a second class.
         above_threshold: Classes whose probability reaches their operating threshold.
         caution_codes: Reasons in the DICOM header to doubt the prediction.
         error: Reason for a missing prediction, else empty.
@@ -46,6 +48,7 @@ class PredictionRow:
     probability: float | None = None
     probabilities: Mapping[str, float] = field(default_factory=dict)
     decided_by: str = ""
+    margin: float | None = None
     above_threshold: tuple[str, ...] = ()
     caution_codes: tuple[Caution, ...] = ()
     error: str = ""
@@ -136,6 +139,15 @@ def _row(
         probability=rounded[classes[best]],
         probabilities=rounded,
         decided_by=(Precision.FP32 if by_fp32 else bundle.precision).value,
+        margin=_margin(found),
         above_threshold=tuple(name for name, p in by_class.items() if p >= thresholds[name]),
         caution_codes=image.cautions,
     )
+
+
+def _margin(probabilities: Floats) -> float | None:
+    """Return the difference of the two largest probabilities; None with a single class."""
+    if len(probabilities) < 2:
+        return None
+    second, first = np.sort(probabilities)[-2:]
+    return round(float(first - second), _DECIMALS)

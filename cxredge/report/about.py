@@ -59,6 +59,7 @@ def purpose_section(reported: ReportedBundle) -> Section:
             ("Target", f"{card.config.target} through {runtime}"),
             ("Precision", served_precision(reported)),
             ("Why this precision", _reason(reported.bundle)),
+            ("Decision", _decision(reported.bundle)),
         ),
     )
     return Section("Summary", (facts, _thresholds(reported.bundle)))
@@ -162,13 +163,26 @@ def _reason(bundle: Bundle) -> str:
     )
 
 
+def _decision(bundle: Bundle) -> str:
+    """Return the rule that makes the label, and the use of the operating thresholds."""
+    label = "the label of an image is its most probable class"
+    if bundle.cascade_margin is not None:
+        label += ", for near ties in FP32"
+    return (
+        f"{label}; accuracy, recall and the confusion matrix count labels. The operating "
+        "thresholds do not change it: sensitivity and specificity are those at the thresholds, "
+        "and predictions list every class at or above its own in above_threshold"
+    )
+
+
 def _thresholds(bundle: Bundle) -> Table:
     aim = numbers.share(bundle.card.config.specificity)
     return Table(
         "Operating thresholds",
-        ("class", "positive at or above"),
+        ("class", "listed in above_threshold from"),
         tuple((name, numbers.fraction(value)) for name, value in bundle.thresholds.items()),
-        f"Set on validation images for a specificity of {aim}.",
+        f"Set on validation images for a specificity of {aim}. The label does not depend on them: "
+        "it is the most probable class.",
     )
 
 

@@ -70,6 +70,30 @@ def test_fp32s_time_for_near_ties_counts() -> None:
     assert choose([fp32, elsewhere], None, CPU)[0] is fp32, "no FP32 there"
 
 
+def test_fp32s_time_for_near_ties_counts_also_if_int8_is_requested() -> None:
+    fp32 = candidate(Precision.FP32, 8.0)
+    int8 = with_near_ties(candidate(Precision.INT8, 2.0), 10)
+    slow = with_near_ties(candidate(Precision.INT8, 6.0), 10)
+    there = Variant("openvino", Precision.FP32, Path("model.onnx"))
+    fp32_there = replace(fp32, variant=there)
+    int8_there = replace(int8, variant=replace(there, precision=Precision.INT8))
+    chosen, reason = choose([fp32, slow, fp32_there, int8_there], Precision.INT8, CPU)
+    assert chosen is int8_there
+    assert reason == (
+        "int8 was requested and passes the gate, "
+        f"{6.8 / 2.8:.2f} times as fast as int8 in ONNX Runtime."
+    )
+
+
+def test_a_ratio_that_is_not_known_is_not_stated() -> None:
+    int8 = with_near_ties(candidate(Precision.INT8, 2.0), 10)
+    there = replace(int8, variant=replace(int8.variant, backend="openvino"))
+    reason = choose([int8, there], Precision.INT8, CPU)[1]
+    assert reason.endswith("int8 in OpenVINO also passes.")
+    assert "nan" not in reason
+    assert "inf" not in reason
+
+
 def test_overlapping_latencies_are_reported() -> None:
     noisy = summarise([1.0, 5.0] * 50)
     fp32 = replace(candidate(Precision.FP32, 8.0), speed=Speed(noisy))

@@ -85,9 +85,9 @@ def test_names_that_are_not_utf_8_lose_no_row(tmp_path: Path, extension: str, sh
 def test_csv_begins_with_the_documented_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "p.csv", ROWS[:2])
     assert path.read_text().splitlines() == [
-        "path,status,label,probability,p_normal,p_viral,error",
-        "a/1.png,ok,normal,0.75,0.75,0.25,",
-        'a/2.png,unreadable,,,,,"a/2.png is no ""image"", sorry."',
+        "path,status,label,probability,p_normal,p_viral,decided_by,margin,above_threshold,error",
+        "a/1.png,ok,normal,0.75,0.75,0.25,int8,0.5,normal;viral,",
+        'a/2.png,unreadable,,,,,,,,"a/2.png is no ""image"", sorry."',
     ]
 
 
@@ -107,7 +107,10 @@ def test_parquet_columns_are_typed_even_when_every_image_failed(tmp_path: Path) 
     parquet = pytest.importorskip("pyarrow.parquet")
     path = write(tmp_path / "p.parquet", [ROWS[1]])
     types = [str(field.type) for field in parquet.read_schema(path)]
-    assert types == ["string"] * 3 + ["double"] * 3 + ["string"]
+    assert types[:7] == ["string"] * 3 + ["double"] * 3 + ["string"]
+    assert types[7] == "double"
+    assert types[8].startswith("list<")
+    assert types[9:] == ["string"]
 
 
 @pytest.mark.parametrize("name", ["p.CSV", "p.Jsonl", "p.PARQUET"])
@@ -159,7 +162,7 @@ def test_probabilities_are_written_in_full(tmp_path: Path) -> None:
 def test_every_csv_record_has_all_columns_whatever_the_names(tmp_path: Path) -> None:
     rows = [PredictionRow(name, "missing", error=f"{name}\nis gone") for name in ODD_NAMES]
     with write(tmp_path / "p.csv", rows).open(newline="", encoding="utf-8") as stream:
-        assert [len(record) for record in csv.reader(stream)] == [7] * (len(rows) + 1)
+        assert [len(record) for record in csv.reader(stream)] == [10] * (len(rows) + 1)
 
 
 def test_another_table_is_not_overwritten(tmp_path: Path) -> None:

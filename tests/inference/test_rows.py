@@ -57,6 +57,10 @@ def test_fp32_decides_near_ties_and_the_bundles_precision_the_others(opened: Bun
     assert [row.decided_by for row in group.rows] == ["fp32", "int8", "fp32", "int8"]
     assert [row.label for row in group.rows] == [classes[i] for i in (3, 0, 3, 0)]
     assert [row.status for row in group.rows] == ["ok"] * 4
+    for row in group.rows:
+        *_, second, first = sorted(row.probabilities.values())
+        assert row.margin == pytest.approx(first - second, abs=2e-6)
+    assert group.rows[0].margin == pytest.approx((np.e**9 - 1) / (np.e**9 + 3), abs=1e-6)
     assert group.rows[0] == predict_one(opened, session, flat(0)[0])
 
 
