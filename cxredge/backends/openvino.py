@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +18,8 @@ from cxredge.backends.base import Logits, Session, SessionSpec, available_cores
 from cxredge.data.images import GreyImage
 from cxredge.errors import ArtifactError, CxredgeError, DependencyError
 from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME, Precision
+
+_IMPORTING = threading.Lock()
 
 _ELEMENT_TYPES = {Precision.BF16: "bf16", Precision.FP16: "f16"}
 """OpenVINO's names of the reduced precisions for FP32 models.
@@ -126,6 +130,21 @@ def reduced_precisions() -> tuple[Precision, ...]:
     return tuple(p for p in _ELEMENT_TYPES if p.name in found)
 
 
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Make the import of ``openvino_telemetry`` fail."""
+    reporter = "openvino_telemetry"
+    before = sys.modules.get(reporter)
+    sys.modules[reporter] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if before is None:
+            del sys.modules[reporter]
+        else:
+            sys.modules[reporter] = before
+
+
 def load_openvino() -> ModuleType:
     """Import OpenVINO without its telemetry.
 
@@ -135,27 +154,20 @@ def load_openvino() -> ModuleType:
     Raises:
         DependencyError: OpenVINO is not installed.
     """
-    reporter = "openvino_telemetry"
-    before = sys.modules.get(reporter)
-    sys.modules[reporter] = None  # type: ignore[assignment]
-    try:
-        import openvino
-    except ImportError as error:
-        absent = not is_installed()
-        raise DependencyError(
-            "OpenVINO is required and not installed."
-            if absent
-            else f"OpenVINO is installed, but cannot be imported: {error}",
-            "Install it: pip install 'cxredge[openvino]'. Or let ONNX Runtime serve the bundle on "
-            "this machine: cxredge deploy BUNDLE"
-            if absent
-            else "pip install --force-reinstall openvino",
-        ) from None
-    finally:
-        if before is None:
-            del sys.modules[reporter]
-        else:
-            sys.modules[reporter] = before
+    with _IMPORTING, _without_telemetry():
+        try:
+            import openvino
+        except ImportError as error:
+            absent = not is_installed()
+            raise DependencyError(
+                "OpenVINO is required and not installed."
+                if absent
+                else f"OpenVINO is installed, but cannot be imported: {error}",
+                "Install it: pip install 'cxredge[openvino]'. Or let ONNX Runtime serve the bundle "
+                "on this machine: cxredge deploy BUNDLE"
+                if absent
+                else "pip install --force-reinstall openvino",
+            ) from None
     module: ModuleType = openvino
     return module
 

@@ -8,6 +8,7 @@ card does not list engines that were built on a device (``model-<precision>.plan
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -137,8 +138,7 @@ class Bundle:
         """
         margin = self.cascade_margin
         if precision is None and margin is not None:
-            first = self.open(self.precision, threads, gpu)
-            return _cascade(first, margin, lambda: self.open(Precision.FP32, threads, gpu))
+            return self._cascade(margin, lambda p: self.open(p, threads, gpu))
         wanted = precision or self.precision
         if wanted is not self.precision and wanted not in self.runnable:
             return open_session(self.path / model_name(wanted), threads=threads)
@@ -154,21 +154,34 @@ class Bundle:
         found = self.passport.throughput if self.passport else None
         best = found.settings if found else RuntimeSettings(threads=1)
         threads, margin = best.threads, self.cascade_margin
-        first = open_session(self.engine, self.backend, threads, self.precision, best.batch)
-        if margin is None:
-            return first
-        # Near ties are inferred one at a time.
-        fp32 = self.engine_of(Precision.FP32)
-        return _cascade(first, margin, lambda: open_session(fp32, self.backend, threads))
+
+        def load(precision: Precision) -> Session:
+            # Near ties are inferred one at a time.
+            batch = best.batch if precision is self.precision else 1
+            return open_session(self.engine_of(precision), self.backend, threads, precision, batch)
+
+        return load(self.precision) if margin is None else self._cascade(margin, load)
+
+    def _cascade(self, margin: float, load: Callable[[Precision], Session]) -> Session:
+        """Return a cascade of the precision that serves and FP32.
+
+        A runtime on the processor loads both models at once, so that the first row comes earlier.
+        Engines are loaded one after the other: a CUDA context belongs to the thread that made it.
+        """
+        with ThreadPoolExecutor(1) as pool, ExitStack() as closing:
+            loading = pool.submit(load, Precision.FP32) if self.backend in CPU_BACKENDS else None
+            if loading is not None:
+                closing.callback(_close_when_loaded, loading)
+            first = closing.enter_context(load(self.precision))
+            second = load(Precision.FP32) if loading is None else loading.result()
+            closing.pop_all()
+        return CascadeSession(first, second, margin)
 
 
-def _cascade(first: Session, margin: float, open_second: Callable[[], Session]) -> Session:
-    """Return a cascade; close the first session if the second one cannot be opened."""
-    with ExitStack() as closing:
-        closing.enter_context(first)
-        cascade = CascadeSession(first, open_second(), margin)
-        closing.pop_all()
-    return cascade
+def _close_when_loaded(loading: Future[Session]) -> None:
+    """Close a session that another thread loads, unless loading fails."""
+    if loading.exception() is None:
+        loading.result().close()
 
 
 def open_bundle(path: Path) -> Bundle:

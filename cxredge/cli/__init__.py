@@ -12,35 +12,67 @@ from typer.core import TyperGroup
 
 from cxredge.version import __version__
 
-_COMMANDS = (
-    "demo",
-    "data",
-    "models",
-    "train",
-    "export",
-    "calibrate",
-    "quantize",
-    "targets",
-    "build",
-    "sign",
-    "deploy",
-    "verify",
-    "predict",
-    "evaluate",
-    "bench",
-    "report",
-    "compare",
-    "inspect",
-    "doctor",
-)
+COMMANDS = {
+    "demo": "Run all stages on generated phantoms, in a few minutes.",
+    "data": "Prepare, generate and audit data sets.",
+    "models": "List the networks and the blocks that the paper trains.",
+    "train": "Fine-tune a network by block freezing and keep the best epoch.",
+    "export": "Export a run to FP32 ONNX and check it against torch.",
+    "calibrate": "Choose calibration images from the training split.",
+    "quantize": "Quantize a model to INT8 and show what each step gains.",
+    "targets": "List the devices that cxredge builds for.",
+    "build": "Build a bundle: export, quantize, compare with FP32, pack.",
+    "sign": "Sign a bundle, or its archive, with an Ed25519 key.",
+    "deploy": "Finish a bundle on its device: engines, golden images, timing.",
+    "verify": "Check all hashes, and run the golden images on this machine.",
+    "predict": "Predict X-rays and write one row per input, in input order.",
+    "evaluate": "Measure accuracy, AUROC, sensitivity and calibration.",
+    "bench": "Measure latency, throughput and accuracy on this machine.",
+    "report": "Write one self-contained page about bundles and their results.",
+    "compare": "Compare bundles, evaluations, benchmarks or passports with A.",
+    "inspect": "Describe an artifact: kind, origin and integrity.",
+    "doctor": "Check this machine and show how to fix what is missing.",
+}
+"""Names and summaries of the commands, in the order of the workflow.
+
+The summaries are the first sentences of the commands' own help. They stand here so that ``--help``
+imports no command.
+"""
 
 
 class _Workflow(TyperGroup):
-    """Commands and groups in the order of the workflow; Typer lists groups last."""
+    """Group of commands that imports and builds a command when it is called.
+
+    To build all of them takes longer than to import NumPy.
+    """
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names in the order of ``--help``."""
-        return list(_COMMANDS)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command; None if there is none of this name."""
+        if cmd_name in COMMANDS and cmd_name not in self.commands:
+            part = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+            importlib.import_module(f"cxredge.cli.{cmd_name}").register(part)
+            self.commands.update(typer.main.get_group(part).commands)
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return name, command and the remaining arguments.
+
+        Typer suggests a similar name among the commands that were built, so build all of them if
+        the name is unknown.
+        """
+        if args and args[0] not in COMMANDS:
+            for name in COMMANDS:
+                self.get_command(ctx, name)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands with their summaries."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 app = typer.Typer(
@@ -71,10 +103,6 @@ def _root(
     ),
 ) -> None:
     pass
-
-
-for _name in _COMMANDS:
-    importlib.import_module(f"cxredge.cli.{_name}").register(app)
 
 
 def main() -> None:
