@@ -8,8 +8,12 @@ its parser refuses the default.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+
+# Before the import: loading ONNX Runtime would start its telemetry.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
 from onnxruntime.quantization import (

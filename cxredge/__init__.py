@@ -30,6 +30,7 @@ import torch.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,15 @@ if TYPE_CHECKING:
     from cxredge.inference.rows import PredictionRow
 
 __all__ = ["CxredgeError", "ImageError", "Model", "PredictionRow", "__version__", "load"]
+
+# Telemetry of the libraries that cxredge uses. They read these variables when they are imported:
+# the native library of ONNX Runtime writes a device id and queues events as soon as it is loaded,
+# which disable_telemetry_events() is too late to prevent. Child processes inherit the variables.
+os.environ.update(
+    ORT_DISABLE_TELEMETRY="1",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    DO_NOT_TRACK="1",
+)
 
 _MODULES = {
     "CxredgeError": "cxredge.errors",

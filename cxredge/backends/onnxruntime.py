@@ -14,6 +14,9 @@ from cxredge.errors import ArtifactError
 from cxredge.telemetry.linux import may_saturate_here
 from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME
 
+# A program may have imported ONNX Runtime before cxredge set ORT_DISABLE_TELEMETRY.
+ort.disable_telemetry_events()
+
 DISABLED_OPTIMIZERS = ("WeightBiasQuantization",)
 """Optimisations that are disabled. This one, since ONNX Runtime 1.21, quantizes float weights
 between integer layers with one scale for all channels: layers kept in float for their accuracy

@@ -155,5 +155,7 @@ def _outcome(prepared: PreparedSet, patients_joined: int = 0) -> Outcome:
         f"Patients in two splits: {prepared.patients_in_two_splits}.",
         f"Wrote {prepared.manifest}",
     ]
+    if prepared.new_key:
+        lines.append(f"Wrote a new secret key for the hashes of patients: {prepared.new_key}")
     next_step = f"cxredge data audit {quoted(prepared.manifest)}"
     return Outcome(to_json(prepared), "\n".join(lines), next_step)

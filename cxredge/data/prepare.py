@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxredge.artifacts.records import Count
@@ -37,6 +37,7 @@ class PreparedSet:
         counts: Number of images by split and class.
         dropped: Number of images left out, by reason.
         patients_in_two_splits: Number of patients with images in more than one split.
+        new_key: Path of the key of the patients' pseudonyms if it was created; None otherwise.
     """
 
     manifest: str
@@ -44,6 +45,7 @@ class PreparedSet:
     counts: dict[str, dict[str, Count]]
     dropped: dict[str, Count]
     patients_in_two_splits: Count
+    new_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class ProtocolSet(PreparedSet):
         patients_joined: Number of patient names joined to another, as both share an X-ray.
     """
 
-    patients_joined: Count
+    patients_joined: Count = 0
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,8 @@ def prepare_folder(
             "Every image counts as a separate patient. If patients have several images, give the "
             "pattern of the patient in their file names: --patient '^(.+)-[0-9]+$'"
         )
-    return _write(out, entries, ignored + dropped)
+    prepared = _write(out, entries, ignored + dropped)
+    return replace(prepared, new_key=str(pseudonyms.key_file) if pseudonyms.created else None)
 
 
 def prepare_phantoms(

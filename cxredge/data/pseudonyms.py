@@ -32,12 +32,18 @@ class Pseudonyms:
     Args:
         key_file: A secret file of at least 16 bytes. None for this user's key, which is created
             when it is first needed.
+
+    Attributes:
+        key_file: The file of the key.
+        used: Whether a pseudonym was made.
+        created: Whether the key was created for it.
     """
 
     def __init__(self, key_file: Path | None = None) -> None:
         self._given = key_file
         self.key_file = key_file or local_key_file()
         self.used = False
+        self.created = False
 
     def of(self, patient_id: str) -> str:
         """Return the pseudonym of a patient, 128 bits as hexadecimal digits.
@@ -52,7 +58,7 @@ class Pseudonyms:
     @cached_property
     def _key(self) -> bytes:
         if self._given is None:
-            _create_key(self.key_file)
+            self.created = _create_key(self.key_file)
         try:
             key = self.key_file.read_bytes().strip()
         except OSError as error:
@@ -68,12 +74,17 @@ class Pseudonyms:
         return key
 
 
-def _create_key(key_file: Path) -> None:
-    """Write a new key that only this user can read, unless the file exists."""
+def _create_key(key_file: Path) -> bool:
+    """Write a new key that only this user can read, unless the file exists.
+
+    Returns:
+        Whether the key is new.
+    """
     key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         opened = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        return
+        return False
     with os.fdopen(opened, "w") as stream:
         stream.write(secrets.token_hex(32) + "\n")
+    return True

@@ -99,6 +99,20 @@ def test_patients_of_dicom_are_kept_apart_by_a_hash(
     assert_anonymous(ran.out, ran.err, *written)
 
 
+def test_a_new_key_is_announced_once(collection: Path, tmp_path: Path, cxredge) -> None:
+    """It is a secret that is written outside --out, so that -q must not hide it."""
+    key = str(tmp_path / "config" / "cxredge" / "patient.key")
+    first = cxredge("data", "folder", collection, "--out", tmp_path / "first", "-q")
+    assert f"Wrote a new secret key for the hashes of patients: {key}" in first.out
+    again = cxredge("data", "folder", collection, "--out", tmp_path / "again", "-q")
+    assert key not in again.out
+    Path(key).unlink()
+    assert (
+        cxredge("data", "folder", collection, "--out", tmp_path / "o", "--json").json["new_key"]
+        == key
+    )
+
+
 def test_the_key_decides_the_hash(collection: Path, tmp_path: Path, cxredge) -> None:
     names = []
     for secret in ("one secret of many", "one secret of many", "another secret here"):
