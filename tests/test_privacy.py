@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from cxredge.cli import _COMMANDS
+from cxredge.cli import COMMANDS
 from tests.every_command import steps
 
 ROOT = Path(__file__).parents[1]
@@ -100,7 +100,7 @@ def test_native_code_uses_no_network_and_writes_where_it_was_told(traced: Traced
 
 def test_every_command_is_traced() -> None:
     """``demo`` runs other commands, all of which are."""
-    assert {name.split()[0] for name in steps()} == set(_COMMANDS) - {"demo"}
+    assert {name.split()[0] for name in steps()} == set(COMMANDS) - {"demo"}
 
 
 @pytest.mark.parametrize(
