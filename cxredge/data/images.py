@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,17 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from cxredge.data.in_memory import ImageInput, check_content, name_of, picture_of
+from cxredge.data.jpeg_scans import check_scans
+from cxredge.data.memory_budget import memory_budget
 from cxredge.data.sources import (
     HEAD_BYTES,
     check_size,
     is_dicom,
     is_dicom_file,
-    read_source,
+    reading,
     too_many_pixels,
 )
+from cxredge.data.strips import PIXELS, grey_in_strips, look_up
 from cxredge.data.zip_members import is_archive_name
 from cxredge.errors import Caution, ImageError, ImageProblem
 
@@ -45,6 +49,12 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+_16_BIT_VALUES = 65536
+_MODE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}
+"""Memory per pixel in Pillow; 4 in all other modes."""
+_STRIP_BYTES = 16
+_COEFFICIENT_BYTES = 2
 
 GreyImage = npt.NDArray[np.uint8]
 
@@ -121,30 +131,51 @@ def load_image(
     Raises:
         ImageError: The file cannot be used; ``problem`` says why.
     """
-    grey, cautions = _read_and_decode(source, size, on_stage, any_view)
-    on_stage("decode")
-    if grey.size != (size, size):
-        grey = grey.resize((size, size), Image.Resampling.BILINEAR)
-    pixels = np.array(grey, dtype=np.uint8)
+    with ExitStack() as memory:
+        try:
+            grey, cautions = _read_and_decode(source, size, on_stage, any_view, memory)
+        except MemoryError:
+            raise ImageError(
+                ImageProblem.TOO_LARGE,
+                f"There is not enough memory to decode {name_of(source)}.",
+                "Scale it down first, or use a machine with more memory.",
+            ) from None
+        on_stage("decode")
+        if grey.size != (size, size):
+            grey = grey.resize((size, size), Image.Resampling.BILINEAR)
+        pixels = np.array(grey, dtype=np.uint8)
     on_stage("preprocess")
     return LoadedImage(pixels, cautions)
 
 
 def _read_and_decode(
-    source: ImageInput, size: int, on_stage: StageListener, any_view: bool
+    source: ImageInput, size: int, on_stage: StageListener, any_view: bool, memory: ExitStack
 ) -> tuple[Image.Image, tuple[Caution, ...]]:
+    """Return the grey image and its cautions.
+
+    Args:
+        source: See :func:`load_grey`.
+        size: See :func:`load_grey`.
+        on_stage: See :func:`load_grey`.
+        any_view: See :func:`load_image`.
+        memory: Receives reservations for the bytes and pixels of the image.
+    """
     name = name_of(source)
     if isinstance(source, np.ndarray | Image.Image):
         on_stage("read")
-        return _decode(name, picture_of(source)), ()
-    content = check_content(source) if isinstance(source, bytes) else read_source(source)
+        return _decode(name, picture_of(source), memory), ()
+    if isinstance(source, bytes):
+        content = check_content(source)
+    else:
+        content = memory.enter_context(reading(source))
     on_stage("read")
     if is_dicom(content[:HEAD_BYTES]):
         values, cautions = _decode_dicom(name, content, any_view)
         return Image.fromarray(values), cautions
+    check_scans(name, content)
     with _open(name, content) as image:
         check_size(name, *image.size)
-        return _decode(name, image, draft_size=size), ()
+        return _decode(name, image, memory, draft_size=size), ()
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -183,18 +214,35 @@ def _decode_dicom(
     return decode_dicom(name, content, any_view)
 
 
-def _decode(name: str, image: Image.Image, draft_size: int = 0) -> Image.Image:
+def _decode(name: str, image: Image.Image, memory: ExitStack, draft_size: int = 0) -> Image.Image:
     """Decode to grey; a JPEG at the smallest scale that is at least ``draft_size``, if not 0."""
     try:
+        coefficients = _coefficient_bytes(image)
         if draft_size:
             image.draft("L", (draft_size, draft_size))
-        return _to_grey(name, _upright(image))
+        needed_bytes = coefficients + _decoded_bytes(image)
+        memory.enter_context(memory_budget().pixels.reserve(name, needed_bytes))
+        image.load()
+        return _upright(image, _to_grey(name, image))
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise ImageError(
             ImageProblem.TRUNCATED,
             f"{name} is truncated or damaged: {error}.",
             "Copy the file again from its source.",
         ) from None
+
+
+def _coefficient_bytes(image: Image.Image) -> int:
+    """Return the memory for the coefficients that a progressive JPEG keeps until its end."""
+    if not image.info.get("progressive"):
+        return 0
+    return image.width * image.height * len(image.getbands()) * _COEFFICIENT_BYTES
+
+
+def _decoded_bytes(image: Image.Image) -> int:
+    """Return the memory for the pixels in Pillow's mode, their grey, and a strip in between."""
+    pixels = image.width * image.height
+    return pixels * (_MODE_BYTES.get(image.mode, 4) + 2) + min(pixels, PIXELS) * _STRIP_BYTES
 
 
 def _open(name: str, content: bytes) -> Image.Image:
@@ -213,24 +261,27 @@ def _open(name: str, content: bytes) -> Image.Image:
         ) from None
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; do nothing if the metadata cannot be read.
+def _upright(image: Image.Image, grey: Image.Image) -> Image.Image:
+    """Apply an image's EXIF orientation to its grey; do nothing if it cannot be read.
 
     Pillow's ``exif_transpose`` also rewrites the other tags and fails on invalid ones.
     """
-    image.load()
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
     except Exception:
         # Pillow parses metadata lazily and raises almost anything; the pixels are not affected.
-        return image
+        return grey
     turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
+    return grey if turn is None else grey.transpose(turn)
 
 
 def _to_grey(name: str, image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return _from_16_bit(name, image)
+    return grey_in_strips(image, _luma)
+
+
+def _luma(image: Image.Image) -> Image.Image:
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
         with_alpha: Any = image.convert("RGBA")
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
@@ -250,7 +301,7 @@ def _from_16_bit(name: str, image: Image.Image) -> Image.Image:
             f"{name} is a 16-bit image whose maximum is {values.max(initial=0)} of 65535.",
             "Scale its values to 16 bits (12-bit data: times 16) or save it as 8-bit.",
         )
-    grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if isinstance(key := image.info.get("transparency"), int):
-        grey[values == key] = 0
-    return Image.fromarray(grey)
+    table = ((np.arange(_16_BIT_VALUES, dtype=np.uint32) + 128) // 257).astype(np.uint8)
+    if isinstance(key := image.info.get("transparency"), int) and 0 <= key < _16_BIT_VALUES:
+        table[key] = 0
+    return Image.fromarray(look_up(table, values))

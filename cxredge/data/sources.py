@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from cxredge.data.zip_members import MAX_MEMBER_BYTES, ZipMember, head_of, member_at, open_member
+from cxredge.artifacts.regular_file import NotRegularError, open_regular
+from cxredge.data.memory_budget import memory_budget
+from cxredge.data.zip_members import ZipMember, head_of, member_at, open_member, size_of_member
 from cxredge.errors import ImageError, ImageProblem
 
 ImageSource = Path | ZipMember
@@ -18,6 +24,7 @@ MIN_SIDE = 32
 HEAD_BYTES = 132
 """Bytes at the beginning of a file that identify its format."""
 
+_CHUNK_BYTES = 2**20
 _DICOM_MAGIC = b"DICM"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
@@ -31,9 +38,9 @@ def is_dicom(head: bytes) -> bool:
 def is_dicom_file(path: Path) -> bool:
     """Return whether a file is DICOM by its content; False if it cannot be read."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if path.stat().st_size < HEAD_BYTES:
             return False
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             return is_dicom(stream.read(HEAD_BYTES))
     except (OSError, ValueError):
         return False
@@ -73,7 +80,19 @@ def sha256_of_source(source: ImageSource) -> str:
     Raises:
         ImageError: See :func:`read_source`.
     """
-    return hashlib.sha256(read_source(source)).hexdigest()
+    with reading(source) as content:
+        return hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def reading(source: ImageSource) -> Iterator[bytes]:
+    """Yield the bytes of an image; their memory is reserved while the block runs.
+
+    Raises:
+        ImageError: See :func:`read_source`; or the file is larger than the memory for files.
+    """
+    with memory_budget().files.reserve(str(source), min(_size_of(source), MAX_BYTES)):
+        yield read_source(source)
 
 
 def read_source(source: ImageSource) -> bytes:
@@ -92,16 +111,18 @@ def read_source(source: ImageSource) -> bytes:
         status = source.stat()
         if stat.S_ISDIR(status.st_mode):
             raise _folder(source)
-        if not stat.S_ISREG(status.st_mode):
-            raise _unreadable(source, "it is not a regular file")
         _check_bytes(source, status.st_size)
-        content = source.read_bytes()
+        # A file of 0 bytes is not read: below /proc, such files have content without end.
+        is_empty = stat.S_ISREG(status.st_mode) and not status.st_size
+        content = b"" if is_empty else _read_file(source)
     except FileNotFoundError:
         raise _missing(source) from None
     except NotADirectoryError:
         if member := member_at(source):
             return _read_member(member)
         raise _missing(source) from None
+    except NotRegularError:
+        raise _unreadable(source, "it is not a regular file") from None
     except OSError as error:
         raise _unreadable(source, _reason(error)) from None
     except ValueError:
@@ -109,6 +130,29 @@ def read_source(source: ImageSource) -> bytes:
     if not content:
         raise _empty(source)
     return content
+
+
+def _read_file(path: Path) -> bytes:
+    with open_regular(path) as stream:
+        content = stream.read(MAX_BYTES + 1)
+    _check_bytes(path, len(content))
+    return content
+
+
+def _size_of(source: ImageSource) -> int:
+    """Return the size of a file or member in bytes; 0 if it cannot be read."""
+    if isinstance(source, ZipMember):
+        return size_of_member(source)
+    try:
+        return source.stat().st_size
+    except NotADirectoryError:
+        try:
+            member = member_at(source)
+        except ImageError:
+            return 0
+        return size_of_member(member) if member else 0
+    except (OSError, ValueError):
+        return 0
 
 
 def _read_member(member: ZipMember) -> bytes:
@@ -120,8 +164,11 @@ def _read_member(member: ZipMember) -> bytes:
                 raise _empty(member)
             if not (head.startswith((_PNG_MAGIC, _JPEG_MAGIC)) or is_dicom(head)):
                 return head
+            content = io.BytesIO()
+            content.write(head)
             # Read to the end, where zipfile compares the checksum.
-            return head + stream.read(MAX_MEMBER_BYTES)
+            shutil.copyfileobj(stream, content, _CHUNK_BYTES)
+            return content.getvalue()
     except OSError as error:
         raise _unreadable(member, _reason(error)) from None
 

@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from cxredge.artifacts.regular_file import open_regular
 from cxredge.errors import ImageError, ImageProblem
 
 MAX_MEMBER_BYTES = 256 * 2**20
 _ENCRYPTED = 0x1
 _OPEN_ARCHIVES = 4
+_LOCAL_HEADER_BYTES = 30  # without name and extra field
 
 
 @dataclass(frozen=True, order=True)
@@ -114,6 +116,10 @@ def open_member(member: ZipMember) -> Iterator[IO[bytes]]:
         if member.index >= len(infos) or infos[member.index].filename != member.name:
             raise _refused(member, ImageProblem.MISSING, "is no longer in its archive")
         _check_member(member, infos[member.index])
+        if member.index in _overlapping(archive):
+            raise _refused(
+                member, ImageProblem.TRUNCATED, "shares its data with others in its archive"
+            )
         with archive.open(infos[member.index]) as stream:
             yield stream
     except FileNotFoundError:
@@ -131,6 +137,18 @@ def head_of(member: ZipMember, size_bytes: int) -> bytes:
             return stream.read(size_bytes)
     except (ImageError, OSError):
         return b""
+
+
+def size_of_member(member: ZipMember) -> int:
+    """Return the stated size of a member in bytes, at most ``MAX_MEMBER_BYTES``.
+
+    0 if it cannot be read. No more is unpacked than is stated.
+    """
+    try:
+        infos = _contents(member.archive).infolist()
+        return min(infos[member.index].file_size, MAX_MEMBER_BYTES)
+    except (OSError, IndexError, zipfile.BadZipFile, NotImplementedError, ValueError):
+        return 0
 
 
 def _check_member(member: ZipMember, info: zipfile.ZipInfo) -> None:
@@ -176,6 +194,22 @@ def _indices(archive: zipfile.ZipFile) -> dict[str, list[int]]:
 
 
 @functools.lru_cache(_OPEN_ARCHIVES)
+def _overlapping(archive: zipfile.ZipFile) -> frozenset[int]:
+    """Return the indices of entries that share data, which a small archive unpacks many times."""
+    places = sorted((info.header_offset, index) for index, info in enumerate(archive.infolist()))
+    sizes = [info.compress_size for info in archive.infolist()]
+    found: set[int] = set()
+    furthest, owner = 0, -1
+    for start, index in places:
+        if start < furthest:
+            found |= {owner, index}
+        end = start + _LOCAL_HEADER_BYTES + sizes[index]
+        if end > furthest:
+            furthest, owner = end, index
+    return frozenset(found)
+
+
+@functools.lru_cache(_OPEN_ARCHIVES)
 def _opened(archive: Path, size_bytes: int, changed_ns: int, process: int) -> zipfile.ZipFile:
     """Open an archive and cache it: opening reads its whole list of members.
 
@@ -183,7 +217,7 @@ def _opened(archive: Path, size_bytes: int, changed_ns: int, process: int) -> zi
     the archive again. The file is opened here because ZipFile counts the users of a file that it
     opens itself without a lock.
     """
-    stream = archive.open("rb")
+    stream = open_regular(archive)
     try:
         opened = zipfile.ZipFile(stream)
     except BaseException:

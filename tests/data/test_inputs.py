@@ -289,3 +289,24 @@ def test_an_archive_that_changes_is_noticed(tmp_path: Path) -> None:
     assert [problem_of(member) for member in members] == [ImageProblem.MISSING] * 2
     archive.unlink()
     assert problem_of(members[0]) is ImageProblem.MISSING
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.png", "a.dcm", "plain"])
+@pytest.mark.parametrize("what", ["pipe", "device", "endless"])
+def test_what_is_no_regular_file_is_refused_whatever_its_name(
+    name: str, what: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    if what == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero" if what == "device" else "/proc/self/mem")
+    found, skipped = walked(path)
+    assert (found, skipped) == ([path], {})
+    with pytest.raises(ImageError) as caught:
+        load_grey(path, 32)
+    expected = ImageProblem.EMPTY if what == "endless" else ImageProblem.UNREADABLE
+    assert caught.value.problem is expected
+    found, skipped = walked(tmp_path)
+    assert found == ([] if name == "plain" else [path])
+    assert skipped == ({"plain": 1} if name == "plain" else {})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from cxredge.data.dicom.header import Header, bad_header, read_header
+from cxredge.data.dicom.header import Header, bad_header, read_header, unpacking
 from cxredge.data.dicom.view import Projection, View, find_view
-from cxredge.data.sources import ImageSource, read_source
+from cxredge.data.sources import ImageSource, reading
 from cxredge.errors import Caution, ImageError, ImageProblem
 
 RADIOGRAPHS = ("CR", "DX", "RG")
@@ -41,8 +41,11 @@ def read_exposure(source: ImageSource) -> Exposure:
     Raises:
         ImageError: The file is missing or damaged.
     """
-    header = read_header(str(source), read_source(source), _KEYWORDS)
-    return Exposure(header.text("PatientID"), _view_of(header).name, _has_burned_in_text(header))
+    name = str(source)
+    with reading(source) as content, unpacking(name, content):
+        header = read_header(name, content, _KEYWORDS)
+        burned_in_text = _has_burned_in_text(header)
+        return Exposure(header.text("PatientID"), _view_of(header).name, burned_in_text)
 
 
 def check_exposure(header: Header, any_view: bool) -> tuple[Caution, ...]:

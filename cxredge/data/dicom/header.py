@@ -14,18 +14,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import pydicom.config
+from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
-from cxredge.data.sources import HEAD_BYTES, MAX_BYTES
+from cxredge.data.memory_budget import memory_budget
+from cxredge.data.sources import HEAD_BYTES, MAX_PIXELS
 from cxredge.errors import ImageError, ImageProblem
 
 PIXEL_DATA = 0x7FE00010
 _META_GROUP = 0x0002
 _FIRST_PIXEL_TAG = 0x7FE00008  # Float Pixel Data; Pixel Data comes after it
 _MAX_READS = 50_000
+MAX_UNPACKED_BYTES = 4 * MAX_PIXELS  # a data set with MAX_PIXELS of 16 bits, and as much more
+_MAX_META_BYTES = 2**16
+_MAX_RATIO = 1032  # of deflate, https://zlib.net/zlib_tech.html
+_PIECE_BYTES = 2**16
+_CHUNK_BYTES = 2**20
 
 PICTURE_KEYWORDS = (
     "SOPClassUID", "Modality", "PresentationIntentType", "BurnedInAnnotation",
@@ -152,7 +159,9 @@ def read_header(name: str, content: bytes, keywords: Sequence[str] = PICTURE_KEY
         body = _LimitedReads(content)
         body.seek(start.tell())
         if syntax.is_deflated:
-            body = _LimitedReads(_inflate(name, content[start.tell() :]))
+            if start.tell() > _MAX_META_BYTES:
+                raise bad_header(name, "its file meta information is too large")
+            body = _LimitedReads(_inflate(name, memoryview(content)[start.tell() :]))
         dataset = read_dataset(
             body,
             is_implicit_VR=syntax.is_implicit_VR,
@@ -163,6 +172,21 @@ def read_header(name: str, content: bytes, keywords: Sequence[str] = PICTURE_KEY
         rest = io.BytesIO(body.getvalue())
         rest.seek(body.tell())
         return Header(name, syntax, dataset, rest)
+
+
+@contextmanager
+def unpacking(name: str, content: bytes) -> Iterator[None]:
+    """Reserve the memory that a deflated data set needs, while the block runs.
+
+    Raises:
+        ImageError: It is larger than the memory for such data sets.
+    """
+    if uid.DeflatedExplicitVRLittleEndian.encode() not in content[: HEAD_BYTES + _MAX_META_BYTES]:
+        yield
+        return
+    most_bytes = min(len(content) * _MAX_RATIO, MAX_UNPACKED_BYTES + _CHUNK_BYTES)
+    with memory_budget().unpacked.reserve(name, most_bytes):
+        yield
 
 
 @contextmanager
@@ -218,14 +242,22 @@ def _known_syntaxes() -> frozenset[str]:
     return frozenset(pydicom.uid.AllTransferSyntaxes)
 
 
-def _inflate(name: str, deflated: bytes) -> bytes:
+def _inflate(name: str, deflated: memoryview) -> bytes:
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-    data = inflate.decompress(deflated, MAX_BYTES)
-    if not inflate.eof:
+    data = io.BytesIO()
+    for start in range(0, len(deflated), _PIECE_BYTES):
+        piece = bytes(deflated[start : start + _PIECE_BYTES])
+        while piece and data.tell() <= MAX_UNPACKED_BYTES:
+            data.write(inflate.decompress(piece, _CHUNK_BYTES))
+            piece = inflate.unconsumed_tail
+        if inflate.eof or piece:
+            break
+    too_large = data.tell() > MAX_UNPACKED_BYTES
+    if too_large or not inflate.eof:
         raise ImageError(
-            ImageProblem.TOO_LARGE if inflate.unconsumed_tail else ImageProblem.TRUNCATED,
+            ImageProblem.TOO_LARGE if too_large else ImageProblem.TRUNCATED,
             f"{name} is deflated DICOM that is truncated, or unpacks to more than "
-            f"{MAX_BYTES // 1_000_000} MB.",
+            f"{MAX_UNPACKED_BYTES // 1_000_000} MB.",
             "Copy the file again from its source.",
         )
-    return data
+    return data.getvalue()

@@ -10,6 +10,9 @@ from cxredge.data.sources import check_size
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 
+_COPIES = 6
+"""Copies of the samples, also in a decoder's 32 bits, that are in memory at the same time."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -41,6 +44,11 @@ class Layout:
     def size_bytes(self) -> int:
         """Size of the uncompressed picture in bytes."""
         return self.rows * self.columns * self.components * self.allocated // 8
+
+    @property
+    def decoding_bytes(self) -> int:
+        """Memory that decoding needs at most: copies of the samples, and their grey."""
+        return _COPIES * self.size_bytes + self.rows * self.columns
 
 
 def read_layout(header: Header) -> Layout:

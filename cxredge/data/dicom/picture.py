@@ -9,9 +9,11 @@ from PIL import Image
 from cxredge.data.dicom.exposure import check_exposure
 from cxredge.data.dicom.grey_scale import GreyScale
 from cxredge.data.dicom.grey_scale_reader import read_grey_scale
-from cxredge.data.dicom.header import Header, bad_header, read_header
+from cxredge.data.dicom.header import Header, bad_header, read_header, unpacking
 from cxredge.data.dicom.layout import Layout, read_layout
 from cxredge.data.dicom.samples import Samples, read_samples
+from cxredge.data.memory_budget import memory_budget
+from cxredge.data.strips import look_up
 from cxredge.errors import Caution, ImageError, ImageProblem
 
 Grey = npt.NDArray[np.uint8]
@@ -31,15 +33,20 @@ def decode_dicom(name: str, content: bytes, any_view: bool) -> tuple[Grey, tuple
     Raises:
         ImageError: The file cannot be used; ``problem`` says why.
     """
-    header = read_header(name, content)
-    cautions = check_exposure(header, any_view)
-    layout = read_layout(header)
+    with unpacking(name, content):
+        header = read_header(name, content)
+        cautions = check_exposure(header, any_view)
+        layout = read_layout(header)
+        with memory_budget().pixels.reserve(name, layout.decoding_bytes):
+            return _decode(header, layout), cautions
+
+
+def _decode(header: Header, layout: Layout) -> Grey:
     if layout.components == 3:
-        samples, photometric = read_samples(header, layout)
-        return _luma(samples, photometric), cautions
+        return _luma(*read_samples(header, layout))
     scale = read_grey_scale(header)
     samples, _ = read_samples(header, layout)
-    return _apply(header, layout, scale, samples), cautions
+    return _apply(header, layout, scale, samples)
 
 
 def _apply(header: Header, layout: Layout, scale: GreyScale, samples: Samples) -> Grey:
@@ -51,7 +58,7 @@ def _apply(header: Header, layout: Layout, scale: GreyScale, samples: Samples) -
         index = (samples >> layout.shift) & samples.dtype.type((1 << layout.stored) - 1)
     if scale.voi is None and layout.stored > 8:
         _check_spread(header, layout, index)
-    return scale.table().take(index)
+    return look_up(scale.table(), index)
 
 
 def _check_range(header: Header, layout: Layout, samples: Samples) -> None:

@@ -23,6 +23,7 @@ from cxredge.data.dicom.header import (
     unsupported,
 )
 from cxredge.data.dicom.layout import Layout
+from cxredge.data.jpeg_scans import check_scans
 from cxredge.errors import ImageError, ImageProblem
 
 _NATIVE = (
@@ -149,6 +150,7 @@ def _decode_rle(frame: bytes, layout: Layout) -> Samples:
 
 def _check_codestream(header: Header, layout: Layout, frame: bytes) -> None:
     """Refuse a codestream of a different size before a decoder allocates memory for it."""
+    check_scans(header.name, frame)
     inside = read_codestream(frame)
     if (inside.rows, inside.columns) != (layout.rows, layout.columns):
         raise bad_header(

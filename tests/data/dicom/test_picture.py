@@ -220,7 +220,7 @@ def test_a_deflated_bomb_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     content = dicom(np.zeros((2000, 2000), np.uint16), LOSSLESS[3])
     assert len(content) < 20_000
-    monkeypatch.setattr(header, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(header, "MAX_UNPACKED_BYTES", 1_000_000)
     assert refused(tmp_path, content).problem is ImageProblem.TOO_LARGE
 
 
