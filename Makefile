@@ -15,9 +15,9 @@ demo: $(READY)
 	$(BIN)/cxredge demo --out demo
 
 # Lint, types and all tests, including slow ones. Tests of one file share fixtures, so one process
-# runs them all.
+# runs them all. A process computes with one thread, because the processes share the cores.
 test: lint
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(COVERAGE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(COVERAGE)
 
 # Tests that take less than ten seconds each.
 quick: $(READY)

@@ -15,6 +15,7 @@ from cxredge.vocabulary import Augmentation, Scenario, Split
 _PATIENTS = 70
 _INPUT_SIZE = 96
 _EPOCHS = 12
+_BENCH_S = 3
 
 
 def register(app: typer.Typer) -> None:
@@ -126,10 +127,10 @@ def _measure(output: Output, out: Path) -> None:
     _run(output, words, lambda: predict(output, bundle, [images], predictions))
     words = f"evaluate {bundle} {manifest} --split test"
     _run(output, words, lambda: evaluate(output, bundle, manifest, Split.TEST))
-    scenario, words = Scenario.SINGLE_STREAM, f"bench {bundle} --seconds 3"
-    _run(output, words, lambda: bench(output, bundle, None, scenario, 3.0))
+    scenario, words = Scenario.SINGLE_STREAM, f"bench {bundle} --seconds {_BENCH_S}"
+    _run(output, words, lambda: bench(output, bundle, None, scenario, _BENCH_S))
     words += f" --images {images}"
-    _run(output, words, lambda: bench(output, bundle, [images], scenario, 3.0))
+    _run(output, words, lambda: bench(output, bundle, [images], scenario, _BENCH_S))
     _run(output, f"report {bundle} --out {page}", lambda: report(output, [bundle], page))
 
 

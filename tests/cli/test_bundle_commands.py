@@ -210,7 +210,8 @@ def test_compare(bundle: Path, phantoms: Path, tmp_path: Path, cxredge) -> None:
 def test_demo(tmp_path: Path, cxredge, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="needs the train extra")
     # Every step on little: all of it is run after the tests, and what it learnt is checked there.
-    for name, value in (("_PATIENTS", 30), ("_INPUT_SIZE", 64), ("_EPOCHS", 1)):
+    small = {"_PATIENTS": 30, "_INPUT_SIZE": 64, "_EPOCHS": 1, "_BENCH_S": 0.2}
+    for name, value in small.items():
         monkeypatch.setattr(f"cxredge.cli.demo.{name}", value)
     monkeypatch.setattr(search, "_MAX_FLOAT_STEPS", dict.fromkeys(Effort, 1))
     ran = cxredge("demo", "--out", tmp_path / "demo", "--json")
