@@ -178,9 +178,9 @@ def page(body: dict[str, Any]) -> str:
         "says what is computed, nothing about speed.",
         "",
         f"From wheels alone: {size['mb']} MB installed, without pip and compiled Python (goal: "
-        f"under {size['goal_mb']}). The largest parts in MB: {parts}. What a device loads, by "
-        f"`requirements-device.txt`: {body['listed']['mb']} MB, with which the first bundle is "
-        f"{'good' if body['listed']['verified'] else 'not good'} all the same.",
+        f"under {size['goal_mb']}). The largest parts in MB: {parts}. The packages of "
+        f"`requirements-device.txt` alone: {body['listed']['mb']} MB, with which `verify` of the "
+        f"first bundle {'passes' if body['listed']['verified'] else 'fails'}.",
         "",
         f"`doctor` says {'ready' if body['doctor']['ok'] else 'not ready'}, target "
         f"`{body['doctor']['target']}`.",

@@ -33,8 +33,8 @@ from cxredge.telemetry.linux import read_machine
 from cxredge.vocabulary import Split
 
 FIGURES = (
-    "predict, images a second",
-    "offline, images a second",
+    "predict, images per second",
+    "offline, images per second",
     "one image, mean ms",
     "one image, p50 ms",
     "one image, p90 ms",

@@ -87,11 +87,11 @@ def _engines(case: Mapping[str, Any], processor: Mapping[str, Any] | None) -> li
         "",
         f"- Latency of what serves over that of {best_latency}: "
         f"{_ratio(ours, taken[best_latency], 'latency_ms')}.",
-        f"- Images a second of {best_rate} over what serves: "
+        f"- Images per second of {best_rate} over what serves: "
         f"{_ratio(taken[best_rate], ours, 'images_per_second')}.",
         f"- ONNX Runtime FP32 takes {_ratio(taken[_ONNX_RUNTIME_FP32], ours, 'latency_ms')} times "
         "as long for an image; what serves infers "
-        f"{_ratio(ours, taken[_ONNX_RUNTIME_FP32], 'images_per_second')} times as many a second.",
+        f"{_ratio(ours, taken[_ONNX_RUNTIME_FP32], 'images_per_second')} times as many per second.",
         f"- The same INT8 file in our session and in benchmark_app: latency "
         f"{_ratio(taken['int8 in openvino'], taken[_OUR_INT8], 'latency_ms')} times its own.",
         *_processor(on_one_thread, chosen, best_latency),

@@ -80,8 +80,10 @@ def _table_2(runs: Sequence[Record], protocol: str) -> str:
     rows = []
     for network in _networks(chosen):
         paper = TABLE_2.get(network, {}).get(protocol)
-        told = f"{paper[0]:g} / {paper[1]:g}" if paper else "- / 100" if protocol == "cxr-c" else ""
-        cells = [network, told]
+        published = (
+            f"{paper[0]:g} / {paper[1]:g}" if paper else "- / 100" if protocol == "cxr-c" else ""
+        )
+        cells = [network, published]
         for split in SPLITS:
             here = _of(chosen, network=network, split=split)
             cells += [

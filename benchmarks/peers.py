@@ -44,8 +44,8 @@ from cxredge.vocabulary import Split
 HERE = Path(__file__).parent
 COUNT = 500
 REFERENCE = "onnxruntime, plain loop, FP32"
-Told = dict[str, float]
-Peer = Callable[[Path, Path], Told]
+Summary = dict[str, float]
+Peer = Callable[[Path, Path], Summary]
 """Classifies the images of a folder, writes the classes to a file and returns its times."""
 
 
@@ -104,24 +104,24 @@ def _make(out: Path, python: str, script: str, *parts: object) -> None:
 
 
 def _script(script: str, *parts: object) -> Peer:
-    def run(folder: Path, out: Path) -> Told:
+    def run(folder: Path, out: Path) -> Summary:
         command = [sys.executable, str(HERE / script), *map(str, (*parts, folder, out))]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        told: Told = json.loads(done.stdout)
-        return told
+        summary: Summary = json.loads(done.stdout)
+        return summary
 
     return run
 
 
-def _ours(bundle: Bundle, folder: Path, out: Path) -> Told:
+def _ours(bundle: Bundle, folder: Path, out: Path) -> Summary:
     table = out.with_name("predictions.csv")
-    told = cxredge("predict", bundle.path, folder, "--out", table)
+    summary = cxredge("predict", bundle.path, folder, "--out", table)
     with table.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     classes = bundle.card.classifier.classes
     with out.open("w", newline="") as stream:
         csv.writer(stream).writerows([row["path"], classes.index(row["label"])] for row in rows)
-    return {"images": told["images"], "first": 0, "first_s": 0.0, "seconds": told["seconds"]}
+    return {"images": summary["images"], "first": 0, "first_s": 0.0, "seconds": summary["seconds"]}
 
 
 def _measure(
@@ -129,25 +129,25 @@ def _measure(
 ) -> tuple[dict[str, dict[str, Any]], list[float]]:
     """Return times and decisions of each alternative, and the load of other work, by round."""
     order, out = random.Random(0), arguments.work / "classes.csv"
-    told: dict[str, list[Told]] = {name: [] for name in peers}
+    summary: dict[str, list[Summary]] = {name: [] for name in peers}
     decided: dict[str, list[str]] = {}
     shares: list[float] = []
     for _ in range(arguments.rounds + 1):
         others = OtherWork()
         for name in order.sample(list(peers), len(peers)):
-            told[name].append(peers[name](folder, out))
+            summary[name].append(peers[name](folder, out))
             with out.open(newline="") as stream:
                 decided[name] = [row[1] for row in csv.reader(stream)]
         shares.append(round(others.share(), 3))
     # The first round fills the caches of files and compilers.
     found = {
         name: {
-            "whole": [one["images"] / one["seconds"] for one in told[name][1:]],
+            "whole": [one["images"] / one["seconds"] for one in summary[name][1:]],
             "after_first": [
                 (one["images"] - one["first"]) / (one["seconds"] - one["first_s"])
-                for one in told[name][1:]
+                for one in summary[name][1:]
             ],
-            "first_s": [one["first_s"] for one in told[name][1:]],
+            "first_s": [one["first_s"] for one in summary[name][1:]],
             "images": len(decided[name]),
             "as_fp32": sum(a == b for a, b in zip(decided[name], decided[REFERENCE], strict=True)),
         }

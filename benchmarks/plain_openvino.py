@@ -43,8 +43,8 @@ def main() -> None:
     with Path(out).open("w", newline="") as stream:
         csv.writer(stream).writerows(sorted(found.items()))
     seconds = time.perf_counter() - start
-    told = {"images": len(found), "first": 1, "first_s": firsts[0], "seconds": seconds}
-    print(json.dumps(told))
+    summary = {"images": len(found), "first": 1, "first_s": firsts[0], "seconds": seconds}
+    print(json.dumps(summary))
 
 
 if __name__ == "__main__":

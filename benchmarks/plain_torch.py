@@ -62,8 +62,8 @@ def main() -> None:
     with Path(out).open("w", newline="") as stream:
         csv.writer(stream).writerows(zip(paths, found, strict=True))
     seconds = time.perf_counter() - start
-    told = {"images": len(found), "first": first, "first_s": first_s, "seconds": seconds}
-    print(json.dumps(told))
+    summary = {"images": len(found), "first": first, "first_s": first_s, "seconds": seconds}
+    print(json.dumps(summary))
 
 
 if __name__ == "__main__":

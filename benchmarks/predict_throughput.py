@@ -123,15 +123,15 @@ def _predict(bundle: Path, folder: Path, out: Path) -> dict[str, float]:
     start, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
     whole, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    told = json.loads(done.stdout)
-    if told["ok"] != told["images"]:
-        raise SystemExit(f"{folder}: {told['status']}")
+    summary = json.loads(done.stdout)
+    if summary["ok"] != summary["images"]:
+        raise SystemExit(f"{folder}: {summary['status']}")
     return {
-        "images_per_second": told["images_per_second"],
-        "images_per_second_of_the_whole_command": round(told["images"] / whole, 2),
+        "images_per_second": summary["images_per_second"],
+        "images_per_second_of_the_whole_command": round(summary["images"] / whole, 2),
         "processor_seconds": after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime,
         "peak_rss_mb": round(int(done.stderr.split()[-1]) * 1024 / 1e6, 1),
-        **{f"{stage}_seconds": seconds for stage, seconds in told["stages"].items()},
+        **{f"{stage}_seconds": seconds for stage, seconds in summary["stages"].items()},
     }
 
 
@@ -158,8 +158,8 @@ def _bound(bundle: Bundle, paths: Sequence[Path]) -> dict[str, float]:
 def _plain(model: Path, folder: Path, out: Path) -> dict[str, float]:
     command = [sys.executable, HERE / "plain_loop.py", model, folder, out]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout)
-    return {"images_per_second": told["images"] / told["seconds"]}
+    summary = json.loads(done.stdout)
+    return {"images_per_second": summary["images"] / summary["seconds"]}
 
 
 def _first_row_seconds(bundle: Path, folder: Path, out: Path) -> float:
@@ -271,7 +271,7 @@ def _page(found: dict[str, Any]) -> str:
         f"`cxredge predict` on {IMAGES} images, the plain loop "
         f"(`benchmarks/plain_loop.py`, all cores in an inference) on {PLAIN_IMAGES} of them, and "
         f"one thread on {BOUND_IMAGES}, whose times of decoding, preprocessing and inference give "
-        "the bound: cores / seconds of an image. Ratios are of one round. Images a second count "
+        "the bound: cores / seconds of an image. Ratios are of one round. Images per second count "
         "from the opening of the model to the finished file; *whole command* from the start of "
         f"Python to its end. The first row is on the disk so long after the command ({STARTS} "
         f"starts, warm disk). {_rounds(found)}",
@@ -285,7 +285,7 @@ def _page(found: dict[str, Any]) -> str:
             [_stage_row(*one) for one in found["sets"].items()],
         ),
         "",
-        "## Processor time of an image, ms",
+        "## Processor time per image, ms",
         "",
         "Over all cores, all rounds; other work on the machine changes it less. Predict's is what "
         f"{IMAGES} images take more than {FEW_IMAGES}, so without the start; the thread's is that "
@@ -296,7 +296,7 @@ def _page(found: dict[str, Any]) -> str:
             [_processor_row(*one) for one in found["sets"].items()],
         ),
         "",
-        "## Images a second by batch",
+        "## Images per second by batch",
         "",
         f"The pipeline alone, {BATCH_IMAGES} images, batches in random order in one process.",
         "",

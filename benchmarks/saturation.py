@@ -73,8 +73,8 @@ def _sessions(fp32: Path, int8: Path) -> dict[str, Session]:
         plain = open_session(int8)
     sessions = {
         REFERENCE: open_session(fp32),
-        "INT8 in ONNX Runtime, as it comes": plain,
-        "INT8 in ONNX Runtime, exact sums": open_session(int8),
+        "INT8 in ONNX Runtime, default": plain,
+        "INT8 in ONNX Runtime, without saturation": open_session(int8),
     }
     if "openvino" in installed_on_cpu():
         sessions["FP32 in OpenVINO"] = open_session(fp32, "openvino")
