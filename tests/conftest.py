@@ -33,6 +33,7 @@ from cxredge.data.manifest import Manifest, read_manifest, write_manifest
 from cxredge.graph import model_file as onnx_graph
 from cxredge.quantization.ranges.statistics import Ranges
 from cxredge.vocabulary import Dialect, Split
+from tests.fitted_images import write_fitted_images
 from tests.quick_search import shorten
 
 SIZE = 64
@@ -73,6 +74,14 @@ def cxredge() -> Run:
         return Ran(result.exit_code, result.stdout, result.stderr)
 
     return run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def a_key_of_patients_for_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests do not create a key in the configuration of the user who runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -193,6 +202,7 @@ def write_model(out: Path, manifest: Manifest, rng: np.random.Generator) -> None
     with atomic_folder(out) as folder:
         onnx.save(graph, folder / "model.onnx")
         write_manifest(folder / "manifest.csv", manifest.entries)
+        write_fitted_images(folder, manifest, SIZE)
         parents = {"manifest": sha256_of_file(folder / "manifest.csv")}
         facts = ExportFacts(0.0, (folder / "model.onnx").stat().st_size, 1.0)
         write_card(folder, ExportedCard(classifier, parents, ExportConfig(17), facts))

@@ -18,6 +18,7 @@ from cxredge.artifacts.card import SCHEMAS, Card
 from cxredge.artifacts.model_card import MODEL_CARDS
 from cxredge.artifacts.records import Sha256
 from cxredge.artifacts.run_card import RunCard
+from cxredge.artifacts.training_images import TrainingImages
 from cxredge.bundle.card import BundleCard
 from cxredge.bundle.passport import Passport
 from cxredge.data.audit_record import AuditFile
@@ -34,6 +35,7 @@ DOCUMENTS: dict[str, Sequence[type[Any]]] = {
     "model-card": MODEL_CARDS,
     "bundle-card": (BundleCard,),
     "passport": (Passport,),
+    "training-images": (TrainingImages,),
     "audit": (AuditFile,),
     "evaluation": (Evaluation,),
     "bench": (BenchResult,),

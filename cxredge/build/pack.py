@@ -15,6 +15,7 @@ from cxredge.artifacts.atomic import write_text
 from cxredge.artifacts.card import AnyCard, Artifact, ArtifactKind, StagePlan, write_card
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder
+from cxredge.artifacts.training_images import copy_training_images
 from cxredge.build.candidates import BuildResult, Choice, listed, serving
 from cxredge.build.choice import choose
 from cxredge.build.config import BuildConfig
@@ -73,6 +74,8 @@ def pack(
     with room, atomic_folder(out, ArtifactKind.BUNDLE.value) as folder:
         _write_models(models, config, folder)
         _write_images(measured, folder)
+        fp32 = models[Precision.FP32]
+        copy_training_images(fp32.path, fp32.card, folder)
         if Precision.INT8 in models:
             _write_quantization(models[Precision.INT8].path, config, folder, progress)
         if config.target.jetpack:

@@ -9,7 +9,7 @@ import typer
 
 from cxredge.cli.audit import audit
 from cxredge.cli.command import command
-from cxredge.cli.options import OutFolder, ProtocolOption, SeedOption
+from cxredge.cli.options import OutFolder, PatientKeyOption, ProtocolOption, SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import counts_table
 from cxredge.errors import quoted
@@ -95,13 +95,7 @@ def folder(
             "patient for every other image]",
         ),
     ] = None,
-    patient_key: Annotated[
-        Path | None,
-        typer.Option(
-            "--patient-key",
-            help="File with the key of the PatientID hash. [default: a key per user, created once]",
-        ),
-    ] = None,
+    patient_key: PatientKeyOption = None,
     keep_burned_in: Annotated[
         bool,
         typer.Option(

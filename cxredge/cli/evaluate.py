@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxredge.cli.command import command
-from cxredge.cli.options import BundleArgument, ManifestArgument, SplitOption
+from cxredge.cli.options import BundleArgument, ManifestArgument, PatientKeyOption, SplitOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import near_ties, share, table
 from cxredge.errors import quoted
@@ -32,11 +32,12 @@ def evaluate(
         Path | None,
         typer.Option("--out", help="File to write. [default: in BUNDLE/results/]"),
     ] = None,
+    patient_key: PatientKeyOption = None,
 ) -> Outcome:
     """Measure accuracy, AUROC, sensitivity and calibration.
 
     Metrics have 95% confidence intervals. Also lists the images that the bundle classifies
-    differently from FP32.
+    differently from FP32, and counts the images and patients that the network was trained on.
     """
     from cxredge.artifacts.atomic import write_json
     from cxredge.artifacts.records import to_json
@@ -44,7 +45,7 @@ def evaluate(
     from cxredge.data.manifest import read_manifest
     from cxredge.inference.evaluate import evaluate as stage
 
-    found = stage(open_bundle(bundle), read_manifest(manifest), split, output)
+    found = stage(open_bundle(bundle), read_manifest(manifest), split, output, patient_key)
     path = out or bundle / "results" / f"evaluate-{split.value}-{found.precision.value}.json"
     values = to_json(found)
     write_json(path, values)
@@ -78,12 +79,26 @@ def _text(found: Evaluation, path: Path) -> str:
             f"{_fraction(found.calibration_error)}; {found.images} images of {found.patients} "
             f"patients, {found.precision.value}.",
             *near_ties(found.cascade),
+            *_seen_lines(found),
             f"Decisions that differ from FP32: {len(found.flipped)}. Accuracy of FP32: "
             f"{share(found.accuracy_fp32)}{_difference(found)}.",
             *(f"Warning: {warning}" for warning in found.warnings),
             f"Wrote {path}",
         ]
     )
+
+
+def _seen_lines(found: Evaluation) -> list[str]:
+    """Return how many of the images and patients the network was trained on."""
+    seen = found.seen
+    if seen is None:
+        return ["Seen in training: not known; the bundle does not list its training images."]
+    patients = (
+        "patients not compared"
+        if seen.patients is None
+        else f"{seen.patients} of {found.patients} patients"
+    )
+    return [f"Seen in training: {seen.images} of {found.images} images, {patients}."]
 
 
 def _fraction(value: float | None) -> str:

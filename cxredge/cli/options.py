@@ -69,6 +69,13 @@ SeedOption = Annotated[
     int, typer.Option("--seed", help="Random seed; the same seed reproduces the result.", min=0)
 ]
 SplitOption = Annotated[Split, typer.Option("--split", help="Split of the manifest to use.")]
+PatientKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--patient-key",
+        help="File with the key of the patients' hashes. [default: a key per user, created once]",
+    ),
+]
 ThreadsOption = Annotated[
     int,
     typer.Option(

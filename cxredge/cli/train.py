@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cxredge.cli.command import command
-from cxredge.cli.options import ManifestArgument, SeedOption
+from cxredge.cli.options import ManifestArgument, PatientKeyOption, SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import share, table
 from cxredge.errors import quoted
@@ -237,6 +237,7 @@ def train(
     seed: SeedOption = 0,
     scaling: InputOptions,
     hardware: HardwareOptions,
+    patient_key: PatientKeyOption = None,
 ) -> Outcome:
     """Fine-tune a network by block freezing and keep the best epoch.
 
@@ -269,7 +270,8 @@ def train(
         features=features.features,
         search=search.search(start.freeze),
     )
-    card = run(listed, config, hardware.hardware(features.cache_limit_gb), out, output)
+    on = hardware.hardware(features.cache_limit_gb)
+    card = run(listed, config, on, out, output, patient_key=patient_key)
     classes = card.classifier.classes
     data = {"run": str(out), "classes": list(classes), **to_json(card.facts)}
     text = _text(out, classes, card.facts)

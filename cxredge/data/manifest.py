@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cxredge.artifacts.atomic import atomic_file
@@ -28,6 +29,8 @@ class Sample:
         patient: Its patient, unique across sources; all images of one patient share it.
         source: The collection that it belongs to.
         view: ``PA``, ``AP``, ``AP Supine``, or empty if the source does not state it.
+        patient_known: Whether ``patient`` is known; if not, the image counts as a patient of its
+            own.
     """
 
     path: Path
@@ -35,6 +38,7 @@ class Sample:
     patient: str
     source: str
     view: str = ""
+    patient_known: bool = field(default=True, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,11 @@ class Manifest:
             found[entry.split.value].add(entry.patient)
         return {split.value: len(found[split.value]) for split in Split if split.value in found}
 
+    def without_patient(self) -> dict[str, int]:
+        """Return the number of images whose patient is not known, by split."""
+        found = Counter(entry.split.value for entry in self.entries if not entry.patient_known)
+        return {split.value: found[split.value] for split in Split if found[split.value]}
+
     def patients_in_two_splits(self) -> int:
         """Return the number of patients with images in more than one split."""
         splits = defaultdict(set)
@@ -133,12 +142,11 @@ def read_manifest(path: Path) -> Manifest:
 
 def write_manifest(path: Path, entries: Iterable[Entry]) -> Manifest:
     """Write entries to ``path``; paths of images below its folder are stored relative to it."""
-    folder = path.parent.resolve()
+    folder = _absolute(path.parent)
     lines = [csv_line(COLUMNS)]
     for entry in entries:
-        image = entry.path.resolve()
-        shown = image.relative_to(folder) if image.is_relative_to(folder) else image
-        values = (shown.as_posix(), entry.label, entry.split.value, entry.patient)
+        shown = _shown_path(entry.path, folder)
+        values = (shown, entry.label, entry.split.value, _patient_cell(entry, shown))
         lines.append(csv_line((*values, entry.source, entry.view, entry.sha256)))
     content = "".join(lines).encode("utf-8", "surrogateescape")
     with writing(path.parent, len(content), path.name), atomic_file(path) as temporary:
@@ -155,6 +163,32 @@ def check_labels(manifest: Manifest, classes: Sequence[str]) -> None:
             f"it has {', '.join(classes)}.",
             "Use the manifest it was trained on, or train a model on this one.",
         )
+
+
+def _shown_path(image: Path, folder: Path) -> str:
+    """Return a path relative to the manifest's folder if it lies beneath it, else absolute."""
+    # A link beneath the folder stays a link, so that the folder can move with what it holds.
+    for path, base in ((_absolute(image), folder), (image.resolve(), folder.resolve())):
+        if path.is_relative_to(base):
+            return path.relative_to(base).as_posix()
+    return image.resolve().as_posix()
+
+
+def _absolute(path: Path) -> Path:
+    """Return an absolute path without ``..``, whose links are not followed."""
+    return Path(os.path.normpath(Path.cwd() / path))
+
+
+def _patient_cell(entry: Entry, shown: str) -> str:
+    """Return the patient; an unknown one is the end of the image's path, with a slash."""
+    if entry.patient_known or _is_path(entry.patient, shown):
+        return entry.patient
+    return shown if "/" in shown else f"./{shown}"
+
+
+def _is_path(patient: str, path: str) -> bool:
+    """Return whether a patient is the end of the image's path: nothing else is known of it."""
+    return "/" in patient and f"/{path}".endswith(f"/{patient.removeprefix('./')}")
 
 
 def _entry(manifest: Path, line: int, row: dict[str, str | None]) -> Entry:
@@ -176,4 +210,5 @@ def _entry(manifest: Path, line: int, row: dict[str, str | None]) -> Entry:
         view=values["view"],
         split=split,
         sha256=values["sha256"],
+        patient_known=bool(values["patient"]) and not _is_path(values["patient"], values["path"]),
     )

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cxredge.errors import DataError
+from cxredge.progress import Progress
 
 _MIN_KEY_BYTES = 16
 _PSEUDONYM_CHARACTERS = 32
@@ -24,6 +25,67 @@ def local_key_file() -> Path:
     """Return the path of this user's key: outside the data, because it undoes the hash."""
     base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(base) / "cxredge" / "patient.key"
+
+
+class PatientKey:
+    """A secret key of hashes of patients.
+
+    Args:
+        key: At least 16 bytes.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    @property
+    def name(self) -> str:
+        """64 bits as hexadecimal digits that tell keys apart and do not reveal the key."""
+        return self.hash_of("name of the key", "")[:16]
+
+    def hash_of(self, purpose: str, patient: str) -> str:
+        """Return the HMAC-SHA256 of a patient; hashes of different purposes cannot be compared."""
+        text = f"{purpose}\0{patient}".encode("utf-8", "surrogateescape")
+        return hmac.new(self._key, text, hashlib.sha256).hexdigest()
+
+
+def training_key(key_file: Path | None, progress: Progress) -> PatientKey | None:
+    """Return the key with which a training hashes its patients, or None with a note.
+
+    Args:
+        key_file: A secret file; None for this user's key, which is created if it is missing.
+        progress: Progress listener.
+
+    Raises:
+        DataError: The given file cannot be used.
+    """
+    pseudonyms = Pseudonyms(key_file)
+    try:
+        key = PatientKey(pseudonyms.key)
+    except (DataError, OSError) as error:
+        if key_file is not None:
+            raise
+        progress.note(f"Patients are not recorded with the run, as there is no key: {error}")
+        return None
+    if pseudonyms.created:
+        progress.note(
+            f"Wrote a new secret key for the hashes of patients: {pseudonyms.key_file}. The run "
+            "lists its patients by these hashes, which evaluations with the same key compare."
+        )
+    return key
+
+
+def evaluation_key(key_file: Path | None) -> PatientKey | None:
+    """Return the key with which patients are compared; None if this user has none.
+
+    Args:
+        key_file: A secret file; None for this user's key, if there is one.
+
+    Raises:
+        DataError: The given file cannot be used.
+    """
+    if key_file is None and not local_key_file().is_file():
+        return None
+    return PatientKey(Pseudonyms(key_file).key)
 
 
 class Pseudonyms:
@@ -52,11 +114,16 @@ class Pseudonyms:
             DataError: The key file is missing, unreadable or too short.
         """
         self.used = True
-        digest = hmac.new(self._key, patient_id.encode(), hashlib.sha256).hexdigest()
+        digest = hmac.new(self.key, patient_id.encode(), hashlib.sha256).hexdigest()
         return digest[:_PSEUDONYM_CHARACTERS]
 
     @cached_property
-    def _key(self) -> bytes:
+    def key(self) -> bytes:
+        """The key.
+
+        Raises:
+            DataError: The file is missing, unreadable or too short.
+        """
         if self._given is None:
             self.created = _create_key(self.key_file)
         try:

@@ -23,6 +23,7 @@ from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder
 from cxredge.artifacts.model_card import ExportConfig, ExportedCard, ExportFacts
 from cxredge.artifacts.run_card import RunCard
+from cxredge.artifacts.training_images import copy_training_images, training_images_parent
 from cxredge.data.manifest import read_manifest, write_manifest
 from cxredge.data.phantoms import LABELS, render_phantom
 from cxredge.errors import CxredgeError
@@ -58,6 +59,7 @@ def export(run: Artifact[RunCard], out: Path, progress: Progress) -> ExportedCar
         parents={
             "weights": source.files["model.safetensors"],
             "manifest": source.files["manifest.csv"],
+            **training_images_parent(source),
         },
         config=ExportConfig(OPSET),
         tools=tool_versions("torch", "onnx", "onnxruntime"),
@@ -83,6 +85,7 @@ def export(run: Artifact[RunCard], out: Path, progress: Progress) -> ExportedCar
                 "Check the versions of torch and onnxruntime: cxredge doctor",
             )
         write_manifest(folder / "manifest.csv", read_manifest(run.path / "manifest.csv").entries)
+        copy_training_images(run.path, source, folder)
         facts = ExportFacts(error, path.stat().st_size, source.facts.test.accuracy)
         return write_card(folder, ExportedCard.of(planned, facts))
 

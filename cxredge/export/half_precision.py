@@ -22,6 +22,7 @@ from cxredge.artifacts.model_card import (
     HalfPrecisionConfig,
     NoFacts,
 )
+from cxredge.artifacts.training_images import copy_training_images
 from cxredge.errors import ArtifactError
 from cxredge.graph import model_file as onnx_graph
 from cxredge.graph.nodes import copy_of, subgraphs
@@ -48,6 +49,7 @@ def write_fp16(model: Artifact[ExportedCard], out: Path) -> HalfPrecisionCard:
     room = writing(out.parent, graph.ByteSize(), f"the model {out.name}")
     with room, atomic_folder(out, ArtifactKind.MODEL.value) as folder:
         onnx.save(graph, folder / onnx_graph.FP32_NAME)
+        copy_training_images(model.path, source, folder)
         card = HalfPrecisionCard(
             classifier=source.classifier,
             parents={"fp32": source.files[onnx_graph.FP32_NAME]},

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cxredge.artifacts.card import CARD_NAME
 from cxredge.artifacts.hashing import sha256_of_file
+from cxredge.artifacts.training_images import read_training_images
 from cxredge.backends.base import Session
 from cxredge.backends.batched import infer_all
 from cxredge.bundle.bundle import Bundle, note_if_strange
@@ -17,6 +19,8 @@ from cxredge.data.audit_record import evaluation_warnings
 from cxredge.data.images import GreyImage
 from cxredge.data.loading import load_labelled
 from cxredge.data.manifest import Entry, Manifest, check_labels
+from cxredge.data.pseudonyms import evaluation_key
+from cxredge.data.seen_images import count_seen, seen_warnings
 from cxredge.metrics import classification as metrics
 from cxredge.metrics.bootstrap import bootstrap
 from cxredge.metrics.classification import Floats, Ints
@@ -32,7 +36,13 @@ from cxredge.results.evaluation import (
 from cxredge.vocabulary import Precision, Split
 
 
-def evaluate(bundle: Bundle, manifest: Manifest, split: Split, progress: Progress) -> Evaluation:
+def evaluate(
+    bundle: Bundle,
+    manifest: Manifest,
+    split: Split,
+    progress: Progress,
+    patient_key: Path | None = None,
+) -> Evaluation:
     """Evaluate a bundle on one split of a manifest.
 
     Args:
@@ -40,6 +50,7 @@ def evaluate(bundle: Bundle, manifest: Manifest, split: Split, progress: Progres
         manifest: Labelled images.
         split: The split.
         progress: Progress listener.
+        patient_key: File with the key of the patients' hashes; None for this user's own.
 
     Raises:
         CxredgeError: An image cannot be read, or a label is unknown to the model.
@@ -49,6 +60,9 @@ def evaluate(bundle: Bundle, manifest: Manifest, split: Split, progress: Progres
     note_if_strange(bundle, progress)
     entries = manifest.of(split)
     images = load_labelled(entries, classes, bundle.card.classifier.input_size, progress)
+    training = read_training_images(bundle.path, bundle.card)
+    key = evaluation_key(patient_key)
+    seen = count_seen(training, entries, images.pixels, key) if training else None
     labels, patients = images.labels, images.patients
     with bundle.open() as session:
         probabilities = _probabilities(session, images.pixels)
@@ -96,7 +110,9 @@ def evaluate(bundle: Bundle, manifest: Manifest, split: Split, progress: Progres
         flipped=_changed_decisions(entries, classes, reference, probabilities),
         reliability=tuple(metrics.reliability(probabilities, labels)),
         roc=_roc(classes, probabilities, labels),
-        warnings=tuple(evaluation_warnings(manifest)),
+        images_without_patient=sum(not entry.patient_known for entry in entries),
+        seen=seen,
+        warnings=tuple([*seen_warnings(seen), *evaluation_warnings(manifest)]),
     )
 
 

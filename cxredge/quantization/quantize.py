@@ -30,6 +30,7 @@ from cxredge.artifacts.model_card import (
 )
 from cxredge.artifacts.quantization_record import LayerNoise, TimedStep
 from cxredge.artifacts.records import to_json
+from cxredge.artifacts.training_images import copy_training_images, training_images_parent
 from cxredge.data.loading import load_labelled
 from cxredge.data.manifest import Manifest, check_labels, write_manifest
 from cxredge.gate.gate import GateResult
@@ -106,6 +107,7 @@ class _Inputs:
                 "calibration": self.calibration.sha256,
                 "evaluation": self.evaluation.sha256,
                 **({"run": self.tuning.run_sha256} if self.tuning else {}),
+                **training_images_parent(self.model.card),
             },
             config=self.config.record(len(self.calibration.entries)),
             tools=tool_versions("onnx", "onnxruntime", "numpy"),
@@ -201,6 +203,7 @@ def quantize(
             seconds=round(time.perf_counter() - start, 2),
             peak_rss_mb=peak_rss_mb(),
         )
+        copy_training_images(model.path, model.card, folder)
         write_json(folder / "quantization.json", to_json(facts))
         write_json(folder / RANGES_NAME, _ranges_json(result.chosen.source.ranges))
         return write_card(folder, QuantizedCard.of(planned, facts))

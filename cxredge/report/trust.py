@@ -10,6 +10,7 @@ from cxredge.report.benches import bench_names, machine_name
 from cxredge.report.headlines import gate_of
 from cxredge.report.page import Answer, TrustQuestion
 from cxredge.report.reported_bundle import ReportedBundle
+from cxredge.results.evaluation import Evaluation
 from cxredge.vocabulary import Precision, Split
 
 
@@ -74,8 +75,31 @@ def _images(reported: ReportedBundle) -> TrustQuestion:
         f"{numbers.count(result.images)} images of {numbers.count(result.patients)} "
         f"patients, split '{result.split.value}'."
     )
-    unseen = result.split is Split.TEST
-    return TrustQuestion(question, Answer.YES if unseen else Answer.NO, evidence)
+    answer, words = _unseen(result)
+    return TrustQuestion(question, answer, f"{evidence} {words}")
+
+
+def _unseen(result: Evaluation) -> tuple[Answer, str]:
+    """Compare the evaluated images and patients with those that were trained on."""
+    seen = result.seen
+    if seen is None:
+        words = "The bundle does not list the images that it was trained on."
+        return Answer.UNKNOWN if result.split is Split.TEST else Answer.NO, words
+    used = max(seen.images, seen.validation_images)
+    words = f"{numbers.count(seen.images)} of the images were trained on"
+    if seen.validation_images:
+        words += f", and {numbers.count(seen.validation_images)} chose the epoch"
+    if seen.patients is None:
+        words += "; patients were not compared, which requires the --patient-key of train."
+        return Answer.NO if used else Answer.DOUBTFUL, words
+    words += f", and images of {numbers.count(seen.patients)} of the patients."
+    unnamed = seen.images_without_patient + seen.training_images_without_patient
+    if unnamed:
+        words += f" {numbers.count(unnamed)} images of training and evaluation have no known "
+        words += "patient."
+    if used:
+        return Answer.NO, words
+    return Answer.DOUBTFUL if seen.patients or unnamed else Answer.YES, words
 
 
 def _data(reported: ReportedBundle) -> TrustQuestion:

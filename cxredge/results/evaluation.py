@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cxredge.artifacts.records import Count, Sha256, Share
+from cxredge.artifacts.training_images import SeenCounts
 from cxredge.backends.base import CascadeCounts
 from cxredge.metrics.classification import ReliabilityBin
 from cxredge.vocabulary import Precision, Split
@@ -120,6 +121,10 @@ class Evaluation:
         flipped: Images classified differently from FP32.
         reliability: Bins of the reliability diagram.
         roc: ROC curve by class.
+        images_without_patient: Number of images whose patient is not known: each counts as a
+            patient of its own; None in results of earlier versions.
+        seen: Number of images and patients that the network was trained on; None if the bundle does
+            not list them.
         warnings: Warnings of the data audit.
     """
 
@@ -153,4 +158,6 @@ class Evaluation:
     flipped: tuple[ChangedDecision, ...]
     reliability: tuple[ReliabilityBin, ...]
     roc: Mapping[str, RocCurve]
+    images_without_patient: Count | None = None
+    seen: SeenCounts | None = None
     warnings: tuple[str, ...] = ()

@@ -25,6 +25,7 @@ from cxredge.artifacts.run_card import (
     RunFacts,
     ValidationMetrics,
 )
+from cxredge.artifacts.training_images import TrainingImages, write_training_images
 from cxredge.data.loading import LabelledImages
 from cxredge.data.manifest import Manifest, write_manifest
 from cxredge.metrics import classification as metrics
@@ -99,7 +100,9 @@ def draw_curves(history: Sequence[Epoch]) -> str:
     )
 
 
-def write_run(out: Path, manifest: Manifest, trainer: Trainer, card: RunCard) -> RunCard:
+def write_run(
+    out: Path, manifest: Manifest, trainer: Trainer, card: RunCard, seen: TrainingImages
+) -> RunCard:
     """Write the run's files and its card, and delete the files of the unfinished run.
 
     Returns:
@@ -110,6 +113,7 @@ def write_run(out: Path, manifest: Manifest, trainer: Trainer, card: RunCard) ->
     with atomic_file(out / WEIGHTS_NAME) as temporary:
         save_file(weights, temporary, metadata=note)
     write_manifest(out / MANIFEST_NAME, manifest.entries)
+    write_training_images(out, seen)
     write_text(out / "history.csv", history_csv(trainer.state.history))
     write_text(out / "curves.svg", draw_curves(trainer.state.history))
     # The checkpoint is deleted last, so that a run can be resumed after a crash in between.

@@ -6,13 +6,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cxredge.artifacts.card import ArtifactKind, ClassifierSpec, StagePlan, tool_versions
+from cxredge.artifacts.card import (
+    CARD_NAME,
+    ArtifactKind,
+    ClassifierSpec,
+    StagePlan,
+    read_artifact,
+    tool_versions,
+)
 from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.artifacts.run_card import FreezeCandidate, RunCard, RunFacts
 from cxredge.artifacts.run_config import RunConfig, TrainedOn
+from cxredge.artifacts.training_images import TrainingImages, read_training_images
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Manifest
-from cxredge.errors import CxredgeError
+from cxredge.data.pseudonyms import training_key
+from cxredge.data.seen_images import hash_training_images
+from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.models.zoo import find_network
 from cxredge.progress import Progress
 from cxredge.training.assembly import Images, assemble, load_images
@@ -28,6 +38,7 @@ from cxredge.training.history import Epoch
 from cxredge.training.performance import explain_out_of_memory, keep_freed_memory
 from cxredge.training.result import run_facts, write_run
 from cxredge.training.search import best_of, boundaries, search
+from cxredge.vocabulary import Split
 
 
 def train(
@@ -37,6 +48,7 @@ def train(
     out: Path,
     progress: Progress,
     images: Images | None = None,
+    patient_key: Path | None = None,
 ) -> RunCard:
     """Fine-tune a network and write its run, or resume an unfinished run.
 
@@ -45,9 +57,10 @@ def train(
         config: Training settings.
         hardware: Devices and precision.
         out: The run's folder: ``model.safetensors``, ``card.json``, ``history.csv``,
-            ``curves.svg`` and a copy of the manifest.
+            ``curves.svg``, ``training-images.json`` and a copy of the manifest.
         progress: Progress listener.
         images: Decoded images of the manifest; None decodes them.
+        patient_key: File with the key of the patients' hashes; None for this user's own.
 
     Returns:
         The run's card; that of a finished run of the same inputs is returned without training
@@ -67,7 +80,9 @@ def train(
     scratch = scratch_folder(out, planned.stage_key)
     freeze, candidates = config.freeze, None
     if freeze == SEARCH:
-        candidates = _search(manifest, config, hardware, scratch / "search", progress, images)
+        candidates = _search(
+            manifest, config, hardware, scratch / "search", progress, images, patient_key
+        )
         freeze = best_of(candidates).freeze
     chosen = replace(config, freeze=freeze)
     classes = len(manifest.classes)
@@ -82,7 +97,8 @@ def train(
         facts = run_facts(trainer, images, freeze, candidates)
     card = RunCard.of(planned, facts)
     if trainer.fabric.global_rank == 0:
-        card = write_run(out, manifest, trainer, card)
+        seen = _training_images(manifest, images, config, patient_key, progress)
+        card = write_run(out, manifest, trainer, card, seen)
     return card
 
 
@@ -93,6 +109,7 @@ def _search(
     folder: Path,
     progress: Progress,
     images: Images,
+    patient_key: Path | None,
 ) -> Sequence[FreezeCandidate]:
     """Train from several boundaries, each in a run that a resumed search does not repeat."""
     settings = config.search or SearchConfig()
@@ -101,11 +118,35 @@ def _search(
 
     def train_one(freeze: str) -> RunFacts:
         one = replace(trial, freeze=freeze)
-        return train(manifest, one, hardware, folder / freeze, progress, images).facts
+        out = folder / freeze
+        return train(manifest, one, hardware, out, progress, images, patient_key).facts
 
     candidates = search(freezes, train_one, progress)
     progress.note(f"Training with --freeze {best_of(candidates).freeze}.")
     return candidates
+
+
+def _training_images(
+    manifest: Manifest,
+    images: Images,
+    config: TrainConfig,
+    patient_key: Path | None,
+    progress: Progress,
+) -> TrainingImages:
+    """Return the hashes of the images of this run, and of the run that its weights come from."""
+    used = {split: (manifest.of(split), images[split].pixels) for split in (Split.TRAIN, Split.VAL)}
+    return hash_training_images(used, training_key(patient_key, progress), _earlier_images(config))
+
+
+def _earlier_images(config: TrainConfig) -> TrainingImages | None:
+    """Return the training images of the weights, if they are the weights of a run."""
+    folder = Path(config.weights).parent
+    if not (folder / CARD_NAME).is_file() or not Path(config.weights).is_file():
+        return None
+    try:
+        return read_training_images(folder, read_artifact(folder, RunCard).card)
+    except ArtifactError:
+        return None
 
 
 def _plan(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from cxredge.artifacts.atomic import write_json
 from cxredge.artifacts.records import read_json_file
 from cxredge.data.manifest import read_manifest, write_manifest
 from cxredge.quantization import search
-from cxredge.vocabulary import Effort
+from cxredge.vocabulary import Effort, Split
 
 
 def test_targets(cxredge) -> None:
@@ -108,6 +109,30 @@ def test_evaluate(bundle: Path, phantoms: Path, cxredge) -> None:
     assert low <= difference + 1e-9
     assert difference <= high + 1e-9
     assert Path(found["result"]).is_file()
+    assert found["images_without_patient"] == 0
+    assert (found["seen"]["images"], found["seen"]["patients"]) == (0, 0)
+
+
+def test_evaluate_counts_what_was_trained_on(
+    bundle: Path, phantoms: Path, tmp_path: Path, cxredge
+) -> None:
+    manifest = read_manifest(phantoms / "manifest.csv")
+    half = manifest.of(Split.TRAIN)[::2]
+    renamed = [replace(e, split=Split.TEST) for e in (*half, *manifest.of(Split.TEST))]
+    listed = tmp_path / "list.csv"
+    write_manifest(listed, renamed)
+    ran = cxredge("evaluate", bundle, listed)
+    assert ran.code == 0, ran.err
+    patients = {e.patient for e in half}
+    total = len({e.patient for e in renamed})
+    assert (
+        f"Seen in training: {len(half)} of {len(renamed)} images, {len(patients)} of {total} "
+        "patients."
+    ) in ran.out
+    assert f"{len(half)} of the images were trained on: accuracy is optimistic." in ran.out
+    page = tmp_path / "report.md"
+    assert cxredge("report", bundle, "--out", page).code == 0
+    assert f"{len(half)} of the images were trained on" in page.read_text()
 
 
 def test_evaluate_repeats_the_audit(bundle: Path, phantoms: Path, tmp_path: Path, cxredge) -> None:

@@ -38,6 +38,7 @@ from cxredge.report import write_report
 from cxredge.targets.registry import target_of_this_machine
 from cxredge.training.config import TrainConfig
 from cxredge.vocabulary import Augmentation, Dialect, Effort, JudgedOn, Precision, Split
+from tests.fitted_images import write_fitted_images
 
 HOSTILE = "<script>alert(1)</script>"
 CLASSES = (HOSTILE, "normal", "viral|*x*")
@@ -125,6 +126,8 @@ def quantized() -> tuple[QuantizationConfig, QuantizationFacts]:
 def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> Path:
     exported = ExportConfig(17), ExportFacts(0.0, 370, 0.8)
     fp32 = write_model(folder / f"{name}-fp32", 0, ExportedCard, *exported)
+    write_fitted_images(fp32, manifest, SIZE)
+    write_card(fp32, read_artifact(fp32, ExportedCard).card)
     int8 = write_model(folder / f"{name}-int8", shift, QuantizedCard, *quantized())
     write_manifest(int8 / "calibration.csv", manifest.of(Split.TRAIN))
     (int8 / "ranges.json").write_text('{"a": [0.0, 6.0]}')

@@ -75,10 +75,36 @@ class TestTrustQuestions:
         assert found["Was it evaluated on unseen images?"] == "not known"
         assert found["Can the latency be compared with other results?"] == "not known"
 
+    @pytest.mark.parametrize(
+        ("seen", "answer", "words"),
+        [
+            (None, "not known", "does not list the images that it was trained on"),
+            ({"images": 3}, "no", "3 of the images were trained on"),
+            ({"validation_images": 2}, "no", "and 2 chose the epoch"),
+            ({"patients": 4}, "doubtful", "and images of 4 of the patients"),
+            ({"patients": None}, "doubtful", "patients were not compared"),
+            ({"images": 1, "patients": None}, "no", "1 of the images"),
+            ({"training_images_without_patient": 5}, "doubtful", "5 images of training and"),
+        ],
+    )
+    def test_images_that_were_trained_on(self, bundles, seen, answer, words):
+        path = bundles / "first" / "results" / "evaluate-test-int8.json"
+        result = json.loads(path.read_text())
+        assert (result["seen"]["images"], result["seen"]["patients"]) == (0, 0)
+        changed = None if seen is None else {**result["seen"], **seen}
+        path.write_text(json.dumps({**result, "seen": changed}))
+        (source,), _ = reported_bundle.read_bundles([bundles / "first"])
+        check = trust_questions(source)[3]
+        assert check.answer.value == answer
+        assert words in check.evidence
+
     def test_validation_images_are_not_unseen(self, bundles):
         path = bundles / "first" / "results" / "evaluate-test-int8.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), "split": "val"}))
-        assert dict(self.answers(bundles, "first"))["Was it evaluated on unseen images?"] == ("no")
+        result = json.loads(path.read_text())
+        for seen in (None, {**result["seen"], "validation_images": result["images"]}):
+            path.write_text(json.dumps({**result, "split": "val", "seen": seen}))
+            found = dict(self.answers(bundles, "first"))
+            assert found["Was it evaluated on unseen images?"] == "no"
 
     def test_comparable_latency(self, bundles):
         for path in (bundles / "first" / "results").glob("bench-*.json"):

@@ -136,7 +136,8 @@ def test_the_card_states_what_was_cached_and_no_scratch_file_remains(
     assert features.bytes == (3 * images[Split.TRAIN] + images[Split.VAL]) * 512 * 2 * 2 * 2
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
-        "card.json", "curves.svg", "history.csv", "manifest.csv", "model.safetensors"
+        "card.json", "curves.svg", "history.csv", "manifest.csv", "model.safetensors",
+        "training-images.json",
     }  # fmt: skip
 
 

@@ -12,10 +12,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from cxredge.artifacts.card import read_card  # noqa: E402
+from cxredge.artifacts.card import read_artifact, read_card  # noqa: E402
 from cxredge.artifacts.run_card import RunCard  # noqa: E402
+from cxredge.artifacts.training_images import read_training_images  # noqa: E402
 from cxredge.data.manifest import Manifest, read_manifest, write_manifest  # noqa: E402
 from cxredge.errors import ArtifactError, CxredgeError  # noqa: E402
+from cxredge.export.export import export  # noqa: E402
 from cxredge.progress import Silent  # noqa: E402
 from cxredge.training import run as run_module  # noqa: E402
 from cxredge.training.assembly import assemble, load_images  # noqa: E402
@@ -83,6 +85,28 @@ def test_a_finished_run_is_not_run_again(few: Manifest, tmp_path: Path, monkeypa
     assert train(few, config, CPU, tmp_path / "run", Silent()) == first
     with pytest.raises(ArtifactError, match="already holds a run made from other"):
         train(few, replace(config, seed=1), CPU, tmp_path / "run", Silent())
+
+
+def test_the_images_of_a_run_are_listed_up_to_its_export(few: Manifest, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=1)
+    card = train(few, config, CPU, tmp_path / "run", Silent())
+    found = read_training_images(tmp_path / "run", card)
+    assert found is not None
+    train_hashes = {e.sha256[:16] for e in few.of(Split.TRAIN)}
+    assert set(found.splits[Split.TRAIN].images) == train_hashes
+    assert len(found.splits[Split.TRAIN].patients) == len({e.patient for e in few.of(Split.TRAIN)})
+    assert found.splits.keys() == {Split.TRAIN, Split.VAL}
+    exported = export(read_artifact(tmp_path / "run", RunCard), tmp_path / "model", Silent())
+    assert read_training_images(tmp_path / "model", exported) == found
+    # A run that starts from these weights has seen these images too.
+    rest = write_manifest(
+        tmp_path / "rest.csv", [*few.of(Split.TRAIN)[1:], *few.of(Split.VAL), *few.of(Split.TEST)]
+    )
+    again = replace(config, weights=str(tmp_path / "run" / "model.safetensors"))
+    card = train(rest, again, CPU, tmp_path / "again", Silent())
+    found = read_training_images(tmp_path / "again", card)
+    assert found is not None
+    assert set(found.splits[Split.TRAIN].images) == train_hashes
 
 
 def test_an_unfinished_run_of_other_settings_is_not_resumed(
