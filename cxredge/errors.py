@@ -50,6 +50,7 @@ class ImageProblem(str, Enum):
     NO_PIXELS = "no_pixels"
     LATERAL = "lateral"
     OBLIQUE = "oblique"
+    NOT_FINITE = "not_finite"
 
 
 class Caution(str, Enum):

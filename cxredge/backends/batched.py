@@ -10,15 +10,45 @@ import numpy as np
 from cxredge.backends import open_session
 from cxredge.backends.base import Logits, Session, available_cores
 from cxredge.data.images import GreyImage
+from cxredge.errors import CxredgeError
 from cxredge.vocabulary import Precision
 
 BATCH = 16
 
 
+class NotFiniteError(CxredgeError):
+    """A network returned NaN or infinity, as FP16 does where a value overflows."""
+
+
+def check_finite(logits: Logits, what: str) -> Logits:
+    """Return logits that are finite.
+
+    Args:
+        logits: float32 (N, classes).
+        what: The model, precision and runtime, for the message.
+
+    Raises:
+        NotFiniteError: The network returned NaN or infinity for at least one image.
+    """
+    bad = int((~np.isfinite(logits)).any(axis=1).sum())
+    if bad:
+        raise NotFiniteError(
+            f"{what} returned NaN or infinity for {bad} of {len(logits)} images; no result of it "
+            "can be trusted.",
+            "Use a precision with a larger range (--precision fp32 or bf16), or train the network "
+            "again.",
+        )
+    return logits
+
+
 def infer_all(session: Session, pixels: GreyImage) -> Logits:
-    """Return float32 logits (N, classes) of uint8 images (N, S, S), in batches of 16."""
+    """Return float32 logits (N, classes) of uint8 images (N, S, S), in batches of 16.
+
+    Raises:
+        NotFiniteError: A logit is NaN or infinite.
+    """
     parts = [session.infer(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
-    return np.concatenate(parts)
+    return check_finite(np.concatenate(parts), f"The network in {session.spec.backend}")
 
 
 def infer_file(
@@ -31,10 +61,14 @@ def infer_file(
 
     Each core processes one image at a time: on 2 cores, MobileNet V1 runs a sixth faster that way
     than in batches that use both cores, in FP32 and in INT8.
+
+    Raises:
+        NotFiniteError: A logit is NaN or infinite.
     """
     with (
         open_session(path, backend, threads=1, precision=precision) as session,
         ThreadPoolExecutor(available_cores()) as pool,
     ):
         parts = pool.map(lambda index: session.infer(pixels[index : index + 1]), range(len(pixels)))
-        return np.concatenate(list(parts))
+        logits = np.concatenate(list(parts))
+    return check_finite(logits, f"{path.name} in {precision.value} on {backend}")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cxredge.backends.base import Session
+from cxredge.backends.batched import check_finite
 from cxredge.bench import builtin, gpu, loadgen
 from cxredge.bench.accuracy import LabelledSplit, measure_accuracy
 from cxredge.bench.device_stages import time_device_stages
@@ -178,8 +179,10 @@ def _samples(bundle: Bundle, images: Sequence[Path], size: int) -> list[Sample]:
 def _first_inference_ms(session: Session, sample: Sample) -> float:
     pixels = sample if isinstance(sample, np.ndarray) else load_grey(sample, session.spec.size)
     began = time.perf_counter()
-    session.infer(pixels[None])
-    return (time.perf_counter() - began) * 1000
+    logits = session.infer(pixels[None])
+    elapsed_ms = (time.perf_counter() - began) * 1000
+    check_finite(logits, f"The network in {session.spec.backend}")
+    return elapsed_ms
 
 
 def _uses_loadgen(choice: HarnessChoice) -> bool:

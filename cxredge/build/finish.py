@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cxredge.artifacts.records import to_json
 from cxredge.backends import CPU_BACKENDS, installed_on_cpu
+from cxredge.backends.batched import NotFiniteError
 from cxredge.backends.tensorrt.facts import record_golden
 from cxredge.build.candidates import BuildResult, Candidate, listed, serving
 from cxredge.build.choice import choose
@@ -149,7 +150,7 @@ def _judge(bundle: Bundle, target: Target, progress: Progress) -> list[Candidate
     backends = installed_on_cpu() if on_cpu else (bundle.backend,)
     progress.note("Running the golden images on this machine.")
     passed = {
-        Variant(backend, p, served.engine_of(p)): _replay(served, p, golden)
+        Variant(backend, p, served.engine_of(p)): _replay(served, p, golden, progress)
         for backend in backends
         for served in (replace(bundle, backend=backend),)
         for p in served.runnable
@@ -172,9 +173,13 @@ def _gate(bundle: Bundle, variant: Variant) -> GateResult:
     return replace(gate, cascade=gate.cascade and as_measured)
 
 
-def _replay(bundle: Bundle, precision: Precision, golden: Golden) -> bool:
+def _replay(bundle: Bundle, precision: Precision, golden: Golden, progress: Progress) -> bool:
     """Run the golden images in a precision; an engine's facts record the result."""
-    found = replay(bundle, precision, golden)
+    try:
+        found = replay(bundle, precision, golden)
+    except NotFiniteError as error:
+        progress.note(error.message)
+        return False
     if are_built(bundle.backend):
         record_golden(bundle.engine_of(precision), to_json(found))
     return found.passed

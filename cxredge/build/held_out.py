@@ -9,7 +9,7 @@ import numpy as np
 
 from cxredge.artifacts.card import ClassifierSpec
 from cxredge.backends.base import Logits
-from cxredge.backends.batched import infer_file
+from cxredge.backends.batched import NotFiniteError, infer_file
 from cxredge.build.speed import Variant
 from cxredge.bundle.golden import Golden
 from cxredge.data.loading import LabelledImages, load_labelled
@@ -45,9 +45,25 @@ def infer_split(
     classifier: ClassifierSpec,
     progress: Progress,
 ) -> SplitLogits:
-    """Load the images of a split and run every variant on them."""
+    """Load the images of a split and run every variant on them.
+
+    A variant that returns NaN or infinity is left out, with a note.
+
+    Raises:
+        NotFiniteError: The first FP32 variant, which is the reference, does.
+    """
     images = load_labelled(entries, classifier.classes, classifier.input_size, progress)
-    logits = {v: infer_file(v.model, images.pixels, v.backend, v.precision) for v in variants}
+    logits = {}
+    reference = next(v for v in variants if v.precision is Precision.FP32)
+    for variant in variants:
+        try:
+            logits[variant] = infer_file(
+                variant.model, images.pixels, variant.backend, variant.precision
+            )
+        except NotFiniteError as error:
+            if variant is reference:
+                raise
+            progress.note(f"{error.message} It is left out.")
     return SplitLogits(images, logits)
 
 

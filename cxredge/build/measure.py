@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxredge.artifacts.card import AnyCard, Artifact
 from cxredge.backends import CPU_BACKENDS, installed_on_cpu, reduced_precisions
+from cxredge.backends.batched import NotFiniteError
 from cxredge.build.candidates import Candidate
 from cxredge.build.config import BuildConfig
 from cxredge.build.held_out import SplitLogits, infer_split, judge
@@ -68,6 +69,7 @@ def measure(
 
     Raises:
         CxredgeError: The classes differ, or no runtime here supports the precision to ship.
+        NotFiniteError: FP32 or the precision to ship returns NaN or infinity.
     """
     classifier = models[Precision.FP32].card.classifier
     check_labels(manifest, classifier.classes)
@@ -75,7 +77,10 @@ def measure(
     files = {precision: model.path / FP32_NAME for precision, model in models.items()}
     variants = _variants(files, config, timed)
     held_out = infer_split(manifest.of(config.split), variants, classifier, progress)
+    variants = _finite(variants, held_out, config)
     validation = infer_split(manifest.of(Split.VAL), variants, classifier, progress)
+    variants = _finite(variants, validation, config)
+    held_out = replace(held_out, logits={v: held_out.logits[v] for v in variants})
     speeds: dict[Variant, Speed] = {}
     if timed:
         progress.note("Timing the candidates side by side on this machine.")
@@ -86,6 +91,23 @@ def measure(
         for variant in variants
     )
     return Measured(tuple(candidates), held_out, timed)
+
+
+def _finite(
+    variants: Sequence[Variant], found: SplitLogits, config: BuildConfig
+) -> tuple[Variant, ...]:
+    """Return the variants with finite logits.
+
+    Raises:
+        NotFiniteError: None of them has the precision to ship.
+    """
+    left = tuple(v for v in variants if v in found.logits)
+    if config.precision and config.precision not in {v.precision for v in left}:
+        raise NotFiniteError(
+            f"The network returns NaN or infinity in {config.precision.value}.",
+            "Use --precision fp32 or auto.",
+        )
+    return left
 
 
 def _variants(

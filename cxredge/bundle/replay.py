@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxredge.backends.base import Logits, Session
+from cxredge.backends.batched import check_finite
 from cxredge.bundle.bundle import Bundle
 from cxredge.bundle.golden import Golden
 from cxredge.metrics.classification import softmax
@@ -46,7 +47,11 @@ class Replay:
 
 
 def replay(bundle: Bundle, precision: Precision, golden: Golden) -> Replay:
-    """Run the golden images on this machine and compare with their logits at build."""
+    """Run the golden images on this machine and compare with their logits at build.
+
+    Raises:
+        NotFiniteError: A logit is NaN or infinite.
+    """
     with bundle.open(precision) as session:
         return compare_with_golden(session, bundle, precision, golden)[0]
 
@@ -56,6 +61,7 @@ def compare_with_golden(
 ) -> tuple[Replay, Logits]:
     """Run the golden images in an open session; return the comparison and the logits."""
     logits = np.concatenate([session.infer(image[None]) for image in golden.pixels])
+    check_finite(logits, f"The network in {precision.value} on {session.spec.backend}")
     if bundle.was_calibrated_by_tensorrt(precision):
         fp32 = Precision.FP32
         return compare_logits(precision, logits, golden.logits[fp32], fp32), logits

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cxredge.cli.command import command
 from cxredge.cli.options import BundleArgument
 from cxredge.cli.output import Outcome, Output
-from cxredge.errors import Interrupted, quoted
+from cxredge.errors import CxredgeError, Interrupted, quoted
+
+if TYPE_CHECKING:
+    from cxredge.inference.predict import Tally
+
+_DEFAULT_OUT = Path("predictions.csv")
 
 
 def register(app: typer.Typer) -> None:
@@ -27,8 +32,13 @@ def predict(
         typer.Argument(metavar="PATH...", help="Images (PNG, JPEG, DICOM), folders and zip files."),
     ],
     out: Annotated[
-        Path, typer.Option("--out", help="File to write: .csv, .jsonl or .parquet.")
-    ] = Path("predictions.csv"),
+        Path | None,
+        typer.Option(
+            "--out",
+            help="File to write or replace: .csv, .jsonl or .parquet. [default: predictions.csv, "
+            "which must not exist]",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume an interrupted prediction.")
     ] = False,
@@ -48,30 +58,55 @@ def predict(
     from cxredge.inference.predict import predict as stage
     from cxredge.inference.predict import require_some
 
+    path = out or _DEFAULT_OUT
+    if out is None and not resume and path.exists():
+        raise CxredgeError(
+            f"{path} exists.", f"Choose another --out, or replace it with --out {path}"
+        )
     try:
-        tally = stage(open_bundle(bundle), paths, out, resume, output, any_view)
+        tally = stage(open_bundle(bundle), paths, path, resume, output, any_view)
     except KeyboardInterrupt:
-        again = ["cxredge", "predict", bundle, *paths, "--out", out, "--resume"]
+        again = ["cxredge", "predict", bundle, *paths, "--out", path, "--resume"]
         again += ["--any-view"] if any_view else []
         raise Interrupted(
             "Interrupted; the rows so far are kept.",
             f"Resume with: {shlex.join(str(word) for word in again)}",
         ) from None
-    require_some(tally, out)
-    data = {"predictions": str(out), **tally.to_json()}
-    lines = [
-        f"{data['ok']} of {data['images']} images predicted in {data['seconds']:.1f} s "
-        f"({data['images_per_second']:.0f} per second).",
-        f"Wrote {out}",
-    ]
+    require_some(tally, path)
+    return Outcome(
+        {"predictions": str(path), **tally.to_json()},
+        "\n".join(_lines(tally, path)),
+        f"cxredge evaluate {quoted(bundle)} MANIFEST",
+    )
+
+
+def _lines(tally: Tally, path: Path) -> list[str]:
+    data = tally.to_json()
+    lines = [_summary(data, path)]
     if data["failed"]:
-        lines.insert(1, f"{data['failed']} could not be read; the first: {tally.first_error}")
+        lines.append(f"{data['failed']} have no prediction; the first: {tally.first_error}")
     if data["near_ties"]:
-        lines.insert(-1, f"Near ties that FP32 decided: {data['near_ties']}.")
+        lines.append(f"Near ties that FP32 decided: {data['near_ties']}.")
     if data["cautions"]:
         doubts = ", ".join(f"{n} {doubt}" for doubt, n in sorted(data["cautions"].items()))
-        lines.insert(-1, f"Predicted, with doubts from the DICOM header: {doubts}.")
+        lines.append(f"Predicted, with doubts from the DICOM header: {doubts}.")
     if data["skipped"]:
         kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(data["skipped"].items()))
-        lines.insert(-1, f"Skipped, not images by their names: {kinds}.")
-    return Outcome(data, "\n".join(lines), f"cxredge evaluate {quoted(bundle)} MANIFEST")
+        lines.append(f"Skipped, not images by their names: {kinds}.")
+    if not tally.finished_before:
+        lines.append(f"{'Replaced' if tally.replaced else 'Wrote'} {path}")
+    return lines
+
+
+def _summary(data: dict[str, Any], path: Path) -> str:
+    counts = f"{data['ok']} of {data['images']} images predicted"
+    if data["finished_before"]:
+        return (
+            f"{path} is finished: {counts}, all of them before. Leave out --resume to predict them "
+            "again."
+        )
+    speed = f"{data['seconds']:.1f} s ({data['images_per_second']:.0f} per second)"
+    if data["resumed"]:
+        new = data["images"] - data["resumed"]
+        return f"{counts}; {data['resumed']} rows are from before, {new} took {speed}."
+    return f"{counts} in {speed}."

@@ -19,8 +19,10 @@ from cxredge.bundle.bundle import Bundle, note_if_strange
 from cxredge.data.inputs import check_inputs, walk_images
 from cxredge.data.sources import ImageSource
 from cxredge.errors import CxredgeError
+from cxredge.inference.finished_file import finished_rows, is_finished
 from cxredge.inference.interruption import Interruption
-from cxredge.inference.predictions_file import RowWriter
+from cxredge.inference.predictions_file import RowWriter, cautions_in
+from cxredge.inference.row_formats import Values, check_output
 from cxredge.inference.rows import OK, RowGroup, rows_of
 from cxredge.progress import Progress
 from cxredge.vocabulary import Precision
@@ -35,7 +37,10 @@ class Tally:
 
     Attributes:
         images: Rows in the file, including those of an interrupted run that was resumed.
-        status: Rows written in this run, by status.
+        resumed: Rows among them from before.
+        finished_before: The file was finished when ``--resume`` was given; nothing was predicted.
+        replaced: An earlier file was replaced.
+        status: Rows in the file, by status.
         skipped: Files in folders and archives that are not images by their names, by extension.
         cautions: Images predicted despite a doubt raised by the header, by caution.
         near_ties: Images that FP32 decided; None without a cascade.
@@ -45,14 +50,29 @@ class Tally:
         first_error: Error of the first image that failed.
     """
 
-    images: int
-    skipped: Counter[str]
+    images: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    resumed: int = 0
+    finished_before: bool = False
+    replaced: bool = False
     status: Counter[str] = field(default_factory=Counter)
     cautions: Counter[str] = field(default_factory=Counter)
     near_ties: int | None = None
     stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     seconds: float = 0.0
     first_error: str = ""
+
+    def add_earlier(self, row: Values) -> None:
+        """Count a row of an earlier run."""
+        self.images += 1
+        self.resumed += 1
+        self.status[row["status"]] += 1
+        doubts = cautions_in(row["error"])
+        self.cautions.update(doubts)
+        if row["status"] != OK:
+            self.first_error = self.first_error or row["error"]
+        if self.near_ties is not None:
+            self.near_ties += row["decided_by"] == Precision.FP32
 
     def add(self, group: RowGroup, write_seconds: float) -> None:
         """Count a group of rows that was written."""
@@ -69,12 +89,14 @@ class Tally:
 
     def to_json(self) -> dict[str, Any]:
         """Return the summary as JSON values."""
-        new = sum(self.status.values())
+        new = self.images - self.resumed
         return {
             "images": self.images,
             "ok": self.status[OK],
-            "failed": new - self.status[OK],
-            "resumed": self.images - new,
+            "failed": self.images - self.status[OK],
+            "resumed": self.resumed,
+            "finished_before": self.finished_before,
+            "replaced": self.replaced,
             "status": dict(self.status),
             "skipped": dict(self.skipped),
             "cautions": dict(self.cautions),
@@ -112,15 +134,19 @@ def predict(
         KeyboardInterrupt: Ctrl-C, between two groups of rows; the rows so far are kept.
     """
     start = time.perf_counter()
+    check_output(out)
     check_inputs(paths)
+    classes = bundle.card.classifier.classes
+    if resume and is_finished(out):
+        return _count_finished(out, classes, paths)
     job = _job(bundle, paths, any_view)
     note_if_strange(bundle, progress)
     with (
         bundle.open_for_many() as session,
-        RowWriter(out, bundle.card.classifier.classes, job, resume, session.spec.batch) as writer,
+        RowWriter(out, classes, job, resume, session.spec.batch) as writer,
     ):
-        tally = Tally(writer.rows, Counter(), near_ties=None if session.cascade is None else 0)
-        sources = _skip_rows(walk_images(paths, tally.skipped), writer)
+        tally = Tally(replaced=out.exists(), near_ties=None if session.cascade is None else 0)
+        sources = _skip_rows(walk_images(paths, tally.skipped), writer, tally)
         try:
             _write(rows_of(bundle, session, sources, any_view), writer, tally, progress)
             began = time.perf_counter()
@@ -136,11 +162,19 @@ def predict(
 
 def require_some(tally: Tally, out: Path) -> None:
     """Raise CxredgeError if not a single image could be read."""
-    if tally.images and not tally.status[OK] and sum(tally.status.values()) == tally.images:
+    if tally.images and not tally.status[OK]:
         raise CxredgeError(
             f"None of {tally.images} images could be read; the first: {tally.first_error}",
             f"See the column 'error' of {out}.",
         )
+
+
+def _count_finished(out: Path, classes: Sequence[str], paths: Sequence[Path]) -> Tally:
+    """Count the rows of a finished file, which must be those of these inputs."""
+    tally = Tally(finished_before=True)
+    for row in finished_rows(out, classes, walk_images(paths, tally.skipped)):
+        tally.add_earlier(row)
+    return tally
 
 
 def _job(bundle: Bundle, paths: Sequence[Path], any_view: bool) -> dict[str, Any]:
@@ -155,20 +189,23 @@ def _job(bundle: Bundle, paths: Sequence[Path], any_view: bool) -> dict[str, Any
     }
 
 
-def _skip_rows(sources: Iterator[ImageSource], writer: RowWriter) -> Iterator[ImageSource]:
-    """Skip the images that have a row, comparing their paths with those of the rows.
+def _skip_rows(
+    sources: Iterator[ImageSource], writer: RowWriter, tally: Tally
+) -> Iterator[ImageSource]:
+    """Count the rows so far and skip their images, whose paths must be the same.
 
     Raises:
         CxredgeError: Files were added or removed since, so that the rows are not of these inputs.
     """
-    for path in writer.paths():
+    for row in writer.kept():
         source = next(sources, None)
-        if path != str(source):
+        if row["path"] != str(source):
             raise CxredgeError(
-                f"The inputs have changed since the interruption: expected {path}, found "
+                f"The inputs have changed since the interruption: expected {row['path']}, found "
                 f"{source or 'nothing'}.",
                 "Predict without --resume to start over.",
             )
+        tally.add_earlier(row)
     return sources
 
 

@@ -7,19 +7,31 @@ interrupted prediction is resumed only by the same job.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from cxredge.artifacts.atomic import atomic_file
-from cxredge.errors import ArtifactError, CxredgeError
+from cxredge.errors import ArtifactError
+from cxredge.inference.partial_file import open_partial
 from cxredge.inference.row_formats import Values, check_output, columns_of, write_table
 from cxredge.inference.rows import PredictionRow
 
 _ROWS_VERSION = 2
 """Raised when the values of a row change, so that a partial file of another version is refused."""
+
+_MAX_HEAD_BYTES = 2**16
+_DOUBTFUL = "Predicted, but doubtful: "
+_JOB_WORDS = {
+    "card": "the bundle",
+    "engine": "the bundle's model or engine",
+    "precision": "the precision",
+    "inputs": "the paths given",
+    "any_view": "--any-view",
+}
 
 
 class RowWriter:
@@ -38,8 +50,8 @@ class RowWriter:
         rows: Number of rows written.
 
     Raises:
-        CxredgeError: Unknown format, the partial file belongs to another job, or another process
-            is writing it.
+        CxredgeError: Unknown format, the folder does not exist, the partial file belongs to another
+            job or is not a regular file, or another process is writing it.
         ModuleNotFoundError: Parquet's library is not installed.
     """
 
@@ -54,14 +66,11 @@ class RowWriter:
         check_output(path)
         self.path = path
         self._classes = tuple(classes)
-        self._partial = path.with_name(f".{path.name}.partial")
+        self._partial = partial_of(path)
         head = {"job": dict(job), "classes": list(classes), "rows": _ROWS_VERSION}
         self._head = json.dumps(head, sort_keys=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Unbuffered: what a full disk did not accept must not be written again on closing.
-        self._stream = self._partial.open("ab", buffering=0)
+        self._stream = open_partial(self._partial)
         try:
-            _lock(self._stream, self._partial)
             self.rows = self._continue(batch) if resume and self.size_bytes else self._begin()
         except BaseException:
             self._stream.close()
@@ -88,9 +97,13 @@ class RowWriter:
             raise
         self.rows += len(rows)
 
-    def paths(self) -> Iterator[str]:
-        """Yield the paths of the rows so far."""
-        return (str(row["path"]) for row in self._read())
+    def kept(self) -> Iterator[Values]:
+        """Yield the rows so far.
+
+        Raises:
+            ArtifactError: A row is damaged.
+        """
+        return self._read()
 
     def finish(self) -> None:
         """Write the final file from all rows and remove the partial one."""
@@ -115,18 +128,21 @@ class RowWriter:
         self.close()
 
     def _begin(self) -> int:
-        self._partial.write_text(self._head + "\n", encoding="utf-8")
+        self._stream.truncate(0)
+        self._stream.write((self._head + "\n").encode())
         return 0
 
     def _continue(self, batch: int) -> int:
         """Truncate the partial file after its last whole batch; return the number of rows."""
-        with self._partial.open("rb+") as stream:
-            head = stream.readline()
-            if head != (self._head + "\n").encode():
-                if (self._head + "\n").encode().startswith(head):
+        expected = (self._head + "\n").encode()
+        with self._from_start() as stream:
+            head = stream.readline(max(len(expected), _MAX_HEAD_BYTES))
+            if head != expected:
+                if expected.startswith(head):
                     return self._begin()
                 raise ArtifactError(
-                    f"{self._partial} was begun with another bundle or other inputs.",
+                    f"{self._partial} was begun with another bundle or other inputs"
+                    f"{_differences(head, expected)}.",
                     "Predict without --resume to start over.",
                 )
             whole = end = stream.tell()
@@ -137,41 +153,57 @@ class RowWriter:
                 end += len(line)
                 if number % batch == 0:
                     whole, kept = end, number
-            stream.truncate(whole)
+        self._stream.truncate(whole)
         return kept
 
     def _read(self) -> Iterator[Values]:
-        with self._partial.open(encoding="utf-8", errors="surrogateescape") as stream:
+        with self._from_start() as stream:
             next(stream)
-            for line in stream:
-                yield columns_of(self._classes, json.loads(line))
+            for number, line in enumerate(stream, start=1):
+                try:
+                    yield columns_of(self._classes, json.loads(line))
+                except (ValueError, TypeError, LookupError, RecursionError):
+                    raise ArtifactError(
+                        f"Row {number} of {self._partial} is damaged.",
+                        "Predict without --resume to start over.",
+                    ) from None
+
+    def _from_start(self) -> io.BufferedReader:
+        """Return a reader of the file that is open, whatever has its name now."""
+        self._stream.seek(0)
+        return os.fdopen(os.dup(self._stream.fileno()), "rb")
 
 
-def _lock(stream: BinaryIO, path: Path) -> None:
-    """Lock a file until it is closed, so that two predictions cannot write to the same one."""
+def partial_of(path: Path) -> Path:
+    """Return the partial file of a predictions file."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def _differences(head: bytes, expected: bytes) -> str:
+    """Return what differs between the first lines of two partial files, in words."""
     try:
-        import fcntl
-    except ImportError:  # not a Unix
-        return
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        taken = not path.exists() or not os.path.samestat(os.fstat(stream.fileno()), path.stat())
-    except BlockingIOError:
-        taken = True
-    except OSError:  # a file system without locks
-        return
-    if taken:
-        raise CxredgeError(
-            f"Another prediction is writing {path}.", "Wait for it, or use another --out."
-        )
+        one, two = (json.loads(line) for line in (head, expected))
+        names = sorted({*one["job"], *two["job"]})
+        found = [name for name in names if one["job"].get(name) != two["job"].get(name)]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return ""
+    words = ", ".join(_JOB_WORDS.get(name, name) for name in found)
+    return f" (what differs: {words})" if words else ""
 
 
 def _to_line(row: PredictionRow) -> bytes:
     codes = ", ".join(code.value for code in row.caution_codes)
-    remark = f"Predicted, but doubtful: {codes}." if codes else row.error
+    remark = f"{_DOUBTFUL}{codes}." if codes else row.error
     probabilities = list(row.probabilities.values())
     values = (
         *(row.path, row.status, row.label, row.probability, probabilities),
         *(row.decided_by, row.margin, row.above_threshold if row.label else None, remark),
     )
     return (json.dumps(values) + "\n").encode()
+
+
+def cautions_in(remark: str) -> list[str]:
+    """Return the cautions that the column ``error`` of a row names."""
+    if not remark.startswith(_DOUBTFUL):
+        return []
+    return remark.removeprefix(_DOUBTFUL).removesuffix(".").split(", ")

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from cxredge.artifacts.csv_text import csv_line
+from cxredge.artifacts.output_file import check_output_file
+from cxredge.artifacts.regular_file import open_regular
 from cxredge.errors import ArtifactError, CxredgeError
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 _FIRST_COLUMNS = ("path", "status", "label", "probability")
 _LAST_COLUMNS = ("decided_by", "margin", "above_threshold", "error")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _LIST_SEPARATOR = ";"
 _PARQUET_ROWS = 4096
 
@@ -35,6 +38,7 @@ def check_output(path: Path) -> None:
         )
     if path.is_dir():
         raise CxredgeError(f"{path} is a folder.", "Use --out predictions.csv")
+    check_output_file(path)
     _check_replaceable(path)
     if path.suffix.lower() == ".parquet":
         import pyarrow  # noqa: F401
@@ -52,12 +56,17 @@ def write_table(target: Path, suffix: str, classes: Sequence[str], rows: Iterato
     if suffix.lower() == ".parquet":
         _write_parquet(target, classes, rows)
         return
-    with target.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+    with target.open("w", newline="", encoding="utf-8") as stream:
         if suffix.lower() == ".jsonl":
             stream.writelines(json.dumps(row) + "\n" for row in rows)
             return
-        stream.write(csv_line([*_FIRST_COLUMNS, *map(_column, classes), *_LAST_COLUMNS]))
-        stream.writelines(csv_line(map(_cell, row.values())) for row in rows)
+        stream.write(csv_line(column_names(classes)))
+        stream.writelines(csv_line(map(csv_cell, row, row.values())) for row in rows)
+
+
+def column_names(classes: Sequence[str]) -> list[str]:
+    """Return the columns of a predictions file."""
+    return [*_FIRST_COLUMNS, *map(_column, classes), *_LAST_COLUMNS]
 
 
 def columns_of(classes: Sequence[str], values: Sequence[Any]) -> Values:
@@ -78,9 +87,22 @@ def columns_of(classes: Sequence[str], values: Sequence[Any]) -> Values:
     }
 
 
-def _cell(value: object) -> object:
-    """Return a value as a cell of CSV, which has no lists."""
-    return _LIST_SEPARATOR.join(value) if isinstance(value, list) else value
+def csv_cell(column: str, value: object) -> object:
+    r"""Return a value as a cell of CSV, which has no lists.
+
+    Bytes of a file name that are not UTF-8 are written as ``\xe9``. A spreadsheet takes text that
+    begins with ``=`` or its like for a formula: such a path gets ``./`` before it, which does not
+    change the file that it names, and any other such text an apostrophe
+    (https://owasp.org/www-community/attacks/CSV_Injection). Numbers are not changed.
+    """
+    if isinstance(value, list):
+        value = _LIST_SEPARATOR.join(value)
+    if not isinstance(value, str):
+        return value
+    text = value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if text.startswith(_FORMULA):
+        return f"./{text}" if column == "path" else f"'{text}"
+    return text
 
 
 def _column(class_name: str) -> str:
@@ -100,14 +122,14 @@ def _write_parquet(target: Path, classes: Sequence[str], rows: Iterator[Values])
     with pq.ParquetWriter(target, schema) as writer:
         group: list[dict[str, Any]] = []
         for row in rows:
-            group.append({k: _utf8(v) if isinstance(v, str) else v for k, v in row.items()})
+            group.append({k: parquet_text(v) if isinstance(v, str) else v for k, v in row.items()})
             if len(group) == _PARQUET_ROWS:
                 writer.write_table(pa.Table.from_pylist(group, schema))
                 group = []
         writer.write_table(pa.Table.from_pylist(group, schema))
 
 
-def _utf8(text: str) -> str:
+def parquet_text(text: str) -> str:
     """Replace the bytes of a file name that are not UTF-8, which Parquet cannot hold."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
@@ -116,7 +138,7 @@ def _check_replaceable(path: Path) -> None:
     """Refuse to overwrite a table of something else, such as a manifest."""
     if path.suffix.lower() != ".csv" or not path.is_file() or not path.stat().st_size:
         return
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         columns = stream.readline(4096)
     if not columns.startswith(",".join(_FIRST_COLUMNS).encode()):
         raise ArtifactError(

@@ -12,7 +12,7 @@ from cxredge.backends.base import Session, available_cores
 from cxredge.bundle.bundle import Bundle
 from cxredge.data.images import LoadedImage, load_image
 from cxredge.data.in_memory import ImageInput, name_of
-from cxredge.errors import Caution, ImageError
+from cxredge.errors import Caution, ImageError, ImageProblem, quoted
 from cxredge.inference.pipeline import Group, infer_images
 from cxredge.metrics.classification import Floats, softmax
 from cxredge.vocabulary import Precision
@@ -109,19 +109,41 @@ def predict_one(
     """
     loaded = load_image(image, session.spec.size, any_view=any_view)
     found = session.infer_decided(loaded.pixels[None])
+    if not np.isfinite(found.logits).all():
+        raise _not_finite(bundle, image)
     return _row(bundle, image, loaded, softmax(found.logits)[0], bool(found.decided_by_fp32[0]))
 
 
 def _rows(bundle: Bundle, group: Group) -> list[PredictionRow]:
+    logits = np.stack(group.logits) if group.logits else np.empty((0, 1), np.float32)
+    finite = np.atleast_1d(np.isfinite(logits).all(axis=1))
+    probabilities = softmax(np.where(finite[:, None], logits, 0))
+    predicted = zip(finite, probabilities, group.decided_by_fp32, strict=True)
     rows = []
-    probabilities = iter(softmax(np.stack(group.logits)) if group.logits else ())
-    by_fp32 = iter(group.decided_by_fp32)
     for source, loaded in zip(group.sources, group.loaded, strict=True):
         if isinstance(loaded, ImageError):
-            rows.append(PredictionRow(name_of(source), loaded.problem.value, error=loaded.message))
+            rows.append(_failed(source, loaded))
+            continue
+        is_finite, found, by_fp32 = next(predicted)
+        if is_finite:
+            rows.append(_row(bundle, source, loaded, found, by_fp32))
         else:
-            rows.append(_row(bundle, source, loaded, next(probabilities), next(by_fp32)))
+            rows.append(_failed(source, _not_finite(bundle, source)))
     return rows
+
+
+def _failed(source: ImageInput, problem: ImageError) -> PredictionRow:
+    return PredictionRow(name_of(source), problem.problem.value, error=problem.message)
+
+
+def _not_finite(bundle: Bundle, source: ImageInput) -> ImageError:
+    """Return the error for an image whose logits are NaN or infinite."""
+    return ImageError(
+        ImageProblem.NOT_FINITE,
+        f"{name_of(source)} has no prediction: the network returned NaN or infinity "
+        f"({bundle.precision.value} on {bundle.backend}).",
+        f"Check the bundle: cxredge verify {quoted(bundle.path)}",
+    )
 
 
 def _row(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import socket
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,7 @@ def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> Non
 
 
 def test_rows_are_on_disk_as_soon_as_they_are_appended(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "p.csv"
+    path = tmp_path / "p.csv"
     writer = RowWriter(path, CLASSES, JOB, resume=False)
     for count, row in enumerate(ROWS, start=2):
         writer.append([row])
@@ -67,7 +69,7 @@ def test_rows_are_resumed_after_a_whole_batch(tmp_path: Path) -> None:
             writer.append(ROWS[:rows])
         with RowWriter(path, CLASSES, JOB, resume=True, batch=2) as writer:
             assert writer.rows == whole
-            assert list(writer.paths()) == [row.path for row in ROWS[:whole]]
+            assert [row["path"] for row in writer.kept()] == [row.path for row in ROWS[:whole]]
             writer.append(ROWS[whole:])
             writer.finish()
         assert read_csv(path) == as_dictionaries(ROWS)
@@ -187,3 +189,73 @@ def test_a_file_that_is_no_partial_file_is_refused(tmp_path: Path) -> None:
     partial_of(path).write_bytes(b"\xff\0 not a job\n")
     with pytest.raises(ArtifactError):
         RowWriter(path, CLASSES, JOB, resume=True)
+
+
+def refused(path: Path) -> None:
+    for resume in (False, True):
+        with pytest.raises(CxredgeError, match="is a link or no regular file"):
+            RowWriter(path, CLASSES, JOB, resume=resume)
+
+
+def test_a_link_in_the_place_of_the_partial_file_is_not_followed(tmp_path: Path) -> None:
+    path, precious = tmp_path / "p.csv", tmp_path / "precious.txt"
+    precious.write_text("precious")
+    for target in (precious, tmp_path / "gone"):
+        partial_of(path).symlink_to(target)
+        refused(path)
+        partial_of(path).unlink()
+    os.link(precious, partial_of(path))
+    refused(path)
+    assert precious.read_text() == "precious"
+    assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.parametrize("what", ["pipe", "socket", "folder"])
+def test_what_is_no_file_in_the_place_of_the_partial_file_is_refused(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    partial = partial_of(Path("p.csv"))
+    if what == "pipe":
+        os.mkfifo(partial)
+    elif what == "folder":
+        partial.mkdir()
+    else:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(partial))
+    refused(Path("p.csv"))
+
+
+def test_rows_are_of_the_file_that_was_opened(tmp_path: Path) -> None:
+    path, other = tmp_path / "p.csv", tmp_path / "other"
+    other.write_text("another file")
+    with RowWriter(path, CLASSES, JOB, resume=False) as writer:
+        writer.append(ROWS)
+        partial_of(path).unlink()
+        partial_of(path).symlink_to(other)
+        writer.finish()
+    assert read_csv(path) == as_dictionaries(ROWS)
+    assert other.read_text() == "another file"
+
+
+def test_the_message_names_what_differs(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    job = {"card": "a", "inputs": "b", "any_view": False}
+    with RowWriter(path, CLASSES, job, resume=False) as writer:
+        writer.append(ROWS)
+    with pytest.raises(ArtifactError, match=r"\(what differs: --any-view, the paths given\)"):
+        RowWriter(path, CLASSES, {**job, "inputs": "c", "any_view": True}, resume=True)
+
+
+@pytest.mark.parametrize("row", ["[" * 100_000, "{}", "[1]", "null", "not JSON"])
+def test_a_damaged_row_is_refused(row: str, tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    with RowWriter(path, CLASSES, JOB, resume=False) as writer:
+        writer.append(ROWS)
+    with partial_of(path).open("a") as stream:
+        stream.write(f"{row}\n")
+    with (
+        RowWriter(path, CLASSES, JOB, resume=True) as writer,
+        pytest.raises(ArtifactError, match=r"Row 5 of .* is damaged"),
+    ):
+        list(writer.kept())

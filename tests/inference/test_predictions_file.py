@@ -32,7 +32,6 @@ ODD_NAMES = [
     "carriage\rreturn.png",
     " space .png",
     "胸部.png",
-    "=1+1.png",
     "\u2028.png",
     "tab\t.png",
     "null",
@@ -75,10 +74,12 @@ def test_unusual_file_names_are_read_back(tmp_path: Path, extension: str, name: 
 
 @pytest.mark.parametrize(
     ("extension", "shown"),
-    [(".csv", "r\udcf6.png"), (".jsonl", "r\udcf6.png"), (".parquet", "r\ufffd.png")],
+    [(".csv", "r\\xf6.png"), (".jsonl", "r\udcf6.png"), (".parquet", "r\ufffd.png")],
 )
 def test_names_that_are_not_utf_8_lose_no_row(tmp_path: Path, extension: str, shown: str) -> None:
     path = write(tmp_path / f"p{extension}", [PredictionRow("r\udcf6.png", "missing"), ROWS[0]])
+    if extension != ".parquet":
+        path.read_bytes().decode("utf-8")
     assert [row["path"] for row in READERS[extension](path)] == [shown, "a/1.png"]
 
 
@@ -141,8 +142,11 @@ def test_parquet_without_its_library_is_refused_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
-def test_folder_is_made(tmp_path: Path) -> None:
-    assert write(tmp_path / "not" / "yet" / "p.csv", ROWS).is_file()
+def test_a_folder_is_not_made_unasked(tmp_path: Path) -> None:
+    with pytest.raises(CxredgeError, match="does not exist") as caught:
+        write(tmp_path / "not yet" / "p.csv", ROWS)
+    assert caught.value.hint == f"Make it first: mkdir -p '{tmp_path}/not yet'"
+    assert not list(tmp_path.iterdir())
 
 
 def test_equal_rows_are_equal_bytes(tmp_path: Path) -> None:
@@ -178,3 +182,32 @@ def test_predictions_are_overwritten(tmp_path: Path) -> None:
     row = PredictionRow("a.png", "ok", "normal", 0.75, by_class(0.75, 0.25))
     path = write(tmp_path / "p.csv", [])
     assert read_csv(write(path, [row])) == as_dictionaries([row])
+
+
+FORMULAS = [
+    "=1+1.png",
+    "+1.png",
+    "-1.png",
+    "@SUM(1).png",
+    "\tx.png",
+    "\rx.png",
+    "\nx",
+    "\uff1dx.png",
+]
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_csv_has_no_formulas(name: str, tmp_path: Path) -> None:
+    row = PredictionRow(name, "missing", error=f"{name} does not exist.")
+    (found,) = read_csv(write(tmp_path / "p.csv", [row]))
+    assert (found["path"], found["error"]) == (f"./{name}", f"'{name} does not exist.")
+    for extension in (".jsonl", ".parquet"):
+        found = READERS[extension](write(tmp_path / f"p{extension}", [row]))
+        assert found == as_dictionaries([row])
+
+
+def test_labels_are_no_formulas_and_numbers_stay_numbers(tmp_path: Path) -> None:
+    row = PredictionRow("a/-1.png", "ok", "-x", 1e-9, by_class(1e-9, 0.5), margin=-0.25)
+    (found,) = read_csv(write(tmp_path / "p.csv", [row]))
+    assert (found["path"], found["label"]) == ("a/-1.png", "'-x")
+    assert (found["probability"], found["margin"]) == (1e-9, -0.25)

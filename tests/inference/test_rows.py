@@ -13,7 +13,7 @@ from cxredge.backends.base import Session, SessionSpec
 from cxredge.backends.cascade import CascadeSession
 from cxredge.bundle.bundle import Bundle, open_bundle
 from cxredge.data.images import load_grey
-from cxredge.errors import Caution
+from cxredge.errors import Caution, ImageError, ImageProblem
 from cxredge.inference.predictions_file import RowWriter
 from cxredge.inference.rows import PredictionRow, predict_one, rows_of
 from cxredge.vocabulary import Precision
@@ -117,3 +117,34 @@ def test_cautions_are_sentences_and_codes_in_the_file(tmp_path: Path) -> None:
 def test_every_caution_has_a_sentence() -> None:
     for caution in Caution:
         assert caution.sentence.endswith(".")
+
+
+class Overflow(Peak):
+    """Returns NaN or infinity for bright images, as FP16 does where a value overflows."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self._value = value
+
+    def infer(self, images: np.ndarray) -> np.ndarray:
+        logits = super().infer(images)
+        logits[images.mean(axis=(1, 2)) > 100, 2] = self._value
+        return logits
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_not_finite_are_failed_rows(value: float, opened: Bundle) -> None:
+    images = flat(0, 200, 5, 255)
+    (group,) = rows_of(opened, Overflow(value), iter(images))
+    assert [row.status for row in group.rows] == ["ok", "not_finite", "ok", "not_finite"]
+    assert group.rows[1].error == (
+        "array (64, 64) uint8 has no prediction: the network returned NaN or infinity (int8 on "
+        f"{opened.backend})."
+    )
+    assert (group.rows[1].label, group.rows[1].probability) == ("", None)
+    (alone,) = rows_of(opened, Peak(), iter(images[::2]))
+    assert list(group.rows[::2]) == list(alone.rows)
+    with pytest.raises(ImageError, match="NaN or infinity") as caught:
+        predict_one(opened, Overflow(value), images[1])
+    assert caught.value.problem is ImageProblem.NOT_FINITE
+    assert f"cxredge verify {opened.path}" in caught.value.hint
