@@ -25,7 +25,8 @@ def check_output_file(path: Path) -> None:
         raise CxredgeError(f"Cannot write {path}: {folder} is not a folder.", "Use another --out.")
     if path.is_dir():
         raise CxredgeError(f"Cannot write {path}: it is a folder.", "Name a file with --out.")
-    if path.exists() and not path.is_file():
+    leads_to_a_stream = path.is_symlink() and str(path.readlink()).startswith("/proc/")
+    if leads_to_a_stream or (path.exists() and not path.is_file()):
         # The finished file would replace a device such as /dev/stdout.
         raise CxredgeError(
             f"Cannot write {path}: it is a pipe or a device.", "Name a file with --out."

@@ -102,12 +102,15 @@ def bench(
     Also checks whether the result is comparable with other results.
     """
     from cxredge.artifacts.atomic import write_json
+    from cxredge.artifacts.output_file import check_output_file
     from cxredge.artifacts.records import to_json
     from cxredge.bench import BenchConfig, LabelledSplit
     from cxredge.bench import bench as stage
     from cxredge.bundle.bundle import open_bundle
     from cxredge.data.manifest import read_manifest
 
+    if out:
+        check_output_file(out)
     config = BenchConfig(
         scenario=scenario,
         seconds=seconds,

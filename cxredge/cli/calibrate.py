@@ -32,12 +32,14 @@ def calibrate(
     Classes are balanced, and as many patients as possible are represented. The list contains the
     hash of every image; an image that has changed is refused later.
     """
+    from cxredge.artifacts.output_file import check_output_file
     from cxredge.data.manifest import read_manifest
     from cxredge.errors import WrongUsage
     from cxredge.quantization.calibration_set import too_few_images, write_calibration
 
     if out.resolve() == manifest.resolve():
         raise WrongUsage(f"--out {out} would overwrite the manifest.", "Choose another --out.")
+    check_output_file(out)
     calibration = write_calibration(read_manifest(manifest), count, seed, out)
     if warning := too_few_images(calibration):
         output.note(warning)

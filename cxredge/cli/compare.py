@@ -65,6 +65,7 @@ def compare(
     its 95% interval excludes zero. Exits with code 3 on a regression: a metric is worse, and the
     difference exceeds the noise and the limit.
     """
+    from cxredge.artifacts.output_file import check_output_file
     from cxredge.artifacts.records import to_json
     from cxredge.comparison import Limits, read_result_set
     from cxredge.comparison import compare as stage
@@ -78,6 +79,8 @@ def compare(
         max_calibration_error_rise,
         max_latency_rise,
     )
+    if out is not None:
+        check_output_file(out)
     compared = [read_result_set(path) for path in others]
     found = stage(read_result_set(first), compared, limits, across or ())
     data = to_json(found)

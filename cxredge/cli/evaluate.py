@@ -40,11 +40,14 @@ def evaluate(
     differently from FP32, and counts the images and patients that the network was trained on.
     """
     from cxredge.artifacts.atomic import write_json
+    from cxredge.artifacts.output_file import check_output_file
     from cxredge.artifacts.records import to_json
     from cxredge.bundle.bundle import open_bundle
     from cxredge.data.manifest import read_manifest
     from cxredge.inference.evaluate import evaluate as stage
 
+    if out:
+        check_output_file(out)
     found = stage(open_bundle(bundle), read_manifest(manifest), split, output, patient_key)
     path = out or bundle / "results" / f"evaluate-{split.value}-{found.precision.value}.json"
     values = to_json(found)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,10 @@ from typing import Any
 
 from cxredge.errors import CxredgeError, GateRefused
 from cxredge.progress import Advance
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class Verbosity(int, Enum):
@@ -54,27 +59,27 @@ class Output:
         if self.as_json:
             self._print_json(outcome.data)
             return
-        print(outcome.text, flush=True)
+        print(printable(outcome.text), flush=True)
         if outcome.next_step and self.verbosity is not Verbosity.QUIET:
-            print(f"Next: {outcome.next_step}", file=sys.stderr)
+            print(printable(f"Next: {outcome.next_step}"), file=sys.stderr)
 
     def fail(self, error: CxredgeError) -> None:
         """Print an error on stderr, and as JSON on stdout with ``--json``."""
-        print(f"Error: {error.message}", file=sys.stderr)
+        print(printable(f"Error: {error.message}"), file=sys.stderr)
         if error.hint:
-            print(f"  {error.hint}", file=sys.stderr)
+            print(printable(f"  {error.hint}"), file=sys.stderr)
         if self.as_json:
             details = error.details if isinstance(error, GateRefused) else {}
             self._print_json({"error": error.message, "hint": error.hint, **details})
 
     def explain(self, text: str) -> None:
         """Print the details of a failure, also when quiet."""
-        print(text, file=sys.stderr)
+        print(printable(text), file=sys.stderr)
 
     def note(self, message: str) -> None:
         """Print a message about the progress, unless quiet."""
         if self.verbosity is not Verbosity.QUIET:
-            print(message, file=sys.stderr)
+            print(printable(message), file=sys.stderr)
 
     @contextmanager
     def task(self, description: str, total: int | None) -> Iterator[Advance]:
@@ -109,6 +114,22 @@ class Output:
 
     def _print_json(self, value: Any) -> None:
         print(json.dumps(finite(value), indent=2, default=str, allow_nan=False), flush=True)
+
+
+def printable(text: str) -> str:
+    r"""Escape what a terminal obeys instead of showing: file names may hold it.
+
+    Control characters other than line feed and tab become ``\x1b``, marks that turn the direction
+    of text ``\u202e``, and bytes of a name that are not UTF-8 ``\xff``.
+    """
+    return _UNPRINTABLE.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8 (PEP 383)
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def finite(value: Any) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cxredge.artifacts.atomic import write_text
 from cxredge.artifacts.csv_text import csv_line
+from cxredge.artifacts.output_file import check_output_file
 from cxredge.comparison import Comparison, ComparisonRow
 from cxredge.errors import CxredgeError
 from cxredge.report import numbers
@@ -33,6 +34,7 @@ def write_comparison(found: Comparison, out: Path) -> None:
     Raises:
         CxredgeError: The extension is another one, or ``out`` is another CSV file.
     """
+    check_output_file(out)
     suffix = out.suffix.lower()
     if suffix == ".csv":
         if out.exists() and not out.read_bytes().startswith(csv_line(CSV_HEADER).encode()):

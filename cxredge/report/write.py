@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cxredge.artifacts.atomic import write_text
 from cxredge.artifacts.csv_text import csv_line
+from cxredge.artifacts.output_file import check_output_file
 from cxredge.artifacts.records import read_json_file
 from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.report.chapter import make_chapter
@@ -96,6 +97,7 @@ def _renderer(out: Path) -> Callable[[Report], str]:
         )
     if out.is_dir():
         raise CxredgeError(f"{out} is a folder.", "Use --out report.html")
+    check_output_file(out)
     if suffix in (".json", ".csv") and out.exists() and not _is_report(out):
         raise CxredgeError(
             f"{out} exists and is not a report; it is not replaced.", "Choose another --out."

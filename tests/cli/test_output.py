@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from cxredge.cli import COMMANDS
 from cxredge.cli.command import command
-from cxredge.cli.output import Outcome, Output, finite
+from cxredge.cli.output import Outcome, Output, finite, printable
 from cxredge.errors import CxredgeError, GateRefused
 from tests.conftest import Run
 
@@ -150,3 +150,25 @@ def test_a_misspelt_command_gets_a_suggestion(cxredge) -> None:
     ran = cxredge("predct")
     assert ran.code == 2
     assert "Did you mean 'predict'" in ran.err
+
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07 r\udcf6 \x9b31m \u202egnp.exe \r \x7f"
+ESCAPED = r"\x1b[2J\x1b]0;owned\x07 r\xf6 \x9b31m \u202egnp.exe \x0d \x7f"
+
+
+def test_a_terminal_is_not_controlled_by_file_names(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output()
+    output.show(Outcome({}, f"{HOSTILE}\n\tWrote", HOSTILE))
+    output.note(HOSTILE)
+    output.explain(HOSTILE)
+    output.fail(CxredgeError(HOSTILE, HOSTILE))
+    said = capsys.readouterr()
+    assert said.out == f"{ESCAPED}\n\tWrote\n"
+    assert said.err.splitlines() == [
+        f"Next: {ESCAPED}", ESCAPED, ESCAPED, f"Error: {ESCAPED}", f"  {ESCAPED}",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "a\nb\tc", "Cramér's V ≥ 0.5, 胸部 👍🏽", "100 %"])
+def test_text_is_printed_as_it_is(text: str) -> None:
+    assert printable(text) == text

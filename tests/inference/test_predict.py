@@ -145,7 +145,7 @@ def test_unusual_names_have_rows_and_are_shown(
     found = {Path(row["path"]).name: row["status"] for row in read_rows(out)}
     shown = [name.replace("\udcf6", "\\xf6") for name in names]
     assert found == {**dict.fromkeys(shown, "ok"), "\\xff.png": "unreadable"}
-    assert b"\\udcff.png is not a PNG, JPEG or DICOM" in done.stdout
+    assert b"\\xff.png is not a PNG, JPEG or DICOM" in done.stdout
 
 
 def test_stages_and_speed_are_reported(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
