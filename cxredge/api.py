@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zipfile
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
@@ -14,8 +15,9 @@ from PIL import Image
 
 from cxredge.backends import CPU_BACKENDS
 from cxredge.bundle.bundle import Bundle, open_bundle
+from cxredge.data.in_memory import NotAnImage
 from cxredge.data.inputs import walk_images
-from cxredge.data.zip_members import ZipMember
+from cxredge.data.zip_members import ZipMember, is_archive_name, list_members
 from cxredge.errors import CxredgeError, ImageError, ImageProblem
 from cxredge.inference.rows import PredictionRow, RowGroup, predict_one, rows_of
 
@@ -112,7 +114,7 @@ class Model:
             CxredgeError: The model is closed, or belongs to another thread.
         """
         self._check_usable()
-        return predict_one(self._bundle, self._for_one, _as_input(image), any_view)
+        return predict_one(self._bundle, self._for_one, _one_input(image), any_view)
 
     def predict_many(
         self,
@@ -122,8 +124,8 @@ class Model:
     ) -> Iterator[PredictionRow]:
         """Predict images on all cores; return a row for each, in order.
 
-        Images are read as rows are consumed, a bounded number ahead. An image that cannot be used
-        has a row with its ``status`` and ``error``.
+        Images are read as rows are consumed, a bounded number ahead. An image that cannot be used,
+        or an item that is no image, has a row with its ``status`` and ``error``.
 
         Args:
             images: See :meth:`predict`. A folder or zip archive stands for the images in it,
@@ -134,8 +136,8 @@ class Model:
             An iterator over the rows that ``cxredge predict`` writes.
 
         Raises:
-            ImageError: An item is not an image of any kind, such as None.
-            CxredgeError: The model is closed, or belongs to another thread.
+            CxredgeError: ``images`` is not iterable, or the model is closed or belongs to another
+                thread.
         """
         self._check_usable()
         session = self._session_for_many()
@@ -203,9 +205,32 @@ def _as_input(image: object) -> ImageInput:
         return Path(image)
     if isinstance(image, Path | ZipMember | bytes | Image.Image | np.ndarray):
         return image
-    raise ImageError(
-        ImageProblem.UNSUPPORTED,
-        f"{type(image).__name__} is not an image; expected a path, bytes, a Pillow image or a "
-        "NumPy array.",
-        "Convert it, for example with numpy.asarray.",
-    )
+    return NotAnImage(type(image).__name__)
+
+
+def _one_input(image: object) -> ImageInput:
+    """Return an image as an input.
+
+    Raises:
+        ImageError: It is a folder or a zip archive, which stand for many images.
+    """
+    found = _as_input(image)
+    if isinstance(found, Path) and (found.is_dir() or _is_archive(found)):
+        kind = "folder" if found.is_dir() else "zip archive"
+        raise ImageError(
+            ImageProblem.UNSUPPORTED,
+            f"{found} is a {kind}, not an image.",
+            "Predict the images in it with predict_many, or name one of them: "
+            f"{found / 'IMAGE.png'}",
+        )
+    return found
+
+
+def _is_archive(path: Path) -> bool:
+    if not is_archive_name(path.name) or not path.is_file():
+        return False
+    try:
+        list_members(path)
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False
+    return True

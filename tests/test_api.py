@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -216,6 +217,40 @@ def test_what_cannot_be_predicted_is_said(
         loaded.predict(image)
     assert caught.value.problem is problem
     assert isinstance(caught.value, package.CxredgeError)
+
+
+def test_items_that_are_no_images_are_failed_rows(loaded: package.Model, phantoms: Path) -> None:
+    good = next((phantoms / "images").rglob("*.*"))
+    rows = list(loaded.predict_many([good, None, 3, good]))  # type: ignore[list-item]
+    assert [row.status for row in rows] == ["ok", "unsupported", "unsupported", "ok"]
+    assert rows[1].path == "object of type NoneType"
+    assert rows[2].error.startswith("int is not an image; expected a path, bytes, a Pillow image")
+
+
+def test_archives_and_folders_are_no_single_image(loaded: package.Model, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("1.png", b"")
+    for path, kind in ((tmp_path / "x.zip", "zip archive"), (tmp_path, "folder")):
+        with pytest.raises(package.ImageError, match=f"is a {kind}, not an image") as caught:
+            loaded.predict(path)
+        assert "predict_many" in caught.value.hint
+    (tmp_path / "y.zip").write_bytes(b"no archive")
+    with pytest.raises(package.ImageError, match="is not a zip archive that can be opened"):
+        loaded.predict(tmp_path / "y.zip")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "I"])
+def test_a_closed_picture_says_so(mode: str, loaded: package.Model, tmp_path: Path) -> None:
+    Image.new("L", (64, 64)).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as from_file:
+        pass
+    in_memory = Image.new(mode, (64, 64))
+    in_memory.close()
+    for picture in (from_file, in_memory):
+        with pytest.raises(package.ImageError, match="is closed") as caught:
+            loaded.predict(picture)
+        assert caught.value.problem is ImageProblem.UNREADABLE
+    assert [row.status for row in loaded.predict_many([in_memory])] == ["unreadable"]
 
 
 def test_a_closed_model_says_so(built: Path) -> None:

@@ -19,7 +19,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from cxredge.data.in_memory import ImageInput, check_content, name_of, picture_of
+from cxredge.data.in_memory import (
+    ImageInput,
+    NotAnImage,
+    check_content,
+    closed_image,
+    is_closed,
+    name_of,
+    picture_of,
+)
 from cxredge.data.jpeg_scans import check_scans
 from cxredge.data.memory_budget import memory_budget
 from cxredge.data.sources import (
@@ -160,6 +168,8 @@ def _read_and_decode(
         any_view: See :func:`load_image`.
         memory: Receives reservations for the bytes and pixels of the image.
     """
+    if isinstance(source, NotAnImage):
+        raise source.error()
     name = name_of(source)
     if isinstance(source, np.ndarray | Image.Image):
         on_stage("read")
@@ -225,6 +235,8 @@ def _decode(name: str, image: Image.Image, memory: ExitStack, draft_size: int = 
         image.load()
         return _upright(image, _to_grey(name, image))
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        if is_closed(error):
+            raise closed_image(name) from None
         raise ImageError(
             ImageProblem.TRUNCATED,
             f"{name} is truncated or damaged: {error}.",

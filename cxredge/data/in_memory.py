@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,28 @@ from PIL import Image
 from cxredge.data.sources import MAX_BYTES, ImageSource, check_size
 from cxredge.errors import ImageError, ImageProblem
 
-ImageInput = ImageSource | bytes | Image.Image | npt.NDArray[Any]
+
+@dataclass(frozen=True)
+class NotAnImage:
+    """An item that is not an image of any kind; loading it reports so.
+
+    Attributes:
+        kind: Name of its type.
+    """
+
+    kind: str
+
+    def error(self) -> ImageError:
+        """Return the error for the item."""
+        return ImageError(
+            ImageProblem.UNSUPPORTED,
+            f"{self.kind} is not an image; expected a path, bytes, a Pillow image or a NumPy "
+            "array.",
+            "Convert it, for example with numpy.asarray.",
+        )
+
+
+ImageInput = ImageSource | bytes | Image.Image | npt.NDArray[Any] | NotAnImage
 """Everything that an image is loaded from."""
 
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "I;16L", "I;16B")
@@ -28,7 +50,23 @@ def name_of(source: ImageInput) -> str:
         return f"Pillow image {width}x{height} in mode {source.mode}"
     if isinstance(source, np.ndarray):
         return f"array {source.shape} {source.dtype}"
+    if isinstance(source, NotAnImage):
+        return f"object of type {source.kind}"
     return str(source)
+
+
+def closed_image(name: str) -> ImageError:
+    """Return the error for a Pillow image that was closed, or whose file was."""
+    return ImageError(
+        ImageProblem.UNREADABLE,
+        f"{name} is closed.",
+        "Predict it before it is closed, within its 'with' block.",
+    )
+
+
+def is_closed(error: Exception) -> bool:
+    """Return whether Pillow failed because an image or its file is closed."""
+    return isinstance(error, ValueError) and "closed" in str(error)
 
 
 def check_content(content: bytes) -> bytes:
@@ -98,9 +136,18 @@ def _check_mode(image: Image.Image) -> None:
             f"{name} is not supported; expected mode {', '.join(_MODES)}.",
             "Convert it: image.convert('L')",
         )
+    if getattr(image, "tile", None) and getattr(image, "fp", None) is None:
+        raise closed_image(name)  # its pixels were never read
     check_size(name, *image.size)
     if image.mode == "I":
-        values = np.asarray(image)
+        try:
+            values = np.asarray(image)
+        except (OSError, SyntaxError, ValueError) as error:
+            if is_closed(error):
+                raise closed_image(name) from None
+            raise ImageError(
+                ImageProblem.TRUNCATED, f"{name} is truncated or damaged.", "Copy its file again."
+            ) from None
         low, high = int(values.min()), int(values.max())
         if low < 0 or high > _MAX_16_BIT:
             raise ImageError(
