@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "results": "artifacts backends errors metrics telemetry vocabulary",
     "comparison": "artifacts bundle errors metrics results telemetry",
     "inference": "artifacts backends bundle data errors metrics progress results vocabulary",
-    "diagnosis": "artifacts backends bundle data errors graph targets telemetry vocabulary",
+    "diagnosis": "artifacts backends bundle data errors graph results targets telemetry vocabulary",
     "bench": "artifacts backends bundle comparison data errors inference metrics progress results"
     " targets telemetry vocabulary",
     "report": "artifacts backends bundle comparison data errors gate metrics plots results targets"

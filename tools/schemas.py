@@ -24,6 +24,7 @@ from cxredge.bundle.passport import Passport
 from cxredge.data.audit_record import AuditFile
 from cxredge.gate.gate import GateResult
 from cxredge.gate.limits import LimitCheck
+from cxredge.metrics.latency import Latency
 from cxredge.metrics.near_ties import NearTies
 from cxredge.results.bench import BenchResult
 from cxredge.results.evaluation import Evaluation
@@ -42,7 +43,7 @@ DOCUMENTS: dict[str, Sequence[type[Any]]] = {
 }
 """By name of the schema's file, the records of which a document is one."""
 
-WITH_DERIVED_VALUES: Sequence[type[Any]] = (GateResult, LimitCheck, NearTies)
+WITH_DERIVED_VALUES: Sequence[type[Any]] = (GateResult, Latency, LimitCheck, NearTies)
 """Records whose files repeat properties; ``JSON_KEYS`` lists them."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from functools import cached_property
@@ -21,6 +21,7 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 import msgspec
 
 from cxredge.artifacts.atomic import write_json
+from cxredge.artifacts.derived import differences
 from cxredge.artifacts.hashing import sha256_of_file, sha256_of_json
 from cxredge.artifacts.records import (
     Positive,
@@ -119,6 +120,8 @@ class Card(Generic[Config, Facts]):
     kind: ClassVar[ArtifactKind]
     precisions: ClassVar[tuple[Precision, ...]] = ()
     """For models, the precisions that this class of card describes."""
+    removable: ClassVar[frozenset[str]] = frozenset()
+    """Files that may be deleted from the artifact, such as pictures of patients."""
 
     classifier: ClassifierSpec
     parents: Mapping[str, Sha256]
@@ -137,6 +140,10 @@ class Card(Generic[Config, Facts]):
         kind = self.kind.value
         body = {"schema": SCHEMAS[self.kind], "kind": kind, **to_json(self)}
         return {**body, "card_sha256": sha256_of_json(body)}
+
+    def contradictions(self) -> Iterator[str]:
+        """Yield what contradicts itself on the card, a clause each."""
+        yield from ()
 
     @classmethod
     def describes(cls, kind: ArtifactKind, precision: object) -> bool:
@@ -258,17 +265,31 @@ def parse_card(body: Any, path: Path, *cards: type[SomeCard]) -> SomeCard:
     unknown = record.keys() - {each.name for each in fields(chosen)}
     if unknown:
         raise ArtifactError(f"{path} has an unknown key '{min(unknown)}'.", _REMEDY)
-    return from_json(record, chosen, path, _REMEDY)
+    card = from_json(record, chosen, path, _REMEDY)
+    for problem in (*differences(record, card), *card.contradictions()):
+        raise ArtifactError(f"{path} contradicts itself: {problem}.", _REMEDY)
+    return card
 
 
-def check_files(folder: Path, card: AnyCard) -> None:
+def held_files(folder: Path, card: AnyCard) -> tuple[str, ...]:
+    """Return the names of a card's files without those that were deleted, which it allows."""
+    names = card.files
+    return tuple(n for n in names if n not in card.removable or (folder / n).exists())
+
+
+def check_files(folder: Path, card: AnyCard, complete: bool = False) -> None:
     """Compare every file of an artifact with the hash on its card.
+
+    Args:
+        folder: The artifact's folder.
+        card: Its card.
+        complete: Whether files that may be deleted must be there too.
 
     Raises:
         ArtifactError: A file is missing or differs.
     """
-    for name, expected in card.files.items():
-        path = folder / name
+    for name in card.files if complete else held_files(folder, card):
+        path, expected = folder / name, card.files[name]
         if not path.resolve().is_relative_to(folder.resolve()):
             raise ArtifactError(f"{folder / CARD_NAME} names a file outside its folder: {name}.")
         if not path.is_file():
@@ -297,7 +318,7 @@ def up_to_date(
         if not isinstance(body, dict) or _stage_key(body) != plan.stage_key:
             return None
         existing = parse_card(body, folder / CARD_NAME, card)
-        check_files(folder, existing)
+        check_files(folder, existing, complete=True)
     except ArtifactError:
         return None
     return Artifact(folder, existing)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from cxredge.artifacts.card import ArtifactKind, Card
 from cxredge.artifacts.quantization_record import LayerNoise, TimedStep
 from cxredge.artifacts.records import Count, Share
+from cxredge.gate.consistency import contradictions
 from cxredge.gate.gate import GateResult
 from cxredge.gate.limits import GateLimits
 from cxredge.vocabulary import Correction, Dialect, Effort, JudgedOn, Precision, Split
@@ -164,6 +166,19 @@ class QuantizedCard(Card[QuantizationConfig, QuantizationFacts]):
 
     kind: ClassVar[ArtifactKind] = ArtifactKind.MODEL
     precisions: ClassVar[tuple[Precision, ...]] = (Precision.INT8,)
+
+    def contradictions(self) -> Iterator[str]:
+        """Yield what contradicts itself in the comparison with FP32, a clause each."""
+        found = self.facts.comparison
+        yield from contradictions(found, self.config.gate)
+        repeated = {
+            "agreement": found.agreement,
+            "accuracy_fp32": found.accuracy_fp32,
+            "accuracy_int8": found.accuracy,
+        }
+        for name, value in repeated.items():
+            if getattr(self.facts, name) != value:
+                yield f"'{name}' is {getattr(self.facts, name)}, but the comparison gives {value}"
 
 
 MODEL_CARDS = (ExportedCard, HalfPrecisionCard, QuantizedCard)

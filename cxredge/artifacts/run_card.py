@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +10,8 @@ from cxredge.artifacts.card import ArtifactKind, Card
 from cxredge.artifacts.records import UNSET, Count, Share, UnsetType
 from cxredge.artifacts.run_config import RunConfig
 from cxredge.vocabulary import FeatureCache, Split
+
+_ROUNDING = 1e-4
 
 
 @dataclass(frozen=True)
@@ -123,3 +125,14 @@ class RunCard(Card[RunConfig, RunFacts]):
     """The card of a training run."""
 
     kind: ClassVar[ArtifactKind] = ArtifactKind.RUN
+
+    def contradictions(self) -> Iterator[str]:
+        """Yield what contradicts itself in the test metrics, a clause each."""
+        test = self.facts.test
+        images = sum(map(sum, test.confusion))
+        right = sum(row[index] for index, row in enumerate(test.confusion) if index < len(row))
+        if images and abs(test.accuracy - right / images) > _ROUNDING:
+            yield (
+                f"the test accuracy is {test.accuracy:.4f}, but its confusion matrix gives "
+                f"{right / images:.4f}"
+            )

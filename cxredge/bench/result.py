@@ -17,6 +17,7 @@ from cxredge.comparison.comparability import judge
 from cxredge.data.images import PREPROCESSING
 from cxredge.metrics.latency import Latency, summarise
 from cxredge.results.bench import (
+    NOT_THE_TARGET,
     BenchResult,
     BoardStates,
     ColdStart,
@@ -125,8 +126,9 @@ def make_result(
         accuracy=accuracy,
         tools=tool_versions("onnxruntime", "openvino", "numpy", "pillow"),
         verdict=Comparability.given(()),
+        on_target=is_here(find_target(bundle.card.config.target)),
     )
-    reasons = [*_target_reasons(result.target), *_golden_reasons(accuracy)]
+    reasons = [*_target_reasons(result), *_golden_reasons(accuracy)]
     if boards is not None:
         reasons += reasons_not_to_compare(boards.before, boards.after)
     return replace(result, verdict=judge(result, reasons))
@@ -143,8 +145,8 @@ def _peak_memory_mb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 // 1_000_000
 
 
-def _target_reasons(target: str) -> list[str]:
-    return [] if is_here(find_target(target)) else [f"this machine is not the target, {target}"]
+def _target_reasons(result: BenchResult) -> list[str]:
+    return [] if result.measured_on_target else [f"{NOT_THE_TARGET}, {result.target}"]
 
 
 def _golden_reasons(accuracy: SessionAccuracy) -> list[str]:

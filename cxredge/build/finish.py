@@ -81,6 +81,8 @@ def finish(
     """
     bundle = open_unfinished(path)
     target = require_here(bundle.card, path)
+    # Engines take minutes; without golden images they could not be checked.
+    read_golden(bundle)
     check_options(target, options)
     engines = Engines()
     if are_built(target.backend):
@@ -149,16 +151,18 @@ def _judge(bundle: Bundle, target: Target, progress: Progress) -> list[Candidate
     on_cpu = here and target.backend in CPU_BACKENDS
     backends = installed_on_cpu() if on_cpu else (bundle.backend,)
     progress.note("Running the golden images on this machine.")
-    passed = {
-        Variant(backend, p, served.engine_of(p)): _replay(served, p, golden, progress)
-        for backend in backends
-        for served in (replace(bundle, backend=backend),)
-        for p in served.runnable
-    }
+    served = {backend: replace(bundle, backend=backend) for backend in backends}
+    runs = [(backend, p) for backend in backends for p in served[backend].runnable]
+    passed: dict[Variant, bool] = {}
+    with progress.task("Running the golden images", len(runs)) as advance:
+        for backend, p in runs:
+            variant = Variant(backend, p, served[backend].engine_of(p))
+            passed[variant] = _replay(served[backend], p, golden, progress)
+            advance(1)
     speeds: dict[Variant, Speed] = {}
     if here:
         progress.note("Timing the candidates side by side on this machine.")
-        speeds = measure_speeds(tuple(passed), golden.pixels[:1])
+        speeds = measure_speeds(tuple(passed), golden.pixels[:1], progress)
     return [Candidate(v, _gate(bundle, v), speeds.get(v), passed[v]) for v in passed]
 
 

@@ -84,7 +84,7 @@ def measure(
     speeds: dict[Variant, Speed] = {}
     if timed:
         progress.note("Timing the candidates side by side on this machine.")
-        speeds = measure_speeds(variants, held_out.images.pixels[:1])
+        speeds = measure_speeds(variants, held_out.images.pixels[:1], progress)
     rules = (config.limits, classifier.classes, config.specificity, config.cascade)
     candidates = (
         Candidate(variant, judge(variant, held_out, validation, *rules), speeds.get(variant))

@@ -21,6 +21,7 @@ from cxredge.backends.base import Session, available_cores
 from cxredge.bundle.serving import RuntimeSettings, Speed, Throughput
 from cxredge.data.images import GreyImage, load_grey
 from cxredge.metrics.latency import Latency, summarise, take_turns
+from cxredge.progress import Advance, Progress
 from cxredge.vocabulary import Precision
 
 BATCHES = (1, 8, 16)
@@ -66,7 +67,9 @@ class Variant:
 Setup = tuple[Variant, RuntimeSettings]
 
 
-def measure_speeds(variants: Sequence[Variant], image: GreyImage) -> dict[Variant, Speed]:
+def measure_speeds(
+    variants: Sequence[Variant], image: GreyImage, progress: Progress
+) -> dict[Variant, Speed]:
     """Find the best settings of each variant on a CPU, then time the variants side by side.
 
     For one image at a time, all cores, half of them and one are tried as the number of threads. For
@@ -80,18 +83,23 @@ def measure_speeds(variants: Sequence[Variant], image: GreyImage) -> dict[Varian
     Args:
         variants: The variants to time.
         image: uint8 (1, S, S).
+        progress: Progress listener.
 
     Returns:
         The speed of each variant; on a GPU without throughput.
     """
     if any(variant.backend not in CPU_BACKENDS for variant in variants):
-        latencies = _latencies([(v, RuntimeSettings(0)) for v in variants], image, LATENCY_S)
+        with progress.task("Timing the candidates", None):
+            latencies = _latencies([(v, RuntimeSettings(0)) for v in variants], image, LATENCY_S)
         return {variant: Speed(latency) for (variant, _), latency in latencies.items()}
-    with TemporaryDirectory() as folder:
+    steps = 2 * len(variants) + 2
+    with TemporaryDirectory() as folder, progress.task("Timing the candidates", steps) as advance:
         feed = _file_feed(Path(folder) / "image.jpg", image)
-        best = [_best_setups(variant, image, feed, available_cores()) for variant in variants]
-    latencies = _latencies([one for one, _ in best], image, LATENCY_S)
-    rates = _rates([many for _, many in best], partial(np.repeat, image, axis=0), RATE_S)
+        best = [_best_setups(v, image, feed, available_cores(), advance) for v in variants]
+        latencies = _latencies([one for one, _ in best], image, LATENCY_S)
+        advance(1)
+        rates = _rates([many for _, many in best], partial(np.repeat, image, axis=0), RATE_S)
+        advance(1)
     return {
         one[0]: Speed(latencies[one], one[1].threads, Throughput.of(rates[many], many[1]))
         for one, many in best
@@ -105,11 +113,14 @@ def _file_feed(path: Path, image: GreyImage) -> Feed:
     return lambda count: np.stack([load_grey(path, image.shape[1]) for _ in range(count)])
 
 
-def _best_setups(variant: Variant, image: GreyImage, feed: Feed, cores: int) -> tuple[Setup, Setup]:
-    """Return a variant's best setups for one image and for many images."""
+def _best_setups(
+    variant: Variant, image: GreyImage, feed: Feed, cores: int, advance: Advance
+) -> tuple[Setup, Setup]:
+    """Return a variant's best setups for one image and for many images, in two steps."""
     counts = sorted({1, max(1, cores // 2), cores}, reverse=True)
     latencies = _latencies([(variant, RuntimeSettings(count)) for count in counts], image, TRIAL_S)
     one = min(latencies, key=lambda setup: latencies[setup].p50)
+    advance(1)
     affordable = _MAX_BATCH_S * 1000 / latencies[one].p50
     setups = [
         (variant, RuntimeSettings(threads, lanes, batch))
@@ -117,7 +128,9 @@ def _best_setups(variant: Variant, image: GreyImage, feed: Feed, cores: int) -> 
         for batch in BATCHES
         if batch == 1 or batch <= affordable
     ]
-    return one, _best_for_files(_rates(setups, feed, _FILE_RATE_S, cores), cores)
+    many = _best_for_files(_rates(setups, feed, _FILE_RATE_S, cores), cores)
+    advance(1)
+    return one, many
 
 
 def _best_for_files(rates: dict[Setup, float], cores: int) -> Setup:

@@ -21,10 +21,11 @@ from tempfile import TemporaryDirectory
 from typing import IO
 
 from cxredge.artifacts.atomic import atomic_file
-from cxredge.artifacts.card import CARD_NAME, ArtifactKind, decode_card, read_artifact
+from cxredge.artifacts.card import CARD_NAME, ArtifactKind, decode_card, held_files, read_artifact
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder
 from cxredge.bundle.card import BundleCard
+from cxredge.bundle.layout import PICTURES
 from cxredge.errors import ArtifactError, quoted
 
 SUFFIX = ".tar"
@@ -71,7 +72,7 @@ def write_archive(folder: Path, out: Path) -> None:
     """
     card = read_artifact(folder, BundleCard).card
     signature = [SIGNATURE_NAME] if (folder / SIGNATURE_NAME).is_file() else []
-    names = [CARD_NAME, *signature, *sorted(card.files)]
+    names = [CARD_NAME, *signature, *sorted(held_files(folder, card))]
     size_bytes = sum((folder / name).stat().st_size + tarfile.RECORDSIZE for name in names)
     with (
         writing(out.parent, size_bytes, f"the archive {out.name}"),
@@ -170,8 +171,9 @@ def _files(path: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
                     _AGAIN,
                 )
             yield name, _checked(_content(stream, size, path), expected.pop(name), f"{path}:{name}")
-    if expected:
-        raise ArtifactError(f"{path} lacks {', '.join(sorted(expected))}.", _AGAIN)
+    missing = expected.keys() - PICTURES
+    if missing:
+        raise ArtifactError(f"{path} lacks {', '.join(sorted(missing))}.", _AGAIN)
 
 
 def _listed(card: BundleCard, path: Path) -> dict[str, str]:

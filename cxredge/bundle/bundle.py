@@ -22,6 +22,7 @@ from cxredge.backends.tensorrt.facts import read_facts
 from cxredge.backends.tensorrt.timing_cache import SUFFIX as TIMINGS_SUFFIX
 from cxredge.bundle.archive import refuse_archive
 from cxredge.bundle.card import BundleCard
+from cxredge.bundle.flipped import read_flipped
 from cxredge.bundle.golden import Golden
 from cxredge.bundle.golden import read_golden as read_golden_file
 from cxredge.bundle.layout import GOLDEN_NAME, engine_name, model_name, plan_name
@@ -238,6 +239,21 @@ def read_golden(bundle: Bundle) -> Golden:
     """Read a bundle's goldens.
 
     Raises:
-        ArtifactError: The file is damaged.
+        ArtifactError: The file is damaged, or was deleted.
     """
-    return read_golden_file(bundle.path / GOLDEN_NAME, bundle.precisions)
+    path = bundle.path / GOLDEN_NAME
+    if not path.exists():
+        raise ArtifactError(
+            f"{path} is missing, so that results here cannot be compared with those of the build.",
+            "Get the bundle with its golden images; predict, evaluate and report work without.",
+        )
+    return read_golden_file(path, bundle.precisions)
+
+
+def count_pictures(bundle: Bundle) -> Mapping[str, int]:
+    """Return the number of X-rays that travel inside a bundle: ``golden`` and ``flipped``."""
+    has_golden = (bundle.path / GOLDEN_NAME).exists()
+    return {
+        "golden": len(read_golden(bundle).labels) if has_golden else 0,
+        "flipped": len(read_flipped(bundle.path)),
+    }

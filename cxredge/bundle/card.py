@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -10,6 +10,8 @@ from cxredge.artifacts.card import ArtifactKind, Card
 from cxredge.artifacts.quantization_record import QuantizationSummary
 from cxredge.artifacts.records import Count, Share
 from cxredge.artifacts.run_config import TrainingSummary
+from cxredge.bundle.layout import PICTURES
+from cxredge.gate.consistency import contradictions
 from cxredge.gate.gate import GateResult
 from cxredge.gate.limits import GateLimits
 from cxredge.targets.engine_request import EngineRequest
@@ -115,3 +117,16 @@ class BundleCard(Card[BundleConfig, BundleFacts]):
     """The card of a bundle."""
 
     kind: ClassVar[ArtifactKind] = ArtifactKind.BUNDLE
+    removable: ClassVar[frozenset[str]] = PICTURES
+
+    def contradictions(self) -> Iterator[str]:
+        """Yield what contradicts itself in the gate and the thresholds, a clause each."""
+        facts = self.facts
+        for gates in (facts.gate, *facts.gate_by_runtime.values()):
+            for precision, gate in gates.items():
+                for problem in contradictions(gate, self.config.gate):
+                    yield f"gate of {precision.value}: {problem}"
+        for precision, gate in facts.gate.items():
+            own = {row.class_name: row.candidate for row in gate.thresholds}
+            if own and own != dict(facts.thresholds[precision]):
+                yield f"the thresholds of {precision.value} differ from those of its gate"

@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from cxredge.artifacts.card import CARD_NAME, ArtifactKind, read_artifact, read_card
+from cxredge.artifacts.card import CARD_NAME, ArtifactKind, held_files, read_artifact, read_card
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder, check_replaceable
 from cxredge.bundle.archive import SIGNATURE_NAME, SUFFIX, is_archive, read_head, unpack
@@ -91,7 +91,7 @@ def _is_there(source: Path, folder: Path) -> bool:
 def _copy(source: Path, folder: Path) -> None:
     """Copy the packed files, without those that another device has added."""
     card = read_artifact(source, BundleCard).card
-    names = [CARD_NAME, *card.files]
+    names = [CARD_NAME, *held_files(source, card)]
     names += [SIGNATURE_NAME] if (source / SIGNATURE_NAME).is_file() else []
     size_bytes = sum((source / name).stat().st_size for name in names)
     with (

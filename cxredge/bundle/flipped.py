@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cxredge.bundle.layout import FLIPPED_NAME
 from cxredge.data.images import GreyImage
 from cxredge.errors import ArtifactError
 
-FLIPPED_NAME = "flipped.npz"
 MAX_IMAGES = 24
 """Maximum number of pictures in a bundle; the card lists every changed decision."""
 

@@ -7,6 +7,9 @@ from collections.abc import Collection
 from cxredge.vocabulary import Precision
 
 GOLDEN_NAME = "golden.npz"
+FLIPPED_NAME = "flipped.npz"
+PICTURES = frozenset({GOLDEN_NAME, FLIPPED_NAME})
+"""Files with X-rays of the data set; they may be deleted before a bundle is handed on."""
 CALIBRATION_NAME = "calibration.csv"
 TYPED_INT8_NAME = "model-int8-fp16.onnx"
 """INT8 with FP16 between the quantized layers, for builders without a flag for FP16."""

@@ -9,8 +9,16 @@ from typing import Literal
 
 from cxredge.artifacts.atomic import write_json
 from cxredge.artifacts.card import CARD_NAME, tool_versions
-from cxredge.artifacts.hashing import sha256_of_file
-from cxredge.artifacts.records import Count, Sha256, read_record, to_json
+from cxredge.artifacts.hashing import check_content_hash, sha256_of_file, with_content_hash
+from cxredge.artifacts.records import (
+    UNSET,
+    Count,
+    Sha256,
+    UnsetType,
+    from_json,
+    read_json_file,
+    to_json,
+)
 from cxredge.backends import CPU_BACKENDS
 from cxredge.bundle.serving import Serving, Throughput, TimedCandidate
 from cxredge.errors import ArtifactError, quoted
@@ -21,6 +29,7 @@ from cxredge.telemetry.linux import Machine, read_machine
 from cxredge.vocabulary import Precision
 
 PASSPORT_NAME = "passport.json"
+SCHEMA = "cxredge.passport/1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +52,7 @@ class Passport:
         tools: Versions of the software, by name.
         latency_ms: Latency of one image by precision, each in its fastest runtime.
         candidates: All candidates that were timed.
+        content_sha256: SHA-256 of the other keys; UNSET in passports of older versions.
     """
 
     schema: Literal["cxredge.passport/1"] = "cxredge.passport/1"
@@ -59,6 +69,7 @@ class Passport:
     tools: Mapping[str, str]
     latency_ms: Mapping[Precision, Latency]
     candidates: tuple[TimedCandidate, ...]
+    content_sha256: Sha256 | UnsetType = UNSET
 
 
 def write_passport(bundle: Path, serving: Serving) -> None:
@@ -85,7 +96,7 @@ def write_passport(bundle: Path, serving: Serving) -> None:
         latency_ms={p: latency.rounded() for p, latency in serving.latencies.items()},
         candidates=tuple(serving.candidates),
     )
-    write_json(bundle / PASSPORT_NAME, to_json(passport))
+    write_json(bundle / PASSPORT_NAME, with_content_hash(to_json(passport)))
 
 
 def read_passport(bundle: Path) -> Passport | None:
@@ -97,10 +108,25 @@ def read_passport(bundle: Path) -> Passport | None:
     path = bundle / PASSPORT_NAME
     if not path.exists():
         return None
-    passport = read_record(path, Passport, _finish_again(bundle))
+    passport = read_passport_file(path, _finish_again(bundle))
     if passport.card_file_sha256 != sha256_of_file(bundle / CARD_NAME):
         raise ArtifactError(f"{path} belongs to another bundle.", _finish_again(bundle))
     return passport
+
+
+def read_passport_file(path: Path, remedy: str) -> Passport:
+    """Read a passport, wherever it lies.
+
+    Args:
+        path: The file.
+        remedy: Hint for the user if it is not valid, as a sentence.
+
+    Raises:
+        ArtifactError: It is not valid, or was changed after it was written.
+    """
+    values = read_json_file(path, remedy)
+    check_content_hash(values, path, remedy)
+    return from_json(values, Passport, path, remedy)
 
 
 def check_backend(bundle: Path, passport: Passport, of_target: str) -> None:

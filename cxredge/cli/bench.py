@@ -10,8 +10,9 @@ import typer
 from cxredge.cli.command import command
 from cxredge.cli.options import BundleArgument, ThreadsOption
 from cxredge.cli.output import Outcome, Output
-from cxredge.cli.text import near_ties, table
+from cxredge.cli.text import milliseconds, near_ties, table
 from cxredge.errors import quoted
+from cxredge.metrics.latency import LEAST_COUNTS, SHARES, least_count
 from cxredge.vocabulary import HarnessChoice, MemoryChoice, Scenario, Split
 
 if TYPE_CHECKING:
@@ -101,16 +102,15 @@ def bench(
 
     Also checks whether the result is comparable with other results.
     """
-    from cxredge.artifacts.atomic import write_json
-    from cxredge.artifacts.output_file import check_output_file
-    from cxredge.artifacts.records import to_json
     from cxredge.bench import BenchConfig, LabelledSplit
     from cxredge.bench import bench as stage
     from cxredge.bundle.bundle import open_bundle
     from cxredge.data.manifest import read_manifest
+    from cxredge.results.bench import BenchResult
+    from cxredge.results.write import check_out, path_in_bundle, write_result
 
-    if out:
-        check_output_file(out)
+    if out is not None:
+        check_out(out, BenchResult)
     config = BenchConfig(
         scenario=scenario,
         seconds=seconds,
@@ -126,12 +126,10 @@ def bench(
     )
     labelled = LabelledSplit(read_manifest(manifest), split) if manifest else None
     found = stage(open_bundle(bundle), images or [], config, output, labelled)
-    source = "files" if images else "memory"
-    memory_suffix = "-mapped" if memory is MemoryChoice.MAPPED else ""
-    name = f"bench-{scenario.value}-{source}-{found.precision.value}{memory_suffix}.json"
-    path = out or bundle / "results" / name
-    values = to_json(found)
-    write_json(path, values)
+    path = out or path_in_bundle(bundle, found, "-mapped" if memory is MemoryChoice.MAPPED else "")
+    if path.exists():
+        output.note(f"Replacing {path}, an earlier result of bench under the same circumstances.")
+    values = write_result(path, found)
     return Outcome(
         {"result": str(path), **values},
         _text(found, path),
@@ -141,11 +139,12 @@ def bench(
 
 def _text(found: BenchResult, path: Path) -> str:
     rows = [
-        [name, f"{latency.p50:.3f}", f"{latency.p90:.3f}", f"{latency.p99:.3f}"]
+        [name, *(milliseconds(latency, percentile, 3) for percentile in SHARES)]
         for name, latency in {**found.stages_ms, "query": found.latency_ms}.items()
     ]
     lines = [
         table(["stage", "p50 ms", "p90 ms", "p99 ms"], rows),
+        *_too_few(found),
         "",
         _score(found),
         f"{found.precision.value}, {found.threads} threads, harness {found.harness}: "
@@ -168,7 +167,10 @@ def _gpu_tables(found: BenchResult) -> list[str]:
     """Return tables of both kinds of memory and of the slowest layers, if measured."""
     lines = []
     if found.memory_ms:
-        rows = [[kind, f"{ms.p50:.3f}", f"{ms.p90:.3f}"] for kind, ms in found.memory_ms.items()]
+        rows = [
+            [kind, milliseconds(ms, "p50", 3), milliseconds(ms, "p90", 3)]
+            for kind, ms in found.memory_ms.items()
+        ]
         lines += ["", table(["GPU memory", "p50 ms", "p90 ms"], rows), ""]
     if found.layers_ms:
         total = sum(layer.mean_ms for layer in found.layers_ms)
@@ -181,11 +183,28 @@ def _gpu_tables(found: BenchResult) -> list[str]:
     return lines
 
 
+def _too_few(found: BenchResult) -> list[str]:
+    """Return a line about the percentiles that are not shown, if there are any."""
+    missing = [
+        name
+        for name in SHARES
+        if any(ms.percentile(name) is None for ms in (*found.stages_ms.values(), found.latency_ms))
+    ]
+    needed = ", ".join(f"{LEAST_COUNTS[name]} for {name}" for name in missing)
+    return [f"-: too few measurements; at least {needed}"] if missing else []
+
+
 def _score(found: BenchResult) -> str:
     score, scenario = found.score, found.scenario.value
     low, high = score.ci95
     if score.percentile is None:
         return f"{scenario}: {score.value:.1f} images per second ({low:.1f}-{high:.1f})"
+    least = least_count(score.percentile / 100)
+    if found.latency_ms.count < least:
+        return (
+            f"{scenario}: the {score.percentile}th percentile counts, which requires at least "
+            f"{least} queries; there are {found.latency_ms.count}"
+        )
     text = (
         f"{scenario}: {score.percentile}th percentile {score.value:.3f} ms ({low:.3f}-{high:.3f})"
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cxredge.artifacts.records import to_json
 from cxredge.backends import CPU_BACKENDS
 from cxredge.bundle.archive import SIGNATURE_NAME
+from cxredge.bundle.bundle import count_pictures
 from cxredge.cli.gate import gate_text, with_paths
 from cxredge.cli.output import Outcome
 from cxredge.cli.text import share, table
@@ -52,12 +53,17 @@ def _row(candidate: Mapping[str, Any]) -> list[str]:
         f"{candidate['size_bytes'] / 1e6:.1f}",
         share(candidate["accuracy"]),
         share(candidate["agreement"]),
-        *(f"{latency[p]:.2f}" if latency else "-" for p in ("p50", "p90")),
+        *(_milliseconds(latency, percentile) for percentile in ("p50", "p90")),
         str(candidate["threads"] or "-"),
         parallel,
         "yes" if candidate["passed"] else "no",
         share(candidate["near_ties"]) if candidate["gate"]["cascade"] else "-",
     ]
+
+
+def _milliseconds(latency: Mapping[str, Any] | None, percentile: str) -> str:
+    known = latency is not None and percentile in latency["supported_percentiles"]
+    return f"{latency[percentile]:.2f}" if latency and known else "-"
 
 
 def _title(candidate: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> str:
@@ -83,6 +89,19 @@ def _remaining_step(bundle: Bundle, archive: Path | None) -> str:
     else:
         where = str(bundle.path)
     return f"cxredge does not run on {target.name}. On the device, in {where}: {line}"
+
+
+def _pictures(counts: Mapping[str, int]) -> list[str]:
+    """Return a line about the X-rays that travel inside the bundle, if there are any."""
+    files = {"golden": "golden images (golden.npz)", "flipped": "changed decisions (flipped.npz)"}
+    held = [f"{counts[key]} {words}" for key, words in files.items() if counts[key]]
+    if not held:
+        return []
+    return [
+        f"X-rays of the data set inside: {' and '.join(held)}. Whoever gets the bundle or its "
+        "archive gets them. To hand it on without, delete these files; verify then cannot compare "
+        "results, and deploy refuses a bundle without golden images."
+    ]
 
 
 def outcome_of(built: BuildResult, entries: Sequence[Entry] = ()) -> Outcome:
@@ -112,6 +131,7 @@ def outcome_of(built: BuildResult, entries: Sequence[Entry] = ()) -> Outcome:
         "signed": (bundle.path / SIGNATURE_NAME).is_file(),
         "archive": str(archive) if archive else None,
         "trtexec": to_json(facts.trtexec),
+        "xrays": dict(count_pictures(bundle)),
     }
     rows = [_row(candidate) for candidate in candidates]
     prebuilt = [
@@ -134,6 +154,7 @@ def outcome_of(built: BuildResult, entries: Sequence[Entry] = ()) -> Outcome:
         *left_out,
         built.reason,
         f"Wrote {bundle.path}",
+        *_pictures(data["xrays"]),
     ]
     next_step = f"cxredge predict {quoted(bundle.path)} FOLDER --out predictions.csv"
     if archive:

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from cxredge.artifacts.card import held_files
 from cxredge.backends.tensorrt.facts import EngineFacts
 from cxredge.bundle.card import BundleCard
 from cxredge.diagnosis.description import (
@@ -24,12 +25,17 @@ from cxredge.targets.trtexec import how_to_deploy
 def digest(found: Description) -> dict[str, Any]:
     """Return the entries of a description that are shown, in order; all if it is short."""
     if isinstance(found, BundleDescription):
-        return _bundle(found)
+        return _without_empty(_bundle(found))
     if isinstance(found, ArchiveDescription):
-        return _archive(found)
+        return _without_empty(_archive(found))
     if isinstance(found, EngineDescription):
-        return _engine(found)
+        return _without_empty(_engine(found))
     return description_as_json(found)
+
+
+def _without_empty(entries: dict[str, Any]) -> dict[str, Any]:
+    """Leave out entries without content, such as commands of a tool that the target lacks."""
+    return {key: value for key, value in entries.items() if value not in ({}, [])}
 
 
 def _bundle(found: BundleDescription) -> dict[str, Any]:
@@ -39,6 +45,7 @@ def _bundle(found: BundleDescription) -> dict[str, Any]:
         **_content(found.card),
         "serves": _serves(found),
         **_state(found.card, found.signed, found.tried),
+        "intact": f"{len(held_files(Path(found.path), found.card))} files match their hashes",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,10 @@ from cxredge.errors import quoted
 from cxredge.vocabulary import Split
 
 if TYPE_CHECKING:
+    from cxredge.data.manifest import Manifest
     from cxredge.results.evaluation import Evaluation
+
+_MAX_FLIPPED = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -37,26 +41,36 @@ def evaluate(
     """Measure accuracy, AUROC, sensitivity and calibration.
 
     Metrics have 95% confidence intervals. Also lists the images that the bundle classifies
-    differently from FP32, and counts the images and patients that the network was trained on.
+    differently from FP32, by their position in the split, and counts the images and patients that
+    the network was trained on. Results of several manifests are kept side by side; measuring the
+    same again replaces the earlier result. No result holds a file name.
     """
-    from cxredge.artifacts.atomic import write_json
-    from cxredge.artifacts.output_file import check_output_file
-    from cxredge.artifacts.records import to_json
     from cxredge.bundle.bundle import open_bundle
     from cxredge.data.manifest import read_manifest
     from cxredge.inference.evaluate import evaluate as stage
+    from cxredge.results.evaluation import Evaluation
+    from cxredge.results.write import check_out, path_in_bundle, write_result
 
-    if out:
-        check_output_file(out)
-    found = stage(open_bundle(bundle), read_manifest(manifest), split, output, patient_key)
-    path = out or bundle / "results" / f"evaluate-{split.value}-{found.precision.value}.json"
-    values = to_json(found)
-    write_json(path, values)
+    if out is not None:
+        check_out(out, Evaluation)
+    listed = read_manifest(manifest)
+    found = stage(open_bundle(bundle), listed, split, output, patient_key)
+    path = out or path_in_bundle(bundle, found)
+    if path.exists():
+        output.note(f"Replacing {path}, an earlier result of evaluate.")
+    values = write_result(path, found)
     return Outcome(
         {"result": str(path), **values},
         _text(found, path),
-        f"cxredge bench {quoted(bundle)} --images FOLDER",
+        f"cxredge bench {quoted(bundle)} --images {_images(listed, split)}",
     )
+
+
+def _images(manifest: Manifest, split: Split) -> str:
+    """Return the folder that holds all images of a split, for the command line."""
+    folders = {entry.path.absolute().parent for entry in manifest.of(split)}
+    shared = Path(os.path.commonpath(folders))
+    return quoted(shared) if shared != Path(shared.anchor) else "FOLDER"
 
 
 def _text(found: Evaluation, path: Path) -> str:
@@ -85,6 +99,7 @@ def _text(found: Evaluation, path: Path) -> str:
             *_seen_lines(found),
             f"Decisions that differ from FP32: {len(found.flipped)}. Accuracy of FP32: "
             f"{share(found.accuracy_fp32)}{_difference(found)}.",
+            *_changed(found),
             *(f"Warning: {warning}" for warning in found.warnings),
             f"Wrote {path}",
         ]
@@ -102,6 +117,16 @@ def _seen_lines(found: Evaluation) -> list[str]:
         else f"{seen.patients} of {found.patients} patients"
     )
     return [f"Seen in training: {seen.images} of {found.images} images, {patients}."]
+
+
+def _changed(found: Evaluation) -> list[str]:
+    """Return a line with the positions of the changed decisions in the split."""
+    if not found.flipped:
+        return []
+    shown = ", ".join(str(flip.index) for flip in found.flipped[:_MAX_FLIPPED])
+    more = len(found.flipped) - _MAX_FLIPPED
+    rest = f" and {more} more in the result" if more > 0 else ""
+    return [f"Their positions in split '{found.split.value}', from 0: {shown}{rest}."]
 
 
 def _fraction(value: float | None) -> str:

@@ -10,6 +10,7 @@ import typer
 from cxredge.cli.command import command
 from cxredge.cli.options import OutFolder
 from cxredge.cli.output import Outcome, Output
+from cxredge.errors import quoted
 
 
 def register(app: typer.Typer) -> None:
@@ -40,4 +41,5 @@ def export(
         f"Logits agree with torch within {card.facts.parity_max_abs:.1e} "
         f"(limit {MAX_PARITY_ERROR:g}); {card.facts.size_bytes / 1e6:.1f} MB.\nWrote {out}"
     )
-    return Outcome(data, text, "cxredge calibrate MANIFEST --count 256 --out calibration.csv")
+    manifest = quoted(run / "manifest.csv")
+    return Outcome(data, text, f"cxredge calibrate {manifest} --count 256 --out calibration.csv")

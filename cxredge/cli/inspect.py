@@ -46,10 +46,12 @@ def inspect(
 def _lines(found: Mapping[str, object], indent: str = "") -> list[str]:
     lines = []
     for key, value in found.items():
-        if isinstance(value, dict) and value:
+        if value in ({}, [], ()):
+            lines.append(f"{indent}{key}: none")
+        elif isinstance(value, dict):
             lines.append(f"{indent}{key}:")
             lines += _lines(value, indent + "  ")
-        elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        elif isinstance(value, list) and all(isinstance(item, dict) for item in value):
             lines.append(f"{indent}{key}:")
             for item in value:
                 lines += [*_lines(item, indent + "  "), ""]

@@ -9,6 +9,7 @@ import typer
 
 from cxredge.cli.command import command
 from cxredge.cli.output import Outcome, Output
+from cxredge.errors import quoted
 
 
 def register(app: typer.Typer) -> None:
@@ -26,8 +27,9 @@ def report(
     xrays: Annotated[
         bool,
         typer.Option(
+            "--images/--no-images",
             "--xrays/--no-xrays",
-            help="Show X-rays: golden images and changed decisions.",
+            help="Show X-rays of the data set: golden images and changed decisions.",
         ),
     ] = True,
 ) -> Outcome:
@@ -35,7 +37,7 @@ def report(
 
     It shows accuracy, latency, data, warnings and provenance. The report of a bundle includes all
     results in its results/ folder; add results of other devices as further paths. Several bundles
-    are compared.
+    are compared. A page (.html) contains X-rays of the data set unless --no-images is given.
     """
     from cxredge.report import write_report
 
@@ -48,8 +50,14 @@ def report(
         "results": written.results,
         "notes": list(written.notes),
         "warnings": list(written.warnings),
+        "xrays": written.xrays,
     }
     text = f"Bundles: {written.bundles}. Results: {written.results}.\nWrote {out}"
+    if written.xrays:
+        text += (
+            f"\nThe page contains {written.xrays} X-rays of the data set; --no-images leaves them "
+            "out."
+        )
     if written.bundles > 1:
-        return Outcome(data, text, "cxredge compare " + " ".join(str(path) for path in paths))
-    return Outcome(data, text, f"open {out}")
+        return Outcome(data, text, "cxredge compare " + " ".join(quoted(path) for path in paths))
+    return Outcome(data, text, f"open {quoted(out)}")

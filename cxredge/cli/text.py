@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cxredge.backends.base import CascadeCounts
+    from cxredge.metrics.latency import Latency
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -40,6 +41,12 @@ def near_ties(cascade: CascadeCounts | None) -> list[str]:
         return []
     near, images = cascade.near, cascade.images
     return [f"Near ties that FP32 decided: {near} of {images} ({share(near / images)})."]
+
+
+def milliseconds(latency: Latency, percentile: str, decimals: int) -> str:
+    """Return a percentile; a dash if there are too few measurements for it."""
+    found = latency.percentile(percentile)
+    return f"{found.value:.{decimals}f}" if found else "-"
 
 
 def share(value: float | None, interval: Sequence[float | None] | None = None) -> str:

@@ -18,6 +18,11 @@ from cxredge.errors import GateRefused, quoted
 if TYPE_CHECKING:
     from cxredge.bundle.replay import Replay
 
+_NOT_REPLAYED = (
+    "the bundle has no golden images, so that it is not known whether this machine computes the "
+    "results of the build."
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -31,7 +36,8 @@ def verify(
 ) -> Outcome:
     """Check all hashes, and run the golden images on this machine.
 
-    With --public-key, also check who signed the bundle. An archive is unpacked to a temporary
+    Without golden images, which may be deleted, it says what could not be checked. With
+    --public-key, also check who signed the bundle. An archive is unpacked to a temporary
     folder. Exits with code 3 if a golden image's result differs from that of the machine that
     built the bundle.
     """
@@ -51,8 +57,12 @@ def verify(
         "passed": all(r.passed for r in replays),
         "signature": "checked" if public_key else "not checked",
         "replays": to_json(replays),
+        "not_checked": [] if replays else [_NOT_REPLAYED],
     }
     _refuse_differences(bundle, replays, data)
+    signed = f"\nIts signature matches {public_key}." if public_key else ""
+    if not replays:
+        return Outcome(data, f"{files} files are intact.{signed}\nNot checked: {_NOT_REPLAYED}")
     rows = [
         [r.precision.value, r.images, f"{r.max_probability_difference:.1e}", r.classes_changed]
         for r in replays
@@ -60,18 +70,25 @@ def verify(
     text = table(
         ["precision", "golden images", "largest probability change", "changed decisions"], rows
     )
-    signed = f"\nIts signature matches {public_key}." if public_key else ""
     return Outcome(data, f"{text}\n\n{files} files are intact; {bundle} passed.{signed}")
 
 
 def _replay(folder: Path) -> tuple[int, list[Replay]]:
-    """Return the number of files checked, and the replay of each precision."""
+    """Return the number of files checked, and the replay of each precision.
+
+    Without golden images there are no replays.
+    """
+    from cxredge.artifacts.card import held_files
     from cxredge.bundle.bundle import open_bundle, read_golden
+    from cxredge.bundle.layout import GOLDEN_NAME
     from cxredge.bundle.replay import replay
 
     opened = open_bundle(folder)
+    files = len(held_files(folder, opened.card))
+    if not (folder / GOLDEN_NAME).exists():
+        return files, []
     golden = read_golden(opened)
-    return len(opened.card.files), [replay(opened, p, golden) for p in opened.runnable]
+    return files, [replay(opened, p, golden) for p in opened.runnable]
 
 
 def _refuse_differences(bundle: Path, replays: Sequence[Replay], data: Mapping[str, Any]) -> None:

@@ -131,13 +131,8 @@ def _passport(passport: Passport) -> Iterator[Metric]:
 
 
 def _latency(prefix: str, latency: Latency) -> Iterator[Metric]:
-    percentiles = (
-        ("p50_ms", latency.p50, latency.p50_ci95),
-        ("p90_ms", latency.p90, latency.p90_ci95),
-        ("p99_ms", latency.p99, latency.p99_ci95),
-    )
-    for name, value, ci95 in percentiles:
-        yield Metric(f"{prefix}{name}", value, ci95, False, "ms", "latency_rise")
+    for name, value, ci95 in latency.percentiles:
+        yield Metric(f"{prefix}{name}_ms", value, ci95, False, "ms", "latency_rise")
 
 
 def _whole(ci95: PartialInterval) -> Interval | None:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from cxredge.artifacts.card import CARD_NAME
 from cxredge.artifacts.hashing import sha256_of_file
-from cxredge.artifacts.records import from_json, read_json_file
+from cxredge.artifacts.records import read_json_file
 from cxredge.bundle.archive import refuse_archive
-from cxredge.bundle.passport import Passport, read_passport
+from cxredge.bundle.passport import Passport, read_passport, read_passport_file
 from cxredge.errors import ArtifactError, quoted
 from cxredge.results.bench import BenchResult
 from cxredge.results.evaluation import Evaluation
-from cxredge.results.read import parse_result, read_results_of
+from cxredge.results.read import TABLES, parse_result, read_result, read_results_of
 
 _PASSPORT_SCHEMA = "cxredge.passport/1"
 _REMEDY = "Measure again: cxredge deploy, cxredge evaluate or cxredge bench."
@@ -82,7 +82,9 @@ def read_result_set(path: Path) -> ResultSet:
 
 def _read_file(path: Path) -> Result:
     refuse_archive(path)
+    if path.suffix.lower() in TABLES:
+        return read_result(path)
     values = read_json_file(path, _REMEDY)
     if isinstance(values, dict) and values.get("schema") == _PASSPORT_SCHEMA:
-        return from_json(values, Passport, path, _REMEDY)
+        return read_passport_file(path, _REMEDY)
     return parse_result(values, path)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from cxredge.artifacts.card import CARD_NAME, read_artifact
 from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.artifacts.model_card import MODEL_CARDS
-from cxredge.artifacts.records import read_json_file
+from cxredge.artifacts.records import from_json, read_json_file
 from cxredge.artifacts.run_card import RunCard
 from cxredge.backends.tensorrt.api import Flavour
 from cxredge.backends.tensorrt.engine_file import SUFFIXES as ENGINE_SUFFIXES
@@ -20,8 +20,11 @@ from cxredge.backends.tensorrt.engine_file import EngineFile, read_engine_file
 from cxredge.backends.tensorrt.mismatch import explain_mismatch, find_installation
 from cxredge.bundle.archive import check_archive, is_archive
 from cxredge.bundle.card import BundleCard
-from cxredge.bundle.passport import read_passport
+from cxredge.bundle.passport import SCHEMA as PASSPORT_SCHEMA
+from cxredge.bundle.passport import read_passport, read_passport_file
 from cxredge.bundle.signature import is_signed
+from cxredge.data.audit_record import SCHEMA as AUDIT_SCHEMA
+from cxredge.data.audit_record import AuditFile
 from cxredge.data.manifest import COLUMNS, read_manifest
 from cxredge.diagnosis.description import (
     ArchiveDescription,
@@ -37,6 +40,7 @@ from cxredge.diagnosis.description import (
     UnfinishedRun,
 )
 from cxredge.errors import ArtifactError
+from cxredge.results.read import RECORDS, parse_result
 from cxredge.targets.record import Target
 from cxredge.targets.registry import all_targets
 from cxredge.targets.trtexec import how_to_deploy
@@ -226,5 +230,21 @@ def _json(path: Path) -> Description:
         return _folder(path.parent)
     if not isinstance(values, dict) or not str(values.get("schema", "")).startswith("cxredge."):
         raise ArtifactError(f"{path} is JSON, but not a result of cxredge.")
+    _validate(values, path)
     kept = {k: value for k, value in values.items() if k not in (*_LONG_RESULTS, "schema")}
     return ResultDescription(values["schema"].split(".")[1].split("/")[0], str(path), kept)
+
+
+def _validate(values: Mapping[str, Any], path: Path) -> None:
+    """Validate a result, a passport or an audit; other documents are shown as they are.
+
+    Raises:
+        ArtifactError: It does not fit, was changed, or its figures contradict each other.
+    """
+    schema = values["schema"]
+    if schema in RECORDS:
+        parse_result(values, path)
+    elif schema == PASSPORT_SCHEMA:
+        read_passport_file(path, "Finish the bundle again: cxredge deploy BUNDLE")
+    elif schema == AUDIT_SCHEMA:
+        from_json(values, AuditFile, path, "Audit the set again: cxredge data audit MANIFEST")

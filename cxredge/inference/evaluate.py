@@ -18,7 +18,7 @@ from cxredge.bundle.bundle import Bundle, note_if_strange
 from cxredge.data.audit_record import evaluation_warnings
 from cxredge.data.images import GreyImage
 from cxredge.data.loading import load_labelled
-from cxredge.data.manifest import Entry, Manifest, check_labels
+from cxredge.data.manifest import Manifest, check_labels
 from cxredge.data.pseudonyms import evaluation_key
 from cxredge.data.seen_images import count_seen, seen_warnings
 from cxredge.metrics import classification as metrics
@@ -107,7 +107,7 @@ def evaluate(
         accuracy_difference_fp32_ci95=_finite_bounds(
             bootstrap(lambda drawn: float(change[drawn].mean()), patients)
         ),
-        flipped=_changed_decisions(entries, classes, reference, probabilities),
+        flipped=_changed_decisions(images.labels, classes, reference, probabilities),
         reliability=tuple(metrics.reliability(probabilities, labels)),
         roc=_roc(classes, probabilities, labels),
         images_without_patient=sum(not entry.patient_known for entry in entries),
@@ -179,18 +179,20 @@ def _share(hits: int, total: int) -> tuple[float | None, Interval | None]:
 
 
 def _changed_decisions(
-    entries: Sequence[Entry], classes: Sequence[str], reference: Floats, probabilities: Floats
+    labels: Ints, classes: Sequence[str], reference: Floats, probabilities: Floats
 ) -> tuple[ChangedDecision, ...]:
     return tuple(
         ChangedDecision(
-            path=str(entry.path),
-            label=entry.label,
+            index=index,
+            label=classes[int(label)],
             fp32=classes[int(before.argmax())],
             now=classes[int(after.argmax())],
             probability_fp32=round(float(before.max()), 4),
             probability_now=round(float(after.max()), 4),
         )
-        for entry, before, after in zip(entries, reference, probabilities, strict=True)
+        for index, (label, before, after) in enumerate(
+            zip(labels, reference, probabilities, strict=True)
+        )
         if before.argmax() != after.argmax()
     )
 

@@ -6,13 +6,49 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 Interval = tuple[float, float]
 _CONFIDENCE = 0.99
 _MIN_CALLS = 10
+_TAIL = 0.025
+"""Probability beyond each end of a two-sided 95% interval."""
+
+
+class Percentile(NamedTuple):
+    """A percentile of a sample that is large enough for it.
+
+    Attributes:
+        name: ``p50``, ``p90`` or ``p99``.
+        value: Milliseconds.
+        ci95: Its 95% interval.
+    """
+
+    name: str
+    value: float
+    ci95: Interval
+
+
+def least_count(share: float) -> int:
+    """Return the smallest sample in which a percentile has a two-sided 95% interval.
+
+    The interval's upper end is at best the largest value, which the percentile exceeds with
+    probability share^n (Wilks 1941; David and Nagaraja 2003, 7.1): 6 values are required for the
+    median, 36 for the 90th and 368 for the 99th percentile. With fewer, the largest value stands
+    for the percentile, and nothing says how far beyond it the percentile may be.
+
+    Args:
+        share: The percentile as a share, in (0, 1).
+    """
+    return math.ceil(math.log(_TAIL) / math.log(share))
+
+
+SHARES: Mapping[str, float] = {"p50": 0.50, "p90": 0.90, "p99": 0.99}
+"""Percentiles that are reported, as shares."""
+LEAST_COUNTS: Mapping[str, int] = {name: least_count(share) for name, share in SHARES.items()}
+"""Smallest number of measurements for each percentile."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +63,14 @@ class Latency:
         p99: 99th percentile.
         p50_ci95: 95% interval of the median from order statistics; no assumption on the shape.
         p90_ci95: The same for the 90th percentile.
-        p99_ci95: The same for the 99th; its upper end is the maximum when there are few samples.
+        p99_ci95: The same for the 99th; its upper end is the maximum if there are few samples.
         cv: Standard deviation over mean.
     """
+
+    JSON_KEYS: ClassVar = (
+        "count", "mean", "p50", "p90", "p99", "p50_ci95", "p90_ci95", "p99_ci95", "cv",
+        "supported_percentiles",
+    )  # fmt: skip
 
     count: int
     mean: float
@@ -41,16 +82,32 @@ class Latency:
     p99_ci95: Interval
     cv: float
 
+    @property
+    def supported_percentiles(self) -> tuple[str, ...]:
+        """The percentiles that the sample is large enough for; the others are not shown."""
+        return tuple(name for name, least in LEAST_COUNTS.items() if self.count >= least)
+
+    @property
+    def percentiles(self) -> tuple[Percentile, ...]:
+        """The percentiles that the sample is large enough for, with their intervals."""
+        return tuple(
+            Percentile(name, getattr(self, name), getattr(self, f"{name}_ci95"))
+            for name in self.supported_percentiles
+        )
+
+    def percentile(self, name: str) -> Percentile | None:
+        """Return a percentile; None if the sample is too small for it."""
+        return next((one for one in self.percentiles if one.name == name), None)
+
     def rounded(self) -> Latency:
         """Return the sample as it is written to files, rounded to 0.1 microseconds."""
         return Latency(**{key: _rounded(value) for key, value in vars(self).items()})
 
     def to_json(self) -> dict[str, Any]:
         """Return the rounded values as JSON values."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in vars(self.rounded()).items()
-        }
+        rounded = self.rounded()
+        found = {key: getattr(rounded, key) for key in self.JSON_KEYS}
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in found.items()}
 
 
 def _rounded(value: Any) -> Any:

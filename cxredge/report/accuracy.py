@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath, PureWindowsPath
-
 from cxredge import plots
+from cxredge.artifacts.records import UNSET
 from cxredge.errors import quoted
 from cxredge.report import numbers
-from cxredge.report.page import Block, Facts, Figure, Missing, Section, Table
+from cxredge.report.page import Block, Facts, Figure, Missing, Part, Section, Table
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.results.evaluation import ClassMetrics, Evaluation
 
@@ -16,31 +15,40 @@ _UNIT = (0.0, 1.0)
 
 
 def accuracy_section(reported: ReportedBundle) -> Section:
-    """Show the evaluation of the precision that serves, and list all others."""
-    result = reported.evaluation
+    """Show each evaluation of the precision that serves, and list all others."""
     title = "Accuracy"
-    if result is None:
+    shown = [r for r in reported.evaluations if r.precision is reported.precision]
+    if not shown:
         missing = Missing(
             "Accuracy", f"cxredge evaluate {quoted(reported.name)} MANIFEST --split test"
         )
         return Section(title, (missing, *_all_evaluations(reported)))
-    blocks: list[Block] = [
-        _overall(result),
-        _confusion(result),
-        _roc(result),
-        _reliability(result),
-        _by_class(result),
-        *_all_evaluations(reported),
-    ]
-    return Section(title, tuple(blocks))
+    blocks: list[Block] = []
+    for number, result in enumerate(shown, 1):
+        if len(shown) > 1:
+            which = "shown in the headlines" if number == 1 else "another set of images"
+            blocks.append(Part(f"{evaluation_name(result)}: {which}"))
+        blocks += [
+            _overall(result),
+            _confusion(result),
+            _roc(result),
+            _reliability(result),
+            _by_class(result),
+        ]
+    return Section(title, (*blocks, *_all_evaluations(reported)))
+
+
+def evaluation_name(result: Evaluation) -> str:
+    """Return what was evaluated: the manifest by its hash, and the split."""
+    return f"Manifest {result.manifest_sha256[:12]}, split '{result.split.value}'"
 
 
 def flipped_table(result: Evaluation) -> Table:
-    """List the images classified differently from FP32, by file name only."""
+    """List the images classified differently from FP32, by their position in the split."""
     flipped = result.flipped
     rows = tuple(
         (
-            file_name(row.path),
+            "not stated" if row.index is UNSET else f"image {row.index}",
             row.label,
             f"{row.fp32} {numbers.share(row.probability_fp32)}",
             f"{row.now} {numbers.share(row.probability_now)}",
@@ -49,20 +57,18 @@ def flipped_table(result: Evaluation) -> Table:
         for row in flipped[:_MAX_FLIPPED]
     )
     left_out = len(flipped) - len(rows)
-    note = "Folders are not shown, because they may identify people."
+    note = (
+        f"Numbered by their position in split '{result.split.value}', from 0: file names may name "
+        "patients."
+    )
     if left_out > 0:
         note += f" {left_out} more are in the result file."
     return Table(
         f"Decisions that differ from FP32 in the evaluation: {len(flipped)} of {result.images}",
-        ("file", "true class", "FP32", result.precision.value.upper(), "effect"),
+        ("image", "true class", "FP32", result.precision.value.upper(), "effect"),
         rows,
         note,
     )
-
-
-def file_name(path: str) -> str:
-    """Return the last part of a POSIX or Windows path."""
-    return PureWindowsPath(PurePosixPath(path).name).name
 
 
 def effect(label: str, fp32: str, now: str) -> str:

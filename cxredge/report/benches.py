@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from cxredge.results.bench import BenchResult
+from cxredge.targets.registry import all_targets
 from cxredge.telemetry.linux import Machine
 
 
 def bench_names(results: Sequence[BenchResult]) -> list[str]:
     """Return a name for each benchmark, with as many details as distinguish it from the others."""
-    names = [scenario_words(result) for result in results]
+    names = [scenario_words(result) + _elsewhere(result) for result in results]
     for words in _DETAILS:
         details = [words(result) for result in results]
         if len(set(details)) > 1:
@@ -29,7 +30,22 @@ def scenario_words(result: BenchResult) -> str:
 
 def machine_of(result: BenchResult) -> str:
     """Return a short name of a machine: a board by its target, any other by its processor."""
-    return result.target if result.jetson else machine_name(result.machine)
+    is_target_board = result.jetson is not None and on_target(result)
+    return result.target if is_target_board else machine_name(result.machine)
+
+
+def on_target(result: BenchResult) -> bool:
+    """Return whether a result was measured on the target of its bundle."""
+    target = all_targets().get(result.target)
+    of_target = target is None or target.machine == result.machine.architecture
+    return result.measured_on_target and of_target
+
+
+def _elsewhere(result: BenchResult) -> str:
+    """Return words for a machine that is not the target; empty on the target."""
+    if on_target(result):
+        return ""
+    return f", on {machine_name(result.machine)}, not {result.target}"
 
 
 def machine_name(machine: Machine) -> str:

@@ -13,7 +13,7 @@ _NUMBER = re.compile(
     r"[+\-\N{MINUS SIGN}]?\d[\d,.]*( ?(%|ms|MB|kB|mJ|J|points|images/s))?( \([^()]*\))?$"
 )
 _INTERVAL = re.compile(r"(?P<value>.*\S) \((?P<interval>[^()]*\d[^()]*)\)$")
-_WORDS = ("", "-", numbers.MISSING, "is FP32", "not measured")
+_WORDS = ("", "-", numbers.MISSING, numbers.TOO_FEW, "is FP32", "not measured")
 _SHORT = 26
 """Largest number of characters in a cell that is not wrapped."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from cxredge.artifacts.card import CARD_NAME
 from cxredge.artifacts.hashing import sha256_of_file
+from cxredge.report import numbers
 from cxredge.report.about import data_section, provenance_section, purpose_section, training_section
-from cxredge.report.accuracy import accuracy_section
+from cxredge.report.accuracy import accuracy_section, evaluation_name
 from cxredge.report.benches import bench_names
 from cxredge.report.headlines import gate_of, headlines
 from cxredge.report.latency import latency_section
@@ -63,6 +64,14 @@ def _warnings(reported: ReportedBundle) -> tuple[str, ...]:
     if reported.bundle is not None and reported.bundle.passport is None:
         target = reported.bundle.card.config.target
         found.append(f"Not finished on its target ({target}): nothing was timed or verified there.")
+    shown = [r for r in reported.evaluations if r.precision is reported.precision]
+    if len({(result.manifest_sha256, result.split) for result in shown}) > 1:
+        accuracies = ", ".join(
+            f"{numbers.share(r.accuracy)} of {numbers.count(r.images)} images "
+            f"({evaluation_name(r)})"
+            for r in shown
+        )
+        found.append(f"Accuracy differs between sets of images; the first is shown: {accuracies}.")
     for result in reported.evaluations:
         if result.split is not Split.TEST:
             found.append(

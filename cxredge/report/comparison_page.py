@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePath
 
 from cxredge.artifacts.atomic import write_text
 from cxredge.artifacts.csv_text import csv_line
@@ -24,6 +26,22 @@ CSV_HEADER = (
 )  # fmt: skip
 
 
+def without_folders(found: Comparison) -> Comparison:
+    """Return a comparison whose results are named without their folders, which may name people."""
+    full = dict.fromkeys([found.against, *(row.of for row in found.rows)])
+    short = numbers.distinct_names([PurePath(name).name or name for name in full])
+    names = dict(zip(full, short, strict=True))
+    longest_first = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    whole_name = re.compile(rf"(?<![\w/.-])(?:{longest_first})(?![\w/.-])")
+
+    def renamed(text: str) -> str:
+        return whole_name.sub(lambda found: names[found[0]], text)
+
+    rows = tuple(replace(row, of=names[row.of]) for row in found.rows)
+    left = tuple(map(renamed, found.not_compared))
+    return replace(found, against=names[found.against], rows=rows, not_compared=left)
+
+
 def write_comparison(found: Comparison, out: Path) -> None:
     """Write a comparison to a file; on failure, nothing is written.
 
@@ -35,7 +53,7 @@ def write_comparison(found: Comparison, out: Path) -> None:
         CxredgeError: The extension is another one, or ``out`` is another CSV file.
     """
     check_output_file(out)
-    suffix = out.suffix.lower()
+    found, suffix = without_folders(found), out.suffix.lower()
     if suffix == ".csv":
         if out.exists() and not out.read_bytes().startswith(csv_line(CSV_HEADER).encode()):
             raise CxredgeError(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from cxredge.gate.gate import GateResult
 from cxredge.metrics import classification as metrics
+from cxredge.metrics.latency import LEAST_COUNTS
 from cxredge.metrics.near_ties import NearTies
 from cxredge.report import numbers
-from cxredge.report.benches import bench_names, joules_per_image
-from cxredge.report.measurements import percentiles
+from cxredge.report.benches import bench_names, joules_per_image, on_target
 from cxredge.report.page import Headline
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.results.bench import BenchResult
@@ -106,8 +106,13 @@ def _latency(reported: ReportedBundle, percentile: str) -> Headline:
     label = "Latency, median" if percentile == "p50" else "Latency, 90th percentile"
     result = reported.bench
     if result is None:
-        return _unmeasured(label, _BENCH)
-    _, value, (low, high) = next(p for p in percentiles(result.latency_ms) if p[0] == percentile)
+        return _unmeasured(label, _BENCH, reported)
+    found = result.latency_ms.percentile(percentile)
+    if found is None:
+        least = LEAST_COUNTS[percentile]
+        detail = f"{result.latency_ms.count} of at least {least}; {_name(reported, result)}"
+        return Headline(label, numbers.TOO_FEW, detail)
+    _, value, (low, high) = found
     between = f"95%: {numbers.significant(low)}\N{EN DASH}{numbers.significant(high)} ms"
     text, detail = numbers.milliseconds(value), f"{between}; {_name(reported, result)}"
     return Headline(label, text, detail, value, (low, high))
@@ -115,11 +120,13 @@ def _latency(reported: ReportedBundle, percentile: str) -> Headline:
 
 def _throughput(reported: ReportedBundle) -> Headline:
     """Return the throughput, preferably of the offline scenario, which measures it."""
-    of_precision = [r for r in reported.benches if r.precision is reported.precision]
+    of_precision = [
+        r for r in reported.benches if r.precision is reported.precision and on_target(r)
+    ]
     offline = (r for r in of_precision if r.scenario is Scenario.OFFLINE)
     result = next(offline, reported.bench)
     if result is None:
-        return _unmeasured("Images per second", _BENCH)
+        return _unmeasured("Images per second", _BENCH, reported)
     value = result.throughput
     detail = f"{_name(reported, result)}; threads: {result.threads}"
     return Headline("Images per second", numbers.significant(value), detail, value)
@@ -128,7 +135,7 @@ def _throughput(reported: ReportedBundle) -> Headline:
 def _energy(reported: ReportedBundle) -> Headline:
     label = "Energy per image"
     if reported.bench is None:
-        return _unmeasured(label, _BENCH)
+        return _unmeasured(label, _BENCH, reported)
     value = joules_per_image(reported.bench)
     if value is None:
         return Headline(label, "not measured", "this machine does not report its power")
@@ -139,8 +146,12 @@ def _name(reported: ReportedBundle, result: BenchResult) -> str:
     return bench_names(reported.benches)[reported.benches.index(result)]
 
 
-def _unmeasured(label: str, command: str) -> Headline:
-    return Headline(label, "not measured", f"run {command}")
+def _unmeasured(label: str, command: str, reported: ReportedBundle | None = None) -> Headline:
+    """Return a headline without a value; times of another machine are not the target's."""
+    elsewhere = reported.bench_elsewhere if reported and command == _BENCH else None
+    if elsewhere is None:
+        return Headline(label, "not measured", f"run {command}")
+    return Headline(label, "not measured", f"on {elsewhere.target}; run {command} there")
 
 
 def _share(label: str, value: float, ci95: Interval, detail: str) -> Headline:

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from cxredge import plots
 from cxredge.errors import quoted
+from cxredge.metrics.latency import SHARES
 from cxredge.report import numbers
 from cxredge.report.benches import bench_names, joules_per_image, machine_of
 from cxredge.report.circumstances import circumstances, machines
-from cxredge.report.measurements import percentiles
 from cxredge.report.page import Block, Figure, Missing, Part, Section, Sentences, Table
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.results.bench import BenchResult
 
-_PERCENTILES = ("p50", "p90", "p99")
+_PERCENTILES = tuple(SHARES)
 _HISTOGRAM_END = 1.25
 """End of the histogram, relative to the 99th percentile."""
 
@@ -38,8 +38,12 @@ def latency_section(reported: ReportedBundle) -> Section:
     names = bench_names(reported.benches)
     blocks: list[Block] = [
         _overview(names, reported.benches),
-        latency_chart(names, reported.benches),
+        *latency_chart(names, reported.benches),
     ]
+    if reported.bench_elsewhere is not None:
+        target = reported.bench_elsewhere.target
+        line = f"None of these was measured on the target, {target}; it may be faster or slower."
+        blocks.insert(0, Sentences("", (line,)))
     if all(joules_per_image(result) is None for result in reported.benches):
         line = "Energy was not measured: none of these machines reports its power."
         blocks.append(Sentences("", (line,)))
@@ -49,8 +53,12 @@ def latency_section(reported: ReportedBundle) -> Section:
     return Section(title, (*blocks, *machines(reported.benches)))
 
 
-def latency_chart(names: Sequence[str], results: Sequence[BenchResult]) -> Figure:
-    """Draw the latencies of benchmarks below each other, with a colour for each precision."""
+def latency_chart(names: Sequence[str], results: Sequence[BenchResult]) -> list[Figure]:
+    """Draw the latencies of benchmarks below each other, with a colour for each precision.
+
+    Benchmarks with too few queries for a median are left out; without any others, there is no
+    chart.
+    """
     precisions = sorted({result.precision for result in results})
     short, shared = _without_shared_words(names)
     rows = [
@@ -59,17 +67,23 @@ def latency_chart(names: Sequence[str], results: Sequence[BenchResult]) -> Figur
             numbers.milliseconds(result.latency_ms.p50),
             result.latency_ms.p50,
             result.latency_ms.p50_ci95,
-            (result.latency_ms.p90, result.latency_ms.p99),
+            [one.value for one in result.latency_ms.percentiles if one.name != "p50"],
             precisions.index(result.precision),
         )
         for name, result in zip(short, results, strict=True)
+        if result.latency_ms.percentile("p50")
     ]
+    if not rows:
+        return []
     of_all = f" All: {', '.join(shared)}." if shared else ""
-    return Figure(
-        "Latencies side by side",
-        plots.estimate_chart("Latencies side by side", "milliseconds per query", rows),
-        "Dot: median, with its 95% interval. Rings: 90th and 99th percentile." + of_all,
-    )
+    return [
+        Figure(
+            "Latencies side by side",
+            plots.estimate_chart("Latencies side by side", "milliseconds per query", rows),
+            "Dot: median, with its 95% interval. Rings: 90th and 99th percentile, if there are "
+            "enough queries." + of_all,
+        )
+    ]
 
 
 def _without_shared_words(names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -86,7 +100,7 @@ def _overview(names: Sequence[str], results: Sequence[BenchResult]) -> Table:
         (
             name,
             numbers.count(result.latency_ms.count),
-            *(numbers.milliseconds(v, ci95) for _, v, ci95 in percentiles(result.latency_ms)),
+            *(numbers.percentile(result.latency_ms, each) for each in _PERCENTILES),
             numbers.significant(result.throughput),
             *([numbers.joules(joules_per_image(result))] if with_energy else []),
             "yes" if result.verdict.comparable else "no",
@@ -99,7 +113,7 @@ def _overview(names: Sequence[str], results: Sequence[BenchResult]) -> Table:
     on = f"On {where[0]}. " if len(where) == 1 else ""
     note = (
         f"{on}Latency is that of a whole query: one image in single-stream, "
-        f"{_query_sizes(results)}. In brackets: 95% intervals."
+        f"{_query_sizes(results)}. In brackets: 95% intervals. {numbers.PERCENTILE_RULE}"
     )
     return Table("All benchmarks of this bundle", header, rows, note)
 
@@ -123,10 +137,10 @@ def _one(name: str, result: BenchResult) -> list[Block]:
 
 def _histogram(name: str, result: BenchResult) -> Figure:
     latency, values = result.latency_ms, result.histogram_ms
-    end = _HISTOGRAM_END * latency.p99
+    end = _HISTOGRAM_END * latency.p99 if latency.percentile("p99") else max(values)
     marks = [
-        plots.Line(f"{percentile} {numbers.milliseconds(value)}", [value], [0])
-        for percentile, value, _ in percentiles(latency)
+        plots.Line(f"{one.name} {numbers.milliseconds(one.value)}", [one.value], [0])
+        for one in latency.percentiles
     ]
     beyond = sum(value > end for value in values)
     caption = f"{numbers.count(len(values))} of {numbers.count(latency.count)} queries."
@@ -157,7 +171,7 @@ def _percentile_table(result: BenchResult) -> Table:
         (
             stage,
             numbers.milliseconds(latency.mean),
-            *(numbers.milliseconds(value, ci95) for _, value, ci95 in percentiles(latency)),
+            *(numbers.percentile(latency, each) for each in _PERCENTILES),
             numbers.share(latency.cv),
         )
         for stage, latency in {"query": result.latency_ms, **result.stages_ms}.items()
@@ -167,7 +181,7 @@ def _percentile_table(result: BenchResult) -> Table:
         ("stage", "mean", *_PERCENTILES, "variation"),
         rows,
         "In brackets: 95% intervals from order statistics. Variation: standard deviation over "
-        "mean. No outliers were removed.",
+        f"mean. No outliers were removed. {numbers.PERCENTILE_RULE}",
     )
 
 

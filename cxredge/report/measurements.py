@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cxredge.metrics.latency import Latency
-from cxredge.report.benches import bench_names, joules_per_image, machine_of
+from cxredge.metrics.latency import SHARES
+from cxredge.report import numbers
+from cxredge.report.benches import bench_names, joules_per_image, machine_of, on_target
 from cxredge.report.page import Measurement
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.results.bench import BenchResult
@@ -15,9 +16,8 @@ from cxredge.vocabulary import Split
 _Estimate = tuple[str, float | None, PartialInterval | None]
 
 _OVERALL = ("accuracy", "macro_f1", "auroc", "calibration_error", "agreement_fp32")
-_PERCENTILES = ("p50", "p90", "p99")
 _OF_A_BENCH = (
-    *((f"latency {percentile}", "ms") for percentile in _PERCENTILES),
+    *((f"latency {percentile}", "ms") for percentile in SHARES),
     ("throughput", "images/s"),
     ("energy per image", "J"),
 )
@@ -72,27 +72,29 @@ def _of_class(row: ClassMetrics) -> Iterator[_Estimate]:
 
 def _of_bench(name: str, result: BenchResult) -> Iterator[Measurement]:
     machine, verdict = machine_of(result), "; ".join(result.verdict.reasons)
+    elsewhere = not on_target(result)
 
     def row(
-        figure: str, of: str, value: float | None, unit: str, ci95: PartialInterval | None = None
+        figure: str,
+        of: str,
+        value: float | None,
+        unit: str,
+        ci95: PartialInterval | None = None,
+        more: str = "",
     ) -> Measurement:
-        return Measurement(figure, of, value, ci95, unit, name, machine, verdict)
+        reasons = "; ".join(filter(None, (more, verdict)))
+        return Measurement(figure, of, value, ci95, unit, name, machine, reasons, elsewhere)
 
     for stage, latency in {"": result.latency_ms, **result.stages_ms}.items():
-        for figure, value, ci95 in percentiles(latency):
-            yield row(f"latency {figure}", stage, value, "ms", ci95)
+        for figure in SHARES:
+            found = latency.percentile(figure)
+            if found:
+                yield row(f"latency {figure}", stage, found.value, "ms", found.ci95)
+            else:
+                yield row(f"latency {figure}", stage, None, "ms", more=numbers.TOO_FEW)
     yield row("throughput", "", result.throughput, "images/s")
     yield row("energy per image", "", joules_per_image(result), "J")
     cold = result.cold_start_ms
     yield row("cold start", "process", cold.process, "ms")
     yield row("cold start", "load", cold.load, "ms")
     yield row("cold start", "first_inference", cold.first_inference, "ms")
-
-
-def percentiles(latency: Latency) -> tuple[tuple[str, float, tuple[float, float]], ...]:
-    """Return name, value and interval of each percentile."""
-    return (
-        ("p50", latency.p50, latency.p50_ci95),
-        ("p90", latency.p90, latency.p90_ci95),
-        ("p99", latency.p99, latency.p99_ci95),
-    )

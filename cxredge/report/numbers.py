@@ -1,4 +1,4 @@
-"""Format of numbers in a report; rounding happens only here."""
+"""Format of numbers and names in a report; rounding happens only here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from cxredge.metrics.latency import LEAST_COUNTS, Latency
+
 MISSING = "not available"
+TOO_FEW = "too few queries"
+PERCENTILE_RULE = (
+    "A percentile is shown if its 95% interval lies within the measured values: from "
+    f"{LEAST_COUNTS['p50']} queries for the median, {LEAST_COUNTS['p90']} for the 90th and "
+    f"{LEAST_COUNTS['p99']} for the 99th percentile."
+)
 _TO = "\N{EN DASH}"
 
 Interval = Sequence[float | None] | None
@@ -90,6 +98,12 @@ def milliseconds(value: float | None, ci95: Interval = None) -> str:
     )
 
 
+def percentile(latency: Latency, name: str) -> str:
+    """Return a percentile with its interval; words if there are too few queries for it."""
+    found = latency.percentile(name)
+    return milliseconds(found.value, found.ci95) if found else TOO_FEW
+
+
 def joules(value: float | None) -> str:
     """Return an energy with three significant digits, below a joule in millijoules."""
     if value is None:
@@ -143,3 +157,11 @@ def plain(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value)) or "none"
     return str(value)
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """Number repeated names; parent folders are not shown, because they may identify people."""
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: index + 1].count(name)})"
+        for index, name in enumerate(names)
+    ]

@@ -214,6 +214,7 @@ class Measurement:
         measured: The images, or the scenario.
         machine: The machine; empty if it makes no difference.
         verdict: Reasons against relying on it; empty without any.
+        elsewhere: Whether it was measured on another machine than the target.
     """
 
     figure: str
@@ -224,6 +225,7 @@ class Measurement:
     measured: str
     machine: str = ""
     verdict: str = ""
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True)

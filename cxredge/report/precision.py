@@ -112,10 +112,7 @@ def _candidates(bundle: Bundle) -> Table:
 def _percentiles(latency: Latency | None) -> tuple[str, str]:
     if latency is None:
         return numbers.milliseconds(None), numbers.milliseconds(None)
-    return (
-        numbers.milliseconds(latency.p50, latency.p50_ci95),
-        numbers.milliseconds(latency.p90, latency.p90_ci95),
-    )
+    return numbers.percentile(latency, "p50"), numbers.percentile(latency, "p90")
 
 
 def _runtimes(passport: Passport) -> Table:
@@ -130,7 +127,7 @@ def _runtimes(passport: Passport) -> Table:
             (
                 CPU_BACKENDS[candidate.backend] + (" (serves)" if serves else ""),
                 candidate.precision.value.upper(),
-                numbers.milliseconds(latency.p50, latency.p50_ci95),
+                numbers.percentile(latency, "p50"),
                 numbers.plain(candidate.threads),
                 numbers.count(round(many.images_per_second)),
                 f"{many.lanes} of {many.threads} threads, batch {many.batch}",

@@ -56,7 +56,7 @@ def to_csv(report: Report) -> str:
             chapter.card,
             chapter.network,
             chapter.precision,
-            chapter.target,
+            "" if m.elsewhere else chapter.target,
             m.figure,
             m.of,
             m.value,

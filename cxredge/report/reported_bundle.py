@@ -12,6 +12,8 @@ from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.bundle.archive import refuse_archive
 from cxredge.bundle.bundle import Bundle, open_bundle
 from cxredge.errors import ArtifactError
+from cxredge.report import numbers
+from cxredge.report.benches import on_target
 from cxredge.results.bench import BenchResult
 from cxredge.results.evaluation import Evaluation
 from cxredge.results.read import Result, read_result, read_results_of
@@ -27,8 +29,8 @@ class ReportedBundle:
     Attributes:
         name: Name of its folder, numbered if several have the same name.
         bundle: The bundle, verified; None if only results were given.
-        evaluations: Results of ``evaluate``; those of the serving precision and of the test split
-            come first.
+        evaluations: Results of ``evaluate``; those of the serving precision, of the test split and
+            of the manifest of the build come first.
         benches: Results of ``bench``; those of the serving precision and from files come first.
     """
 
@@ -54,8 +56,14 @@ class ReportedBundle:
 
     @property
     def bench(self) -> BenchResult | None:
-        """The benchmark shown in the headlines: of the precision that serves."""
-        return _first_of(self.benches, self.precision)
+        """The benchmark shown in the headlines: of the precision that serves, on the target."""
+        return _first_of([r for r in self.benches if on_target(r)], self.precision)
+
+    @property
+    def bench_elsewhere(self) -> BenchResult | None:
+        """A benchmark on another machine than the target, if there is none on the target."""
+        found = [result for result in self.benches if not on_target(result)]
+        return found[0] if found and self.bench is None else None
 
 
 def read_bundles(paths: Sequence[Path]) -> tuple[list[ReportedBundle], list[str]]:
@@ -93,7 +101,7 @@ def read_bundles(paths: Sequence[Path]) -> tuple[list[ReportedBundle], list[str]
             separate.setdefault(result.bundle_sha256, {})[path.resolve()] = result
             if bundles:
                 notes.append(_why_separate(path, result, cards))
-    names = _distinct([bundle.path.resolve().name for bundle in bundles])
+    names = numbers.distinct_names([bundle.path.resolve().name for bundle in bundles])
     reported = [
         _reported(name, bundle, results.values())
         for name, bundle, results in zip(names, bundles, held, strict=True)
@@ -127,7 +135,14 @@ def _reported(name: str, bundle: Bundle | None, results: Iterable[Result]) -> Re
     serving = bundle.precision if bundle else None
     evaluations = [result for result in held if isinstance(result, Evaluation)]
     benches = [result for result in held if isinstance(result, BenchResult)]
-    evaluations.sort(key=lambda r: (r.precision is not serving, r.split is not Split.TEST))
+    of_build = set(bundle.card.parents.values()) if bundle else set()
+    evaluations.sort(
+        key=lambda r: (
+            r.precision is not serving,
+            r.split is not Split.TEST,
+            r.manifest_sha256 not in of_build,
+        )
+    )
     benches.sort(
         key=lambda r: (
             r.precision is not serving,
@@ -140,11 +155,3 @@ def _reported(name: str, bundle: Bundle | None, results: Iterable[Result]) -> Re
 
 def _first_of(results: Sequence[_Kind], precision: Precision) -> _Kind | None:
     return next((result for result in results if result.precision is precision), None)
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Number repeated names; parent folders are not shown, because they may identify people."""
-    return [
-        name if names.count(name) == 1 else f"{name} ({names[: index + 1].count(name)})"
-        for index, name in enumerate(names)
-    ]

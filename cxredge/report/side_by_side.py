@@ -60,6 +60,13 @@ def _caveats(bundles: Sequence[ReportedBundle]) -> list[str]:
         found.append("Not all bundles were evaluated: accuracy at build may be of other images.")
     if len({(result.manifest_sha256, result.split) for result in evaluations}) > 1:
         found.append("Evaluated on different images: accuracies cannot be compared.")
+    for reported in bundles:
+        if reported.bench_elsewhere is not None:
+            found.append(
+                f"{reported.name} was not measured on its target, "
+                f"{reported.bench_elsewhere.target}: times of other machines are shown in its "
+                "chapter only."
+            )
     if len({(result.scenario, result.timed) for result in benches}) > 1:
         found.append("Benchmarks of different scenarios: latencies cannot be compared.")
     if not all(result.verdict.comparable for result in benches):
@@ -120,4 +127,4 @@ def _latencies(bundles: Sequence[ReportedBundle]) -> list[Figure]:
     if len({scenario_words(result) for result in results}) == 1:
         words = [machine_of(result) for result in results]
     names = [f"{name}: {detail}" for (name, _), detail in zip(benches, words, strict=True)]
-    return [latency_chart(names, results)]
+    return latency_chart(names, results)

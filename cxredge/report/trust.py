@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from cxredge.artifacts.card import held_files
+from cxredge.artifacts.records import UNSET
 from cxredge.data.audit_record import NOT_AUDITED
 from cxredge.errors import quoted
 from cxredge.gate.limits import LimitVerdict
 from cxredge.report import numbers
-from cxredge.report.benches import bench_names, machine_name
+from cxredge.report.benches import bench_names, machine_name, machine_of
 from cxredge.report.headlines import gate_of
 from cxredge.report.page import Answer, TrustQuestion
 from cxredge.report.reported_bundle import ReportedBundle
@@ -30,8 +32,18 @@ def _files(reported: ReportedBundle) -> TrustQuestion:
     question = "Are the files unchanged since the build?"
     if reported.bundle is None:
         return TrustQuestion(question, Answer.UNKNOWN, "The bundle was not given.")
-    count = len(reported.bundle.card.files)
-    return TrustQuestion(question, Answer.YES, f"All {count} files match the hashes on the card.")
+    bundle = reported.bundle
+    count = len(held_files(bundle.path, bundle.card))
+    evidence = f"All {count} files match the hashes on the card."
+    unhashed = sum(result.content_sha256 is UNSET for result in reported.results)
+    if unhashed:
+        words = f"{unhashed} of {len(reported.results)} results have no hash of their own"
+        return TrustQuestion(
+            question, Answer.DOUBTFUL, f"{evidence} {words}: an older version wrote them."
+        )
+    if reported.results:
+        evidence += f" {len(reported.results)} results match their own hashes and name this card."
+    return TrustQuestion(question, Answer.YES, evidence)
 
 
 def _device(reported: ReportedBundle) -> TrustQuestion:
@@ -126,7 +138,10 @@ def data_warnings(reported: ReportedBundle) -> list[str]:
 
 def _latency(reported: ReportedBundle) -> TrustQuestion:
     question = "Can the latency be compared with other results?"
-    result = reported.bench
+    result, elsewhere = reported.bench, reported.bench_elsewhere
+    if elsewhere is not None:
+        where = f"Measured on {machine_of(elsewhere)}, which is not the target, {elsewhere.target}."
+        return TrustQuestion(question, Answer.NO, where)
     if result is None:
         return TrustQuestion(
             question, Answer.UNKNOWN, f"Run cxredge bench {quoted(reported.name)} --images FOLDER"

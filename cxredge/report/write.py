@@ -27,6 +27,9 @@ FORMATS: dict[str, Callable[[Report], str]] = {
 }
 
 
+_PICTURE = "data:image/png;base64,"
+
+
 @dataclass(frozen=True)
 class ReportSummary:
     """Contents of a report that was written.
@@ -36,12 +39,14 @@ class ReportSummary:
         results: Number of results.
         notes: Results that were left out or listed separately, with the reasons.
         warnings: Warnings of all bundles.
+        xrays: Number of pictures of X-rays in the file.
     """
 
     bundles: int
     results: int
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    xrays: int = 0
 
 
 def write_report(paths: Sequence[Path], out: Path, xrays: bool = True) -> ReportSummary:
@@ -59,14 +64,16 @@ def write_report(paths: Sequence[Path], out: Path, xrays: bool = True) -> Report
     render = _renderer(out)
     bundles, notes = read_bundles(paths)
     report = make_report(bundles, notes, xrays)
+    text = render(report)
     # A file name may hold bytes that are not UTF-8; the report is written nevertheless.
-    write_text(out, render(report).encode("utf-8", "replace").decode("utf-8"))
+    write_text(out, text.encode("utf-8", "replace").decode("utf-8"))
     warnings = [warning for chapter in report.chapters for warning in chapter.warnings]
     return ReportSummary(
         bundles=sum(reported.bundle is not None for reported in bundles),
         results=sum(len(reported.results) for reported in bundles),
         notes=report.notes,
         warnings=tuple(dict.fromkeys(warnings)),
+        xrays=text.count(_PICTURE),
     )
 
 

@@ -9,15 +9,19 @@ import numpy as np
 from PIL import Image
 
 from cxredge.bundle.bundle import read_golden
+from cxredge.bundle.layout import GOLDEN_NAME
 from cxredge.data.images import GreyImage
 from cxredge.metrics.classification import softmax
 from cxredge.report import numbers
-from cxredge.report.page import Gallery, Missing, Section, Xray
+from cxredge.report.page import Gallery, Missing, Section, Sentences, Xray
 from cxredge.report.reported_bundle import ReportedBundle
 
 _MAX_IMAGES = 12
 _MAX_PIXELS = 192
 """Side of an embedded picture: recognisable, and small enough for reports of many bundles."""
+
+
+_SHOWN = "They are X-rays of the data set: treat this page like them. --no-images leaves them out."
 
 
 def xray_section(reported: ReportedBundle, pictures: bool) -> Section:
@@ -30,6 +34,9 @@ def xray_section(reported: ReportedBundle, pictures: bool) -> Section:
     title = "X-rays and predictions"
     if reported.bundle is None:
         return Section(title, (Missing("X-rays", "cxredge report BUNDLE --out report.html"),))
+    if not (reported.bundle.path / GOLDEN_NAME).exists():
+        line = "The golden images were deleted from this bundle."
+        return Section(title, (Sentences("", (line,)),))
     golden = read_golden(reported.bundle)
     classes = reported.bundle.card.classifier.classes
     probabilities = softmax(golden.logits[reported.bundle.precision])
@@ -48,7 +55,8 @@ def xray_section(reported: ReportedBundle, pictures: bool) -> Section:
     note = (
         "The bundle's golden images, as the network receives them. They were taken from each class "
         "in turn, in the order of the manifest, regardless of the prediction. They are too few to "
-        "estimate the accuracy."
+        "estimate the accuracy. "
+        + (_SHOWN if pictures else "Their pictures were left out of this report.")
     )
     return Section(title, (Gallery("", xrays, note),))
 

@@ -16,6 +16,9 @@ from cxredge.telemetry.linux import Machine, MachineState
 from cxredge.telemetry.sampling import SamplingSummary
 from cxredge.vocabulary import Precision, Scenario, Split
 
+NOT_THE_TARGET = "this machine is not the target"
+"""First words of the reason against comparing a result of another machine than the target."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoadGenReport:
@@ -225,8 +228,11 @@ class BenchResult:
         accuracy: Accuracy of the same session.
         tools: Versions of the software.
         verdict: Whether the result can be compared with others.
+        on_target: Whether the machine is the target of the bundle; UNSET in results of older
+            versions.
         memory_ms: Latency by way to reach the GPU's memory, if compared.
         layers_ms: Time by engine layer, slowest first, if profiled.
+        content_sha256: SHA-256 of the other keys; UNSET in results of older versions.
     """
 
     schema: Literal["cxredge.bench/1"] = "cxredge.bench/1"
@@ -266,5 +272,14 @@ class BenchResult:
     accuracy: SessionAccuracy
     tools: Mapping[str, str]
     verdict: Comparability
+    on_target: bool | UnsetType = UNSET
     memory_ms: Mapping[str, Latency] | None = None
     layers_ms: tuple[LayerTime, ...] | None = None
+    content_sha256: Sha256 | UnsetType = UNSET
+
+    @property
+    def measured_on_target(self) -> bool:
+        """Whether the machine is the target; older versions state it in the verdict only."""
+        if isinstance(self.on_target, bool):
+            return self.on_target
+        return not any(reason.startswith(NOT_THE_TARGET) for reason in self.verdict.reasons)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from cxredge.artifacts.records import Count, Sha256, Share
+from cxredge.artifacts.records import UNSET, Count, Sha256, Share, UnsetType
 from cxredge.artifacts.training_images import SeenCounts
 from cxredge.backends.base import CascadeCounts
 from cxredge.metrics.classification import ReliabilityBin
@@ -51,8 +51,11 @@ class ClassMetrics:
 class ChangedDecision:
     """An image that the bundle classifies differently from FP32.
 
+    File names may name patients, so that a result does not hold them.
+
     Attributes:
-        path: Its file.
+        index: Index among the images of the split, from 0, in the order of the manifest; UNSET in
+            results of older versions.
         label: Its true class.
         fp32: The class that FP32 predicts.
         now: The class that the bundle predicts.
@@ -60,7 +63,7 @@ class ChangedDecision:
         probability_now: Probability of ``now`` in the bundle.
     """
 
-    path: str
+    index: Count | UnsetType = UNSET
     label: str
     fp32: str
     now: str
@@ -126,6 +129,7 @@ class Evaluation:
         seen: Number of images and patients that the network was trained on; None if the bundle does
             not list them.
         warnings: Warnings of the data audit.
+        content_sha256: SHA-256 of the other keys; UNSET in results of older versions.
     """
 
     schema: Literal["cxredge.evaluation/1"] = "cxredge.evaluation/1"
@@ -161,3 +165,4 @@ class Evaluation:
     images_without_patient: Count | None = None
     seen: SeenCounts | None = None
     warnings: tuple[str, ...] = ()
+    content_sha256: Sha256 | UnsetType = UNSET

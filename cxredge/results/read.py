@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxredge.artifacts.hashing import check_content_hash
 from cxredge.artifacts.records import from_json, read_json_file
 from cxredge.errors import ArtifactError, quoted
 from cxredge.results.bench import BenchResult
+from cxredge.results.consistency import contradictions
 from cxredge.results.evaluation import Evaluation
 
 Result = Evaluation | BenchResult
 
-_RECORDS: Mapping[str, type[Result]] = {
+RECORDS: Mapping[str, type[Result]] = {
     "cxredge.evaluation/1": Evaluation,
     "cxredge.bench/1": BenchResult,
 }
+TABLES = (".csv", ".jsonl", ".parquet")
+"""Extensions of predictions and manifests, which are easily taken for results."""
 _REMEDY = "Measure again: cxredge evaluate or cxredge bench."
 
 
@@ -38,8 +42,14 @@ def read_result(path: Path) -> Result:
     """Read a result of ``evaluate`` or ``bench``.
 
     Raises:
-        ArtifactError: The file is missing, is something else, or does not fit its record.
+        ArtifactError: The file is missing, or as in :func:`parse_result`.
     """
+    if path.suffix.lower() in TABLES:
+        raise ArtifactError(
+            f"{path} is a table, not a result of cxredge evaluate or bench (.json).",
+            f"See what it is: cxredge inspect {quoted(path)}. To measure how accurate predictions "
+            "are: cxredge evaluate BUNDLE MANIFEST",
+        )
     return parse_result(read_json_file(path, _REMEDY), path)
 
 
@@ -51,17 +61,22 @@ def parse_result(values: Any, path: Path) -> Result:
         path: Path of the file, for messages.
 
     Raises:
-        ArtifactError: It is something else, or does not fit its record.
+        ArtifactError: It is something else, does not fit its record, was changed after it was
+            written, or its figures contradict each other.
     """
     schema = values.get("schema") if isinstance(values, dict) else None
-    record = _RECORDS.get(str(schema))
+    record = RECORDS.get(str(schema))
     if record is None:
         raise ArtifactError(
             f"{path} is not a result of cxredge evaluate or bench (schema '{schema}'; expected "
-            f"{' or '.join(_RECORDS)}).",
+            f"{' or '.join(RECORDS)}).",
             f"See what it is: cxredge inspect {quoted(path)}",
         )
-    return from_json(values, record, path, _REMEDY)
+    check_content_hash(values, path, _REMEDY)
+    result = from_json(values, record, path, _REMEDY)
+    for problem in contradictions(result):
+        raise ArtifactError(f"{path} contradicts itself: {problem}.", _REMEDY)
+    return result
 
 
 def read_results_of(bundle: Path, card_sha256: str) -> StoredResults:
@@ -77,7 +92,7 @@ def read_results_of(bundle: Path, card_sha256: str) -> StoredResults:
         try:
             result = read_result(path)
         except ArtifactError as error:
-            left_out.append(error.message)
+            left_out.append(error.message.replace(f"{bundle}/", ""))
             continue
         if result.bundle_sha256 == card_sha256:
             found[path.resolve()] = result

@@ -45,7 +45,7 @@ def test_same_inputs_same_bytes_in_another_folder_at_another_speed(
 ) -> None:
     """Which precision was the fastest is for the passport; INT8 sums must not follow threads."""
 
-    def slow_int8(variants: Sequence[Variant], _: object) -> dict[Variant, Speed]:
+    def slow_int8(variants: Sequence[Variant], *_: object) -> dict[Variant, Speed]:
         ms = {Precision.FP32: 1.0, Precision.INT8: 9.0}
         return {v: Speed(summarise([ms[v.precision]] * 50), 1) for v in variants}
 

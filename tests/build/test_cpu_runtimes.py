@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("openvino")
 def fastest(monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenVINO's INT8 is the fastest, with two images at a time on one thread each."""
 
-    def speeds(variants: Sequence[Variant], _: object) -> dict[Variant, Speed]:
+    def speeds(variants: Sequence[Variant], *_: object) -> dict[Variant, Speed]:
         milliseconds = {
             v: 1.0 if (v.backend, v.precision.value) == OPENVINO_INT8 else 5.0 for v in variants
         }

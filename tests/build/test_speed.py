@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from cxredge.build import speed
 from cxredge.build.speed import Variant, measure_speeds
 from cxredge.bundle.serving import RuntimeSettings as Settings
 from cxredge.data.images import load_grey
+from cxredge.progress import Advance, Silent
 from cxredge.vocabulary import Precision
 
 IMAGE = np.zeros((1, 8, 8), np.uint8)
@@ -55,14 +58,14 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_has_its_best_threads_for_one_image(four_cores: None) -> None:
-    found = measure_speeds((FEW, MANY), IMAGE)
+    found = measure_speeds((FEW, MANY), IMAGE, Silent())
     assert found[FEW].threads == 2
     assert found[MANY].threads == 4
     assert found[FEW].latency.p50 == pytest.approx(1, abs=0.8)
 
 
 def test_each_has_its_best_way_for_many_images(four_cores: None) -> None:
-    found = measure_speeds((FEW, MANY), IMAGE)
+    found = measure_speeds((FEW, MANY), IMAGE, Silent())
     few, many = found[FEW].throughput, found[MANY].throughput
     assert few is not None
     assert many is not None
@@ -101,7 +104,7 @@ def test_settings_for_many_are_found_on_files_and_their_rate_in_memory(
         return load_grey(path, size)
 
     monkeypatch.setattr(speed, "load_grey", load)
-    found = measure_speeds((MANY,), IMAGE)[MANY].throughput
+    found = measure_speeds((MANY,), IMAGE, Silent())[MANY].throughput
     assert found is not None
     assert decoded
     assert len(set(decoded)) == 1
@@ -114,7 +117,7 @@ def test_a_slow_network_is_not_timed_in_large_batches(
     four_cores: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speed, "_MAX_BATCH_S", 0.001)
-    found = measure_speeds((FEW,), IMAGE)[FEW].throughput
+    found = measure_speeds((FEW,), IMAGE, Silent())[FEW].throughput
     assert found is not None
     assert found.settings.batch == 1
 
@@ -122,6 +125,24 @@ def test_a_slow_network_is_not_timed_in_large_batches(
 def test_on_a_gpu_there_are_no_threads_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "open_session", lambda *_: Paced(0.0, 1))
     engine = Variant("tensorrt", Precision.FP16, Path("model-fp16.plan"))
-    found = measure_speeds((engine,), IMAGE)[engine]
+    found = measure_speeds((engine,), IMAGE, Silent())[engine]
     assert found.latency.count >= 10
     assert (found.threads, found.throughput) == (0, None)
+
+
+def test_progress_reaches_its_total(four_cores: None) -> None:
+    class Heard(Silent):
+        total, done = 0, 0
+
+        @contextmanager
+        def task(self, description: str, total: int | None) -> Iterator[Advance]:
+            self.total = total or 0
+
+            def advance(count: int) -> None:
+                self.done += count
+
+            yield advance
+
+    heard = Heard()
+    measure_speeds((FEW, MANY), IMAGE, heard)
+    assert heard.done == heard.total == 6

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cxredge.artifacts.atomic import write_json
+from cxredge.artifacts.hashing import with_content_hash
 from cxredge.artifacts.records import read_json_file
 from cxredge.data.manifest import read_manifest, write_manifest
 from cxredge.quantization import search
@@ -83,7 +84,8 @@ def test_predictions_csv_columns(bundle: Path, phantoms: Path, tmp_path: Path, c
         rows = list(csv.DictReader(stream))
     classes = ["bacterial", "covid19", "normal", "viral"]
     assert list(rows[0]) == [
-        "path", "status", "label", "probability", *(f"p_{c}" for c in classes), "error",
+        "path", "status", "label", "probability", *(f"p_{c}" for c in classes),
+        "decided_by", "margin", "above_threshold", "error",
     ]  # fmt: skip
     assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
     for row in rows:
@@ -91,6 +93,10 @@ def test_predictions_csv_columns(bundle: Path, phantoms: Path, tmp_path: Path, c
         assert sum(shares) == pytest.approx(1, abs=1e-4)
         assert row["label"] == classes[int(np.argmax(shares))]
         assert float(row["probability"]) == pytest.approx(max(shares), abs=1e-6)
+        *_, second, first = sorted(shares)
+        assert float(row["margin"]) == pytest.approx(first - second, abs=2e-6)
+        assert row["decided_by"] in ("fp32", "int8")
+        assert set(row["above_threshold"].split(";")) <= {"", *classes}
 
 
 def test_evaluate(bundle: Path, phantoms: Path, cxredge) -> None:
@@ -222,12 +228,28 @@ def test_compare(bundle: Path, phantoms: Path, tmp_path: Path, cxredge) -> None:
     assert ran.code == 0, ran.err
     assert ran.json["regressions"] == 0
     assert {row["metric"] for row in ran.json["rows"]} >= {"accuracy", "auroc"}
-    worse = json.loads(result.read_text())
-    worse["accuracy"], worse["accuracy_ci95"] = 0.01, [0.0, 0.02]
-    (tmp_path / "b.json").write_text(json.dumps(worse))
-    refused = cxredge("compare", result, tmp_path / "b.json", "--json")
-    assert refused.code == 3
-    assert refused.json["regressions"] == 1
+    worse = tmp_path / "b.json"
+    cxredge("evaluate", bundle, with_rotated_labels(phantoms, tmp_path), "--out", worse)
+    same = json.loads(result.read_text())["manifest_sha256"]
+    changed = {**json.loads(worse.read_text()), "manifest_sha256": same}
+    worse.write_text(json.dumps(with_content_hash(changed)))
+    refused = cxredge("compare", result, worse, "--json")
+    assert refused.code == 3, refused.err
+    assert refused.json["regressions"] >= 1
+    worse.write_text(json.dumps({**changed, "accuracy": 0.99}))
+    edited = cxredge("compare", result, worse)
+    assert edited.code == 1
+    assert "was changed after it was written" in edited.err
+    assert cxredge("inspect", worse).code == 1
+
+
+def with_rotated_labels(phantoms: Path, folder: Path) -> Path:
+    """Return a manifest whose images have the label of the next class."""
+    entries = read_manifest(phantoms / "manifest.csv").entries
+    labels = sorted({entry.label for entry in entries})
+    following = dict(zip(labels, labels[1:] + labels[:1], strict=True))
+    changed = [replace(entry, label=following[entry.label]) for entry in entries]
+    return write_manifest(folder / "rotated.csv", changed).path
 
 
 @pytest.mark.train
@@ -254,3 +276,66 @@ def test_demo(tmp_path: Path, cxredge, monkeypatch: pytest.MonkeyPatch) -> None:
         "evaluate-test", "bench-single-stream-memory", "bench-single-stream-files"
     }  # fmt: skip
     assert {"accuracy_fp32", "accuracy_int8"} <= set(found)
+
+
+def test_xrays_inside_are_announced_and_may_be_deleted(
+    bundle: Path, phantoms: Path, tmp_path: Path, cxredge
+) -> None:
+    deployed = cxredge("deploy", bundle, "--precision", "fp32")
+    assert "X-rays of the data set inside: 12 golden images (golden.npz)" in deployed.out
+    page = cxredge("report", bundle, "--out", tmp_path / "r.html", "--json").json
+    assert page["xrays"] >= 12
+    shown = cxredge("report", bundle, "--out", tmp_path / "r.html")
+    assert f"contains {page['xrays']} X-rays of the data set; --no-images" in shown.out
+    for option in ("--no-images", "--no-xrays"):
+        assert cxredge("report", bundle, "--out", tmp_path / "r.html", option, "--json").json[
+            "xrays"
+        ] == 0  # fmt: skip
+    for name in ("golden.npz", "flipped.npz"):
+        (bundle / name).unlink(missing_ok=True)
+    verified = cxredge("verify", bundle)
+    assert verified.code == 0
+    assert "Not checked: the bundle has no golden images" in verified.out
+    found = cxredge("verify", bundle, "--json").json
+    assert (found["replays"], len(found["not_checked"])) == ([], 1)
+    refused = cxredge("deploy", bundle)
+    assert refused.code == 1
+    assert "golden.npz is missing" in refused.err
+    assert cxredge("inspect", bundle).code == 0
+    assert cxredge("report", bundle, "--out", tmp_path / "r.html", "--json").json["xrays"] == 0
+    rows = tmp_path / "p.csv"
+    assert cxredge("predict", bundle, phantoms / "images", "--out", rows).code == 0
+
+
+def test_no_file_of_a_result_names_an_image(
+    bundle: Path, phantoms: Path, tmp_path: Path, cxredge
+) -> None:
+    manifest = with_rotated_labels(phantoms, tmp_path)
+    for given in (phantoms / "manifest.csv", manifest):
+        assert cxredge("evaluate", bundle, given).code == 0
+    cxredge("bench", bundle, "--seconds", 0, "--queries", 5, "--images", phantoms / "images")
+    for suffix in (".html", ".md", ".csv", ".json"):
+        assert cxredge("report", bundle, "--out", tmp_path / f"out{suffix}").code == 0
+    names = [path.name for path in (phantoms / "images").rglob("*.*")]
+    files = [path for path in bundle.rglob("*") if path.is_file()]
+    assert len([path for path in files if path.name.startswith("evaluate-")]) == 2
+    for path in [*files, *tmp_path.glob("out.*")]:
+        content = path.read_bytes()
+        assert str(phantoms).encode() not in content
+        assert not [name for name in names if name.encode() in content], path
+
+
+def test_the_next_line_prints_what_is_known(
+    bundle: Path, phantoms: Path, tmp_path: Path, cxredge
+) -> None:
+    manifest = phantoms / "manifest.csv"
+    assert (
+        f"bench {bundle} --images {phantoms / 'images'}"
+        in cxredge("evaluate", bundle, manifest).err
+    )
+    rows = tmp_path / "p.csv"
+    assert (
+        f"Next: cxredge inspect {rows}"
+        in cxredge("predict", bundle, phantoms / "images", "--out", rows).err
+    )
+    assert "trtexec" not in cxredge("inspect", bundle).out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from cxredge.artifacts.records import to_json
 from cxredge.comparison import read_result_set
 from cxredge.errors import ArtifactError
 from tests.comparison.result_sets import passport
-from tests.results.sample_results import bench, evaluation
+from tests.results.sample_results import EVALUATION, bench
 
 CARD_SHA256 = hashlib.sha256(b"{}").hexdigest()
 
@@ -42,7 +43,7 @@ def test_passport_file_is_read(tmp_path: Path) -> None:
 def test_bundle_has_all_its_results(bundle: Path) -> None:
     results = {
         "b": bench(1, bundle_sha256=CARD_SHA256),
-        "a": evaluation(1, (1, 1), bundle_sha256=CARD_SHA256),
+        "a": replace(EVALUATION, bundle_sha256=CARD_SHA256),
     }
     for name, result in results.items():
         (bundle / "results" / f"{name}.json").write_text(json.dumps(to_json(result)))

@@ -11,6 +11,7 @@ from cxredge.metrics.latency import (
     block_interval,
     early_stopping,
     interleave,
+    least_count,
     order_statistic_interval,
     summarise,
     take_turns,
@@ -33,6 +34,29 @@ def test_single_measurement_is_its_own_percentile() -> None:
     found = summarise([2.5])
     assert (found.p50, found.p99, found.cv) == (2.5, 2.5, 0)
     assert found.p50_ci95 == found.p90_ci95 == found.p99_ci95 == (2.5, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("count", "supported"),
+    [
+        (1, ()), (5, ()), (6, ("p50",)), (35, ("p50",)), (36, ("p50", "p90")),
+        (367, ("p50", "p90")), (368, ("p50", "p90", "p99")),
+    ],
+)  # fmt: skip
+def test_percentiles_of_too_few_measurements_are_not_supported(
+    count: int, supported: tuple[str, ...]
+) -> None:
+    found = summarise([float(n) for n in range(count)])
+    assert found.supported_percentiles == supported
+    assert [one.name for one in found.percentiles] == list(supported)
+    assert (found.percentile("p99") is None) == ("p99" not in supported)
+    assert found.to_json()["supported_percentiles"] == list(supported)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+def test_the_least_count_is_the_first_whose_maximum_is_an_upper_bound(share: float) -> None:
+    least = least_count(share)
+    assert share**least <= 0.025 < share ** (least - 1)
 
 
 def test_no_measurement_is_refused() -> None:
@@ -59,7 +83,8 @@ def test_json_is_rounded_and_has_lists() -> None:
     assert found["p50_ci95"] == [1.0, 3.0]
     assert found["count"] == 3
     assert set(found) == {
-        "count", "mean", "p50", "p90", "p99", "p50_ci95", "p90_ci95", "p99_ci95", "cv"
+        "count", "mean", "p50", "p90", "p99", "p50_ci95", "p90_ci95", "p99_ci95", "cv",
+        "supported_percentiles",
     }  # fmt: skip
 
 

@@ -7,11 +7,10 @@ import shutil
 import pytest
 
 from cxredge import bench as bench_stage
-from cxredge.artifacts.atomic import write_json
-from cxredge.artifacts.records import to_json
 from cxredge.bundle.bundle import open_bundle
 from cxredge.inference import evaluate as evaluate_stage
 from cxredge.progress import Silent
+from cxredge.results.write import write_result
 from cxredge.vocabulary import Scenario, Split
 from tests.report.sample_bundles import build_bundle, write_images
 
@@ -24,12 +23,12 @@ def made(tmp_path_factory):
     first = build_bundle(folder, manifest, 12, "first")
     build_bundle(folder, manifest, 25, "second")
     opened = open_bundle(first)
-    evaluation = to_json(evaluate_stage.evaluate(opened, manifest, Split.TEST, Silent()))
-    write_json(first / "results" / "evaluate-test-int8.json", evaluation)
+    evaluation = evaluate_stage.evaluate(opened, manifest, Split.TEST, Silent())
+    write_result(first / "results" / "evaluate-test-int8.json", evaluation)
     config = bench_stage.BenchConfig(Scenario.SINGLE_STREAM, 0.0, 40, 2, 1)
     for name, images in (("memory", []), ("files", [folder / "data"])):
         result = bench_stage.bench(opened, images, config, Silent())
-        write_json(first / "results" / f"bench-{name}.json", to_json(result))
+        write_result(first / "results" / f"bench-{name}.json", result)
     return folder
 
 

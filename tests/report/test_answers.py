@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from cxredge.artifacts.card import read_card, write_card
+from cxredge.artifacts.records import from_json
 from cxredge.bundle.card import BundleCard
 from cxredge.gate.fidelity import Measure
 from cxredge.gate.gate import GateResult
@@ -16,8 +17,9 @@ from cxredge.gate.thresholds import Drift
 from cxredge.report import numbers, reported_bundle, write_report
 from cxredge.report.about import purpose_section
 from cxredge.report.trust import trust_questions
+from cxredge.results.evaluation import Evaluation
 from cxredge.vocabulary import Precision
-from tests.report.sample_bundles import page_of
+from tests.report.sample_bundles import change_result, page_of
 
 
 def test_target_is_named_with_its_runtime(bundles):
@@ -92,7 +94,7 @@ class TestTrustQuestions:
         result = json.loads(path.read_text())
         assert (result["seen"]["images"], result["seen"]["patients"]) == (0, 0)
         changed = None if seen is None else {**result["seen"], **seen}
-        path.write_text(json.dumps({**result, "seen": changed}))
+        change_result(path, seen=changed)
         (source,), _ = reported_bundle.read_bundles([bundles / "first"])
         check = trust_questions(source)[3]
         assert check.answer.value == answer
@@ -102,14 +104,14 @@ class TestTrustQuestions:
         path = bundles / "first" / "results" / "evaluate-test-int8.json"
         result = json.loads(path.read_text())
         for seen in (None, {**result["seen"], "validation_images": result["images"]}):
-            path.write_text(json.dumps({**result, "split": "val", "seen": seen}))
+            change_result(path, split="val", seen=seen)
             found = dict(self.answers(bundles, "first"))
             assert found["Was it evaluated on unseen images?"] == "no"
 
     def test_comparable_latency(self, bundles):
         for path in (bundles / "first" / "results").glob("bench-*.json"):
-            good = {"comparable": True, "reasons": []}
-            path.write_text(json.dumps({**json.loads(path.read_text()), "verdict": good}))
+            counts = {**json.loads(path.read_text())["queries"], "needed": 40}
+            change_result(path, verdict={"comparable": True, "reasons": []}, queries=counts)
         assert dict(self.answers(bundles, "first"))[
             "Can the latency be compared with other results?"
         ] == ("yes")
@@ -156,10 +158,16 @@ class TestMissingMeasurements:
         assert "Not finished on its target" in page
         assert "run: cxredge deploy second" in page
 
-    def test_undefined_metrics(self, bundles):
+    def test_undefined_metrics(self, bundles, monkeypatch):
         path = bundles / "first" / "results" / "evaluate-test-int8.json"
         result = json.loads(path.read_text())
         row = result["by_class"]["normal"]
         row.update(auroc=None, auroc_ci95=[None, None], sensitivity=None, sensitivity_ci95=None)
-        path.write_text(json.dumps(result))
+        del result["roc"]["normal"]
+        (source,), _ = reported_bundle.read_bundles([bundles / "first"])
+        found = from_json(result, Evaluation, path, "")
+        monkeypatch.setattr(
+            "cxredge.report.write.read_bundles",
+            lambda _: ([replace(source, evaluations=(found,))], []),
+        )
         assert "not available" in page_of(bundles / "r.md", bundles / "first")

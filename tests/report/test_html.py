@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,9 +52,17 @@ class TestHtml:
             assert numbers.share(row[name], row[f"{name}_ci95"]) in page
         assert numbers.fraction(row["auroc"], row["auroc_ci95"]) in page
         latency = result_of(bundles / "first", "bench-files.json")["latency_ms"]
-        for percentile in ("p50", "p90", "p99"):
+        for percentile in ("p50", "p90"):
             shown = numbers.milliseconds(latency[percentile], latency[f"{percentile}_ci95"])
             assert shown in page
+
+    def test_percentiles_of_too_few_queries_are_not_shown(self, page, bundles):
+        latency = result_of(bundles / "first", "bench-files.json")["latency_ms"]
+        assert latency["count"] == 40
+        assert numbers.milliseconds(latency["p99"], latency["p99_ci95"]) not in page
+        assert "p99 " not in words_of(page[page.index("<title>Latencies:") :]).split("Percent")[0]
+        assert numbers.TOO_FEW in page
+        assert "368 for the 99th percentile" in page
 
     def test_headline_is_the_latency_from_files(self, page, bundles):
         latency = result_of(bundles / "first", "bench-files.json")["latency_ms"]
@@ -70,12 +77,16 @@ class TestHtml:
     def test_repeated_warnings_are_shown_once(self, page):
         assert page.count("Classes come from different sources") == 1
 
-    def test_changed_decisions_name_files_without_folders(self, page, bundles):
+    def test_changed_decisions_have_a_position_and_no_file_name(self, page, bundles):
         flipped = result_of(bundles / "first", "evaluate-test-int8.json")["flipped"]
         assert flipped
-        assert Path(flipped[0]["path"]).name in page
-        assert SECRET_FOLDER in flipped[0]["path"]
+        assert f">image {flipped[0]['index']}<" in page
+        for path in (bundles / "first").rglob("*"):
+            content = path.read_bytes() if path.is_file() else b""
+            assert SECRET_FOLDER.encode() not in content
+            assert b".png" not in content
         assert SECRET_FOLDER not in page
+        assert ".png" not in page
 
     def test_no_paths_of_this_machine(self, page, bundles):
         assert str(bundles) not in page

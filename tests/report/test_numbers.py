@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from cxredge.report import numbers
-from cxredge.report.accuracy import file_name
 from cxredge.report.render import markdown_text
 
 
@@ -34,11 +33,6 @@ class TestNumbers:
             numbers.points(-0.01, [-0.02, 0.0])
             == "\N{MINUS SIGN}1.0 points (\N{MINUS SIGN}2.0 to 0.0)"
         )
-
-
-def test_file_name_of_posix_and_windows_paths():
-    assert file_name("/a/b/c.png") == "c.png"
-    assert file_name("C:\\a\\c.png") == "c.png"
 
 
 def test_markdown_syntax_is_escaped():

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from cxredge.artifacts.records import to_json
+from cxredge.metrics.classification import ReliabilityBin, wilson
 from cxredge.metrics.latency import Latency
 from cxredge.results.bench import (
     BenchResult,
@@ -17,7 +18,7 @@ from cxredge.results.bench import (
     SessionAccuracy,
     States,
 )
-from cxredge.results.evaluation import ClassMetrics, Evaluation
+from cxredge.results.evaluation import ChangedDecision, ClassMetrics, Evaluation, RocCurve
 from cxredge.telemetry.linux import Machine, MachineState
 from cxredge.telemetry.sampling import Range, SamplingSummary
 from cxredge.vocabulary import Precision, Scenario, Split
@@ -112,6 +113,47 @@ def evaluation(accuracy: float, ci95: Interval, **changes: Any) -> Evaluation:
     return replace(found, **changes)
 
 
+ROW = ClassMetrics(
+    images=80,
+    threshold=0.5,
+    auroc=0.625,
+    auroc_ci95=(0.6, 0.65),
+    sensitivity=0.75,
+    sensitivity_ci95=wilson(60, 80),
+    specificity=0.5,
+    specificity_ci95=wilson(40, 80),
+    recall=0.5,
+    recall_ci95=wilson(40, 80),
+)
+CURVE = RocCurve(false_positive_rate=(0.0, 0.5, 1.0), true_positive_rate=(0.0, 0.75, 1.0))
+EVALUATION = evaluation(
+    0.5,
+    wilson(80, 160),
+    macro_f1=0.5,
+    auroc=0.625,
+    calibration_error=0.05,
+    accuracy_fp32=81 / 160,
+    accuracy_difference_fp32=-1 / 160,
+    agreement_fp32=159 / 160,
+    agreement_fp32_ci95=wilson(159, 160),
+    by_class={"covid19": ROW, "viral": ROW},
+    sensitivity={"covid19": 0.75, "viral": 0.75},
+    flipped=(
+        ChangedDecision(
+            index=7,
+            label="viral",
+            fp32="viral",
+            now="covid19",
+            probability_fp32=0.51,
+            probability_now=0.5,
+        ),
+    ),
+    reliability=(ReliabilityBin(0.5, 0.6, 160, 0.55, 0.5),),
+    roc={"covid19": CURVE, "viral": CURVE},
+)
+"""An evaluation whose figures derive from its confusion matrix."""
+
+
 def bench(p50: float, ci95: Interval | None = None, **changes: Any) -> BenchResult:
     """Return a comparable result of a Jetson whose percentiles are all ``p50``."""
     golden = GoldenReplay(
@@ -147,7 +189,7 @@ def bench(p50: float, ci95: Interval | None = None, **changes: Any) -> BenchResu
             metric="latency_ms", percentile=90, value=p50, ci95=(p50, p50), early_stopping_ms=None
         ),
         latency_ms=latency(p50, ci95),
-        throughput=50.0,
+        throughput=200.0,
         stages_ms={"compute": latency(p50, ci95)},
         cold_start_ms=ColdStart(process=None, load=100.0, first_inference=5.0),
         histogram_ms=(p50,),

@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cxredge.artifacts.records import from_json, to_json
+from cxredge.artifacts.records import UNSET, from_json, to_json
 from cxredge.errors import ArtifactError
-from cxredge.metrics.classification import ReliabilityBin
-from cxredge.results.evaluation import ChangedDecision, Evaluation, RocCurve
+from cxredge.metrics.classification import wilson
+from cxredge.results.bench import Comparability, QueryCount
+from cxredge.results.evaluation import Evaluation, RocCurve
 from cxredge.results.read import read_result, read_results_of
-from tests.results.sample_results import bench, changed, class_metrics, evaluation
-
-EVALUATION = evaluation(
-    0.9,
-    (0.8, 0.95),
-    by_class={"covid19": class_metrics(0.9, (0.8, 1.0))},
-    flipped=(
-        ChangedDecision(
-            path="a.png",
-            label="viral",
-            fp32="viral",
-            now="covid19",
-            probability_fp32=0.51,
-            probability_now=0.5,
-        ),
-    ),
-    reliability=(ReliabilityBin(0.5, 0.6, 160, 0.55, 0.5),),
-    roc={
-        "covid19": RocCurve(false_positive_rate=(0.0, 1.0), true_positive_rate=(0.0, 1.0)),
-    },
-)
+from cxredge.results.write import write_result
+from tests.results.sample_results import EVALUATION, ROW, bench, changed, latency
 
 
 def write(path: Path, values: Any) -> Path:
@@ -109,3 +93,101 @@ def test_a_roc_curve_with_rates_of_different_length_is_refused() -> None:
 def test_a_key_that_is_not_text_is_refused() -> None:
     with pytest.raises(ArtifactError, match="a key is not text"):
         from_json({"\ud800": 1}, RocCurve, "evaluate.json", "Evaluate again.")
+
+
+def test_a_result_of_an_older_version_has_no_hash_and_may_hold_paths(tmp_path: Path) -> None:
+    values = to_json(EVALUATION)
+    del values["flipped"][0]["index"]
+    values["flipped"][0]["path"] = "/home/a/b.png"
+    found = read_result(write(tmp_path / "r.json", values))
+    assert isinstance(found, Evaluation)
+    assert found.flipped[0].index is UNSET
+    assert "/home/a" not in json.dumps(to_json(found))
+
+
+@pytest.mark.parametrize("result", [EVALUATION, bench(2.5)], ids=["evaluation", "bench"])
+def test_a_changed_file_does_not_match_its_own_hash(result: Any, tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    values = write_result(path, result)
+    assert read_result(path).content_sha256 == values["content_sha256"]
+    write(path, {**values, "network": "mobilenet_v2"})
+    with pytest.raises(ArtifactError, match="was changed after it was written"):
+        read_result(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"accuracy": 0.999}, "accuracy is 0.9990, but 80 of 160 images make 0.5000"),
+        ({"accuracy_ci95": (0.4, 0.6)}, "the interval of accuracy is not Wilson's"),
+        ({"macro_f1": 0.9}, "macro_f1 is 0.9000, but the confusion matrix gives 0.5000"),
+        ({"images": 161}, "'images' is 161, but the confusion matrix counts 160"),
+        ({"confusion": ((80, 0), (0, 80))}, "accuracy is 0.5000, but 160 of 160"),
+        ({"confusion": ((160,),)}, "must have 2 rows and columns"),
+        ({"auroc": 0.99}, "auroc is 0.9900, but the mean of the classes gives 0.6250"),
+        ({"calibration_error": 0.0}, "calibration_error is 0.0000, but its bins gives 0.0500"),
+        ({"agreement_fp32": 1.0}, "agreement_fp32 is 1.0000, but 159 of 160"),
+        ({"flipped": ()}, "agreement_fp32 is 0.9938, but 160 of 160"),
+        ({"accuracy_fp32": 0.5}, "accuracy_fp32 is 0.5000, but the changed decisions gives 0.5062"),
+        ({"accuracy_difference_fp32": 0.1}, "accuracy_difference_fp32"),
+        ({"by_class": {"covid19": ROW}}, "'by_class' must hold covid19, viral"),
+        ({"sensitivity": {"covid19": 0.75, "viral": 1.0}}, "sensitivity of viral is 1.0000"),
+        ({"reliability": ()}, "the bins of the reliability diagram hold 0 images"),
+    ],
+)
+def test_an_evaluation_that_contradicts_itself_is_refused(
+    changes: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    write_result(tmp_path / "r.json", replace(EVALUATION, **changes))
+    with pytest.raises(ArtifactError, match=re.escape(words)):
+        read_result(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"images": 79}, "'covid19' has 79 images, but the confusion matrix counts 80"),
+        ({"recall": 1.0}, "recall of covid19 is 1.0000, but 40 of 80"),
+        ({"sensitivity": 0.76}, "sensitivity of covid19 is 0.7600, but 61 of 80"),
+        ({"sensitivity": 1.0, "sensitivity_ci95": wilson(80, 80)}, "not a point of its ROC curve"),
+        ({"specificity": None}, "specificity of covid19 is missing"),
+        ({"auroc": 0.99}, "AUROC of covid19 is 0.9900, but the area below its curve is 0.6250"),
+    ],
+)
+def test_a_class_that_contradicts_the_confusion_matrix_is_refused(
+    changes: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    by_class = {"covid19": replace(ROW, **changes), "viral": ROW}
+    write_result(tmp_path / "r.json", replace(EVALUATION, by_class=by_class))
+    with pytest.raises(ArtifactError, match=re.escape(words)):
+        read_result(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"throughput": 999.0}, "throughput is 999.00, but 2000 images in 10.000 s make 200.00"),
+        ({"latency_ms": latency(2.5, count=1999)}, "'queries' counts 2000, but 'latency_ms' 1999"),
+        ({"latency_ms": latency(2.5, p90=1.0)}, "percentiles of 'query' are not in ascending"),
+        ({"latency_ms": latency(0.5)}, "the score is 2.500 ms, but the queries give 0.500"),
+        ({"histogram_ms": (9.0,) * 2000}, "p50 is 2.500 ms, but that of the latencies is 9.000"),
+        ({"verdict": Comparability(True, ("hot",))}, "'comparable' is True with one reason"),
+        ({"verdict": Comparability(False, ())}, "'comparable' is False with no reasons"),
+        ({"queries": QueryCount(count=2000, needed=9000, samples=2000)}, "2000 of 9000 queries"),
+    ],
+)
+def test_a_benchmark_that_contradicts_itself_is_refused(
+    changes: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    write_result(tmp_path / "r.json", bench(2.5, **changes))
+    with pytest.raises(ArtifactError, match=re.escape(words)):
+        read_result(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "p.jsonl", "p.parquet"])
+def test_a_table_is_not_a_result(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text("path,status\n")
+    with pytest.raises(ArtifactError, match="is a table, not a result") as caught:
+        read_result(path)
+    assert "cxredge inspect" in caught.value.hint

@@ -1,0 +1,90 @@
+"""Contradictions in a gate's result: verdicts and derived values are recomputed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cxredge.gate.fidelity import Deviation, Measure
+from cxredge.gate.gate import GateResult
+from cxredge.gate.limits import GateLimits, LimitCheck, check
+from cxredge.metrics.classification import wilson
+
+_ROUNDING = 1e-9
+
+
+def contradictions(gate: GateResult, limits: GateLimits) -> Iterator[str]:
+    """Yield what contradicts itself in a gate's result, a clause each.
+
+    Args:
+        gate: The result.
+        limits: Limits that the gate was given.
+    """
+    if not gate.images or not {Measure.ACCURACY, Measure.AGREEMENT} <= _measures(gate):
+        yield "accuracy and agreement of at least one image are missing"
+        return
+    for one in gate.checks:
+        yield from _of_check(one, gate, limits)
+    yield from _of_flips(gate)
+    yield from _of_thresholds(gate)
+    found = gate.near_ties
+    if found and (found.images != gate.images or found.near > found.images):
+        yield f"{found.near} of {found.images} images are near ties, of {gate.images} compared"
+
+
+def _measures(gate: GateResult) -> set[Measure]:
+    return {one.measure for one in gate.checks}
+
+
+def _of_check(one: LimitCheck, gate: GateResult, limits: GateLimits) -> Iterator[str]:
+    """Compare a difference, its limit and its verdict with the values and the limits."""
+    known = one.fp32 is not None and one.candidate is not None
+    difference = (one.candidate or 0.0) - (one.fp32 or 0.0) if known else None
+    if not _same(one.difference, difference):
+        yield f"{one.subject} changes by {one.difference}, but its values by {difference}"
+        return
+    if one.patients > gate.patients:
+        yield f"{one.subject} has {one.patients} patients of {gate.patients}"
+    measured = Deviation(**{name: getattr(one, name) for name in Deviation.__dataclass_fields__})
+    expected = check(measured, limits)
+    if (one.limit, one.verdict) != (expected.limit, expected.verdict):
+        yield (
+            f"{one.subject} is '{one.verdict.value}' with the limit {one.limit}, but its values "
+            f"and the limit {expected.limit} make it '{expected.verdict.value}'"
+        )
+
+
+def _of_flips(gate: GateResult) -> Iterator[str]:
+    images, flips = gate.images, gate.flipped
+    same = images - len(flips)
+    if not _same(gate.agreement, same / images):
+        yield f"agreement is {gate.agreement:.4f}, but {len(flips)} of {images} decisions changed"
+    low, high = wilson(same, images)
+    if not (_same(gate.agreement_ci95[0], low) and _same(gate.agreement_ci95[1], high)):
+        yield f"the interval of the agreement is not Wilson's, {low:.4f} to {high:.4f}"
+    gained = sum((flip.now == flip.label) - (flip.fp32 == flip.label) for flip in flips)
+    if not _same(gate.accuracy - gate.accuracy_fp32, gained / images):
+        yield (
+            f"accuracy is {gate.accuracy:.4f}, in FP32 {gate.accuracy_fp32:.4f}, but the changed "
+            f"decisions make a difference of {gained} of {images} images"
+        )
+    right = gate.accuracy * images
+    if abs(right - round(right)) > images * _ROUNDING:
+        yield f"accuracy is {gate.accuracy:.6f}, which no number of {images} images makes"
+
+
+def _of_thresholds(gate: GateResult) -> Iterator[str]:
+    """Compare thresholds with their drift, and sensitivities with those of the checks."""
+    by_class = {one.class_name: one for one in gate.checks if one.measure is Measure.SENSITIVITY}
+    for row in gate.thresholds:
+        if not _same(row.drift, row.candidate - row.fp32):
+            yield f"the threshold of {row.class_name} drifts by {row.drift}, but its values do not"
+        one = by_class.get(row.class_name)
+        stated = (row.sensitivity_fp32, row.sensitivity)
+        if one and not all(map(_same, (one.fp32, one.candidate), stated)):
+            yield f"{one.subject} differs between the checks and the thresholds"
+
+
+def _same(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return abs(one - other) <= _ROUNDING
