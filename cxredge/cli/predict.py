@@ -76,7 +76,7 @@ def predict(
     return Outcome(
         {"predictions": str(path), **tally.to_json()},
         "\n".join(_lines(tally, path)),
-        f"cxredge inspect {quoted(path)}",
+        f"cxredge evaluate {quoted(bundle)} MANIFEST",
     )
 
 

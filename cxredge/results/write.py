@@ -57,12 +57,10 @@ def check_out(path: Path, kind: type[Result]) -> None:
     """Refuse a path that holds something else than a result of a kind, before any work.
 
     Raises:
-        ArtifactError: It is a folder, or a file that is not such a result.
-        CxredgeError: Its folder does not exist.
+        ArtifactError: It is a file that is not such a result.
+        CxredgeError: It is a folder, or its folder does not exist.
     """
     check_output_file(path)
-    if path.is_dir():
-        raise ArtifactError(f"{path} is a folder.", "Use --out FILE.json")
     if path.exists() and not isinstance(_read(path), kind):
         raise ArtifactError(
             f"{path} exists and is not a valid result of this command; it is not replaced.",

@@ -325,17 +325,7 @@ def test_no_file_of_a_result_names_an_image(
         assert not [name for name in names if name.encode() in content], path
 
 
-def test_the_next_line_prints_what_is_known(
-    bundle: Path, phantoms: Path, tmp_path: Path, cxredge
-) -> None:
-    manifest = phantoms / "manifest.csv"
-    assert (
-        f"bench {bundle} --images {phantoms / 'images'}"
-        in cxredge("evaluate", bundle, manifest).err
-    )
-    rows = tmp_path / "p.csv"
-    assert (
-        f"Next: cxredge inspect {rows}"
-        in cxredge("predict", bundle, phantoms / "images", "--out", rows).err
-    )
+def test_the_next_line_prints_what_is_known(bundle: Path, phantoms: Path, cxredge) -> None:
+    step = cxredge("evaluate", bundle, phantoms / "manifest.csv").err
+    assert f"Next: cxredge bench {bundle} --images {phantoms / 'images'}" in step
     assert "trtexec" not in cxredge("inspect", bundle).out

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from cxredge.artifacts.hashing import sha256_of_file
+from cxredge.artifacts.hashing import sha256_of_file, sha256_of_json, with_content_hash
 from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.report import write_report
 from tests.report.sample_bundles import page_of, result_of
@@ -125,3 +125,37 @@ class TestRefusals:
         for name in ("r.json", "r.csv"):
             write_report([bundles / "second"], bundles / name)
             assert "first" in page_of(bundles / name, bundles / "first")
+
+
+class TestContradictions:
+    def test_a_card_that_contradicts_itself_is_refused(self, bundles):
+        """Also if its own hash was made again."""
+        path = bundles / "first" / "card.json"
+        for keys, value in (
+            (("facts", "gate", "int8", "accuracy"), 0.999),
+            (("facts", "thresholds", "int8", "normal"), 0.5),
+            (("config", "gate", "min_agreement"), 0.9),
+        ):
+            card = json.loads(path.read_text())
+            inner = card
+            for key in keys[:-1]:
+                inner = inner[key]
+            inner[keys[-1]] = value
+            body = {key: value for key, value in card.items() if key != "card_sha256"}
+            changed = shutil.copytree(bundles / "first", bundles / keys[-1])
+            card["card_sha256"] = sha256_of_json(body)
+            (changed / "card.json").write_text(json.dumps(card))
+            with pytest.raises(ArtifactError, match="contradicts itself"):
+                write_report([changed], bundles / "r.html")
+
+    def test_an_edited_result_is_left_out(self, bundles):
+        path = bundles / "first" / "results" / "evaluate-test-int8.json"
+        values = {**json.loads(path.read_text()), "accuracy": 0.999}
+        for hashed in (values, with_content_hash(values)):
+            path.write_text(json.dumps(hashed))
+            written = write_report([bundles / "first"], bundles / "r.html")
+            assert written.results == 2
+            (note,) = written.notes
+            assert note.startswith("Left out: results/evaluate-test-int8.json")
+            assert '<div class="number">99.9%</div>' not in (bundles / "r.html").read_text()
+        assert "accuracy is 0.9990, but" in note

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cxredge.errors import ArtifactError
+from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.results.evaluation import Evaluation
 from cxredge.results.write import check_out, path_in_bundle, write_result
 from cxredge.vocabulary import Precision, Split
@@ -76,5 +76,5 @@ def test_out_replaces_a_result_of_the_command_only(tmp_path: Path) -> None:
     for name in ("bench.json", "card.json"):
         with pytest.raises(ArtifactError, match="is not a valid result of this command"):
             check_out(tmp_path / name, Evaluation)
-    with pytest.raises(ArtifactError, match="is a folder"):
+    with pytest.raises(CxredgeError, match="is a folder"):
         check_out(tmp_path, Evaluation)
