@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cxredge.artifacts.regular_file import open_regular
 from cxredge.errors import ArtifactError
 
 CONTENT_HASH = "content_sha256"
@@ -17,7 +18,7 @@ CONTENT_HASH = "content_sha256"
 def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
