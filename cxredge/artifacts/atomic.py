@@ -5,33 +5,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cxredge.artifacts.disk_space import writing
+from cxredge.artifacts.exchange import sync_file, sync_folder
+from cxredge.artifacts.temporary import temporary_file
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with temporary_file(path) as temporary:
         yield temporary
-        _flush_to_disk(temporary)
+        sync_file(temporary)
         temporary.chmod(0o666 & ~current_umask())
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _flush_to_disk(path: Path) -> None:
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
+        sync_folder(path.parent)
 
 
 def current_umask() -> int:

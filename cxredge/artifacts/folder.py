@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from cxredge.artifacts.atomic import current_umask
 from cxredge.artifacts.card import CARD_NAME
+from cxredge.artifacts.exchange import put_folder, sync_tree
+from cxredge.artifacts.temporary import temporary_folder
 from cxredge.errors import ArtifactError
 
 
@@ -25,19 +25,12 @@ def atomic_folder(path: Path, kind: str = "") -> Iterator[Path]:
     """
     check_replaceable(path, kind)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-    try:
+    with temporary_folder(path) as temporary:
         yield temporary
         temporary.chmod(0o777 & ~current_umask())
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-            path.replace(old)
-            temporary.replace(path)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        sync_tree(temporary)
+        check_replaceable(path, kind)  # it may have been put there in between
+        put_folder(temporary, path)
 
 
 def check_replaceable(path: Path, kind: str = "") -> None:
