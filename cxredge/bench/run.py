@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cxredge.artifacts.temporary import scratch_folder
 from cxredge.backends.base import Session
 from cxredge.backends.batched import check_finite
 from cxredge.bench import builtin, gpu, loadgen
@@ -205,10 +205,10 @@ def _send(
 ) -> HarnessRun:
     rules = RULES[config.scenario]
     queries = config.queries or rules.queries
-    with progress.task("Measuring", None) as advance, tempfile.TemporaryDirectory() as temporary:
+    with progress.task("Measuring", None) as advance, scratch_folder("bench") as scratch:
         if not _uses_loadgen(config.harness):
             return builtin.send_queries(workload, rules, config.seconds, queries, advance)
-        logs = config.loadgen_logs or Path(temporary)
+        logs = config.loadgen_logs or scratch
         logs.mkdir(parents=True, exist_ok=True)
         expected_ms = float(np.median(warm_up_ms))
         return loadgen.send_queries(

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from cxredge.artifacts.card import ArtifactKind, up_to_date
+from cxredge.artifacts.exclusive import exclusive
 from cxredge.artifacts.folder import check_replaceable
+from cxredge.artifacts.temporary import scratch_folder
 from cxredge.build.candidates import BuildResult
 from cxredge.build.config import BuildConfig, Source, plan
 from cxredge.build.describe import describe
@@ -54,18 +55,31 @@ def build_bundle(
 
     Raises:
         WrongUsage: ``sign_with`` is not a usable key.
-        ArtifactError: An input is damaged, or ``out`` holds something else.
+        ArtifactError: An input is damaged, ``out`` holds something else, or another process is
+            writing it.
         GateRefused: ``config.precision`` loses more than the limits allow. Nothing is written.
     """
-    progress = progress or Silent()
     signer = partial(sign, key=read_private_key(sign_with)) if sign_with else None
+    with exclusive(out):
+        result = _build(source, manifest, config, out, calibration, progress or Silent())
+        return _hand_over(result, signer, archive)
+
+
+def _build(
+    source: Source,
+    manifest: Manifest,
+    config: BuildConfig,
+    out: Path,
+    calibration: Path | None,
+    progress: Progress,
+) -> BuildResult:
+    """Return the bundle in ``out``, made again unless it is up to date; see build_bundle."""
     check_replaceable(out, ArtifactKind.BUNDLE.value)
     planned = plan(source, manifest, calibration, config)
     if up_to_date(out, planned, BundleCard) is not None:
         progress.note(f"{out} is up to date: same source, images, settings and versions.")
-        return _hand_over(reopen(out, config.precision, progress), signer, archive)
-    with TemporaryDirectory(prefix="cxredge-build-") as name:
-        scratch = Path(name)
+        return reopen(out, config.precision, progress)
+    with scratch_folder("build") as scratch:
         fp32 = export_fp32(source, scratch, progress)
         fp16 = convert_to_fp16(fp32, config, scratch)
         listed = calibration or choose_calibration(manifest, config, scratch, progress)
@@ -78,7 +92,7 @@ def build_bundle(
     if result.bundle.passport is None and is_here(config.target):
         progress.note(f"Wrote {out}. This is its device: finishing it here.")
         result = finish(out, config.precision, progress)
-    return _hand_over(result, signer, archive)
+    return result
 
 
 def _hand_over(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cxredge.artifacts.exclusive import exclusive
 from cxredge.build.candidates import BuildResult
 from cxredge.build.engines import DEFAULT_OPTIONS, EngineOptions
 from cxredge.build.finish import finish, require_here
-from cxredge.bundle.delivery import deliver, read_delivered
+from cxredge.bundle.delivery import deliver, destination, read_delivered
 from cxredge.bundle.signature import check_signature, read_public_key
 from cxredge.progress import Progress, Silent
 from cxredge.vocabulary import Precision
@@ -33,7 +34,8 @@ def deploy_bundle(
         progress: Progress listener.
 
     Raises:
-        ArtifactError: The source is not an intact bundle, or its signature does not match.
+        ArtifactError: The source is not an intact bundle, its signature does not match, or another
+            process is writing the folder.
         WrongUsage: Options of engines are given, and the target has no engines.
         CxredgeError: The bundle is for another machine, or no engine can be built.
         GateRefused: The golden images have different results here, or ``precision`` did not pass.
@@ -44,4 +46,6 @@ def deploy_bundle(
     if public_key:
         check_signature(source, read_public_key(public_key))
         progress.note(f"{source} was signed with the key to {public_key}.")
-    return finish(deliver(source, out, progress), precision, progress, options)
+    folder = destination(source, out)
+    with exclusive(folder):
+        return finish(deliver(source, folder, progress), precision, progress, options)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from threading import Barrier
 
 import numpy as np
 from PIL import Image
 
+from cxredge.artifacts.temporary import scratch_folder
 from cxredge.backends import CPU_BACKENDS, open_session
 from cxredge.backends.base import Session, available_cores
 from cxredge.bundle.serving import RuntimeSettings, Speed, Throughput
@@ -93,8 +93,8 @@ def measure_speeds(
             latencies = _latencies([(v, RuntimeSettings(0)) for v in variants], image, LATENCY_S)
         return {variant: Speed(latency) for (variant, _), latency in latencies.items()}
     steps = 2 * len(variants) + 2
-    with TemporaryDirectory() as folder, progress.task("Timing the candidates", steps) as advance:
-        feed = _file_feed(Path(folder) / "image.jpg", image)
+    with scratch_folder("timing") as folder, progress.task("Timing the candidates", steps) as advance:
+        feed = _file_feed(folder / "image.jpg", image)
         best = [_best_setups(v, image, feed, available_cores(), advance) for v in variants]
         latencies = _latencies([one for one, _ in best], image, LATENCY_S)
         advance(1)

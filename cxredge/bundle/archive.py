@@ -17,13 +17,13 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import IO
 
 from cxredge.artifacts.atomic import atomic_file
 from cxredge.artifacts.card import CARD_NAME, ArtifactKind, decode_card, held_files, read_artifact
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder
+from cxredge.artifacts.temporary import scratch_folder
 from cxredge.bundle.card import BundleCard
 from cxredge.bundle.layout import PICTURES
 from cxredge.errors import ArtifactError, quoted
@@ -147,8 +147,8 @@ def unpack(path: Path, out: Path) -> None:
 @contextmanager
 def unpacked(path: Path) -> Iterator[Path]:
     """Yield a temporary folder with the content of an archive."""
-    with TemporaryDirectory(prefix="cxredge-archive-") as scratch:
-        folder = Path(scratch) / path.stem
+    with scratch_folder("archive") as scratch:
+        folder = scratch / path.stem
         unpack(path, folder)
         yield folder
 

@@ -27,17 +27,15 @@ def read_delivered(source: Path) -> BundleCard:
     return read_head(source)[0] if is_archive(source) else read_card(source, BundleCard)
 
 
-def deliver(source: Path, out: Path | None, progress: Progress) -> Path:
-    """Return the folder in which a bundle can be finished; unpack or copy it there if required.
+def destination(source: Path, out: Path | None) -> Path:
+    """Return the folder in which a bundle is finished.
 
     Args:
         source: A bundle's folder or its archive.
-        out: Folder to write; None for the folder itself or, for an archive, one beside it.
-        progress: Progress listener.
+        out: The folder; None for the folder itself or, for an archive, one beside it.
 
     Raises:
-        ArtifactError: The bundle is damaged, or ``out`` holds something else.
-        CxredgeError: The disk is full, or the folder cannot be written to.
+        CxredgeError: No folder can be named after the archive.
     """
     folder = out or (source.with_suffix("") if is_archive(source) else source)
     if folder == source and is_archive(source):
@@ -45,6 +43,21 @@ def deliver(source: Path, out: Path | None, progress: Progress) -> Path:
             f"The name of {source} does not end in {SUFFIX}, so no folder can be named after it.",
             "Name the folder: --out BUNDLE",
         )
+    return folder
+
+
+def deliver(source: Path, folder: Path, progress: Progress) -> Path:
+    """Unpack or copy a bundle to the folder in which it is finished, if required; return that.
+
+    Args:
+        source: A bundle's folder or its archive.
+        folder: The folder, as :func:`destination` returns it.
+        progress: Progress listener.
+
+    Raises:
+        ArtifactError: The bundle is damaged, or ``folder`` holds something else.
+        CxredgeError: The disk is full, or the folder cannot be written to.
+    """
     if folder.resolve() == source.resolve():
         return _writable(source)
     if _is_there(source, folder):

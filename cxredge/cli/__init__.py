@@ -10,6 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from cxredge.cli.process import open_closed_streams
 from cxredge.version import __version__
 
 COMMANDS = {
@@ -107,6 +108,7 @@ def _root(
 
 def main() -> None:
     """Run the command line."""
+    open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # File names may contain bytes that are not UTF-8; stderr escapes them by default.
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import signal
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from typer.core import TyperCommand
 from cxredge.artifacts.disk_space import FULL
 from cxredge.cli.option_groups import collect, expand
 from cxredge.cli.output import Outcome, Output, Verbosity
+from cxredge.cli.process import Terminated, terminable
 from cxredge.errors import CxredgeError
 
 _JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
@@ -23,7 +25,8 @@ _VerboseOption = Annotated[
 ]
 
 _SHARED = {"as_json": _JsonOption, "quiet": _QuietOption, "verbose": _VerboseOption}
-_INTERRUPTED = 130
+_SIGNALLED = 128
+"""Added to the number of the signal that ended a command, as shells do."""
 
 
 def command(
@@ -34,7 +37,7 @@ def command(
     The function's first parameter receives the :class:`Output`; the others become options, a
     dataclass one option per field (see :mod:`cxredge.cli.option_groups`). The command also accepts
     ``--json``, ``-q`` and ``-v``, prints the outcome, and turns errors into a sentence and an exit
-    code: 1 failed, 2 wrong usage, 3 refused by a gate, 130 interrupted.
+    code: 1 failed, 2 wrong usage, 3 refused by a gate, 130 interrupted, 143 terminated.
 
     Args:
         app: The application or group.
@@ -112,10 +115,14 @@ def _guarded(
 ) -> Outcome:
     """Call a command; print an error with its hint and exit instead of raising it."""
     try:
-        return function(output, **arguments)
+        with terminable():
+            return function(output, **arguments)
+    except Terminated as error:
+        output.fail(CxredgeError(f"Terminated by {signal.Signals(error.number).name}."))
+        raise typer.Exit(_SIGNALLED + error.number) from None
     except KeyboardInterrupt:
         output.fail(CxredgeError("Interrupted."))
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(_SIGNALLED + signal.SIGINT) from None
     except Exception as error:
         explained = _explain(error)
         if explained is None:

@@ -63,6 +63,7 @@ def prepare(
     splits all images 70/15/15. If an X-ray exists in several files, only one is used, and its
     patients are joined. Writes OUT/manifest.csv.
     """
+    from cxredge.artifacts.exclusive import exclusive
     from cxredge.data.prepare import ProtocolOptions, prepare_protocol
 
     if (balanced or sars) and protocol:
@@ -71,7 +72,8 @@ def prepare(
             param_hint="--balanced" if balanced else "--sars",
         )
     options = ProtocolOptions(protocol, split, seed, balanced, sars)
-    prepared = prepare_protocol(cohen, kermany, out, options, output)
+    with exclusive(out):
+        prepared = prepare_protocol(cohen, kermany, out, options, output)
     return _outcome(prepared, prepared.patients_joined)
 
 
@@ -110,12 +112,14 @@ def folder(
     seed: SeedOption = 0,
 ) -> Outcome:
     """List and split a data set with one folder per class."""
+    from cxredge.artifacts.exclusive import exclusive
     from cxredge.data.prepare import FolderOptions, prepare_folder
 
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise typer.BadParameter(f"{fractions} do not add up to 1.", param_hint="--fractions")
     options = FolderOptions(patient, patient_key, keep_burned_in, split, fractions, seed)
-    return _outcome(prepare_folder(directory, out, options, output))
+    with exclusive(out):
+        return _outcome(prepare_folder(directory, out, options, output))
 
 
 def phantoms(
@@ -133,9 +137,11 @@ def phantoms(
 
     Writes OUT/images/CLASS/ and OUT/manifest.csv.
     """
+    from cxredge.artifacts.exclusive import exclusive
     from cxredge.data.prepare import prepare_phantoms
 
-    return _outcome(prepare_phantoms(out, patients, size, seed, output))
+    with exclusive(out):
+        return _outcome(prepare_phantoms(out, patients, size, seed, output))
 
 
 def _outcome(prepared: PreparedSet, patients_joined: int = 0) -> Outcome:

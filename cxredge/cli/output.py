@@ -10,7 +10,7 @@ import math
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -61,25 +61,25 @@ class Output:
             return
         print(printable(outcome.text), flush=True)
         if outcome.next_step and self.verbosity is not Verbosity.QUIET:
-            print(printable(f"Next: {outcome.next_step}"), file=sys.stderr)
+            _say(f"Next: {outcome.next_step}")
 
     def fail(self, error: CxredgeError) -> None:
         """Print an error on stderr, and as JSON on stdout with ``--json``."""
-        print(printable(f"Error: {error.message}"), file=sys.stderr)
+        _say(f"Error: {error.message}")
         if error.hint:
-            print(printable(f"  {error.hint}"), file=sys.stderr)
+            _say(f"  {error.hint}")
         if self.as_json:
             details = error.details if isinstance(error, GateRefused) else {}
             self._print_json({"error": error.message, "hint": error.hint, **details})
 
     def explain(self, text: str) -> None:
         """Print the details of a failure, also when quiet."""
-        print(printable(text), file=sys.stderr)
+        _say(text)
 
     def note(self, message: str) -> None:
         """Print a message about the progress, unless quiet."""
         if self.verbosity is not Verbosity.QUIET:
-            print(printable(message), file=sys.stderr)
+            _say(message)
 
     @contextmanager
     def task(self, description: str, total: int | None) -> Iterator[Advance]:
@@ -130,6 +130,12 @@ def _escape(found: re.Match[str]) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8 (PEP 383)
         code -= 0xDC00
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def _say(text: str) -> None:
+    """Print on stderr; work does not stop because nobody can read a message."""
+    with suppress(OSError):
+        print(printable(text), file=sys.stderr)
 
 
 def finite(value: Any) -> Any:

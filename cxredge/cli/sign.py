@@ -37,6 +37,7 @@ def sign(
 
     The signature covers every file of the build, not what a device adds later.
     """
+    from cxredge.artifacts.exclusive import exclusive
     from cxredge.bundle.archive import (
         SIGNATURE_NAME,
         archive_of,
@@ -49,16 +50,17 @@ def sign(
 
     private = read_private_key(key)
     packed = None
-    if is_archive(bundle):
-        packed = bundle
-        with unpacked(bundle) as folder:
-            stage(folder, private)
-            write_archive(folder, packed)
-    else:
-        stage(bundle, private)
-        if archive:
-            packed = archive_of(bundle)
-            write_archive(bundle, packed)
+    with exclusive(bundle):
+        if is_archive(bundle):
+            packed = bundle
+            with unpacked(bundle) as folder:
+                stage(folder, private)
+                write_archive(folder, packed)
+        else:
+            stage(bundle, private)
+            if archive:
+                packed = archive_of(bundle)
+                write_archive(bundle, packed)
     data = {"bundle": str(bundle), "signed": True, "archive": str(packed) if packed else None}
     where = packed if packed == bundle else bundle / SIGNATURE_NAME
     more = f"\nPacked {packed}" if packed and packed != bundle else ""

@@ -6,6 +6,7 @@ value.
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cxredge.artifacts.atomic import current_umask
+from cxredge.artifacts.exchange import put_folder, sync_tree
+from cxredge.artifacts.temporary import temporary_folder
 from cxredge.data.phantom_anatomy import SIDE, Plane, anatomy_of
 from cxredge.data.phantom_diseases import DISEASES
 from cxredge.errors import DataError
@@ -107,14 +111,14 @@ def write_phantoms(
     labels: Sequence[str] = LABELS,
     on_image: Callable[[], None] | None = None,
 ) -> int:
-    """Write a folder per class, such as ``directory/viral/patient-0007-1.png``.
+    """Write a folder per class, such as ``directory/viral/patient-0007-1.png``, or nothing.
 
     A patient has 1 to 3 exposures and one label; the file name up to the last dash is the patient.
     File kinds are mixed, to exercise the readers: 8-bit grey, 16-bit and RGB PNG, JPEG, and images
     that are not square.
 
     Args:
-        directory: Folder to write; it must be new or empty.
+        directory: Folder to write; it must be new, empty, or hold the same phantoms already.
         patients_per_class: Number of patients per label, 1 or more.
         size: Height and width in pixels, 32 or more.
         seed: Seed of the whole collection, 0 or more.
@@ -125,9 +129,30 @@ def write_phantoms(
         The number of images written.
 
     Raises:
-        DataError: The folder is not empty, a label is unknown, or a number is out of range.
+        DataError: The folder holds something else, a label is unknown, or a number is out of range.
     """
     _check_request(directory, patients_per_class, size, seed, labels)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_folder(directory) as drawn:
+        count = _draw(drawn, patients_per_class, size, seed, labels, on_image)
+        if _is_empty(directory):
+            drawn.chmod(0o777 & ~current_umask())
+            sync_tree(drawn)
+            put_folder(drawn, directory)
+        elif not _same_files(drawn, directory):
+            raise _occupied(directory)
+    return count
+
+
+def _draw(
+    directory: Path,
+    patients_per_class: int,
+    size: int,
+    seed: int,
+    labels: Sequence[str],
+    on_image: Callable[[], None] | None,
+) -> int:
+    """Write the folders of the classes; return the number of images."""
     written = 0
     for number in range(patients_per_class * len(labels)):
         folder = directory / labels[number // patients_per_class]
@@ -153,10 +178,34 @@ def _check_request(
             f"Cannot write {patients} patients of each of {tuple(labels)}.",
             "Give 1 patient or more, and each label once.",
         )
-    if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
-        raise DataError(
-            f"{directory} exists and is not an empty folder.", "Give a new folder, or empty it."
-        )
+    if not _is_empty(directory) and not _has_folders(directory, labels):
+        raise _occupied(directory)
+
+
+def _is_empty(directory: Path) -> bool:
+    """Return whether there is nothing, or an empty folder."""
+    return not directory.exists() or (directory.is_dir() and not any(directory.iterdir()))
+
+
+def _has_folders(directory: Path, labels: Sequence[str]) -> bool:
+    return directory.is_dir() and {path.name for path in directory.iterdir()} == set(labels)
+
+
+def _same_files(first: Path, second: Path) -> bool:
+    """Return whether two folders hold the same files, as after an interruption."""
+    names = {
+        folder: {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+        for folder in (first, second)
+    }
+    if names[first] != names[second]:
+        return False
+    return all(filecmp.cmp(first / name, second / name, shallow=False) for name in names[first])
+
+
+def _occupied(directory: Path) -> DataError:
+    return DataError(
+        f"{directory} exists and is not an empty folder.", "Give a new folder, or empty it."
+    )
 
 
 def _save(pixels: NDArray[np.uint8], stem: Path, kind: str) -> None:

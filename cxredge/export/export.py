@@ -20,6 +20,7 @@ from cxredge.artifacts.card import (
     write_card,
 )
 from cxredge.artifacts.disk_space import writing
+from cxredge.artifacts.exclusive import exclusive
 from cxredge.artifacts.folder import atomic_folder
 from cxredge.artifacts.model_card import ExportConfig, ExportedCard, ExportFacts
 from cxredge.artifacts.run_card import RunCard
@@ -50,8 +51,14 @@ def export(run: Artifact[RunCard], out: Path, progress: Progress) -> ExportedCar
         The model's card.
 
     Raises:
-        CxredgeError: The logits of the exported model differ from torch's.
+        CxredgeError: The logits of the exported model differ from torch's, or another process is
+            writing ``out``.
     """
+    with exclusive(out):
+        return _export(run, out, progress)
+
+
+def _export(run: Artifact[RunCard], out: Path, progress: Progress) -> ExportedCard:
     source = run.card
     planned = StagePlan(
         kind=ArtifactKind.MODEL,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
+from cxredge.artifacts.temporary import scratch_folder
 from cxredge.errors import CxredgeError
 from cxredge.export.simplify import lean_graph
 from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME
@@ -52,8 +52,8 @@ def to_onnx(model: nn.Module, size: int) -> onnx.ModelProto:
         model: Maps uint8 (N, 1, size, size) to logits, in evaluation mode.
         size: Height and width of the images in pixels.
     """
-    with tempfile.TemporaryDirectory() as name:
-        traced, optimised = Path(name) / "traced.onnx", Path(name) / "optimised.onnx"
+    with scratch_folder("export") as folder:
+        traced, optimised = folder / "traced.onnx", folder / "optimised.onnx"
         _trace(model, size, traced)
         onnx.save(lean_graph(onnx.load(traced)), traced)
         options = ort.SessionOptions()

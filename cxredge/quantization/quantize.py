@@ -21,6 +21,7 @@ from cxredge.artifacts.card import (
     write_card,
 )
 from cxredge.artifacts.disk_space import writing
+from cxredge.artifacts.exclusive import exclusive
 from cxredge.artifacts.folder import atomic_folder
 from cxredge.artifacts.model_card import (
     ExportedCard,
@@ -160,11 +161,18 @@ def quantize(
         The INT8 model's card.
 
     Raises:
-        CxredgeError: An input is damaged or has other classes, or calibration and evaluation share
-            images or patients.
+        CxredgeError: An input is damaged or has other classes, calibration and evaluation share
+            images or patients, or another process is writing ``out``.
     """
     inputs = _checked_inputs(model, calibration_path, evaluation, config, tuning)
-    planned = inputs.plan()
+    with exclusive(out):
+        return _quantize(inputs, out, progress, statistics)
+
+
+def _quantize(
+    inputs: _Inputs, out: Path, progress: Progress, statistics: Path | None
+) -> QuantizedCard:
+    planned, config = inputs.plan(), inputs.config
     if (existing := up_to_date(out, planned, QuantizedCard)) is not None:
         progress.note(f"{out} is up to date.")
         return existing.card
@@ -173,7 +181,7 @@ def quantize(
         progress.note(warning)
     start = time.perf_counter()
     classifier = inputs.classifier
-    reference = run_fp32(evaluation, config.split, classifier, inputs.fp32, progress)
+    reference = run_fp32(inputs.evaluation, config.split, classifier, inputs.fp32, progress)
     result = _search(inputs, reference, progress, statistics)
     graph = result.chosen.graph
     onnx_graph.write_metadata(graph, classifier, f"int8-{config.dialect.value}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import onnx
 import onnxruntime as ort
 
+from cxredge.artifacts.temporary import scratch_folder
 from cxredge.backends.base import Logits
 from cxredge.backends.batched import infer_file
 from cxredge.backends.onnxruntime import DISABLED_OPTIMIZERS
@@ -34,8 +33,8 @@ def infer_graph(graph: onnx.ModelProto, pixels: GreyImage) -> Logits:
     Returns:
         float32 (N, classes).
     """
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "graph.onnx"
+    with scratch_folder("quantize") as folder:
+        path = folder / "graph.onnx"
         onnx.save(graph, path)
         return infer_file(path, pixels)
 

@@ -6,7 +6,6 @@ float layers or of another dialect.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from cxredge.artifacts.temporary import scratch_folder
 from cxredge.backends import open_session
 from cxredge.data.images import GreyImage
 from cxredge.metrics.latency import take_turns
@@ -29,10 +29,10 @@ def time_steps(fp32: Path, graphs: Sequence[onnx.ModelProto], image: GreyImage) 
         graphs: Quantized graphs.
         image: uint8 (1, S, S).
     """
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
+    with scratch_folder("quantize") as folder, ExitStack() as opened:
         files = [fp32]
         for position, graph in enumerate(graphs):
-            files.append(Path(folder) / f"{position}.onnx")
+            files.append(folder / f"{position}.onnx")
             onnx.save(graph, files[-1])
         sessions = [opened.enter_context(open_session(path)) for path in files]
         calls = {str(i): (lambda s=s: s.infer(image)) for i, s in enumerate(sessions)}

@@ -1,23 +1,33 @@
-"""The folder of an unfinished run: its checkpoint and its scratch files."""
+"""The folder of a run: its files and, while it is unfinished, its checkpoint and scratch files."""
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
 from cxredge.artifacts.atomic import atomic_file
 from cxredge.artifacts.card import CARD_NAME, StagePlan, up_to_date
+from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import kind_of
 from cxredge.artifacts.run_card import RunCard
 from cxredge.artifacts.run_config import RunConfig
+from cxredge.artifacts.temporary import sweep
+from cxredge.artifacts.training_images import TRAINING_IMAGES_NAME
 from cxredge.errors import ArtifactError
 from cxredge.training.history import Epoch
 
+WEIGHTS_NAME = "model.safetensors"
+MANIFEST_NAME = "manifest.csv"
+HISTORY_NAME = "history.csv"
+CURVES_NAME = "curves.svg"
+RUN_FILES = {WEIGHTS_NAME, MANIFEST_NAME, TRAINING_IMAGES_NAME, HISTORY_NAME, CURVES_NAME}
+"""The files of a run that its card lists."""
 CHECKPOINT_NAME = "checkpoint.pt"
 SCRATCH_NAME = ".cxredge-scratch"
 """Folder inside an unfinished run with cached features and the trials of a search."""
@@ -43,27 +53,65 @@ class Checkpoint:
     best: dict[str, torch.Tensor]
     history: Sequence[Epoch]
 
+    @property
+    def size_bytes(self) -> int:
+        """Size of all tensors."""
+        states = self.optimizer.get("state", {}).values()
+        parts = (self.model, self.average, self.best, *states)
+        tensors = [value for part in parts for value in part.values() if torch.is_tensor(value)]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+class _Recorder(io.RawIOBase):
+    """Stream that remembers the error of a write, which torch reports as an error of its own."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.error: OSError | None = None
+        self._stream = stream
+
+    def write(self, content: Any) -> int:
+        """Write to the stream."""
+        try:
+            return self._stream.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
 
 def finished_run(out: Path, planned: StagePlan[RunConfig]) -> RunCard | None:
     """Return the card of a finished run of the same inputs in ``out``, or None if ``out`` is free.
 
+    The temporary files of a killed process are removed first.
+
     Raises:
         ArtifactError: ``out`` holds something else.
     """
-    if not out.exists() or (out / CHECKPOINT_NAME).exists():
-        return None
+    for name in (*RUN_FILES, CHECKPOINT_NAME, CARD_NAME):
+        sweep(out / name)
+    unfinished = (out / CHECKPOINT_NAME).exists()
     if (out / CARD_NAME).exists():
         existing = up_to_date(out, planned, RunCard)
+        if existing is None and unfinished:
+            return None
         if existing is None:
             kind = kind_of(out) or "folder"
             raise ArtifactError(
                 f"{out} already holds a {kind} made from other images, settings or versions.",
                 "Choose another --out, or delete that folder.",
             )
+        delete_unfinished(out)
         return existing.card
+    if unfinished or not out.exists():
+        return None
     if not out.is_dir() or {path.name for path in out.iterdir()} - {SCRATCH_NAME}:
         raise ArtifactError(f"{out} exists and is not a run.", "Choose another --out.")
     return None
+
+
+def delete_unfinished(out: Path) -> None:
+    """Delete what only an unfinished run needs; the checkpoint last, as it marks such a run."""
+    shutil.rmtree(out / SCRATCH_NAME, ignore_errors=True)
+    (out / CHECKPOINT_NAME).unlink(missing_ok=True)
 
 
 def scratch_folder(out: Path, stage_key: str) -> Path:
@@ -83,11 +131,15 @@ def write_checkpoint(out: Path, stage_key: str, checkpoint: Checkpoint) -> None:
         out: The run's folder.
         stage_key: Hash of the run's inputs, settings and versions.
         checkpoint: State of the training.
+
+    Raises:
+        CxredgeError: The disk is full, or the folder cannot be written to.
     """
     # Plain values only, so that torch can load the file without unpickling code.
     values = {**vars(checkpoint), "history": [vars(epoch) for epoch in checkpoint.history]}
-    with atomic_file(out / CHECKPOINT_NAME) as temporary:
-        torch.save({**values, "stage_key": stage_key}, temporary)
+    room = writing(out, checkpoint.size_bytes, f"the checkpoint {CHECKPOINT_NAME}")
+    with room, atomic_file(out / CHECKPOINT_NAME) as temporary, temporary.open("wb") as stream:
+        _save({**values, "stage_key": stage_key}, stream)
 
 
 def read_checkpoint(out: Path, stage_key: str) -> Checkpoint | None:
@@ -115,6 +167,16 @@ def read_checkpoint(out: Path, stage_key: str) -> Checkpoint | None:
             "Choose another --out, or delete that folder.",
         )
     return checkpoint
+
+
+def _save(values: dict[str, Any], stream: IO[bytes]) -> None:
+    recorder: Any = _Recorder(stream)
+    try:
+        torch.save(values, recorder)
+    except RuntimeError:
+        if recorder.error is None:
+            raise
+        raise recorder.error from None
 
 
 def _checkpoint(values: dict[str, Any]) -> Checkpoint:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from cxredge import plots
 from cxredge.artifacts.atomic import atomic_file, write_text
 from cxredge.artifacts.card import write_card
+from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.records import UNSET
 from cxredge.artifacts.run_card import (
     FreezeCandidate,
@@ -31,13 +31,17 @@ from cxredge.data.manifest import Manifest, write_manifest
 from cxredge.metrics import classification as metrics
 from cxredge.models.networks import geometry
 from cxredge.training.batches import predict_logits
-from cxredge.training.checkpoint import CHECKPOINT_NAME, SCRATCH_NAME
+from cxredge.training.checkpoint import (
+    CURVES_NAME,
+    HISTORY_NAME,
+    MANIFEST_NAME,
+    RUN_FILES,
+    WEIGHTS_NAME,
+    delete_unfinished,
+)
 from cxredge.training.fit import Trainer
 from cxredge.training.history import Epoch
 from cxredge.vocabulary import Split
-
-WEIGHTS_NAME = "model.safetensors"
-MANIFEST_NAME = "manifest.csv"
 
 
 def run_facts(
@@ -110,16 +114,17 @@ def write_run(
     """
     weights = {k: v.detach().cpu().contiguous() for k, v in trainer.whole.state_dict().items()}
     note = {"cxredge": json.dumps({"network": card.classifier.network})}
-    with atomic_file(out / WEIGHTS_NAME) as temporary:
-        save_file(weights, temporary, metadata=note)
+    content = save(weights, note)
+    with writing(out, len(content), WEIGHTS_NAME), atomic_file(out / WEIGHTS_NAME) as temporary:
+        temporary.write_bytes(content)
     write_manifest(out / MANIFEST_NAME, manifest.entries)
     write_training_images(out, seen)
-    write_text(out / "history.csv", history_csv(trainer.state.history))
-    write_text(out / "curves.svg", draw_curves(trainer.state.history))
+    write_text(out / HISTORY_NAME, history_csv(trainer.state.history))
+    write_text(out / CURVES_NAME, draw_curves(trainer.state.history))
     # The checkpoint is deleted last, so that a run can be resumed after a crash in between.
-    finished = write_card(out, card, without=(CHECKPOINT_NAME, SCRATCH_NAME))
-    shutil.rmtree(out / SCRATCH_NAME, ignore_errors=True)
-    (out / CHECKPOINT_NAME).unlink(missing_ok=True)
+    others = {path.name for path in out.iterdir()} - RUN_FILES
+    finished = write_card(out, card, without=others)
+    delete_unfinished(out)
     return finished
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+
+from lightning_fabric.utilities import rank_zero_only
 
 from cxredge.artifacts.card import (
     CARD_NAME,
@@ -14,6 +17,7 @@ from cxredge.artifacts.card import (
     read_artifact,
     tool_versions,
 )
+from cxredge.artifacts.exclusive import exclusive
 from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.artifacts.run_card import FreezeCandidate, RunCard, RunFacts
 from cxredge.artifacts.run_config import RunConfig, TrainedOn
@@ -67,9 +71,25 @@ def train(
         again.
 
     Raises:
-        CxredgeError: ``out`` holds another run, a split is empty, an image cannot be read, the
-            training diverged, or the device ran out of memory.
+        CxredgeError: ``out`` holds another run, another process is writing it, a split is empty, an
+            image cannot be read, the training diverged, the disk is full, or the device ran out of
+            memory.
     """
+    # The processes of a training on several devices write one run.
+    alone = nullcontext() if getattr(rank_zero_only, "rank", 0) else exclusive(out)
+    with alone:
+        return _train(manifest, config, hardware, out, progress, images, patient_key)
+
+
+def _train(
+    manifest: Manifest,
+    config: TrainConfig,
+    hardware: TrainingHardware,
+    out: Path,
+    progress: Progress,
+    images: Images | None,
+    patient_key: Path | None,
+) -> RunCard:
     planned = _plan(manifest, config, hardware)
     if (finished := finished_run(out, planned)) is not None:
         progress.note(f"{out} is up to date: same images, settings and versions.")
