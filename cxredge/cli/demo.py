@@ -16,6 +16,8 @@ _PATIENTS = 70
 _INPUT_SIZE = 96
 _EPOCHS = 12
 _BENCH_S = 3
+_UNFINISHED = ".cxredge-unfinished"
+"""Marks the folder of a demo that was interrupted, and can be resumed."""
 
 
 def register(app: typer.Typer) -> None:
@@ -29,16 +31,23 @@ def demo(
 ) -> Outcome:
     """Run all stages on generated phantoms, in a few minutes.
 
-    Requires no patient data and no download. Prints the command of each step.
+    Requires no patient data and no download. Prints the command of each step. After an
+    interruption, the same command resumes.
     """
+    from cxredge.artifacts.exclusive import exclusive
     from cxredge.errors import ArtifactError
 
-    if out.exists() and any(out.iterdir()):
-        raise ArtifactError(f"{out} is not empty.", "Choose another --out, or delete it.")
-    _make_data(output, out)
-    _train(output, out)
-    built = _build(output, out)
-    _measure(output, out)
+    unfinished = out / _UNFINISHED
+    with exclusive(out):
+        if out.exists() and any(out.iterdir()) and not unfinished.is_file():
+            raise ArtifactError(f"{out} is not empty.", "Choose another --out, or delete it.")
+        out.mkdir(exist_ok=True)
+        unfinished.touch()
+        _make_data(output, out)
+        _train(output, out)
+        built = _build(output, out)
+        _measure(output, out)
+        unfinished.unlink()
     return _outcome(out, built)
 
 
