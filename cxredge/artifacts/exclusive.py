@@ -56,9 +56,11 @@ def _locked(output: Path) -> Iterator[None]:
         yield
     finally:
         # Removed before it is closed, and so unlocked: no other process can lock it in between.
-        if is_at(descriptor, place):
-            place.unlink(missing_ok=True)
-        os.close(descriptor)
+        try:
+            if is_at(descriptor, place):
+                place.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
 
 
 def _open(output: Path, place: Path) -> int:

@@ -28,25 +28,15 @@ _ATTEMPTS = 100
 @contextlib.contextmanager
 def temporary_file(path: Path) -> Iterator[Path]:
     """Yield an empty file beside ``path``; remove it after the block unless it was moved."""
-    sweep(path)
-    temporary, descriptor = _create(path, is_folder=False)
-    try:
+    with _temporary(path, is_folder=False) as temporary:
         yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``path``; remove it after the block unless it was moved."""
-    sweep(path)
-    temporary, descriptor = _create(path, is_folder=True)
-    try:
+    with _temporary(path, is_folder=True) as temporary:
         yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -72,6 +62,19 @@ def sweep(path: Path) -> None:
                 leftover.rename(path)
             elif abandoned:
                 _remove(leftover)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, *, is_folder: bool) -> Iterator[Path]:
+    sweep(path)
+    temporary, descriptor = _create(path, is_folder=is_folder)
+    try:
+        yield temporary
+    finally:
+        try:
+            _remove(temporary)
+        finally:
+            os.close(descriptor)
 
 
 def _create(path: Path, *, is_folder: bool) -> tuple[Path, int]:
