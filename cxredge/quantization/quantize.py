@@ -211,7 +211,7 @@ def _quantize(
             seconds=round(time.perf_counter() - start, 2),
             peak_rss_mb=peak_rss_mb(),
         )
-        copy_training_images(model.path, model.card, folder)
+        copy_training_images(inputs.model.path, inputs.model.card, folder)
         write_json(folder / "quantization.json", to_json(facts))
         write_json(folder / RANGES_NAME, _ranges_json(result.chosen.source.ranges))
         return write_card(folder, QuantizedCard.of(planned, facts))

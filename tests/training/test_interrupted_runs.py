@@ -23,6 +23,7 @@ from cxredge.errors import ArtifactError, CxredgeError  # noqa: E402
 from cxredge.progress import Silent  # noqa: E402
 from cxredge.training import checkpoint as checkpoint_module  # noqa: E402
 from cxredge.training.assembly import Images, load_images  # noqa: E402
+from cxredge.training.checkpoint import RUN_FILES  # noqa: E402
 from cxredge.training.config import TrainConfig, TrainingHardware  # noqa: E402
 from cxredge.training.run import train  # noqa: E402
 from tests.artifacts.file_changes import Changes  # noqa: E402
@@ -30,7 +31,6 @@ from tests.artifacts.file_changes import Changes  # noqa: E402
 pytestmark = pytest.mark.train
 
 CPU = TrainingHardware(accelerator="cpu")
-FILES = {"model.safetensors", "manifest.csv", "history.csv", "curves.svg"}
 CHANGES = Changes()
 
 
@@ -56,7 +56,7 @@ def run(few: Manifest, images: Images, settings: TrainConfig) -> Train:
 def abandon(out: Path) -> None:
     """Leave what a killed process leaves: temporary files that nobody has locked."""
     out.mkdir(exist_ok=True)
-    for name in ("checkpoint.pt", *FILES, "card.json"):
+    for name in ("checkpoint.pt", *RUN_FILES, "card.json"):
         (out / f".{name}.abcd1234.partial").write_bytes(b"half")
 
 
@@ -79,8 +79,8 @@ def test_run_that_was_stopped_at_any_change_is_finished_by_the_same_command(
                 pass
         card = run(out)
         check_files(out, read_card(out, RunCard))
-        assert {path.name for path in out.iterdir()} == {*FILES, "card.json"}
-        assert card.files.keys() == FILES
+        assert {path.name for path in out.iterdir()} == {*RUN_FILES, "card.json"}
+        assert card.files.keys() == RUN_FILES
         assert card.files["model.safetensors"] == expected["model.safetensors"]
         assert [path.name for path in out.parent.iterdir()] == ["run"]
     assert at > 30
@@ -90,11 +90,11 @@ def test_leftovers_of_a_killed_process_are_not_part_of_the_run(run: Train, tmp_p
     out = tmp_path / "run"
     abandon(out)
     card = run(out)
-    assert card.files.keys() == FILES
-    assert {path.name for path in out.iterdir()} == {*FILES, "card.json"}
+    assert card.files.keys() == RUN_FILES
+    assert {path.name for path in out.iterdir()} == {*RUN_FILES, "card.json"}
     abandon(out)
     assert run(out) == card
-    assert {path.name for path in out.iterdir()} == {*FILES, "card.json"}
+    assert {path.name for path in out.iterdir()} == {*RUN_FILES, "card.json"}
 
 
 def test_stray_file_is_not_part_of_the_run(run: Train, tmp_path: Path, monkeypatch) -> None:
@@ -105,7 +105,7 @@ def test_stray_file_is_not_part_of_the_run(run: Train, tmp_path: Path, monkeypat
         return real(path)
 
     monkeypatch.setattr(checkpoint_module, "atomic_file", with_stray)
-    assert run(tmp_path / "run").files.keys() == FILES
+    assert run(tmp_path / "run").files.keys() == RUN_FILES
     assert (tmp_path / "run" / "notes.txt").exists()
 
 
