@@ -93,7 +93,10 @@ def measure_speeds(
             latencies = _latencies([(v, RuntimeSettings(0)) for v in variants], image, LATENCY_S)
         return {variant: Speed(latency) for (variant, _), latency in latencies.items()}
     steps = 2 * len(variants) + 2
-    with scratch_folder("timing") as folder, progress.task("Timing the candidates", steps) as advance:
+    with (
+        scratch_folder("timing") as folder,
+        progress.task("Timing the candidates", steps) as advance,
+    ):
         feed = _file_feed(folder / "image.jpg", image)
         best = [_best_setups(v, image, feed, available_cores(), advance) for v in variants]
         latencies = _latencies([one for one, _ in best], image, LATENCY_S)
