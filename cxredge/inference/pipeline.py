@@ -130,7 +130,8 @@ def _load(group: Group, size: int, any_view: bool) -> Group:
         try:
             group.loaded.append(load_image(source, size, stopwatch, any_view))
         except ImageError as problem:
-            group.loaded.append(problem)
+            # A new error: the traceback of this one holds the bytes and pixels of the image.
+            group.loaded.append(ImageError(problem.problem, problem.message, problem.hint))
     return group
 
 

@@ -173,6 +173,18 @@ def test_a_batch_without_a_readable_image_is_not_inferred(tmp_path: Path) -> Non
     assert session.batches == []
 
 
+def test_images_that_failed_keep_nothing_of_their_bytes(tmp_path: Path) -> None:
+    session = Recorder(True, 4)
+    bad = [tmp_path / f"{number}.png" for number in range(3)]
+    for path in bad:
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(1000))
+    (done,) = infer_images(session, iter(bad), 2)
+    for problem in done.loaded:
+        assert isinstance(problem, ImageError)
+        assert problem.hint
+        assert (problem.__traceback__, problem.__context__, problem.__cause__) == (None,) * 3
+
+
 @pytest.mark.parametrize(("batch", "group"), [(1, 8), (3, 6), (8, 8), (16, 16)])
 def test_a_worker_takes_whole_batches(batch: int, group: int, images: list[Path]) -> None:
     session = Recorder(True, batch)
