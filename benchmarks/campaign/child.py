@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,7 +106,18 @@ def run_limited(
 
 
 def small_bundle(folder: Path) -> Path:
-    """Make a bundle of a MobileNet V1 at 64x64, trained for one epoch on phantoms."""
+    """Return a bundle of a MobileNet V1 at 64x64, trained for one epoch on phantoms.
+
+    The folder also receives what it was made from; all parts of a campaign share one training.
+    """
+    shutil.copytree(_made(), folder, dirs_exist_ok=True)
+    return folder / "bundle"
+
+
+@functools.cache
+def _made() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="campaign-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     cxredge("data", "phantoms", "--patients", 12, "--size", 64, "--out", folder / "phantoms")
     cxredge(
         "train", folder / "phantoms" / "manifest.csv", "--weights", "none", "--freeze", "none",
@@ -118,7 +132,7 @@ def small_bundle(folder: Path) -> Path:
         "build", folder / "fp32", "--calibration", folder / "calibration.csv", "--effort", "quick",
         "--min-agreement", 0, "--max-accuracy-drop", 1, "--out", folder / "bundle",
     )  # fmt: skip
-    return folder / "bundle"
+    return folder
 
 
 def _limit(size_bytes: int) -> None:
