@@ -13,6 +13,8 @@ import secrets
 from functools import cached_property
 from pathlib import Path
 
+from cxredge.artifacts.exchange import sync_file, sync_folder
+from cxredge.artifacts.temporary import temporary_file
 from cxredge.errors import DataError
 from cxredge.progress import Progress
 
@@ -148,10 +150,14 @@ def _create_key(key_file: Path) -> bool:
         Whether the key is new.
     """
     key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        opened = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+    if key_file.exists():
         return False
-    with os.fdopen(opened, "w") as stream:
-        stream.write(secrets.token_hex(32) + "\n")
+    with temporary_file(key_file) as temporary:  # its mode is 0600
+        temporary.write_text(secrets.token_hex(32) + "\n")
+        sync_file(temporary)
+        try:
+            os.link(temporary, key_file)  # of two processes, one makes the key
+        except FileExistsError:
+            return False
+    sync_folder(key_file.parent)
     return True

@@ -1,11 +1,13 @@
 import hashlib
 import hmac
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from cxredge.data.pseudonyms import Pseudonyms
 from cxredge.errors import DataError
+from tests.artifacts.file_changes import Changes
 
 
 def test_a_pseudonym_is_the_keyed_hash(tmp_path: Path) -> None:
@@ -38,3 +40,26 @@ def test_a_key_that_is_none_is_refused(tmp_path: Path, content: bytes | None) ->
     with pytest.raises(DataError, match="key"):
         Pseudonyms(key).of("P-17")
     assert key.exists() is (content is not None)
+
+
+def test_key_is_whole_or_absent_at_every_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(BaseException):
+        pass
+
+    def stop() -> None:
+        raise Stopped
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    changes, key = Changes(), Pseudonyms().key_file
+    for at in range(1, 50):
+        with changes.watched(tmp_path, at, stop), suppress(Stopped):
+            Pseudonyms().of("P-17")
+        assert not key.exists() or len(key.read_text()) == 65
+        if changes.count < at:
+            break
+        key.unlink(missing_ok=True)
+    assert at > 3
+    Pseudonyms().of("P-17")
+    assert [path.name for path in key.parent.iterdir()] == [key.name]
