@@ -63,6 +63,8 @@ def inspect(path: Path) -> Description:
         return _folder(path)
     if not path.exists():
         raise ArtifactError(f"{path} does not exist.", "Check the path.")
+    if not path.is_file():
+        raise ArtifactError(f"{path} is a pipe, a device or a socket.", _SUPPORTED)
     if is_archive(path):
         return _archive(path)
     if path.suffix == ".onnx":
