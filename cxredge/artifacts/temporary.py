@@ -16,7 +16,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from cxredge.artifacts.disk_space import FULL, amount
 from cxredge.artifacts.file_lock import OWN_FILE, OWN_FOLDER, Locked, is_at, lock
+from cxredge.errors import CxredgeError
 
 PARTIAL = ".partial"
 OLD = ".old"
@@ -41,9 +43,23 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch_folder(purpose: str) -> Iterator[Path]:
-    """Yield an empty folder in the system's folder for temporary files; remove it afterwards."""
-    with temporary_folder(Path(tempfile.gettempdir()) / f"cxredge-{purpose}") as folder:
-        yield folder
+    """Yield an empty folder in the system's folder for temporary files; remove it afterwards.
+
+    Raises:
+        CxredgeError: The disk is full.
+    """
+    place = Path(tempfile.gettempdir())
+    try:
+        with temporary_folder(place / f"cxredge-{purpose}") as folder:
+            yield folder
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        free = amount(shutil.disk_usage(place).free)
+        raise CxredgeError(
+            f"There is no room for temporary files in {place} ({error.strerror}); {free} are free.",
+            "Free some space, or set TMPDIR to a folder on another disk.",
+        ) from None
 
 
 def sweep(path: Path) -> None:

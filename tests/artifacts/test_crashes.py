@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -340,6 +341,20 @@ def test_temporary_that_is_swept_before_it_is_locked_is_made_again(
         with context(tmp_path / "a") as made:
             assert made.exists()
             assert made not in removed
+    assert names(tmp_path) == []
+
+
+def test_full_disk_for_temporary_files(tmp_path: Path, monkeypatch) -> None:
+    def write(number: int) -> None:
+        with scratch_folder("build"):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(temporary.tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(CxredgeError, match=f"no room for temporary files in {tmp_path}") as full:
+        write(errno.ENOSPC)
+    assert "TMPDIR" in full.value.hint
+    with pytest.raises(PermissionError):
+        write(errno.EACCES)
     assert names(tmp_path) == []
 
 
