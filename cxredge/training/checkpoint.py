@@ -63,7 +63,7 @@ class Checkpoint:
 
 
 class _Recorder(io.RawIOBase):
-    """Stream that remembers the error of a write, which torch reports as an error of its own."""
+    """Stream that remembers the error of a write, which torch hides or reports as its own."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.error: OSError | None = None
@@ -176,7 +176,8 @@ def _save(values: dict[str, Any], stream: IO[bytes]) -> None:
     except RuntimeError:
         if recorder.error is None:
             raise
-        raise recorder.error from None
+    if recorder.error is not None:
+        raise recorder.error
 
 
 def _checkpoint(values: dict[str, Any]) -> Checkpoint:

@@ -14,7 +14,6 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from cxredge.artifacts import disk_space  # noqa: E402
 from cxredge.artifacts.card import check_files, read_card  # noqa: E402
 from cxredge.artifacts.exclusive import exclusive  # noqa: E402
 from cxredge.artifacts.run_card import RunCard  # noqa: E402
@@ -65,7 +64,7 @@ def test_run_that_was_stopped_at_any_change_is_finished_by_the_same_command(
 ) -> None:
     expected = run(tmp_path / "whole").files
     CHANGES.count = 0
-    for at in range(2, 100, 9):
+    for at in range(2, 100, 15):
         out = tmp_path / str(at) / "run"
 
         def stop() -> None:
@@ -144,7 +143,7 @@ class FullDisk:
         return self.stream.write(content)
 
 
-@pytest.mark.parametrize("accepted", [0, 100_000, 8_000_000])
+@pytest.mark.parametrize("accepted", [0, 20_000, 80_000])
 def test_disk_that_fills_up_while_a_checkpoint_is_written(
     run: Train, tmp_path: Path, monkeypatch, accepted: int
 ) -> None:
@@ -164,7 +163,6 @@ def test_disk_that_fills_up_while_a_checkpoint_is_written(
 def test_full_disk_is_noticed_before_a_checkpoint_is_written(
     run: Train, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
-    with pytest.raises(CxredgeError, match=r"no room for the checkpoint.*1\.0 MB are free"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
+    with pytest.raises(CxredgeError, match=r"no room for the checkpoint.*10.0 kB are free"):
         run(tmp_path / "run")
-    assert disk_space.amount(1e6) == "1.0 MB"
