@@ -74,8 +74,13 @@ def _no_files() -> list[Case]:
     found += [
         Case(group, "socket.png", unreadable, _socket),
         Case(group, "sparse.png", ("too_large",), _sparse(_PNG, 2**41)),
-        Case(group, "sparse.zip", unreadable, _sparse(b"PK\3\4", 2**41)),
-        Case(group, "sparse.dcm", ("truncated", "bad_header"), _sparse(_PREAMBLE, 600_000_000)),
+        Case(group, "sparse.zip", ("unreadable", "too_large"), _sparse(b"PK\3\4", 2**41)),
+        Case(
+            group,
+            "sparse.dcm",
+            ("truncated", "bad_header", "too_large"),
+            _sparse(_PREAMBLE, 600_000_000),
+        ),
     ]
     return found
 
@@ -133,7 +138,7 @@ def _dicom() -> list[Case]:
         Case(group, "nested", (*wrong, "ok"), _bytes(_nested(4_000))),
         Case(group, "fragments", wrong, _bytes(_jpeg_dicom([b""] * 1_000_000))),
         Case(group, "pieces", (*wrong, "ok"), _bytes(_jpeg_dicom(pieces))),
-        Case(group, "scans", ("unsupported",), _bytes(_jpeg_dicom([_scans(noise)]))),
+        Case(group, "scans", ("unsupported", "bad_header"), _bytes(_jpeg_dicom([_scans(noise)]))),
         Case(group, "rle", (*wrong, *_GREY), _bytes(_compressed(RLELossless, [plane], SIDE))),
     ]
 
