@@ -40,6 +40,9 @@ The summaries are the first sentences of the commands' own help. They stand here
 imports no command.
 """
 
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""Click's error for wrong usage; Typer does not export it."""
+
 
 class _Workflow(TyperGroup):
     """Group of commands that imports and builds a command when it is called.
@@ -69,6 +72,16 @@ class _Workflow(TyperGroup):
             for name in COMMANDS:
                 self.get_command(ctx, name)
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; in the message of wrong usage, escape what controls a terminal."""
+        try:
+            return super().invoke(ctx)
+        except _UsageError as error:
+            from cxredge.cli.output import printable
+
+            error.message = printable(error.message)  # type: ignore[attr-defined]
+            raise
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands with their summaries."""

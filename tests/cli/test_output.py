@@ -172,3 +172,13 @@ def test_a_terminal_is_not_controlled_by_file_names(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize("text", ["", "a\nb\tc", "Cramér's V ≥ 0.5, 胸部 👍🏽", "100 %"])
 def test_text_is_printed_as_it_is(text: str) -> None:
     assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    "arguments", [["\x1b[2J"], ["models", "--\x1b[2J"], ["inspect", "\x1b[2J"]]
+)
+def test_names_in_wrong_usage_do_not_control_a_terminal(arguments: list[str], cxredge: Run) -> None:
+    ran = cxredge(*arguments)
+    assert ran.code
+    assert "\x1b" not in ran.err
+    assert r"\x1b[2J" in ran.err
