@@ -74,7 +74,11 @@ def test_signal_leaves_nothing_half_written(
 ) -> None:
     lock = tmp_path / "out" / ".bundle.lock"
     words = [*CXREDGE, "build", model, "--precision", "fp32", "--out", lock.parent / "bundle"]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as running:
+    with subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        # Background jobs of a shell ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(stop, signal.SIG_DFL),
+    ) as running:  # fmt: skip
         while running.poll() is None and not lock.exists():
             time.sleep(0.001)
         running.send_signal(stop)
