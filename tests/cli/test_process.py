@@ -140,3 +140,27 @@ def test_lock_of_a_dead_process_does_not_matter(phantoms: Path, tmp_path: Path, 
     ran = cxredge("data", "folder", phantoms / "images", "--out", tmp_path / "set")
     assert ran.code == 0, ran.err
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_interrupted_demo_is_resumed(tmp_path: Path, monkeypatch, cxredge) -> None:
+    done: list[str] = []
+
+    def stage(name: str) -> None:
+        def stop_once(output: Output, out: Path) -> Outcome:
+            done.append(name)
+            (out / name).touch()
+            if name == "_train" and done.count(name) == 1:
+                raise KeyboardInterrupt
+            return Outcome({}, "")
+
+        monkeypatch.setattr(f"cxredge.cli.demo.{name}", stop_once)
+
+    for name in ("_make_data", "_train", "_build", "_measure"):
+        stage(name)
+    monkeypatch.setattr("cxredge.cli.demo._outcome", lambda *_: Outcome({}, "done"))
+    out = tmp_path / "demo"
+    assert cxredge("demo", "--out", out, "-q").code == 130
+    assert cxredge("demo", "--out", out, "-q").code == 0
+    assert done == ["_make_data", "_train", "_make_data", "_train", "_build", "_measure"]
+    assert not any(path.name.startswith(".") for path in tmp_path.rglob("*"))
+    one_line(cxredge("demo", "--out", out, "-q"), "is not empty")

@@ -169,3 +169,24 @@ def test_bad_requests_write_nothing(tmp_path: Path, patients: int, labels: tuple
     with pytest.raises(DataError):
         write_phantoms(tmp_path / "new", patients, size=32, labels=labels)
     assert not (tmp_path / "new").exists()
+
+
+def test_folder_with_the_same_phantoms_is_kept_and_others_are_refused(tmp_path: Path) -> None:
+    written = write_phantoms(tmp_path / "images", 1, size=32)
+    before = {path: path.stat().st_ino for path in files(tmp_path)}
+    assert write_phantoms(tmp_path / "images", 1, size=32) == written
+    with pytest.raises(DataError, match="not an empty folder"):
+        write_phantoms(tmp_path / "images", 1, size=32, seed=1)
+    next(iter(before)).write_bytes(b"edited")
+    with pytest.raises(DataError, match="not an empty folder"):
+        write_phantoms(tmp_path / "images", 1, size=32)
+    assert {path: path.stat().st_ino for path in files(tmp_path)} == before
+
+
+def test_interrupted_phantoms_leave_nothing(tmp_path: Path) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_phantoms(tmp_path / "images", 1, size=32, on_image=stop)
+    assert list(tmp_path.iterdir()) == []
