@@ -94,7 +94,7 @@ def _software(target: Target) -> str:
         [
             line.versions,
             " to ".join(dict.fromkeys(line.l4t)),
-            line.tensorrt,
+            ", ".join((line.tensorrt, *line.also)),
             line.cuda,
             line.python,
             "trtexec" if line.obstacle else "cxredge",

@@ -23,6 +23,10 @@ _OTHER_LIBRARY = (
     "On a board: sudo apt install nvidia-jetpack. In a container: use an image for the board's "
     "release of Jetson Linux, and start it with --runtime nvidia."
 )
+_FROM_AN_INDEX = (
+    "tensorrt tensorrt-cu12 tensorrt-cu12-bindings tensorrt-cu12-libs "
+    "tensorrt-cu13 tensorrt-cu13-bindings tensorrt-cu13-libs"
+)
 _PYTHON_OF_FOLDER = re.compile(r"python(\d+)\.(\d+)$")
 
 
@@ -110,18 +114,22 @@ def _imported(here: Surroundings, module: str, version: str) -> Finding:
 
 
 def _of_the_board(here: Surroundings, version: str) -> Finding:
-    """Check that TensorRT is the one of the board's JetPack.
+    """Check that TensorRT is the one of the board's JetPack, or another that runs there.
 
     Packages from an index are for servers: 11.0 to 11.4.0 support no Jetson, 11.4.1 those with
     JetPack 7.2.2. One that was installed with another package hides JetPack's own.
     """
-    line, found = _line_of(here), version_of(version)[:2]
-    if line is None or found in ((), version_of(line.tensorrt)[:2]):
+    line, found = _line_of(here), version_of(version)
+    if line is None or not found or found[:2] == version_of(line.tensorrt)[:2]:
         return ok("TensorRT", version)
+    own = f"{line.tensorrt} of JetPack {line.versions}"
+    if line.runs(version):
+        return ok("TensorRT", f"{version}, which runs there instead of {own}")
+    others = f" (or {' or '.join(line.also)})" if line.also else ""
     return warn(
         "TensorRT",
-        f"{version}, which hides {line.tensorrt} of JetPack {line.versions}",
-        "pip uninstall -y tensorrt tensorrt-cu12 tensorrt-cu13, and use JetPack's own in: "
+        f"{version}, which hides {own} and is not known to run there",
+        f"pip uninstall -y {_FROM_AN_INDEX}, and use JetPack's own{others} in: "
         "python3 -m venv --system-site-packages .venv",
     )
 

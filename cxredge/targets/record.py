@@ -41,11 +41,13 @@ class JetPack:
     """One release line of a device's software. Only for messages: versions are read at run time.
 
     Attributes:
-        versions: JetPack versions, such as ``6.1 to 6.2.2``.
-        l4t: First and last release of Jetson Linux, such as ``36.4.0``.
+        versions: JetPack versions, such as ``6.1 to 6.2.x``.
+        l4t: First release of Jetson Linux, such as ``36.4.0``, and the last one or the branch of
+            all that follow, such as ``36.x``.
         tensorrt: TensorRT version in it.
         cuda: CUDA version in it.
         python: Python version of its TensorRT bindings.
+        also: Other TensorRT versions that are known to run there, each with newer patches.
     """
 
     versions: str
@@ -53,12 +55,20 @@ class JetPack:
     tensorrt: str
     cuda: str
     python: str
+    also: tuple[str, ...] = ()
 
     def covers(self, l4t: str) -> bool:
         """Return whether a release of Jetson Linux belongs to this line."""
         first, last, found = (version_of(text) for text in (*self.l4t, l4t))
-        # A line that ends with 38.4 includes 38.4.1.
+        # A line that ends with 36.x or 38.4 includes 36.5.2 and 38.4.1.
         return first <= (*found, 0, 0) and found[: len(last)] <= last
+
+    def runs(self, tensorrt: str) -> bool:
+        """Return whether a TensorRT version is JetPack's own, or known to run beside it."""
+        found = version_of(tensorrt)
+        if found[:2] == version_of(self.tensorrt)[:2]:
+            return True
+        return any(found[:2] == version_of(v)[:2] and found >= version_of(v) for v in self.also)
 
     @property
     def obstacle(self) -> str:

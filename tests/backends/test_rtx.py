@@ -223,6 +223,9 @@ def test_a_bundle_with_engines_is_built_without_a_gpu(
     )
 
 
-def test_the_target_lists_all_compute_capabilities_of_the_builder() -> None:
+def test_the_target_lists_the_builder_s_capabilities_that_nvidia_supports() -> None:
+    """The builder makes engines for 8.0, which NVIDIA's support matrices do not name."""
     listed = registry.find_target("rtx").hardware.compute_capabilities
-    assert list(served_capabilities(load_api(Flavour.RTX))) == list(listed)
+    built = served_capabilities(load_api(Flavour.RTX))
+    assert [one for one in built if one != "8.0"] == list(listed)
+    assert "8.0" in built

@@ -14,7 +14,7 @@ class TestJetPack:
     def test_known_board(self, machine) -> None:
         found = jetpack.board(machine(ORIN_NANO_SUPER))
         assert found.status is Status.OK
-        assert "jetson-orin-nano, Jetson Linux 36.4.3 (JetPack 6.1 to 6.2.2)" in found.found
+        assert "jetson-orin-nano, Jetson Linux 36.4.3 (JetPack 6.1 to 6.2.x)" in found.found
 
     def test_old_software(self, machine) -> None:
         found = jetpack.board(machine(NANO))
@@ -72,6 +72,7 @@ class TestJetPack:
         ("version", "status"),
         [
             ("10.3.0", Status.OK),
+            ("10.7.0.post1", Status.OK),
             ("without a version", Status.OK),
             ("11.4.0.106", Status.WARN),
         ],
@@ -86,8 +87,10 @@ class TestJetPack:
         )
         found = jetpack.tensorrt(here)
         assert found.status is status
+        if version.startswith("10.7"):
+            assert "which runs there instead of 10.3 of JetPack 6.1 to 6.2.x" in found.found
         if status is Status.WARN:
-            assert "which hides 10.3 of JetPack 6.1 to 6.2.2" in found.found
+            assert "which hides 10.3 of JetPack 6.1 to 6.2.x" in found.found
             assert "pip uninstall -y tensorrt" in found.fix
             unknown = {k: v for k, v in ORIN_NANO_SUPER.items() if "nv_tegra_release" not in k}
             (here.root / "etc/nv_tegra_release").unlink()

@@ -162,14 +162,19 @@ def test_here_without_a_board_is_the_processor(tmp_path: Path) -> None:
             "trtexec --onnx=BUNDLE/model-int8.onnx --saveEngine=model.engine --int8 --fp16. Or",
         ),
         (
+            board("tegra234", "p3767-0005", (35, "6.5")),
+            "bindings for Python 3.8",
+            "Install JetPack 7.2.2 or newer 7.2.x. Or serve on its processor",
+        ),
+        (
             board("tegra194", "p2888-0001", (32, "7.1")),
             "TensorRT is 8.2.1",
-            "Install JetPack 5.1 to 5.1.6. On a workstation: cxredge build RUN",
+            "Install JetPack 5.1.x. On a workstation: cxredge build RUN",
         ),
         (
             board("tegra234", "p3767-0005", (35, "1.0")),
             "TensorRT is 8.4.1",
-            "Install JetPack 7.2 and 7.2.1. Or serve on its processor: --target cpu-arm.",
+            "Install JetPack 7.2.2 or newer 7.2.x. Or serve on its processor: --target cpu-arm.",
         ),
     ],
 )

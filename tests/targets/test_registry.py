@@ -56,9 +56,30 @@ def test_no_target_offers_what_its_hardware_lacks() -> None:
 
 def test_release_lines_are_in_order_and_do_not_overlap() -> None:
     for target in all_targets().values():
-        ends = [version_of(release) for line in target.jetpack for release in line.l4t]
-        assert ends == sorted(ends)
+        starts = [line.l4t[0] for line in target.jetpack]
+        assert starts == sorted(starts, key=version_of)
+        for start in starts:
+            assert sum(line.covers(start) for line in target.jetpack) == 1
         assert (target.detection is None) == (not target.jetpack)
+
+
+@pytest.mark.parametrize(
+    ("board", "l4t", "versions", "others"),
+    [
+        ("jetson-orin-nano", "36.5.2", "10.3.0 10.7.0", "10.6 10.13.3.9 11.4.0.106 11.4.1"),
+        ("jetson-agx-orin", "39.2.1", "10.16.2 10.16.1.11 10.15.1.29", "10.13 11.4.1"),
+        ("jetson-agx-orin", "39.2.2", "10.16.2 10.15 11.4.1.5", "10.7 11.0.0.114 11.4.0.106"),
+        ("jetson-thor", "38.4.1", "10.13.3.9 10.15.1.29 10.16.2", "10.14.1 11.4.1"),
+        ("jetson-xavier-nx", "35.6.5", "8.5.2", "8.6.1 10.7"),
+    ],
+)
+def test_tensorrt_versions_that_run_on_a_release(
+    board: str, l4t: str, versions: str, others: str
+) -> None:
+    line = find_target(board).jetpack_of(l4t)
+    assert line is not None
+    assert [v for v in versions.split() if not line.runs(v)] == []
+    assert [v for v in others.split() if line.runs(v)] == []
 
 
 def test_targets_without_supported_software() -> None:
@@ -71,9 +92,11 @@ def test_targets_without_supported_software() -> None:
 @pytest.mark.parametrize(
     ("l4t", "versions"),
     [
-        ("36.3", "6.0"), ("36.3.0", "6.0"), ("36.4", "6.1 to 6.2.2"), ("36.4.3", "6.1 to 6.2.2"),
-        ("36.5.0", "6.1 to 6.2.2"), ("36.5.1", None), ("35.1.0", "5.0.2"),
-        ("39.2.1", "7.2 and 7.2.1"),
+        ("36.3", "6.0"), ("36.3.0", "6.0"), ("36.4", "6.1 to 6.2.x"), ("36.4.3", "6.1 to 6.2.x"),
+        ("36.5.0", "6.1 to 6.2.x"), ("36.5.2", "6.1 to 6.2.x"), ("36.6.0", "6.1 to 6.2.x"),
+        ("35.1.0", "5.0.2"), ("35.4.1", "5.1.x"), ("35.6.5", "5.1.x"), ("35.9", "5.1.x"),
+        ("39.2.1", "7.2 and 7.2.1"), ("39.2.2", "7.2.2 or newer 7.2.x"),
+        ("39.2.9", "7.2.2 or newer 7.2.x"), ("39.3.0", None), ("37.0", None), ("40.1", None),
     ],
 )  # fmt: skip
 def test_release_line_of_a_release(l4t: str, versions: str | None) -> None:
@@ -213,7 +236,7 @@ def test_commands(cxredge, tmp_path: Path) -> None:
     assert shown == {k: v for k, v in listed["jetson-orin-nano"].items() if k != "here"}
     text = cxredge("targets", "show", "jetson-xavier-nx").out
     assert "Source: memory (not verified)." in text
-    assert "5.1 to 5.1.6" in text
+    assert "5.1.x" in text
     assert "Tested, tensorrt: never. No Jetson was available." in text
     unknown = cxredge("targets", "show", "jetson-nono")
     assert unknown.code == 1

@@ -111,7 +111,7 @@ def test_timing_caches_are_kept_by_version_gpu_and_board(
     facts = read_facts(bundle / "model-fp32.plan")
     assert facts is not None
     assert (facts.board or "").startswith("NVIDIA Jetson Orin Nano")
-    assert (facts.l4t, facts.jetpack) == ("36.4.3", "6.1 to 6.2.2")
+    assert (facts.l4t, facts.jetpack) == ("36.4.3", "6.1 to 6.2.x")
     (timings / first).unlink()
     (bundle / "model-fp32.plan").unlink()
     finish(cxredge, bundle)
