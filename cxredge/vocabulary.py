@@ -124,6 +124,15 @@ class HarnessChoice(str, Enum):
     BUILTIN = "builtin"
 
 
+class Accelerator(str, Enum):
+    """Kind of processor to train on, in Lightning Fabric's terms."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
 class TrainingPrecision(str, Enum):
     """Number format in training, in Lightning Fabric's terms."""
 

@@ -6,21 +6,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from cxredge.cli.command import command
 from cxredge.cli.engine import ComputeCapabilityOption, TensorRTOptions, capabilities
 from cxredge.cli.gate import GateOptions, explained
 from cxredge.cli.options import EffortOption, PrecisionOption, SeedOption, SignWithOption
 from cxredge.cli.output import Outcome, Output, Verbosity
+from cxredge.cli.usage import Command, UsageError
 from cxredge.errors import WrongUsage, quoted
 from cxredge.vocabulary import Effort, Split
 
-_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
-"""Click's error for unsuitable arguments; Typer does not export it."""
 
-
-class _BuildOrDeploy(TyperCommand):
+class _BuildOrDeploy(Command):
     """``build``, or an alias of ``deploy`` if the argument is a bundle."""
 
     def make_context(
@@ -38,8 +35,15 @@ def _parse_as_deploy(args: list[str], parent: Any) -> Any:
     deploy = parent.command.get_command(parent, "deploy")
     try:
         context = deploy.make_context("deploy", [*args], parent)
-    except _UsageError:
-        return None
+    except UsageError as error:
+        bundle = next((Path(word) for word in args if _is_bundle(Path(word))), None)
+        option = getattr(error, "option_name", None)
+        if bundle is None or option is None:
+            return None
+        raise UsageError(
+            f"{bundle} is already a bundle, and {option} is not an option of 'cxredge "
+            f"deploy', which finishes one on its device: cxredge deploy {quoted(bundle)}"
+        ) from None
     bundle = context.params["bundle"]
     if not _is_bundle(bundle):
         return None

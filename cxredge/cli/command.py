@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from cxredge.artifacts.disk_space import FULL
 from cxredge.cli.option_groups import collect, expand
 from cxredge.cli.output import Outcome, Output, Verbosity
 from cxredge.cli.process import Terminated, terminable
+from cxredge.cli.usage import Command
 from cxredge.errors import CxredgeError
 
 _JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
@@ -30,7 +30,7 @@ _SIGNALLED = 128
 
 
 def command(
-    app: typer.Typer, name: str, kind: type[TyperCommand] | None = None
+    app: typer.Typer, name: str, kind: type[Command] = Command
 ) -> Callable[[Callable[..., Outcome]], Callable[..., None]]:
     """Register a function ``f(output, ...) -> Outcome`` as a command.
 
@@ -42,7 +42,7 @@ def command(
     Args:
         app: The application or group.
         name: Name of the command.
-        kind: Typer's class of the command; None for the default.
+        kind: Class of the command.
     """
 
     def register(function: Callable[..., Outcome]) -> Callable[..., None]:

@@ -66,7 +66,13 @@ ManifestArgument = Annotated[
 ]
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 SeedOption = Annotated[
-    int, typer.Option("--seed", help="Random seed; the same seed reproduces the result.", min=0)
+    int,
+    typer.Option(
+        "--seed",
+        help="Random seed; the same seed reproduces the result.",
+        min=0,
+        max=2**32 - 1,
+    ),
 ]
 SplitOption = Annotated[Split, typer.Option("--split", help="Split of the manifest to use.")]
 PatientKeyOption = Annotated[

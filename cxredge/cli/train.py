@@ -14,7 +14,7 @@ from cxredge.cli.options import ManifestArgument, PatientKeyOption, SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import share, table
 from cxredge.errors import quoted
-from cxredge.vocabulary import Augmentation, FeatureCache, TrainingPrecision
+from cxredge.vocabulary import Accelerator, Augmentation, FeatureCache, TrainingPrecision
 
 if TYPE_CHECKING:
     from cxredge.artifacts.run_card import FreezeCandidate, RunFacts
@@ -61,16 +61,22 @@ class FitOptions:
         int, typer.Option("--batch-size", min=1, help="Number of images per step.")
     ] = 32
     learning_rate: Annotated[
-        float, typer.Option("--learning-rate", min=0, help="Peak learning rate of the head.")
+        float,
+        typer.Option(
+            "--learning-rate", min=1e-7, max=1, help="Peak learning rate of the head."
+        ),
     ] = 1e-3
     backbone_rate: Annotated[
         float,
         typer.Option(
-            "--backbone-rate", min=0, help="Learning rate of the backbone, relative to the head."
+            "--backbone-rate",
+            min=0,
+            max=10,
+            help="Learning rate of the backbone, relative to the head.",
         ),
     ] = 0.3
     weight_decay: Annotated[
-        float, typer.Option("--weight-decay", min=0, help="AdamW's weight decay.")
+        float, typer.Option("--weight-decay", min=0, max=10, help="AdamW's weight decay.")
     ] = 0.05
     label_smoothing: Annotated[
         float,
@@ -165,13 +171,18 @@ class InputOptions:
     input_size: Annotated[
         int | None,
         typer.Option(
-            "--input-size", min=32, help="Height and width in pixels. [default: the model's]"
+            "--input-size",
+            min=32,
+            max=4096,
+            help="Height and width in pixels. [default: the model's]",
         ),
     ] = None
     mean: Annotated[
         float | None,
         typer.Option(
             "--mean",
+            min=0,
+            max=1,
             help="Mean grey value in [0, 1] that the weights expect. [default: the hub's value for "
             "imagenet, else 0.5]",
         ),
@@ -180,7 +191,9 @@ class InputOptions:
         float | None,
         typer.Option(
             "--std",
-            help="Standard deviation that the weights expect. [default: the hub's value for "
+            min=0.01,
+            max=1,
+            help="Standard deviation of grey values in [0, 1] that the weights expect. [default: the hub's value for "
             "imagenet, else 0.5]",
         ),
     ] = None
@@ -200,9 +213,9 @@ class InputOptions:
 class HardwareOptions:
     """Hardware to train on."""
 
-    accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, cuda or mps.")] = (
-        "auto"
-    )
+    accelerator: Annotated[
+        Accelerator, typer.Option("--accelerator", help="Kind of processor to train on.")
+    ] = Accelerator.AUTO
     devices: Annotated[int, typer.Option("--devices", min=1, help="Number of devices.")] = 1
     precision: Annotated[
         TrainingPrecision, typer.Option("--precision", help="Number format in training.")
@@ -212,7 +225,7 @@ class HardwareOptions:
         """Return the hardware of the stage."""
         from cxredge.training.config import TrainingHardware
 
-        return TrainingHardware(self.accelerator, self.devices, self.precision, cache_limit_gb)
+        return TrainingHardware(self.accelerator.value, self.devices, self.precision, cache_limit_gb)
 
 
 def register(app: typer.Typer) -> None:

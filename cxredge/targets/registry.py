@@ -42,10 +42,12 @@ def find_target(name: str) -> Target:
     targets = all_targets()
     if name in targets:
         return targets[name]
-    near = difflib.get_close_matches(name, targets, n=1)
+    near = [one for one in targets if name.lower() in one] or difflib.get_close_matches(
+        name, targets, n=1
+    )
     raise CxredgeError(
         f"Unknown target '{name}'. Known: {', '.join(targets)}, or 'here' for this machine.",
-        f"Did you mean '{near[0]}'?" if near else "See: cxredge targets",
+        f"Did you mean {' or '.join(map(repr, near))}?" if name and near else "See: cxredge targets",
     )
 
 

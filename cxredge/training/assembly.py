@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 
 from cxredge.data.images import GreyImage
 from cxredge.data.loading import LabelledImages, load_labelled
@@ -20,6 +19,7 @@ from cxredge.progress import Progress
 from cxredge.training.batches import LiveImages, grey_batches, normalise
 from cxredge.training.config import TrainConfig, TrainingHardware
 from cxredge.training.fit import Trainer
+from cxredge.training.devices import open_devices
 from cxredge.training.frozen_features import choose_source
 from cxredge.training.performance import keep_depthwise_in_float32, keep_gradients_channels_last
 from cxredge.vocabulary import Split, TrainingPrecision
@@ -72,12 +72,7 @@ def assemble(
     Raises:
         CxredgeError: The weights do not fit the network.
     """
-    fabric = Fabric(
-        accelerator=hardware.accelerator,
-        devices=hardware.devices,
-        precision=hardware.precision.value,
-    )
-    fabric.launch()
+    fabric = open_devices(hardware)
     train, val = images[Split.TRAIN], images[Split.VAL]
     torch.manual_seed(config.seed)
     model = build_model(config.network, classes, config.weights, config.dropout)
