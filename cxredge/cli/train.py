@@ -62,9 +62,7 @@ class FitOptions:
     ] = 32
     learning_rate: Annotated[
         float,
-        typer.Option(
-            "--learning-rate", min=1e-7, max=1, help="Peak learning rate of the head."
-        ),
+        typer.Option("--learning-rate", min=1e-7, max=1, help="Peak learning rate of the head."),
     ] = 1e-3
     backbone_rate: Annotated[
         float,
@@ -193,8 +191,8 @@ class InputOptions:
             "--std",
             min=0.01,
             max=1,
-            help="Standard deviation of grey values in [0, 1] that the weights expect. [default: the hub's value for "
-            "imagenet, else 0.5]",
+            help="Standard deviation of grey values that the weights expect. [default: the hub's "
+            "value for imagenet, else 0.5]",
         ),
     ] = None
 
@@ -225,7 +223,9 @@ class HardwareOptions:
         """Return the hardware of the stage."""
         from cxredge.training.config import TrainingHardware
 
-        return TrainingHardware(self.accelerator.value, self.devices, self.precision, cache_limit_gb)
+        return TrainingHardware(
+            self.accelerator.value, self.devices, self.precision, cache_limit_gb
+        )
 
 
 def register(app: typer.Typer) -> None:

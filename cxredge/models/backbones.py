@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +17,8 @@ from cxredge.models.zoo import Network
 _NASNET_URL = (
     "https://storage.googleapis.com/tensorflow/keras-applications/nasnet/NASNet-mobile-no-top.h5"
 )
+_HUB_FILE = "model.safetensors"
+_HUB_TIMEOUT_S = 10
 # The digest that Keras checks; it publishes MD5 only.
 _NASNET_MD5 = "1ed92395b5b598bdda52abe5c0dbfd63"
 
@@ -42,17 +45,33 @@ def _timm(weights: str, imagenet: bool) -> nn.Module:
     import timm
 
     name = weights if imagenet else weights.partition(".")[0]
+    if imagenet:
+        found: Any = timm.get_pretrained_cfg(weights)
+        _download(lambda: _reach_hub(found.hf_hub_id), weights)
     backbone: nn.Module = _download(
-        lambda: timm.create_model(name, pretrained=imagenet, num_classes=0)
+        lambda: timm.create_model(name, pretrained=imagenet, num_classes=0), weights
     )
     return backbone
+
+
+def _reach_hub(repository: str) -> None:
+    """Ask the hub once for weights that are not cached; a download would retry for a minute."""
+    import huggingface_hub
+
+    if isinstance(huggingface_hub.try_to_load_from_cache(repository, _HUB_FILE), str):
+        return
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    url = huggingface_hub.hf_hub_url(repository, _HUB_FILE)
+    huggingface_hub.get_hf_file_metadata(url, timeout=_HUB_TIMEOUT_S)
 
 
 def _torchvision(builder: str, weights: str | None, **options: Any) -> nn.Module:
     from torchvision import models
 
     chosen = models.get_weight(weights) if weights else None
-    backbone: nn.Module = _download(lambda: models.get_model(builder, weights=chosen, **options))
+    backbone: nn.Module = _download(
+        lambda: models.get_model(builder, weights=chosen, **options), str(weights)
+    )
     return backbone
 
 
@@ -111,7 +130,7 @@ def _nasnet_mobile(imagenet: bool) -> nn.Module:
         path = Path(torch.hub.get_dir()) / "checkpoints" / _NASNET_URL.rpartition("/")[2]
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            _download(lambda: torch.hub.download_url_to_file(_NASNET_URL, str(path)))
+            _download(lambda: torch.hub.download_url_to_file(_NASNET_URL, str(path)), path.name)
         if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != _NASNET_MD5:
             raise CxredgeError(
                 f"{path} is not the file that Keras publishes.", "Delete it and try again."
@@ -120,13 +139,20 @@ def _nasnet_mobile(imagenet: bool) -> nn.Module:
     return backbone
 
 
-def _download(create: Callable[[], Any]) -> Any:
+def _download(create: Callable[[], Any], weights: str) -> Any:
+    """Call a function that may download weights.
+
+    Raises:
+        CxredgeError: It failed; the libraries raise their own exceptions and those of the network.
+    """
     try:
         return create()
-    except (OSError, RuntimeError) as error:
+    except CxredgeError:
+        raise
+    except Exception as error:
         cause = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CxredgeError(
-            f"The ImageNet weights could not be downloaded: {cause}",
-            "Download them elsewhere and give the file: --weights FILE.safetensors "
-            "(or --weights none).",
+            f"The ImageNet weights {weights} could not be downloaded: {cause}",
+            "Without a network: download them elsewhere and give the file, --weights "
+            "FILE.safetensors, or train from scratch with --weights none.",
         ) from None

@@ -42,12 +42,13 @@ def find_target(name: str) -> Target:
     targets = all_targets()
     if name in targets:
         return targets[name]
-    near = [one for one in targets if name.lower() in one] or difflib.get_close_matches(
-        name, targets, n=1
-    )
+    parts = [target for target in targets if name and name.lower() in target]
+    near = " or ".join(map(repr, parts or difflib.get_close_matches(name, targets, n=1)))
     raise CxredgeError(
         f"Unknown target '{name}'. Known: {', '.join(targets)}, or 'here' for this machine.",
-        f"Did you mean {' or '.join(map(repr, near))}?" if name and near else "See: cxredge targets",
+        f"Did you mean {' or '.join(map(repr, near))}?"
+        if name and near
+        else "See: cxredge targets",
     )
 
 

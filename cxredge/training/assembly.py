@@ -18,8 +18,8 @@ from cxredge.models.zoo import find_network
 from cxredge.progress import Progress
 from cxredge.training.batches import LiveImages, grey_batches, normalise
 from cxredge.training.config import TrainConfig, TrainingHardware
-from cxredge.training.fit import Trainer
 from cxredge.training.devices import open_devices
+from cxredge.training.fit import Trainer
 from cxredge.training.frozen_features import choose_source
 from cxredge.training.performance import keep_depthwise_in_float32, keep_gradients_channels_last
 from cxredge.vocabulary import Split, TrainingPrecision

@@ -32,8 +32,11 @@ def open_devices(hardware: TrainingHardware) -> Fabric:
     return fabric
 
 
-def require_devices(hardware: TrainingHardware) -> None:
+def require_devices(hardware: TrainingHardware) -> bool:
     """Check that this machine has the requested devices.
+
+    Returns:
+        Whether the network is trained on the processor.
 
     Raises:
         DependencyError: It has no such device, or the accelerator is not known.
@@ -41,6 +44,10 @@ def require_devices(hardware: TrainingHardware) -> None:
     """
     known = {one.value: one for one in Accelerator}
     accelerator = known.get(hardware.accelerator)
+    if accelerator is Accelerator.AUTO:
+        # The order of Fabric's "auto".
+        order = (Accelerator.MPS, Accelerator.CUDA, Accelerator.CPU)
+        accelerator = next(one for one in order if _COUNTS[one]())
     if accelerator is None:
         raise CxredgeError(
             f"Unknown accelerator '{hardware.accelerator}'. Known: {', '.join(known)}.",
@@ -60,15 +67,10 @@ def require_devices(hardware: TrainingHardware) -> None:
             f"{accelerator.value}.",
             f"Use --devices {count}.",
         )
-
-
-def _automatic() -> int:
-    """Return the number of devices that Fabric's ``auto`` can choose from."""
-    return torch.cuda.device_count() or int(torch.backends.mps.is_available()) or _MAX_PROCESSES
+    return accelerator is Accelerator.CPU
 
 
 _COUNTS: dict[Accelerator, Callable[[], int]] = {
-    Accelerator.AUTO: _automatic,
     Accelerator.CPU: lambda: _MAX_PROCESSES,
     Accelerator.CUDA: torch.cuda.device_count,
     Accelerator.MPS: lambda: int(torch.backends.mps.is_available()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ from cxredge.training.checkpoint import Checkpoint
 from cxredge.training.config import TrainConfig
 from cxredge.training.history import Epoch, best_epoch
 from cxredge.training.optimization import WeightAverage, build_optimizer, class_weights, schedule
+
+_DIVERGED = 10
+"""Maximum mean loss of an epoch, as a multiple of the loss of guessing all classes equally."""
 
 
 @dataclass
@@ -58,6 +62,7 @@ class Trainer:
         self.source = source
         self.whole = model
         self._labels = source.train_labels.to(fabric.device)
+        self._classes = int(source.train_labels.max()) + 1
         weights = class_weights(source.train_labels) if config.balance else None
         self._class_weights = weights if weights is None else weights.to(fabric.device)
         self._generator = torch.Generator()
@@ -77,7 +82,7 @@ class Trainer:
             on_batch: Called after each step.
 
         Raises:
-            CxredgeError: The loss is not finite.
+            CxredgeError: The training diverged.
         """
         while not self.finished:
             after_epoch(self.run_epoch(on_batch))
@@ -87,13 +92,14 @@ class Trainer:
         """Train and validate one epoch, and keep its weights if it is the best so far.
 
         Raises:
-            CxredgeError: The loss is not finite.
+            CxredgeError: The training diverged.
         """
         number = len(self.state.history) + 1
         self._seed(number)
         start = time.perf_counter()
         train_loss, rate = self._train_epoch(number, on_batch)
         val_loss, val_accuracy = self._validate()
+        self._check_divergence(number, train_loss, val_loss)
         seconds = time.perf_counter() - start
         epoch = Epoch(number, rate, train_loss, val_loss, val_accuracy, seconds)
         self.state.history.append(epoch)
@@ -163,10 +169,7 @@ class Trainer:
                 label_smoothing=self.config.label_smoothing,
             )
             if not torch.isfinite(loss):
-                raise CxredgeError(
-                    f"The training loss became {loss.item()} in epoch {number}.",
-                    "Lower --learning-rate.",
-                )
+                raise self._diverged(number, f"a loss of {loss.item()} in a step")
             self.optimizer.zero_grad()
             self.fabric.backward(loss)
             self.optimizer.step()
@@ -185,6 +188,22 @@ class Trainer:
             logits = torch.cat([network(*i).float().cpu() for i in self.source.validation()])
         loss = F.cross_entropy(logits, labels)
         return loss.item(), int((logits.argmax(dim=1) == labels).sum()) / len(labels)
+
+    def _check_divergence(self, number: int, train_loss: float, val_loss: float) -> None:
+        if not math.isfinite(val_loss):
+            raise self._diverged(number, f"a validation loss of {val_loss}")
+        guessing = math.log(self._classes)
+        if train_loss > _DIVERGED * guessing:
+            found = f"a training loss of {train_loss:.4g}; guessing has {guessing:.3g}"
+            raise self._diverged(number, found)
+
+    def _diverged(self, number: int, found: str) -> CxredgeError:
+        kept = f" The checkpoint of epoch {number - 1} is kept." if number > 1 else ""
+        rates = f"--learning-rate {self.config.learning_rate:g}"
+        return CxredgeError(
+            f"The training diverged in epoch {number}: {found}.{kept}",
+            f"Train with a lower rate than {rates}, into another --out.",
+        )
 
     def _set_rate(self, done: float) -> float:
         share = schedule(done, self.config.epochs)

@@ -27,6 +27,7 @@ from cxredge.data.manifest import Manifest
 from cxredge.data.pseudonyms import training_key
 from cxredge.data.seen_images import hash_training_images
 from cxredge.errors import ArtifactError, CxredgeError
+from cxredge.models import build_model
 from cxredge.models.zoo import find_network
 from cxredge.progress import Progress
 from cxredge.training.assembly import Images, assemble, load_images
@@ -37,8 +38,10 @@ from cxredge.training.checkpoint import (
     write_checkpoint,
 )
 from cxredge.training.config import SEARCH, SearchConfig, TrainConfig, TrainingHardware
+from cxredge.training.devices import require_devices
 from cxredge.training.fit import Trainer
 from cxredge.training.history import Epoch
+from cxredge.training.memory import require_memory
 from cxredge.training.performance import explain_out_of_memory, keep_freed_memory
 from cxredge.training.result import run_facts, write_run
 from cxredge.training.search import best_of, boundaries, search
@@ -95,6 +98,8 @@ def _train(
         progress.note(f"{out} is up to date: same images, settings and versions.")
         return finished
     checkpoint = read_checkpoint(out, planned.stage_key)
+    if images is None:
+        _check_requirements(manifest, config, hardware)
     keep_freed_memory()
     images = images or load_images(manifest, config.input_size, progress)
     scratch = scratch_folder(out, planned.stage_key)
@@ -120,6 +125,21 @@ def _train(
         seen = _training_images(manifest, images, config, patient_key, progress)
         card = write_run(out, manifest, trainer, card, seen)
     return card
+
+
+def _check_requirements(
+    manifest: Manifest, config: TrainConfig, hardware: TrainingHardware
+) -> None:
+    """Check devices, memory and weights before images are decoded, which can take minutes.
+
+    Raises:
+        CxredgeError: A device is missing, the memory is too small, or the weights do not fit or
+            cannot be downloaded.
+    """
+    on_processor = require_devices(hardware)
+    require_memory(config, len(manifest.classes), len(manifest.entries), on_processor)
+    if config.weights != "none":
+        build_model(config.network, 0, config.weights)
 
 
 def _search(
