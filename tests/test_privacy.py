@@ -64,6 +64,8 @@ def traced(
         ]
     places = {name: str(out) for name in ("TMPDIR", "TEMP", "TMP")}
     settings = {"HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT)}
+    # For the key of the patients' hashes, which train announces.
+    settings["XDG_CONFIG_HOME"] = str(out / "config")
     kept = {n: v for n, v in os.environ.items() if not n.startswith(("XDG_", "ORT_", "HF_"))}
     done = subprocess.run(
         list(map(str, command)),

@@ -22,8 +22,8 @@ def register(app: typer.Typer) -> None:
     command(app, "compare")(compare)
 
 
-def _limit(option: str, description: str) -> Any:
-    return typer.Option(option, min=0, help=f"Largest acceptable {description}")
+def _limit(option: str, description: str, most: float | None = 1) -> Any:
+    return typer.Option(option, min=0, max=most, help=f"Largest acceptable {description}")
 
 
 def compare(
@@ -45,7 +45,7 @@ def compare(
         float, _limit("--max-calibration-error-rise", "rise of the calibration error.")
     ] = 0.02,
     max_latency_rise: Annotated[
-        float, _limit("--max-latency-rise", "relative rise of a latency.")
+        float, _limit("--max-latency-rise", "relative rise of a latency.", None)
     ] = 0.05,
     across: Annotated[
         list[str] | None,

@@ -88,6 +88,7 @@ ThreadsOption = Annotated[
         "--threads",
         help="Number of threads per inference; 0 for the number that build or deploy chose here.",
         min=0,
+        max=1024,
     ),
 ]
 SignWithOption = Annotated[

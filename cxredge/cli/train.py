@@ -214,7 +214,7 @@ class HardwareOptions:
     accelerator: Annotated[
         Accelerator, typer.Option("--accelerator", help="Kind of processor to train on.")
     ] = Accelerator.AUTO
-    devices: Annotated[int, typer.Option("--devices", min=1, help="Number of devices.")] = 1
+    devices: Annotated[int, typer.Option("--devices", min=1, max=64, help="Number of devices.")] = 1
     precision: Annotated[
         TrainingPrecision, typer.Option("--precision", help="Number format in training.")
     ] = TrainingPrecision.FP32

@@ -95,8 +95,10 @@ def _sentence(problems: Sequence[Mapping[str, Any]]) -> str:
     inner = getattr(context.get("error"), "errors", None)
     if inner is not None:
         return _sentence(inner())
-    sentence = _SENTENCES.get(str(first.get("type")), "")
-    return sentence.format(value=first.get("input"), **context)
+    value = first.get("input")
+    if str(value).lower().lstrip("+-") == "nan":
+        return f"{value} is not a finite number."
+    return _SENTENCES.get(str(first.get("type")), "").format(value=value, **context)
 
 
 def _first_sentence(parameter: Any) -> str:

@@ -46,9 +46,7 @@ def find_target(name: str) -> Target:
     near = " or ".join(map(repr, parts or difflib.get_close_matches(name, targets, n=1)))
     raise CxredgeError(
         f"Unknown target '{name}'. Known: {', '.join(targets)}, or 'here' for this machine.",
-        f"Did you mean {' or '.join(map(repr, near))}?"
-        if name and near
-        else "See: cxredge targets",
+        f"Did you mean {near}?" if near else "See: cxredge targets",
     )
 
 

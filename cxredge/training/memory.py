@@ -7,7 +7,7 @@ is counted. Temporary memory of kernels is not, so the estimate is low.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -37,25 +37,30 @@ class MemoryEstimate:
 
     Attributes:
         images: Decoded images of all splits.
-        step: What a training step keeps for its backward pass, or a batch of the validation needs.
+        per_image: What a training step keeps of each of its images for the backward pass.
+        validation: A batch of the validation.
         weights: Weights, their gradients, moments and copies.
     """
 
     images: int
-    step: int
+    per_image: int
+    validation: int
     weights: int
 
-    @property
-    def total(self) -> int:
-        """All of it, for a network and images in the same memory."""
-        return self.images + self.step + self.weights
+    def total(self, batch_size: int) -> int:
+        """Return the sum, for a network and images in the same memory.
+
+        Args:
+            batch_size: Images per step.
+        """
+        return self.images + self.weights + max(self.per_image * batch_size, self.validation)
 
 
 def estimate_memory(config: TrainConfig, classes: int, images: int) -> MemoryEstimate:
     """Estimate the memory of a training.
 
     Args:
-        config: Training settings.
+        config: Training settings; the batch size does not matter.
         classes: Number of classes.
         images: Number of images of all splits.
     """
@@ -66,10 +71,10 @@ def estimate_memory(config: TrainConfig, classes: int, images: int) -> MemoryEst
     train_mode(model)
     small, large = (_saved_bytes(model, n, config.input_size) for n in _SMALL)
     weights = sum(p.numel() for p in model.parameters()) * _FLOAT_BYTES
-    validation = EVALUATION_BATCH * _largest_output(model, config.input_size)
     return MemoryEstimate(
         images=images * config.input_size**2,
-        step=max((large - small) * config.batch_size, validation),
+        per_image=large - small,
+        validation=EVALUATION_BATCH * _largest_output(model, config.input_size),
         weights=weights * _COPIES_OF_WEIGHTS,
     )
 
@@ -87,20 +92,21 @@ def require_memory(config: TrainConfig, classes: int, images: int, on_processor:
     Raises:
         CxredgeError: The estimate exceeds the available memory.
     """
+    batch = min(config.batch_size, images)
     available = available_memory()
     if available is None or _fits_surely(config, images, available):
         return
     need = estimate_memory(config, classes, images)
-    wanted = need.total if on_processor else need.images
+    wanted = need.total(batch) if on_processor else need.images
     if wanted <= available:
         return
     size = config.input_size
+    step = f", {_gigabytes(wanted - need.images)} for a step" if on_processor else ""
     raise CxredgeError(
-        f"Training {config.network} at {size}x{size} pixels in batches of {config.batch_size} "
-        f"needs at least {_gigabytes(wanted)} GB of memory: {_gigabytes(need.images)} for {images} "
-        f"decoded images, {_gigabytes(need.step)} for a step. {_gigabytes(available)} GB are "
-        "available.",
-        _advice(config, classes, images, available, on_processor),
+        f"Training {config.network} at {size}x{size} pixels in batches of {batch} needs at least "
+        f"{_gigabytes(wanted)} GB of memory: {_gigabytes(need.images)} for {images} decoded "
+        f"images{step}. {_gigabytes(available)} GB are available.",
+        _advice(config, need, available, on_processor),
     )
 
 
@@ -111,15 +117,11 @@ def _fits_surely(config: TrainConfig, images: int, available: int) -> bool:
     return (images + _MAX_BYTES_PER_PIXEL * in_memory) * pixels + _MAX_WEIGHTS < available
 
 
-def _advice(
-    config: TrainConfig, classes: int, images: int, available: int, on_processor: bool
-) -> str:
-    """Return the largest batch or, if none fits, a smaller input that fits."""
-    batch = config.batch_size // 2
-    while batch and on_processor:
-        if estimate_memory(replace(config, batch_size=batch), classes, images).total <= available:
-            return f"Use --batch-size {batch}, or a smaller --input-size."
-        batch //= 2
+def _advice(config: TrainConfig, need: MemoryEstimate, available: int, on_processor: bool) -> str:
+    """Return the largest power of two that fits as batch or, if none does, other ways out."""
+    if on_processor and need.total(1) <= available:
+        largest = (available - need.images - need.weights) // max(1, need.per_image)
+        return f"Use --batch-size {1 << largest.bit_length() - 1}, or a smaller --input-size."
     usual = find_network(config.network).input_size
     if config.input_size > usual:
         return f"Use a smaller --input-size; {config.network} has {usual} by default."

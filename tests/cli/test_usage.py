@@ -41,7 +41,7 @@ from cxredge.cli.other_tools import NAMES
         ("train M --out R --learning-rate 0", "the minimum."),
         ("train M --out R --mean 5", "more than 1.0, the maximum."),
         ("train M --out R --std 0", "the minimum."),
-        ("train M --out R --weight-decay nan", "not"),
+        ("train M --out R --weight-decay nan", "nan is not a finite number."),
         ("train M --out R --cache-limit-gb inf", "inf is not a finite number."),
         ("train M --out R --input-size 99999", "99999 is more than 4096, the maximum."),
         ("train M --out R --seed 4294967296", "more than 4294967295, the maximum."),
