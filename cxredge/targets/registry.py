@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import platform
+import re
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -42,8 +43,9 @@ def find_target(name: str) -> Target:
     targets = all_targets()
     if name in targets:
         return targets[name]
-    parts = [target for target in targets if name and name.lower() in target]
-    near = " or ".join(map(repr, parts or difflib.get_close_matches(name, targets, n=1)))
+    words = re.findall("[a-z0-9]+", name.lower())
+    fitting = [target for target in targets if words and all(word in target for word in words)]
+    near = " or ".join(map(repr, fitting or difflib.get_close_matches(name, targets, n=1)))
     raise CxredgeError(
         f"Unknown target '{name}'. Known: {', '.join(targets)}, or 'here' for this machine.",
         f"Did you mean {near}?" if near else "See: cxredge targets",

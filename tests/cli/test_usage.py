@@ -83,6 +83,7 @@ def test_names_of_other_tools_mean_options_that_exist() -> None:
     ("name", "near"),
     [
         ("jetson-orin", "'jetson-agx-orin' or 'jetson-orin-nano' or 'jetson-orin-nx'"),
+        ("Orin Nano", "'jetson-orin-nano'"),
         ("Xavier", "'jetson-agx-xavier' or 'jetson-xavier-nx'"),
         ("jetson-nono", "'jetson-nano'"),
     ],
