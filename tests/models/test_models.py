@@ -249,6 +249,7 @@ def test_a_failed_download_suggests_a_weights_file(monkeypatch) -> None:
     def offline(*_: object, **__: object) -> nn.Module:
         raise OSError("Network is unreachable")
 
+    monkeypatch.setattr("cxredge.models.backbones._reach_hub", lambda repository: None)
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(CxredgeError, match=r"Network is unreachable.*--weights FILE"):
         build_model("mobilenet_v1", 4, "imagenet")
