@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from cxredge.artifacts.records import to_json
 from cxredge.backends import CPU_BACKENDS
 from cxredge.build.candidates import Candidate, Choice
-from cxredge.errors import CxredgeError, GateRefused
+from cxredge.errors import CxredgeError, GateRefused, quoted
 from cxredge.targets.record import Target
 from cxredge.vocabulary import Precision
 
 
-def choose(candidates: Sequence[Candidate], wanted: Precision | None, target: Target) -> Choice:
+def choose(
+    candidates: Sequence[Candidate],
+    wanted: Precision | None,
+    target: Target,
+    bundle: Path | None = None,
+) -> Choice:
     """Return the candidate that ships and the reason, in a sentence.
 
     Args:
@@ -21,6 +27,7 @@ def choose(candidates: Sequence[Candidate], wanted: Precision | None, target: Ta
         wanted: A precision; None for the fastest that passed, including FP32's time for near
             ties, or if none was timed, the first that passed in the target's order.
         target: The device.
+        bundle: The bundle's folder, if there is one already, for messages.
 
     Raises:
         GateRefused: No candidate, or none in ``wanted``, passes.
@@ -35,7 +42,7 @@ def choose(candidates: Sequence[Candidate], wanted: Precision | None, target: Ta
         )
     passing = [candidate for candidate in requested if candidate.passed]
     if not passing:
-        raise _refusal(requested[0], _title(requested[0], candidates))
+        raise _refusal(requested[0], _title(requested[0], candidates), bundle)
     untimed = any(candidate.speed is None for candidate in passing)
     order = target.precisions.index
     best = min(
@@ -60,12 +67,12 @@ def _title(candidate: Candidate, candidates: Sequence[Candidate]) -> str:
     return f"{name} in {CPU_BACKENDS[backend]}"
 
 
-def _refusal(candidate: Candidate, name: str) -> GateRefused:
+def _refusal(candidate: Candidate, name: str, bundle: Path | None) -> GateRefused:
     details = {"gate": to_json(candidate.gate), "precision": candidate.precision.value}
     if not candidate.golden_passed:
         return GateRefused(
             f"{name} refused: the golden images have different results on this machine.",
-            "See how large the differences are: cxredge verify BUNDLE",
+            f"See how large the differences are: cxredge verify {quoted(bundle or 'BUNDLE')}",
             details,
         )
     return GateRefused(

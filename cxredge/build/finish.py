@@ -89,7 +89,7 @@ def finish(
         engines = _build_engines(bundle, target, precision, options, progress)
         bundle = replace(bundle, backend=target.backend)
     candidates = _judge(bundle, target, progress)
-    choice = choose(candidates, precision, target)
+    choice = choose(candidates, precision, target, path)
     found = replace(serving(candidates, choice), runtime=engines.runtime, left_out=engines.left_out)
     write_passport(path, found)
     return BuildResult(
@@ -114,7 +114,7 @@ def reopen(path: Path, precision: Precision | None, progress: Progress) -> Build
     if is_here(target):
         return finish(path, precision, progress)
     candidates = _judge(bundle, target, progress)
-    chosen, reason = choose(candidates, precision, target)
+    chosen, reason = choose(candidates, precision, target, path)
     return BuildResult(bundle, chosen.gate, listed(candidates), reason)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cxredge.artifacts.atomic import write_json
 from cxredge.artifacts.card import CARD_NAME, tool_versions
@@ -124,9 +124,44 @@ def read_passport_file(path: Path, remedy: str) -> Passport:
     Raises:
         ArtifactError: It is not valid, or was changed after it was written.
     """
-    values = read_json_file(path, remedy)
+    return parse_passport(read_json_file(path, remedy), path, remedy)
+
+
+def parse_passport(
+    values: Any, path: Path, remedy: str = "Finish the bundle again: cxredge deploy BUNDLE"
+) -> Passport:
+    """Validate the JSON value of a passport.
+
+    Args:
+        values: The JSON value.
+        path: Path of the file, for messages.
+        remedy: Hint for the user if it is not valid, as a sentence.
+
+    Raises:
+        ArtifactError: It is not valid, was changed after it was written, or contradicts itself.
+    """
     check_content_hash(values, path, remedy)
-    return from_json(values, Passport, path, remedy)
+    passport = from_json(values, Passport, path, remedy)
+    for problem in _contradictions(passport):
+        raise ArtifactError(f"{path} contradicts itself: {problem}.", remedy)
+    return passport
+
+
+def _contradictions(passport: Passport) -> Iterator[str]:
+    """Yield what contradicts the candidates that were timed, a clause each."""
+    timed = [one for one in passport.candidates if one.latency_ms is not None]
+    if not timed:
+        return
+    for precision, stated in passport.latency_ms.items():
+        found = [one.latency_ms for one in timed if one.precision is precision]
+        if stated not in found or any(one and one.p50 < stated.p50 for one in found):
+            yield f"the latency of {precision.value} is not that of its fastest runtime"
+    chosen = (passport.backend, passport.precision)
+    serves = [one for one in timed if (one.backend, one.precision) == chosen and one.passed]
+    if not serves:
+        yield f"no candidate that passed is {passport.precision.value} in {passport.backend}"
+    elif serves[0].throughput != passport.throughput:
+        yield "the throughput is not that of the candidate that serves"
 
 
 def check_backend(bundle: Path, passport: Passport, of_target: str) -> None:

@@ -21,7 +21,7 @@ from cxredge.backends.tensorrt.mismatch import explain_mismatch, find_installati
 from cxredge.bundle.archive import check_archive, is_archive
 from cxredge.bundle.card import BundleCard
 from cxredge.bundle.passport import SCHEMA as PASSPORT_SCHEMA
-from cxredge.bundle.passport import read_passport, read_passport_file
+from cxredge.bundle.passport import parse_passport, read_passport
 from cxredge.bundle.signature import is_signed
 from cxredge.data.audit_record import SCHEMA as AUDIT_SCHEMA
 from cxredge.data.audit_record import AuditFile
@@ -247,6 +247,6 @@ def _validate(values: Mapping[str, Any], path: Path) -> None:
     if schema in RECORDS:
         parse_result(values, path)
     elif schema == PASSPORT_SCHEMA:
-        read_passport_file(path, "Finish the bundle again: cxredge deploy BUNDLE")
+        parse_passport(values, path)
     elif schema == AUDIT_SCHEMA:
         from_json(values, AuditFile, path, "Audit the set again: cxredge data audit MANIFEST")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cxredge.metrics.classification import wilson
+from cxredge.metrics.latency import summarise
 from cxredge.results.bench import BenchResult
 from cxredge.results.evaluation import ClassMetrics, Evaluation, Interval
 
@@ -14,6 +15,8 @@ _ROUNDING = 1e-6
 _RATES = 1e-4
 """Rounding of the rates of a ROC curve, which are written with four decimals."""
 _MILLISECONDS = 1e-3
+_MEAN = 2e-4
+"""Rounding of a mean of latencies that are rounded too."""
 _SECONDS = 1e-3
 _RELATIVE = 1e-3
 
@@ -70,6 +73,7 @@ def _of_classes(result: Evaluation, counts: np.ndarray) -> Iterator[str]:
         yield from _whole(f"sensitivity of {name}", row.sensitivity, row.sensitivity_ci95, images)
         yield from _whole(f"specificity of {name}", row.specificity, row.specificity_ci95, others)
         yield from _on_curve(result, name, row)
+        yield from _of_curve(result, name, images, others)
         repeated = result.sensitivity.get(name)
         yield from _differs(f"sensitivity of {name}", repeated, row.sensitivity, "'by_class'")
     areas = [result.by_class[name].auroc for name in result.roc if name in result.by_class]
@@ -95,6 +99,22 @@ def _on_curve(result: Evaluation, name: str, row: ClassMetrics) -> Iterator[str]
                 f"sensitivity {row.sensitivity:.4f} and specificity {row.specificity:.4f} of "
                 f"{name} are not a point of its ROC curve"
             )
+
+
+def _of_curve(result: Evaluation, name: str, positives: int, negatives: int) -> Iterator[str]:
+    """Check that the rates of a ROC curve ascend from 0 to 1 in steps of whole images."""
+    curve = result.roc.get(name)
+    if curve is None:
+        return
+    for rates, images in (
+        (np.array(curve.false_positive_rate), negatives),
+        (np.array(curve.true_positive_rate), positives),
+    ):
+        counts = rates * images
+        whole = np.abs(counts - counts.round()) <= images * _RATES
+        ascends = len(rates) > 1 and not rates[0] and bool((np.diff(rates) >= 0).all())
+        if not (ascends and whole.all() and rates[-1] == (1 if images else 0)):
+            yield f"the rates of the ROC curve of {name} are not those of {images} images"
 
 
 def _against_fp32(result: Evaluation, right: int) -> Iterator[str]:
@@ -198,14 +218,19 @@ def _of_rate(result: BenchResult) -> Iterator[str]:
 
 
 def _of_histogram(result: BenchResult) -> Iterator[str]:
-    """Compare the percentiles with the latencies, unless only some of these are kept."""
-    values, latency = result.histogram_ms, result.latency_ms
-    if len(values) != latency.count:
+    """Compare the summary with the latencies, unless only some of these are kept."""
+    values, stated = result.histogram_ms, result.latency_ms
+    if len(values) != stated.count:
         return
-    for percentile, value in ((50, latency.p50), (90, latency.p90), (99, latency.p99)):
-        found = float(np.percentile(values, percentile))
-        if abs(value - found) > _MILLISECONDS:
-            yield f"p{percentile} is {value:.3f} ms, but that of the latencies is {found:.3f} ms"
+    found = summarise(values)
+    for name in ("p50", "p90", "p99", "mean", "cv"):
+        one, other = getattr(stated, name), getattr(found, name)
+        if abs(one - other) > (_MEAN if name == "mean" else _MILLISECONDS):
+            yield f"{name} is {one:.3f}, but that of the latencies is {other:.3f}"
+    for name in ("p50_ci95", "p90_ci95", "p99_ci95"):
+        bounds = zip(getattr(stated, name), getattr(found, name), strict=True)
+        if any(abs(one - other) > _MILLISECONDS for one, other in bounds):
+            yield f"the interval {name} is not that of the latencies"
 
 
 def _of_score(result: BenchResult) -> Iterator[str]:

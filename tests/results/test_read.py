@@ -170,7 +170,7 @@ def test_a_class_that_contradicts_the_confusion_matrix_is_refused(
         ({"latency_ms": latency(2.5, count=1999)}, "'queries' counts 2000, but 'latency_ms' 1999"),
         ({"latency_ms": latency(2.5, p90=1.0)}, "percentiles of 'query' are not in ascending"),
         ({"latency_ms": latency(0.5)}, "the score is 2.500 ms, but the queries give 0.500"),
-        ({"histogram_ms": (9.0,) * 2000}, "p50 is 2.500 ms, but that of the latencies is 9.000"),
+        ({"histogram_ms": (9.0,) * 2000}, "p50 is 2.500, but that of the latencies is 9.000"),
         ({"verdict": Comparability(True, ("hot",))}, "'comparable' is True with one reason"),
         ({"verdict": Comparability(False, ())}, "'comparable' is False with no reasons"),
         ({"queries": QueryCount(count=2000, needed=9000, samples=2000)}, "2000 of 9000 queries"),
