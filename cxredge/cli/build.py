@@ -148,4 +148,4 @@ def build(
             opened, manifest, config, out, calibration=calibration, sign_with=sign_with,
             archive=archive, progress=output,
         )  # fmt: skip
-    return outcome_of(result, entries)
+    return outcome_of(result, entries, manifest.path)

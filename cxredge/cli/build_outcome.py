@@ -104,12 +104,15 @@ def _pictures(counts: Mapping[str, int]) -> list[str]:
     ]
 
 
-def outcome_of(built: BuildResult, entries: Sequence[Entry] = ()) -> Outcome:
+def outcome_of(
+    built: BuildResult, entries: Sequence[Entry] = (), manifest: Path | None = None
+) -> Outcome:
     """Return the result of a build with the next step.
 
     Args:
         built: The bundle and its candidates.
         entries: The images that were compared; empty if their manifest is not available.
+        manifest: Their manifest, for the next step.
     """
     bundle, facts, archive = built.bundle, built.bundle.card.facts, built.archive
     candidates = [_candidate(timed, gate, entries) for timed, gate in built.candidates]
@@ -157,6 +160,8 @@ def outcome_of(built: BuildResult, entries: Sequence[Entry] = ()) -> Outcome:
         *_pictures(data["xrays"]),
     ]
     next_step = f"cxredge predict {quoted(bundle.path)} FOLDER --out predictions.csv"
+    if manifest is not None:
+        next_step = f"cxredge evaluate {quoted(bundle.path)} {quoted(manifest)}"
     if archive:
         lines.append(f"Packed {archive}, {archive.stat().st_size / 1e6:.1f} MB")
     if bundle.passport is None:

@@ -13,7 +13,7 @@ from cxredge.cli.command import command
 from cxredge.cli.options import BundleOrArchiveArgument, PublicKeyOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import table
-from cxredge.errors import GateRefused, quoted
+from cxredge.errors import ArtifactError, GateRefused, quoted
 
 if TYPE_CHECKING:
     from cxredge.bundle.replay import Replay
@@ -34,7 +34,7 @@ def verify(
     bundle: BundleOrArchiveArgument,
     public_key: PublicKeyOption = None,
 ) -> Outcome:
-    """Check all hashes, and run the golden images on this machine.
+    """Check all hashes, also of results, and run the golden images on this machine.
 
     Without golden images, which may be deleted, it says what could not be checked. With
     --public-key, also check who signed the bundle. An archive is unpacked to a temporary
@@ -51,12 +51,14 @@ def verify(
         output.note(f"{bundle} is signed; check the signer with --public-key.")
     with unpacked(bundle) if is_archive(bundle) else nullcontext(bundle) as folder:
         files, replays = _replay(folder)
+        results = _results(folder)
     data = {
         "bundle": str(bundle),
         "files": files,
         "passed": all(r.passed for r in replays),
         "signature": "checked" if public_key else "not checked",
         "replays": to_json(replays),
+        "results": results,
         "not_checked": [] if replays else [_NOT_REPLAYED],
     }
     _refuse_differences(bundle, replays, data)
@@ -89,6 +91,25 @@ def _replay(folder: Path) -> tuple[int, list[Replay]]:
         return files, []
     golden = read_golden(opened)
     return files, [replay(opened, p, golden) for p in opened.runnable]
+
+
+def _results(folder: Path) -> int:
+    """Return the number of results, each of which matches its own hash and names this card.
+
+    Raises:
+        ArtifactError: A file in ``results`` is not valid, or was changed.
+    """
+    from cxredge.artifacts.card import CARD_NAME
+    from cxredge.artifacts.hashing import sha256_of_file
+    from cxredge.results.read import read_results_of
+
+    stored = read_results_of(folder, sha256_of_file(folder / CARD_NAME))
+    if stored.damaged:
+        raise ArtifactError(
+            f"The bundle is intact, but not its results: {' '.join(stored.damaged)}",
+            "Delete the file, or measure again: cxredge evaluate or cxredge bench",
+        )
+    return len(stored.by_path)
 
 
 def _refuse_differences(bundle: Path, replays: Sequence[Replay], data: Mapping[str, Any]) -> None:

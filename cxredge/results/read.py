@@ -32,10 +32,12 @@ class StoredResults:
     Attributes:
         by_path: Results of the bundle by their resolved path, in the order of file names.
         left_out: Reasons why other files were left out, a sentence each.
+        damaged: Those of files that are not valid, were changed or contradict themselves.
     """
 
     by_path: Mapping[Path, Result]
     left_out: tuple[str, ...]
+    damaged: tuple[str, ...] = ()
 
 
 def read_result(path: Path) -> Result:
@@ -87,12 +89,13 @@ def read_results_of(bundle: Path, card_sha256: str) -> StoredResults:
         card_sha256: SHA-256 of its card.
     """
     found: dict[Path, Result] = {}
-    left_out = []
+    left_out, damaged = [], []
     for path in sorted((bundle / "results").glob("*.json")):
         try:
             result = read_result(path)
         except ArtifactError as error:
-            left_out.append(error.message.replace(f"{bundle}/", ""))
+            damaged.append(error.message.replace(f"{bundle}/", ""))
+            left_out.append(damaged[-1])
             continue
         if result.bundle_sha256 == card_sha256:
             found[path.resolve()] = result
@@ -101,4 +104,4 @@ def read_results_of(bundle: Path, card_sha256: str) -> StoredResults:
                 f"results/{path.name} was measured on another bundle (card "
                 f"{result.bundle_sha256[:12]}, not {card_sha256[:12]})."
             )
-    return StoredResults(found, tuple(left_out))
+    return StoredResults(found, tuple(left_out), tuple(damaged))

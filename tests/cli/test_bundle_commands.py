@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -239,6 +240,12 @@ def test_compare(bundle: Path, phantoms: Path, tmp_path: Path, cxredge) -> None:
     worse.write_text(json.dumps({**changed, "accuracy": 0.99}))
     edited = cxredge("compare", result, worse)
     assert edited.code == 1
+    assert cxredge("verify", bundle, "--json").json["results"] == 0
+    (bundle / "results").mkdir()
+    shutil.copy(worse, bundle / "results" / "copied.json")
+    verified = cxredge("verify", bundle)
+    assert verified.code == 1
+    assert "not its results: results/copied.json was changed" in verified.err
     assert "was changed after it was written" in edited.err
     assert cxredge("inspect", worse).code == 1
 
