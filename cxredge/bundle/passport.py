@@ -17,6 +17,7 @@ from cxredge.artifacts.records import (
     UnsetType,
     from_json,
     read_json_file,
+    read_record,
     to_json,
 )
 from cxredge.backends import CPU_BACKENDS
@@ -108,21 +109,36 @@ def read_passport(bundle: Path) -> Passport | None:
     path = bundle / PASSPORT_NAME
     if not path.exists():
         return None
-    passport = read_passport_file(path, _finish_again(bundle))
+    passport = read_record(path, Passport, _finish_again(bundle))
     if passport.card_file_sha256 != sha256_of_file(bundle / CARD_NAME):
         raise ArtifactError(f"{path} belongs to another bundle.", _finish_again(bundle))
     return passport
 
 
+def passport_problem(bundle: Path) -> str:
+    """Return why the times in a bundle's passport are not to be believed; empty if they are.
+
+    The engine that serves is bound by its hash, so that such a bundle can be used.
+    """
+    path = bundle / PASSPORT_NAME
+    if not path.exists():
+        return ""
+    try:
+        parse_passport(read_json_file(path), Path(PASSPORT_NAME))
+    except ArtifactError as error:
+        return error.message
+    return ""
+
+
 def read_passport_file(path: Path, remedy: str) -> Passport:
-    """Read a passport, wherever it lies.
+    """Read a passport, wherever it lies, for the times that it states.
 
     Args:
         path: The file.
         remedy: Hint for the user if it is not valid, as a sentence.
 
     Raises:
-        ArtifactError: It is not valid, or was changed after it was written.
+        ArtifactError: As :func:`parse_passport`.
     """
     return parse_passport(read_json_file(path, remedy), path, remedy)
 
@@ -130,7 +146,7 @@ def read_passport_file(path: Path, remedy: str) -> Passport:
 def parse_passport(
     values: Any, path: Path, remedy: str = "Finish the bundle again: cxredge deploy BUNDLE"
 ) -> Passport:
-    """Validate the JSON value of a passport.
+    """Validate the JSON value of a passport, and the times that it states.
 
     Args:
         values: The JSON value.
@@ -140,8 +156,8 @@ def parse_passport(
     Raises:
         ArtifactError: It is not valid, was changed after it was written, or contradicts itself.
     """
-    check_content_hash(values, path, remedy)
     passport = from_json(values, Passport, path, remedy)
+    check_content_hash(values, path, remedy)
     for problem in _contradictions(passport):
         raise ArtifactError(f"{path} contradicts itself: {problem}.", remedy)
     return passport

@@ -53,8 +53,8 @@ def evaluate(
 
     if out is not None:
         check_out(out, Evaluation)
-    listed = read_manifest(manifest)
-    found = stage(open_bundle(bundle), listed, split, output, patient_key)
+    opened, listed = open_bundle(bundle), read_manifest(manifest)
+    found = stage(opened, listed, split, output, patient_key)
     path = out or path_in_bundle(bundle, found)
     if path.exists():
         output.note(f"Replacing {path}, an earlier result of evaluate.")

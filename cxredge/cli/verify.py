@@ -43,6 +43,7 @@ def verify(
     """
     from cxredge.artifacts.records import to_json
     from cxredge.bundle.archive import is_archive, unpacked
+    from cxredge.bundle.passport import passport_problem
     from cxredge.bundle.signature import check_signature, is_signed, read_public_key
 
     if public_key:
@@ -52,6 +53,7 @@ def verify(
     with unpacked(bundle) if is_archive(bundle) else nullcontext(bundle) as folder:
         files, replays = _replay(folder)
         results = _results(folder)
+        problem = passport_problem(folder)
     data = {
         "bundle": str(bundle),
         "files": files,
@@ -60,8 +62,11 @@ def verify(
         "replays": to_json(replays),
         "results": results,
         "not_checked": [] if replays else [_NOT_REPLAYED],
+        "passport_problem": problem,
     }
     _refuse_differences(bundle, replays, data)
+    if problem:
+        output.note(f"Its times are not to be believed: {problem}")
     signed = f"\nIts signature matches {public_key}." if public_key else ""
     if not replays:
         return Outcome(data, f"{files} files are intact.{signed}\nNot checked: {_NOT_REPLAYED}")

@@ -11,7 +11,7 @@ from cxredge.artifacts.card import CARD_NAME
 from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.artifacts.records import read_json_file
 from cxredge.bundle.archive import refuse_archive
-from cxredge.bundle.passport import Passport, read_passport, read_passport_file
+from cxredge.bundle.passport import Passport, passport_problem, read_passport, read_passport_file
 from cxredge.errors import ArtifactError, quoted
 from cxredge.results.bench import BenchResult
 from cxredge.results.evaluation import Evaluation
@@ -69,15 +69,18 @@ def read_result_set(path: Path) -> ResultSet:
         raise ArtifactError(f"{path} is not a bundle: it has no {CARD_NAME}.", "Give a bundle.")
     stored = read_results_of(path, sha256_of_file(path / CARD_NAME))
     results: list[Result] = list(stored.by_path.values())
+    left_out, problem = list(stored.left_out), passport_problem(path)
     passport = read_passport(path)
-    if passport is not None:
+    if problem:
+        left_out.append(problem)
+    elif passport is not None:
         results.append(passport)
     if not results:
         raise ArtifactError(
-            " ".join([f"{path} has no results yet.", *stored.left_out]),
+            " ".join([f"{path} has no results yet.", *left_out]),
             f"Run cxredge evaluate {quoted(path)} MANIFEST or cxredge bench {quoted(path)}",
         )
-    return ResultSet(str(path), results, stored.left_out)
+    return ResultSet(str(path), results, tuple(left_out))
 
 
 def _read_file(path: Path) -> Result:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ from cxredge.artifacts.card import CARD_NAME
 from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.bundle.archive import refuse_archive
 from cxredge.bundle.bundle import Bundle, open_bundle
+from cxredge.bundle.passport import passport_problem
 from cxredge.errors import ArtifactError
 from cxredge.report import numbers
 from cxredge.report.benches import on_target
@@ -81,13 +82,15 @@ def read_bundles(paths: Sequence[Path]) -> tuple[list[ReportedBundle], list[str]
     """
     notes: list[str] = []
     unique = list({path.resolve(): path for path in paths}.values())
-    bundles = [open_bundle(path) for path in unique if _is_folder(path)]
+    bundles = [_believed(open_bundle(path)) for path in unique if _is_folder(path)]
     cards = [sha256_of_file(bundle.path / CARD_NAME) for bundle in bundles]
     held: list[dict[Path, Result]] = []
     for bundle, card in zip(bundles, cards, strict=True):
         stored = read_results_of(bundle.path, card)
         held.append(dict(stored.by_path))
         notes += [f"Left out: {reason}" for reason in stored.left_out]
+        if problem := passport_problem(bundle.path):
+            notes.append(f"Left out, all times of the candidates: {problem}")
     separate: dict[str, dict[Path, Result]] = {}
     for path in unique:
         if path.is_dir() or any(path.resolve() in results for results in held):
@@ -109,6 +112,17 @@ def read_bundles(paths: Sequence[Path]) -> tuple[list[ReportedBundle], list[str]
     for card, results in separate.items():
         reported.append(_reported(f"card {card[:12]}", None, results.values()))
     return reported, notes
+
+
+def _believed(bundle: Bundle) -> Bundle:
+    """Return a bundle without the times of a passport that was changed."""
+    if bundle.passport is None or not passport_problem(bundle.path):
+        return bundle
+    reason = "Not known: the passport was changed after it was written."
+    passport = replace(
+        bundle.passport, latency_ms={}, candidates=(), throughput=None, reason=reason
+    )
+    return replace(bundle, passport=passport)
 
 
 def _is_folder(path: Path) -> bool:

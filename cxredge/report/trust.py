@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cxredge.artifacts.card import held_files
 from cxredge.artifacts.records import UNSET
+from cxredge.bundle.passport import passport_problem
 from cxredge.data.audit_record import NOT_AUDITED
 from cxredge.errors import quoted
 from cxredge.gate.limits import LimitVerdict
@@ -56,6 +57,8 @@ def _device(reported: ReportedBundle) -> TrustQuestion:
         return TrustQuestion(
             question, Answer.NO, f"On {target}, run cxredge deploy {quoted(reported.name)}"
         )
+    if problem := passport_problem(reported.bundle.path):
+        return TrustQuestion(question, Answer.DOUBTFUL, problem)
     machine = machine_name(passport.machine)
     return TrustQuestion(question, Answer.YES, f"Checked and timed on {machine}.")
 

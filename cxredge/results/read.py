@@ -74,8 +74,8 @@ def parse_result(values: Any, path: Path) -> Result:
             f"{' or '.join(RECORDS)}).",
             f"See what it is: cxredge inspect {quoted(path)}",
         )
-    check_content_hash(values, path, _REMEDY)
     result = from_json(values, record, path, _REMEDY)
+    check_content_hash(values, path, _REMEDY)
     for problem in contradictions(result):
         raise ArtifactError(f"{path} contradicts itself: {problem}.", _REMEDY)
     return result

@@ -90,6 +90,9 @@ def test_what_was_changed_after_signing_is_refused(signed: Path, keys: Path, cxr
     # A card that is true to itself, with another threshold.
     card = json.loads((signed / "card.json").read_text())
     card["facts"]["thresholds"]["fp32"]["normal"] = 0.001
+    for gates in (card["facts"]["gate"], *card["facts"]["gate_by_runtime"].values()):
+        (row,) = (r for r in gates["fp32"]["thresholds"] if r["class_name"] == "normal")
+        row.update(fp32=0.001, candidate=0.001)
     del card["card_sha256"]
     (signed / "card.json").write_text(json.dumps({**card, "card_sha256": sha256_of_json(card)}))
     refused = cxredge("verify", signed, *key)

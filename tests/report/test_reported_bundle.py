@@ -10,7 +10,7 @@ import pytest
 
 from cxredge.artifacts.hashing import sha256_of_file, sha256_of_json, with_content_hash
 from cxredge.errors import ArtifactError, CxredgeError
-from cxredge.report import write_report
+from cxredge.report import numbers, write_report
 from tests.report.sample_bundles import page_of, result_of
 
 
@@ -159,3 +159,18 @@ class TestContradictions:
             assert note.startswith("Left out: results/evaluate-test-int8.json")
             assert '<div class="number">99.9%</div>' not in (bundles / "r.html").read_text()
         assert "accuracy is 0.9990, but" in note
+
+    def test_times_of_an_edited_passport_are_not_shown(self, bundles):
+        path = bundles / "first" / "passport.json"
+        values = json.loads(path.read_text())
+        latency = values["latency_ms"]["int8"]
+        shown = numbers.milliseconds(latency["p50"], latency["p50_ci95"])
+        assert shown in page_of(bundles / "r.html", bundles / "first")
+        latency["p50"] /= 100
+        for edited in (values, with_content_hash(values)):
+            path.write_text(json.dumps(edited))
+            written = write_report([bundles / "first"], bundles / "r.html")
+            assert "all times of the candidates: passport.json" in written.notes[0]
+            page = (bundles / "r.html").read_text()
+            assert numbers.milliseconds(latency["p50"], latency["p50_ci95"]) not in page
+        assert "is not that of its fastest runtime" in written.notes[0]
