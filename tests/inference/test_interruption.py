@@ -1,4 +1,4 @@
-"""Ctrl-C as a request that work honours at its next safe point."""
+"""Ctrl-C and SIGTERM as a request that work honours at its next safe point."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ import pytest
 from cxredge.inference.interruption import Interruption
 
 
-def press() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
-def test_the_first_ctrl_c_is_noted_and_the_second_interrupts() -> None:
+@SIGNALS
+def test_the_first_signal_is_noted_and_the_second_interrupts(number: signal.Signals) -> None:
     with Interruption() as interruption:
         assert not interruption.requested
-        press()
+        os.kill(os.getpid(), number)
         assert interruption.requested
         with pytest.raises(KeyboardInterrupt):
-            press()
+            os.kill(os.getpid(), number)
 
 
-def test_the_previous_handler_is_restored() -> None:
-    before = signal.getsignal(signal.SIGINT)
+@SIGNALS
+def test_the_previous_handler_is_restored(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
     with Interruption():
-        assert signal.getsignal(signal.SIGINT) is not before
-    assert signal.getsignal(signal.SIGINT) is before
+        assert signal.getsignal(number) is not before
+    assert signal.getsignal(number) is before
 
 
 def test_other_threads_install_no_handler() -> None:
