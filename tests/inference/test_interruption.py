@@ -10,7 +10,6 @@ import pytest
 
 from cxredge.inference.interruption import Interruption
 
-
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
