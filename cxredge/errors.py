@@ -38,6 +38,7 @@ class ImageProblem(str, Enum):
     TOO_SMALL = "too_small"
     TOO_LARGE = "too_large"
     NOT_SCALED = "not_scaled"
+    IMPLAUSIBLE = "implausible"
     ENCRYPTED = "encrypted"
     LINK = "link"
     NESTED_ARCHIVE = "nested_archive"
@@ -61,6 +62,7 @@ class Caution(str, Enum):
     UNKNOWN_VIEW = "unknown_view"
     LATERAL = "lateral"
     OBLIQUE = "oblique"
+    NARROW_RANGE = "narrow_range"
 
     @property
     def sentence(self) -> str:
@@ -75,6 +77,8 @@ _CAUTION_SENTENCES = {
     Caution.UNKNOWN_VIEW: "The header's view is not understood; it may not be a frontal X-ray.",
     Caution.LATERAL: "The view is lateral; the network was trained on frontal X-rays.",
     Caution.OBLIQUE: "The view is oblique; the network was trained on frontal X-rays.",
+    Caution.NARROW_RANGE: "The grey values span a small part of the range from black to white, "
+    "as values that are not scaled to their full depth do.",
 }
 
 

@@ -59,10 +59,16 @@ _NATIVE = LOSSLESS[:4]
 _DX = "1.2.840.10008.5.1.4.1.1.1.1"
 
 
-def dicom(pixels: np.ndarray, syntax: str = ExplicitVRLittleEndian, **header: object) -> bytes:
+def dicom(
+    pixels: np.ndarray,
+    syntax: str = ExplicitVRLittleEndian,
+    frame: bytes | None = None,
+    **header: object,
+) -> bytes:
     """Return a DICOM file of ``pixels``: uint8, int8, uint16 or int16 (rows, columns[, 3]).
 
-    Header attributes replace the usual ones; None leaves one out.
+    Header attributes replace the usual ones; None leaves one out. A codestream ``frame`` replaces
+    the encoded pixels.
     """
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = syntax
@@ -88,7 +94,9 @@ def dicom(pixels: np.ndarray, syntax: str = ExplicitVRLittleEndian, **header: ob
     for keyword, value in (usual | header).items():
         if value is not None:
             setattr(dataset, keyword, value)
-    if "PixelData" not in header:
+    if frame is not None:
+        _encapsulate(dataset, frame)
+    elif "PixelData" not in header:
         _put_pixels(dataset, pixels, syntax)
     return _written(dataset, syntax)
 

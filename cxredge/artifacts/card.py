@@ -22,6 +22,7 @@ import msgspec
 
 from cxredge.artifacts.atomic import write_json
 from cxredge.artifacts.derived import differences
+from cxredge.artifacts.git_lfs import check_fetched
 from cxredge.artifacts.hashing import sha256_of_file, sha256_of_json
 from cxredge.artifacts.records import (
     Positive,
@@ -296,6 +297,7 @@ def check_files(folder: Path, card: AnyCard, complete: bool = False) -> None:
             raise ArtifactError(f"{path} is missing.", "Copy or build the artifact again.")
         found = sha256_of_file(path)
         if found != expected:
+            check_fetched(path)
             raise ArtifactError(
                 f"{path} is damaged: SHA-256 {found[:12]}… instead of {expected[:12]}….",
                 "Copy or build the artifact again.",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from cxredge.artifacts.git_lfs import check_fetched
 from cxredge.backends.base import Logits, Session, SessionSpec, available_cores
 from cxredge.data.images import GreyImage
 from cxredge.errors import ArtifactError
@@ -60,6 +61,7 @@ class OnnxRuntimeSession(Session):
                 disabled_optimizers=list(DISABLED_OPTIMIZERS),
             )
         except Exception as error:
+            check_fetched(path)
             # ONNX Runtime's exceptions share no base class below Exception.
             cause = str(error).splitlines()[0]
             raise ArtifactError(

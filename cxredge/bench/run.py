@@ -20,7 +20,7 @@ from cxredge.bench.result import Circumstances, make_result
 from cxredge.bench.scenarios import RULES, HarnessRun
 from cxredge.bench.workload import Sample, Workload
 from cxredge.bundle.bundle import Bundle, note_if_strange, read_golden
-from cxredge.data.images import load_grey
+from cxredge.data.images import load_xray
 from cxredge.data.inputs import check_inputs, walk_images
 from cxredge.errors import DataError, ImageError
 from cxredge.progress import Progress
@@ -165,7 +165,7 @@ def _samples(bundle: Bundle, images: Sequence[Path], size: int) -> list[Sample]:
     readable: list[Sample] = []
     for source in walk_images(images, Counter()):
         try:
-            load_grey(source, size)
+            load_xray(source, size)
         except ImageError:
             continue
         readable.append(source)
@@ -177,7 +177,9 @@ def _samples(bundle: Bundle, images: Sequence[Path], size: int) -> list[Sample]:
 
 
 def _first_inference_ms(session: Session, sample: Sample) -> float:
-    pixels = sample if isinstance(sample, np.ndarray) else load_grey(sample, session.spec.size)
+    pixels = (
+        sample if isinstance(sample, np.ndarray) else load_xray(sample, session.spec.size).pixels
+    )
     began = time.perf_counter()
     logits = session.infer(pixels[None])
     elapsed_ms = (time.perf_counter() - began) * 1000

@@ -13,7 +13,7 @@ import numpy as np
 
 from cxredge.backends.base import Session, available_cores
 from cxredge.data import images
-from cxredge.data.images import GreyImage, load_grey
+from cxredge.data.images import GreyImage, load_xray
 from cxredge.data.sources import ImageSource
 from cxredge.inference.pipeline import map_in_order
 from cxredge.metrics.classification import softmax
@@ -121,11 +121,11 @@ class Workload:
         if isinstance(sample, np.ndarray):
             return _Loaded(sample, began, ())
         ended: list[tuple[str, float]] = []
-        pixels = load_grey(
+        pixels = load_xray(
             sample,
             self._session.spec.size,
             lambda stage: ended.append((stage, time.perf_counter())),
-        )
+        ).pixels
         return _Loaded(pixels, began, ended)
 
     def _classify(self, loaded: Sequence[_Loaded]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cxredge.data.images import GreyImage, load_grey
+from cxredge.data.images import GreyImage, load_grey, load_xray
 from cxredge.data.manifest import Entry
 from cxredge.data.perceptual_hash import HASH_SIDE, Hashes, perceptual_hash
 from cxredge.data.sources import sha256_of_source
@@ -55,7 +55,7 @@ def extract_appearance(
 
     def extract(entry: Entry) -> tuple[Hashes, Features, Features] | str:
         try:
-            pixels = load_grey(entry.path, HASH_SIDE)
+            pixels = load_xray(entry.path, HASH_SIDE).pixels
             if entry.sha256 and sha256_of_source(entry.path) != entry.sha256:
                 return "changed"
             return perceptual_hash(pixels), border_of(pixels), statistics_of(pixels)

@@ -7,62 +7,32 @@ cannot differ.
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from cxredge.data.in_memory import (
     ImageInput,
     NotAnImage,
     check_content,
-    closed_image,
-    is_closed,
     name_of,
     picture_of,
 )
-from cxredge.data.jpeg_scans import check_scans
-from cxredge.data.memory_budget import memory_budget
-from cxredge.data.sources import (
-    HEAD_BYTES,
-    check_size,
-    is_dicom,
-    is_dicom_file,
-    reading,
-    too_many_pixels,
-)
-from cxredge.data.strips import PIXELS, grey_in_strips, look_up
-from cxredge.data.zip_members import is_archive_name
+from cxredge.data.plausibility import check_plausible
+from cxredge.data.raster import decode_file, decode_picture, is_16_bit_png
+from cxredge.data.sources import HEAD_BYTES, is_dicom, is_picture_file, reading
 from cxredge.errors import Caution, ImageError, ImageProblem
 
 PREPROCESSING = "grey-square/2"
 """Version of :func:`load_grey`; it changes whenever a pixel value would."""
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
-_FORMATS = ("PNG", "JPEG")
-_ORIENTATION_TAG = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-_16_BIT_VALUES = 65536
-_MODE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}
-"""Memory per pixel in Pillow; 4 in all other modes."""
-_STRIP_BYTES = 16
-_COEFFICIENT_BYTES = 2
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".dcm", ".dicom")
 
 GreyImage = npt.NDArray[np.uint8]
 
@@ -88,11 +58,13 @@ class LoadedImage:
 
     Attributes:
         pixels: uint8 (size, size), 0 is black.
-        cautions: Reasons in its DICOM header to doubt a prediction.
+        cautions: Reasons to doubt a prediction, in its DICOM header or in the picture.
+        unwindowed: Whether values of more than 8 bits were scaled by their depth alone.
     """
 
     pixels: GreyImage
     cautions: tuple[Caution, ...] = ()
+    unwindowed: bool = False
 
 
 def load_grey(source: ImageInput, size: int, on_stage: StageListener = _ignore_stage) -> GreyImage:
@@ -141,7 +113,7 @@ def load_image(
     """
     with ExitStack() as memory:
         try:
-            grey, cautions = _read_and_decode(source, size, on_stage, any_view, memory)
+            decoded = _read_and_decode(source, size, on_stage, any_view, memory)
         except MemoryError:
             raise ImageError(
                 ImageProblem.TOO_LARGE,
@@ -149,17 +121,53 @@ def load_image(
                 "Scale it down first, or use a machine with more memory.",
             ) from None
         on_stage("decode")
+        grey = decoded.grey
         if grey.size != (size, size):
             grey = grey.resize((size, size), Image.Resampling.BILINEAR)
         pixels = np.array(grey, dtype=np.uint8)
     on_stage("preprocess")
-    return LoadedImage(pixels, cautions)
+    return LoadedImage(pixels, decoded.cautions, decoded.unwindowed)
+
+
+def load_xray(
+    source: ImageInput,
+    size: int,
+    on_stage: StageListener = _ignore_stage,
+    any_view: bool = False,
+) -> LoadedImage:
+    """Load an image as :func:`load_image` does, and refuse a picture that cannot be an X-ray.
+
+    Predictions, evaluations, benchmarks, training and the preparation of data sets call this
+    function: a network answers for a black picture too.
+
+    Args:
+        source: See :func:`load_grey`.
+        size: See :func:`load_grey`.
+        on_stage: See :func:`load_grey`.
+        any_view: See :func:`load_image`.
+
+    Raises:
+        ImageError: The file cannot be used, or its picture is one grey value, almost black, almost
+            white or noise; ``problem`` says which.
+    """
+    loaded = load_image(source, size, on_stage, any_view)
+    found = check_plausible(name_of(source), loaded.pixels, loaded.unwindowed)
+    return replace(loaded, cautions=(*loaded.cautions, *found))
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A grey picture in its own size; see :class:`LoadedImage` for the attributes."""
+
+    grey: Image.Image
+    cautions: tuple[Caution, ...] = ()
+    unwindowed: bool = False
 
 
 def _read_and_decode(
     source: ImageInput, size: int, on_stage: StageListener, any_view: bool, memory: ExitStack
-) -> tuple[Image.Image, tuple[Caution, ...]]:
-    """Return the grey image and its cautions.
+) -> _Decoded:
+    """Return the grey image, its cautions and its depth.
 
     Args:
         source: See :func:`load_grey`.
@@ -173,19 +181,18 @@ def _read_and_decode(
     name = name_of(source)
     if isinstance(source, np.ndarray | Image.Image):
         on_stage("read")
-        return _decode(name, picture_of(source), memory), ()
+        picture = picture_of(source)
+        grey = decode_picture(name, picture, memory)
+        return _Decoded(grey, unwindowed=picture.mode.startswith("I"))
     if isinstance(source, bytes):
         content = check_content(source)
     else:
         content = memory.enter_context(reading(source))
     on_stage("read")
     if is_dicom(content[:HEAD_BYTES]):
-        values, cautions = _decode_dicom(name, content, any_view)
-        return Image.fromarray(values), cautions
-    check_scans(name, content)
-    with _open(name, content) as image:
-        check_size(name, *image.size)
-        return _decode(name, image, memory, draft_size=size), ()
+        return _decode_dicom(name, content, any_view)
+    grey = decode_file(name, content, size, memory)
+    return _Decoded(grey, unwindowed=is_16_bit_png(content))
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -194,10 +201,13 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def is_image_file(path: Path) -> bool:
-    """Return whether a file is an image, by its name or, for DICOM, by its content."""
+    """Return whether a file is an image, by its name or by its content.
+
+    A picture in a format that is not read is one too, so that it is not passed over in silence.
+    """
     if path.name.startswith(".") or is_dicom_index(path.name):
         return False
-    return is_image_name(path.name) or is_dicom_file(path)
+    return is_image_name(path.name) or is_picture_file(path)
 
 
 def is_image_name(name: str) -> bool:
@@ -210,9 +220,7 @@ def is_dicom_index(name: str) -> bool:
     return name.upper() == "DICOMDIR"
 
 
-def _decode_dicom(
-    name: str, content: bytes, any_view: bool
-) -> tuple[GreyImage, tuple[Caution, ...]]:
+def _decode_dicom(name: str, content: bytes, any_view: bool) -> _Decoded:
     try:
         from cxredge.data.dicom.picture import decode_dicom
     except ModuleNotFoundError:
@@ -221,99 +229,5 @@ def _decode_dicom(
             f"{name} is DICOM; reading it requires the extra 'dicom'.",
             "pip install 'cxredge[dicom]'",
         ) from None
-    return decode_dicom(name, content, any_view)
-
-
-def _decode(name: str, image: Image.Image, memory: ExitStack, draft_size: int = 0) -> Image.Image:
-    """Decode to grey; a JPEG at the smallest scale that is at least ``draft_size``, if not 0."""
-    try:
-        coefficients = _coefficient_bytes(image)
-        if draft_size:
-            image.draft("L", (draft_size, draft_size))
-        needed_bytes = coefficients + _decoded_bytes(image)
-        memory.enter_context(memory_budget().pixels.reserve(name, needed_bytes))
-        image.load()
-        return _upright(image, _to_grey(name, image))
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        if is_closed(error):
-            raise closed_image(name) from None
-        raise ImageError(
-            ImageProblem.TRUNCATED,
-            f"{name} is truncated or damaged: {error}.",
-            "Copy the file again from its source.",
-        ) from None
-
-
-def _coefficient_bytes(image: Image.Image) -> int:
-    """Return the memory for the coefficients that a progressive JPEG keeps until its end."""
-    if not image.info.get("progressive"):
-        return 0
-    return image.width * image.height * len(image.getbands()) * _COEFFICIENT_BYTES
-
-
-def _decoded_bytes(image: Image.Image) -> int:
-    """Return the memory for the pixels in Pillow's mode, their grey, and a strip in between."""
-    pixels = image.width * image.height
-    return pixels * (_MODE_BYTES.get(image.mode, 4) + 2) + min(pixels, PIXELS) * _STRIP_BYTES
-
-
-def _open(name: str, content: bytes) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(content), formats=_FORMATS)
-    except Image.DecompressionBombError:
-        raise too_many_pixels(name, "far too many") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
-        expected = "a PNG, JPEG or DICOM image"
-        if is_archive_name(name):
-            expected = "a zip archive that can be opened"
-        raise ImageError(
-            ImageProblem.UNREADABLE,
-            f"{name} is not {expected}.",
-            "Convert it to PNG or leave it out.",
-        ) from None
-
-
-def _upright(image: Image.Image, grey: Image.Image) -> Image.Image:
-    """Apply an image's EXIF orientation to its grey; do nothing if it cannot be read.
-
-    Pillow's ``exif_transpose`` also rewrites the other tags and fails on invalid ones.
-    """
-    try:
-        orientation = image.getexif().get(_ORIENTATION_TAG)
-    except Exception:
-        # Pillow parses metadata lazily and raises almost anything; the pixels are not affected.
-        return grey
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return grey if turn is None else grey.transpose(turn)
-
-
-def _to_grey(name: str, image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        return _from_16_bit(name, image)
-    return grey_in_strips(image, _luma)
-
-
-def _luma(image: Image.Image) -> Image.Image:
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
-        with_alpha: Any = image.convert("RGBA")
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        return Image.alpha_composite(black, with_alpha).convert("L")
-    if image.mode == "P":
-        image = image.convert("RGB")
-    return image.convert("L")
-
-
-def _from_16_bit(name: str, image: Image.Image) -> Image.Image:
-    values = np.asarray(image)
-    if values.max(initial=0) < 4096:
-        # 12-bit values in a 16-bit file would be nearly black. A depth guessed from each image
-        # would differ within one series, so the file is refused.
-        raise ImageError(
-            ImageProblem.NOT_SCALED,
-            f"{name} is a 16-bit image whose maximum is {values.max(initial=0)} of 65535.",
-            "Scale its values to 16 bits (12-bit data: times 16) or save it as 8-bit.",
-        )
-    table = ((np.arange(_16_BIT_VALUES, dtype=np.uint32) + 128) // 257).astype(np.uint8)
-    if isinstance(key := image.info.get("transparency"), int) and 0 <= key < _16_BIT_VALUES:
-        table[key] = 0
-    return Image.fromarray(look_up(table, values))
+    picture = decode_dicom(name, content, any_view)
+    return _Decoded(Image.fromarray(picture.grey), picture.cautions, picture.unwindowed)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cxredge.data.images import is_dicom_index, is_image_file, is_image_name
-from cxredge.data.sources import HEAD_BYTES, ImageSource, is_dicom
+from cxredge.data.sources import HEAD_BYTES, ImageSource, is_picture
 from cxredge.data.zip_members import ZipMember, head_of, is_archive_name, list_members
 from cxredge.errors import DataError
 
@@ -24,8 +24,8 @@ def walk_images(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[ImageS
 
     Args:
         paths: Files, folders and archives.
-        skipped: Counts, by extension, the files in folders and archives that are neither images by
-            name nor DICOM by content.
+        skipped: Counts, by extension, the files in folders and archives that are images neither by
+            name nor by content.
     """
     for path in paths:
         if path.is_dir():
@@ -44,7 +44,7 @@ def check_inputs(paths: Sequence[Path]) -> None:
     if next(walk_images(paths, Counter()), None) is None:
         shown = ", ".join(str(path) for path in paths)
         raise DataError(
-            f"No images in {shown}; supported are PNG and JPEG (.png, .jpg, .jpeg) and DICOM.",
+            f"No images in {shown}; supported are PNG, JPEG and DICOM.",
             "Give images, or folders or zips of them.",
         )
 
@@ -107,7 +107,7 @@ def _is_image_member(member: ZipMember) -> bool:
         return False
     if is_image_name(name) or is_archive_name(name):
         return True
-    return is_dicom(head_of(member, HEAD_BYTES))
+    return is_picture(head_of(member, HEAD_BYTES))
 
 
 def _extension(name: str) -> str:

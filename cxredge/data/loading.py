@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cxredge.data.images import GreyImage, load_grey
+from cxredge.data.images import GreyImage, load_xray
 from cxredge.data.manifest import Entry, Sample
 from cxredge.data.sources import sha256_of_source
 from cxredge.errors import DataError, ImageError
@@ -47,7 +47,7 @@ def check_samples(
 
     def check(sample: Sample) -> Entry | str:
         try:
-            load_grey(sample.path, 32)
+            load_xray(sample.path, 32)
             return Entry(**sample.__dict__, sha256=sha256_of_source(sample.path))
         except ImageError as error:
             return error.problem.value
@@ -74,7 +74,7 @@ def load_entry(entry: Entry, size: int) -> GreyImage:
         DataError: The image is missing or unreadable, or has changed since the manifest was made.
     """
     try:
-        pixels = load_grey(entry.path, size)
+        pixels = load_xray(entry.path, size).pixels
         sha256 = sha256_of_source(entry.path) if entry.sha256 else ""
     except ImageError as error:
         raise DataError(error.message, "Make the manifest again.") from None

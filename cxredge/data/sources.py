@@ -7,12 +7,14 @@ import io
 import os
 import shutil
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cxredge.artifacts.regular_file import NotRegularError, open_regular
 from cxredge.data.memory_budget import memory_budget
+from cxredge.data.signatures import is_foreign_picture
 from cxredge.data.zip_members import ZipMember, head_of, member_at, open_member, size_of_member
 from cxredge.errors import ImageError, ImageProblem
 
@@ -26,24 +28,75 @@ HEAD_BYTES = 132
 
 _CHUNK_BYTES = 2**20
 _DICOM_MAGIC = b"DICM"
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_JPEG_MAGIC = b"\xff\xd8\xff"
+_FIRST_GROUPS = (0x0002, 0x0008)
+# Value representations of these groups with a length of 16 bits.
+_SHORT_VALUES = (b"AE", b"CS", b"DA", b"DT", b"LO", b"PN", b"SH", b"TM", b"UI", b"UL", b"US")
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+JPEG_MAGIC = b"\xff\xd8\xff"
 
 
 def is_dicom(head: bytes) -> bool:
-    """Return whether a file is DICOM, by its first 132 bytes: a preamble of 128, then ``DICM``."""
-    return head[128:HEAD_BYTES] == _DICOM_MAGIC
+    """Return whether a file is DICOM, by its first 132 bytes.
+
+    They are a preamble of 128 and ``DICM``, or, in files that lack these, attributes of the file
+    meta information (group 0002) or of the data set (group 0008).
+    """
+    return head[128:HEAD_BYTES] == _DICOM_MAGIC or _begins_with_attributes(head)
+
+
+def dicom_start(content: bytes) -> int:
+    """Return the position of the first attribute of a DICOM file."""
+    return HEAD_BYTES if content[128:HEAD_BYTES] == _DICOM_MAGIC else 0
+
+
+def _begins_with_attributes(head: bytes) -> bool:
+    """Return whether two DICOM attributes in ascending order begin a file (PS3.5, 7.1)."""
+    order = "<" if head[1:2] == b"\0" else ">"
+    tags, position = [(0, 0)], 0
+    while len(tags) < 3:
+        if len(head) < position + 8:
+            return False
+        tag = struct.unpack_from(f"{order}HH", head, position)
+        if tag[0] not in _FIRST_GROUPS or tag <= tags[-1]:
+            return False
+        value_representation = head[position + 4 : position + 6]
+        if value_representation in _SHORT_VALUES:
+            (length,) = struct.unpack_from(f"{order}H", head, position + 6)
+        elif value_representation == b"OB" and tag[0] == 2:
+            length = int.from_bytes(head[position + 8 : position + 12], "little") + 4
+        else:
+            (length,) = struct.unpack_from(f"{order}I", head, position + 4)
+        if length % 2 or length > len(head):
+            return False
+        tags.append(tag)
+        position += 8 + length
+    return True
+
+
+def is_picture(head: bytes) -> bool:
+    """Return whether a file is an image, of a supported format or not, by its first 132 bytes."""
+    return is_dicom(head) or head.startswith((PNG_MAGIC, JPEG_MAGIC)) or is_foreign_picture(head)
+
+
+def is_picture_file(path: Path) -> bool:
+    """Return whether a file is an image by its content; False if it cannot be read."""
+    return is_picture(_head_of_file(path))
 
 
 def is_dicom_file(path: Path) -> bool:
     """Return whether a file is DICOM by its content; False if it cannot be read."""
+    return is_dicom(_head_of_file(path))
+
+
+def _head_of_file(path: Path) -> bytes:
     try:
-        if path.stat().st_size < HEAD_BYTES:
-            return False
+        # Files of 0 bytes below /proc have content without end.
+        if not path.stat().st_size:
+            return b""
         with open_regular(path) as stream:
-            return is_dicom(stream.read(HEAD_BYTES))
+            return stream.read(HEAD_BYTES)
     except (OSError, ValueError):
-        return False
+        return b""
 
 
 def is_dicom_source(source: ImageSource) -> bool:
@@ -162,7 +215,7 @@ def _read_member(member: ZipMember) -> bytes:
             head = stream.read(HEAD_BYTES)
             if not head:
                 raise _empty(member)
-            if not (head.startswith((_PNG_MAGIC, _JPEG_MAGIC)) or is_dicom(head)):
+            if not (head.startswith((PNG_MAGIC, JPEG_MAGIC)) or is_dicom(head)):
                 return head
             content = io.BytesIO()
             content.write(head)

@@ -10,6 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from cxredge.artifacts.card import ClassifierSpec
+from cxredge.artifacts.git_lfs import check_fetched
 from cxredge.artifacts.hashing import sha256_of_json
 from cxredge.errors import ArtifactError
 from cxredge.vocabulary import NOTICE
@@ -27,6 +28,7 @@ def read_model(path: Path) -> onnx.ModelProto:
     Raises:
         ArtifactError: The file is missing or not a valid ONNX model.
     """
+    check_fetched(path)
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)

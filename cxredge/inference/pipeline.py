@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from cxredge.backends.base import Logits, Session
-from cxredge.data.images import LoadedImage, load_image
+from cxredge.data.images import LoadedImage, load_xray
 from cxredge.data.in_memory import ImageInput
 from cxredge.errors import ImageError
 
@@ -128,7 +128,7 @@ def _load(group: Group, size: int, any_view: bool) -> Group:
     for source in group.sources:
         stopwatch = Stopwatch(group.seconds)
         try:
-            group.loaded.append(load_image(source, size, stopwatch, any_view))
+            group.loaded.append(load_xray(source, size, stopwatch, any_view))
         except ImageError as problem:
             # A new error: the traceback of this one holds the bytes and pixels of the image.
             group.loaded.append(ImageError(problem.problem, problem.message, problem.hint))

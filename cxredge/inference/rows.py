@@ -10,7 +10,7 @@ import numpy as np
 
 from cxredge.backends.base import Session, available_cores
 from cxredge.bundle.bundle import Bundle
-from cxredge.data.images import LoadedImage, load_image
+from cxredge.data.images import LoadedImage, load_xray
 from cxredge.data.in_memory import ImageInput, name_of
 from cxredge.errors import Caution, ImageError, ImageProblem, quoted
 from cxredge.inference.pipeline import Group, infer_images
@@ -38,7 +38,7 @@ class PredictionRow:
         margin: Probability of the label minus that of the second most probable class; None without
             a prediction or a second class.
         above_threshold: Classes whose probability reaches their operating threshold.
-        caution_codes: Reasons in the DICOM header to doubt the prediction.
+        caution_codes: Reasons to doubt the prediction.
         error: Reason for a missing prediction, else empty.
     """
 
@@ -107,7 +107,7 @@ def predict_one(
     Raises:
         ImageError: The image cannot be used; ``problem`` says why.
     """
-    loaded = load_image(image, session.spec.size, any_view=any_view)
+    loaded = load_xray(image, session.spec.size, any_view=any_view)
     found = session.infer_decided(loaded.pixels[None])
     if not np.isfinite(found.logits).all():
         raise _not_finite(bundle, image)

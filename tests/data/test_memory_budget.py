@@ -113,7 +113,7 @@ def test_running_out_of_memory_is_one_failed_image(
         raise MemoryError
 
     path = save(tmp_path / "a.png", Image.new("L", (64, 64)))
-    monkeypatch.setattr("cxredge.data.images._to_grey", fail)
+    monkeypatch.setattr("cxredge.data.raster.to_grey", fail)
     with pytest.raises(ImageError, match="not enough memory to decode") as caught:
         load_grey(path, 32)
     assert caught.value.problem is ImageProblem.TOO_LARGE

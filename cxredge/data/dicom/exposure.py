@@ -73,7 +73,8 @@ def check_exposure(header: Header, any_view: bool) -> tuple[Caution, ...]:
             "PRESENTATION.",
             "Use the FOR PRESENTATION image of the same study.",
         )
-    if (frames := header.integer("NumberOfFrames", 1)) != 1:
+    # Some software writes 0 frames for a picture without the attribute.
+    if (frames := header.integer("NumberOfFrames", 1)) not in (0, 1):
         raise ImageError(
             ImageProblem.MULTI_FRAME,
             f"{header.name} has {frames} frames; expected one.",

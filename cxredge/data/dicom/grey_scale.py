@@ -101,7 +101,8 @@ class GreyScale:
         inverted: Whether the lowest value is white.
         modality: First step: stored value to modality value.
         voi: Second step: modality value to grey; None maps the whole range of modality values.
-        padding: First and last stored value of the padding, which is shown black.
+        padding: First and last value of the padding, which is shown black. Values that do not fit
+            into the stored bits occur only in samples whose unused bits are not masked.
     """
 
     bits: int
@@ -122,9 +123,17 @@ class GreyScale:
             stored[len(stored) // 2 :] -= len(stored)
         share = self._to_grey(stored.astype(np.float64))
         grey = np.rint(255 * (1 - share if self.inverted else share)).astype(np.uint8)
-        if self.padding:
+        if self.padding and not self.pads_unused_bits:
             grey[(stored >= self.padding[0]) & (stored <= self.padding[1])] = 0
         return grey
+
+    @property
+    def pads_unused_bits(self) -> bool:
+        """Whether the padding has values that the stored bits cannot hold."""
+        if self.padding is None:
+            return False
+        low = -(2 ** (self.bits - 1)) if self.signed else 0
+        return self.padding[0] < low or self.padding[1] >= low + 2**self.bits
 
     def _to_grey(self, stored: Values) -> Values:
         if isinstance(self.modality, LookupTable):

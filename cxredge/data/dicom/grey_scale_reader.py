@@ -38,9 +38,7 @@ def read_grey_scale(header: Header) -> GreyScale:
         )
     signed = header.integer("PixelRepresentation") == 1
     modality = _modality(header)
-    return GreyScale(
-        bits, signed, _is_inverted(header), modality, _voi(header), _padding(header, bits, signed)
-    )
+    return GreyScale(bits, signed, _is_inverted(header), modality, _voi(header), _padding(header))
 
 
 def _is_inverted(header: Header) -> bool:
@@ -106,7 +104,17 @@ def _lookup_table(header: Header, item: Dataset, below_zero: bool) -> LookupTabl
             f"a lookup table of {bits} bits has {len(entries)} entries; expected {count} of at "
             f"most {MAX_BITS} bits",
         )
-    return LookupTable(first, entries[:count], bits)
+    return LookupTable(first, entries[:count], _depth(bits, int(entries[:count].max())))
+
+
+def _depth(stated: int, highest: int) -> int:
+    """Return the bits per entry that the highest entry shows if the descriptor is wrong.
+
+    Some modalities state the 16 bits in which entries are stored, not the range that they use, and
+    some state fewer bits than the entries have.
+    """
+    used = highest.bit_length()
+    return min(max(used, 8), stated) if stated == MAX_BITS else max(used, stated)
 
 
 def _entries(data: bytes | list[int] | int, count: int, little_endian: bool) -> Values:
@@ -120,17 +128,18 @@ def _entries(data: bytes | list[int] | int, count: int, little_endian: bool) -> 
     return (found if order == sys.byteorder else found.byteswap()).astype(np.float64)
 
 
-def _padding(header: Header, bits: int, signed: bool) -> tuple[int, int] | None:
-    """Return the range of stored values that are padding, lowest first."""
+def _padding(header: Header) -> tuple[int, int] | None:
+    """Return the range of the padding, lowest first."""
     if header.number("PixelPaddingValue") is None:
         return None
-    one = _as_stored(header.integer("PixelPaddingValue"), bits, signed)
+    signed = header.integer("PixelRepresentation") == 1
+    one = _of_16_bits(header.integer("PixelPaddingValue"), signed)
     other = header.number("PixelPaddingRangeLimit")
-    two = one if other is None else _as_stored(int(other), bits, signed)
+    two = one if other is None else _of_16_bits(int(other), signed)
     return min(one, two), max(one, two)
 
 
-def _as_stored(value: int, bits: int, signed: bool) -> int:
-    """Return a value as it is stored, also if the header gives it the wrong sign."""
-    value &= 2**bits - 1
-    return value - 2**bits if signed and value >= 2 ** (bits - 1) else value
+def _of_16_bits(value: int, signed: bool) -> int:
+    """Return the value of a 16-bit attribute, also if the header gives it the wrong sign."""
+    value &= 0xFFFF
+    return value - 0x10000 if signed and value >= 0x8000 else value

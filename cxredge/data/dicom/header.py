@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+import re
 import struct
 import warnings
 import zlib
@@ -18,10 +19,15 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
-from pydicom.uid import UID
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from cxredge.data.memory_budget import memory_budget
-from cxredge.data.sources import HEAD_BYTES, MAX_PIXELS
+from cxredge.data.sources import HEAD_BYTES, MAX_PIXELS, dicom_start
 from cxredge.errors import ImageError, ImageProblem
 
 PIXEL_DATA = 0x7FE00010
@@ -33,6 +39,7 @@ _MAX_META_BYTES = 2**16
 _MAX_RATIO = 1032  # of deflate, https://zlib.net/zlib_tech.html
 _PIECE_BYTES = 2**16
 _CHUNK_BYTES = 2**20
+_VALUE_REPRESENTATION = re.compile(rb"[A-Z]{2}")
 
 PICTURE_KEYWORDS = (
     "SOPClassUID", "Modality", "PresentationIntentType", "BurnedInAnnotation",
@@ -61,12 +68,15 @@ class Header:
         syntax: Transfer syntax.
         dataset: The requested attributes that are present.
         body: Bytes of the data set, positioned at the pixel data.
+        states_syntax: Whether the file states its transfer syntax. If not, it is that of the first
+            attribute's encoding.
     """
 
     name: str
     syntax: UID
     dataset: Dataset
     body: io.BytesIO
+    states_syntax: bool = True
 
     def text(self, keyword: str) -> str:
         """Return the first value of a text attribute; empty if it is missing."""
@@ -137,31 +147,20 @@ def read_header(name: str, content: bytes, keywords: Sequence[str] = PICTURE_KEY
 
     Args:
         name: Name of the file in messages.
-        content: Bytes of a file that begins with a preamble and ``DICM``.
+        content: Bytes of a DICOM file, with or without a preamble and file meta information.
         keywords: Attributes to read; others are skipped.
 
     Raises:
         ImageError: The file is damaged, or its transfer syntax is missing or unknown.
     """
     with damage_as_image_error(name):
-        start = _LimitedReads(content)
-        start.seek(HEAD_BYTES)
-        meta = read_dataset(
-            start,
-            is_implicit_VR=False,
-            is_little_endian=True,
-            stop_when=lambda tag, vr, length: tag >> 16 != _META_GROUP,
-            specific_tags=[Tag("TransferSyntaxUID")],
-        )
-        syntax = UID(str(meta.get("TransferSyntaxUID", "")))
-        if not (syntax.is_transfer_syntax and syntax in _known_syntaxes()):
-            raise bad_header(name, "its transfer syntax is missing or unknown")
+        syntax, start, states_syntax = _read_meta(name, content)
         body = _LimitedReads(content)
-        body.seek(start.tell())
+        body.seek(start)
         if syntax.is_deflated:
-            if start.tell() > _MAX_META_BYTES:
+            if start > _MAX_META_BYTES:
                 raise bad_header(name, "its file meta information is too large")
-            body = _LimitedReads(_inflate(name, memoryview(content)[start.tell() :]))
+            body = _LimitedReads(_inflate(name, memoryview(content)[start:]))
         dataset = read_dataset(
             body,
             is_implicit_VR=syntax.is_implicit_VR,
@@ -171,7 +170,38 @@ def read_header(name: str, content: bytes, keywords: Sequence[str] = PICTURE_KEY
         )
         rest = io.BytesIO(body.getvalue())
         rest.seek(body.tell())
-        return Header(name, syntax, dataset, rest)
+        return Header(name, syntax, dataset, rest, states_syntax)
+
+
+def _read_meta(name: str, content: bytes) -> tuple[UID, int, bool]:
+    """Return the transfer syntax, the start of the data set, and whether the file states both.
+
+    A file may lack the preamble, or the file meta information too: the data set then begins the
+    file, in the encoding of its first attribute.
+    """
+    begin = dicom_start(content)
+    start = _LimitedReads(content)
+    start.seek(begin)
+    meta = read_dataset(
+        start,
+        is_implicit_VR=False,
+        is_little_endian=True,
+        stop_when=lambda tag, vr, length: tag >> 16 != _META_GROUP,
+        specific_tags=[Tag("TransferSyntaxUID")],
+    )
+    if start.tell() == begin and content[begin : begin + 1]:
+        return _encoding_of(content[begin : begin + 8]), begin, False
+    syntax = UID(str(meta.get("TransferSyntaxUID", "")))
+    if not (syntax.is_transfer_syntax and syntax in _known_syntaxes()):
+        raise bad_header(name, "its transfer syntax is missing or unknown")
+    return syntax, start.tell(), True
+
+
+def _encoding_of(element: bytes) -> UID:
+    """Return the native transfer syntax in which the head of an attribute is encoded."""
+    if not _VALUE_REPRESENTATION.fullmatch(element[4:6]):
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if element[1:2] == b"\0" else ExplicitVRBigEndian
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -19,16 +21,28 @@ from cxredge.errors import Caution, ImageError, ImageProblem
 Grey = npt.NDArray[np.uint8]
 
 
-def decode_dicom(name: str, content: bytes, any_view: bool) -> tuple[Grey, tuple[Caution, ...]]:
+@dataclass(frozen=True)
+class DicomPicture:
+    """A decoded X-ray.
+
+    Attributes:
+        grey: uint8 (rows, columns), 0 is black.
+        cautions: Reasons to doubt a prediction.
+        unwindowed: Whether values of more than 8 bits have neither window nor VOI LUT.
+    """
+
+    grey: Grey
+    cautions: tuple[Caution, ...]
+    unwindowed: bool
+
+
+def decode_dicom(name: str, content: bytes, any_view: bool) -> DicomPicture:
     """Decode one X-ray: stored values, modality LUT, VOI LUT, inversion, in this order.
 
     Args:
         name: Name of the file in messages.
         content: Bytes of the file.
         any_view: Decode lateral and oblique views too, with a caution.
-
-    Returns:
-        uint8 (rows, columns), 0 is black; and reasons to doubt a prediction.
 
     Raises:
         ImageError: The file cannot be used; ``problem`` says why.
@@ -38,15 +52,18 @@ def decode_dicom(name: str, content: bytes, any_view: bool) -> tuple[Grey, tuple
         cautions = check_exposure(header, any_view)
         layout = read_layout(header)
         with memory_budget().pixels.reserve(name, layout.decoding_bytes):
-            return _decode(header, layout), cautions
+            grey, unwindowed = _decode(header, layout)
+            return DicomPicture(grey, cautions, unwindowed)
 
 
-def _decode(header: Header, layout: Layout) -> Grey:
+def _decode(header: Header, layout: Layout) -> tuple[Grey, bool]:
+    """Return the grey, and whether values of more than 8 bits have no window."""
     if layout.components == 3:
-        return _luma(*read_samples(header, layout))
+        samples, photometric = read_samples(header, layout)
+        return _luma(samples, photometric), False
     scale = read_grey_scale(header)
     samples, _ = read_samples(header, layout)
-    return _apply(header, layout, scale, samples)
+    return _apply(header, layout, scale, samples), scale.voi is None and layout.stored > 8
 
 
 def _apply(header: Header, layout: Layout, scale: GreyScale, samples: Samples) -> Grey:
@@ -58,7 +75,19 @@ def _apply(header: Header, layout: Layout, scale: GreyScale, samples: Samples) -
         index = (samples >> layout.shift) & samples.dtype.type((1 << layout.stored) - 1)
     if scale.voi is None and layout.stored > 8:
         _check_spread(header, layout, index)
-    return look_up(scale.table(), index)
+    grey = look_up(scale.table(), index)
+    if scale.pads_unused_bits:
+        grey[_is_padding(layout, scale, samples)] = 0
+    return grey
+
+
+def _is_padding(layout: Layout, scale: GreyScale, samples: Samples) -> npt.NDArray[np.bool_]:
+    """Return which samples are padding that only the unused bits tell from stored values."""
+    first, last = scale.padding or (1, 0)
+    unmasked = samples.view(f"i{samples.itemsize}") if layout.signed else samples
+    values = unmasked >> layout.shift
+    found: npt.NDArray[np.bool_] = (values >= first) & (values <= last)
+    return found
 
 
 def _check_range(header: Header, layout: Layout, samples: Samples) -> None:

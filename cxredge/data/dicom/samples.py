@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -10,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from pydicom import uid
-from pydicom.encaps import generate_frames
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.filereader import read_dataset
 from pydicom.pixels.decoders.base import get_decoder
 
-from cxredge.data.dicom.codestream import read_codestream
+from cxredge.data.codestream import Codestream, read_codestream, without_jp2_boxes
 from cxredge.data.dicom.header import (
     PIXEL_DATA,
     Header,
@@ -47,6 +49,7 @@ _BY_PYLIBJPEG = (
     uid.HTJ2K,
 )
 _EXCESS_BYTES = 2**20
+_UNDEFINED_LENGTH = 0xFFFFFFFF
 _RLE_HEAD = struct.Struct("<16I")
 
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -75,8 +78,7 @@ def read_samples(header: Header, layout: Layout) -> tuple[Samples, str]:
         frame = next(generate_frames(data, number_of_frames=1))
         if syntax == uid.RLELossless:
             return _decode_rle(frame, layout), layout.photometric
-        _check_codestream(header, layout, frame)
-        return _decode(header, layout, data, decoding_plugin="pylibjpeg")
+        return _decode_codestream(header, layout, frame)
 
 
 def _read_pixel_data(header: Header, layout: Layout) -> tuple[bytes, str]:
@@ -98,11 +100,23 @@ def _read_pixel_data(header: Header, layout: Layout) -> tuple[bytes, str]:
             "Leave it out, or export it again.",
         )
     native = header.syntax in _NATIVE
+    if native and _has_undefined_length(element):
+        raise bad_header(
+            header.name,
+            "its pixel data are compressed, but the transfer syntax is "
+            + (header.syntax.name if header.states_syntax else "missing"),
+        )
     if native and len(element.value) < layout.size_bytes * (
         2 / 3 if layout.photometric == "YBR_FULL_422" else 1
     ):
         raise ValueError("the pixel data are shorter than the image")
     return element.value, element.VR or "OW"
+
+
+def _has_undefined_length(element: DataElement | RawDataElement) -> bool:
+    if isinstance(element, DataElement):
+        return element.is_undefined_length
+    return element.length == _UNDEFINED_LENGTH
 
 
 def _decode(header: Header, layout: Layout, data: bytes, **options: Any) -> tuple[Samples, str]:
@@ -120,9 +134,26 @@ def _decode(header: Header, layout: Layout, data: bytes, **options: Any) -> tupl
         "correct_unused_bits": False,
     }
     array, properties = get_decoder(header.syntax).as_array(data, index=0, raw=True, **options)
-    native = array.astype(array.dtype.newbyteorder("="), copy=False)
-    samples: Samples = native.view(f"u{array.itemsize}")
+    # Some decoders return samples of at most 8 bits as bytes, whatever the header states.
+    native = array.astype(f"{array.dtype.kind}{layout.allocated // 8}", copy=False)
+    samples: Samples = native.view(f"u{native.itemsize}")
     return samples, str(properties["photometric_interpretation"])
+
+
+def _decode_codestream(header: Header, layout: Layout, frame: bytes) -> tuple[Samples, str]:
+    """Decode JPEG, JPEG-LS or JPEG 2000; the codestream states its depth and colours itself."""
+    frame = without_jp2_boxes(frame)
+    check_scans(header.name, frame)
+    inside = read_codestream(frame)
+    _check_codestream(header, layout, inside)
+    container = layout
+    if inside.bits <= 8 and frame.startswith(b"\xff\xd8"):
+        container = replace(layout, allocated=8, stored=min(layout.stored, 8))
+    samples, photometric = _decode(
+        header, container, encapsulate([frame]), decoding_plugin="pylibjpeg"
+    )
+    wide: Samples = samples.astype(f"u{layout.allocated // 8}", copy=False)
+    return wide, inside.decoded_colour or photometric
 
 
 def _decode_rle(frame: bytes, layout: Layout) -> Samples:
@@ -148,10 +179,8 @@ def _decode_rle(frame: bytes, layout: Layout) -> Samples:
     return pairs.view(">u2")[..., 0].astype(np.uint16)
 
 
-def _check_codestream(header: Header, layout: Layout, frame: bytes) -> None:
+def _check_codestream(header: Header, layout: Layout, inside: Codestream) -> None:
     """Refuse a codestream of a different size before a decoder allocates memory for it."""
-    check_scans(header.name, frame)
-    inside = read_codestream(frame)
     if (inside.rows, inside.columns) != (layout.rows, layout.columns):
         raise bad_header(
             header.name,
@@ -163,4 +192,10 @@ def _check_codestream(header: Header, layout: Layout, frame: bytes) -> None:
             header.name,
             f"the codestream has {inside.components} components of {inside.bits} bits; expected "
             f"{layout.components} of at most {layout.allocated}",
+        )
+    if inside.is_dct and inside.bits < layout.stored:
+        raise bad_header(
+            header.name,
+            f"the JPEG codestream has {inside.bits} bits per sample, but BitsStored is "
+            f"{layout.stored}, so that the scale of the values is unknown",
         )

@@ -1,0 +1,68 @@
+"""Whether the data of a JPEG are complete.
+
+If a JPEG's data end before its picture does, at a marker, libjpeg fills the rest with grey and
+Pillow reports nothing. Only then do bytes that follow the data change the picture.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+
+from PIL import Image, ImageChops
+
+from cxredge.data.codestream import jpeg_segments
+
+_FULL_SIZE = 65_535
+_FILLED = (127, 128)  # the grey of the fill, and its inverse in CMYK
+# Within a scan, 0xFF is followed by 0, by a restart marker or by another 0xFF.
+_END = b"\xff\xd9"
+_END_OF_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_MORE = b"\x55\x9a\x36\xc3" * 4
+# Data for a decoder that expects a restart marker next, whichever it is.
+_INSERTED = _MORE + b"".join(bytes([0xFF, 0xD0 + number]) + _MORE for number in range(8))
+
+
+def is_complete(content: bytes, image: Image.Image, draft_size: int) -> bool:
+    """Return whether a JPEG's data cover the whole picture.
+
+    Args:
+        content: Bytes of a JPEG file.
+        image: The file as Pillow decoded it, before it is turned. If it is progressive, it is
+            decoded twice more, in full size, as small scales do not show the last scans; any other
+            file once more if its last pixel may be filled.
+        draft_size: The argument of ``draft`` with which it was decoded.
+    """
+    if image.info.get("progressive"):
+        end, draft_size = content.rfind(_END), _FULL_SIZE
+    elif _may_be_filled(image):
+        end = _end_of_first_scan(content)
+    else:
+        return True
+    if end < 0:
+        return True
+    longer = content[:end] + _INSERTED + content[end:]
+    try:
+        expected = _decode(content, draft_size) if draft_size == _FULL_SIZE else image
+        return ImageChops.difference(expected, _decode(longer, draft_size)).getbbox() is None
+    except (OSError, SyntaxError, ValueError):
+        return False
+
+
+def _decode(content: bytes, draft_size: int) -> Image.Image:
+    with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
+        image.draft("L", (draft_size, draft_size))
+        image.load()
+        return image
+
+
+def _may_be_filled(image: Image.Image) -> bool:
+    width, height = image.size
+    last = image.getpixel((width - 1, height - 1))
+    return all(value in _FILLED for value in (last if isinstance(last, tuple) else (last,)))
+
+
+def _end_of_first_scan(content: bytes) -> int:
+    *_, (_, scan) = jpeg_segments(content)
+    end = _END_OF_SCAN.search(content, scan + 2)
+    return end.start() if end else -1
