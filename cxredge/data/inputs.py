@@ -6,12 +6,13 @@ import os
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from cxredge.data.images import is_dicom_index, is_image_file, is_image_name
-from cxredge.data.sources import HEAD_BYTES, ImageSource, is_picture
+from cxredge.data.sources import HEAD_BYTES, ImageSource, is_dicom_source, is_picture
 from cxredge.data.zip_members import ZipMember, head_of, is_archive_name, list_members
-from cxredge.errors import DataError
+from cxredge.errors import DataError, DependencyError
 
 
 def walk_images(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[ImageSource]:
@@ -37,15 +38,26 @@ def walk_images(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[ImageS
 
 
 def check_inputs(paths: Sequence[Path]) -> None:
-    """Raise DataError if a path does not exist or no path contains an image."""
+    """Check that the paths exist, that there is an image, and that the first one can be decoded.
+
+    Raises:
+        DataError: A path does not exist, or no path contains an image.
+        DependencyError: The first image is DICOM, and the extra for it is not installed.
+    """
     for path in paths:
         if not path.exists():
             raise DataError(f"{path} does not exist.", "Give images, or folders or zips of them.")
-    if next(walk_images(paths, Counter()), None) is None:
+    first = next(walk_images(paths, Counter()), None)
+    if first is None:
         shown = ", ".join(str(path) for path in paths)
         raise DataError(
             f"No images in {shown}; supported are PNG, JPEG and DICOM.",
             "Give images, or folders or zips of them.",
+        )
+    if find_spec("pydicom") is None and is_dicom_source(first):
+        raise DependencyError(
+            f"{first} is DICOM; reading it requires the extra 'dicom'.",
+            "pip install 'cxredge[dicom]'",
         )
 
 

@@ -1,5 +1,6 @@
 import io
 import os
+import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -12,7 +13,7 @@ from cxredge.data.images import load_grey
 from cxredge.data.inputs import check_inputs, walk_images
 from cxredge.data.sources import ImageSource
 from cxredge.data.zip_members import ZipMember
-from cxredge.errors import DataError, ImageError, ImageProblem
+from cxredge.errors import DataError, DependencyError, ImageError, ImageProblem
 
 DICOM = b"\0" * 128 + b"DICM"
 
@@ -122,6 +123,17 @@ def test_missing_input_is_refused_even_beside_good_ones(tmp_path: Path) -> None:
     tree(tmp_path, "a.png")
     with pytest.raises(DataError, match=r"gone\.png does not exist"):
         check_inputs([tmp_path / "a.png", tmp_path / "gone.png"])
+
+
+def test_dicom_without_the_extra_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "IM0001").write_bytes(DICOM)
+    check_inputs([tmp_path])
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(DependencyError, match="IM0001 is DICOM") as caught:
+        check_inputs([tmp_path])
+    assert caught.value.hint == "pip install 'cxredge[dicom]'"
 
 
 def png(grey: int = 7) -> bytes:

@@ -13,6 +13,7 @@ from cxredge.backends.base import Session, SessionSpec
 from cxredge.backends.cascade import CascadeSession
 from cxredge.bundle.bundle import Bundle, open_bundle
 from cxredge.data.images import load_grey
+from cxredge.data.phantoms import render_phantom
 from cxredge.errors import Caution, ImageError, ImageProblem
 from cxredge.inference.predictions_file import RowWriter
 from cxredge.inference.rows import PredictionRow, predict_one, rows_of
@@ -23,7 +24,7 @@ SIZE, CLASSES = 64, 4
 
 
 class Peak(Session):
-    """Logit of the first class grows with brightness; or the last class always wins."""
+    """Logit of the first class grows with the first row's brightness; or the last always wins."""
 
     def __init__(self, always_last: bool = False) -> None:
         self.spec = SessionSpec(SIZE, CLASSES, "test", 1, True, 4)
@@ -34,7 +35,7 @@ class Peak(Session):
         if self._always_last:
             logits[:, -1] = 9
         else:
-            logits[:, 0] = images.mean(axis=(1, 2)) / 10
+            logits[:, 0] = images[:, 0].mean(axis=1) / 10
         return logits
 
     def close(self) -> None:
@@ -46,13 +47,17 @@ def opened(built: Path) -> Bundle:
     return replace(open_bundle(built), precision=Precision.INT8)
 
 
-def flat(*brightness: int) -> list[np.ndarray]:
-    return [np.full((SIZE, SIZE), value, np.uint8) for value in brightness]
+def bright(*brightness: int) -> list[np.ndarray]:
+    """Return phantoms whose first row has a brightness: a flat picture is no X-ray."""
+    pictures = [render_phantom("normal", 0, 0, SIZE).copy() for _ in brightness]
+    for picture, value in zip(pictures, brightness, strict=True):
+        picture[0] = value
+    return pictures
 
 
 def test_fp32_decides_near_ties_and_the_bundles_precision_the_others(opened: Bundle) -> None:
     session = CascadeSession(Peak(), Peak(always_last=True), 1.0)
-    (group,) = rows_of(opened, session, iter(flat(0, 200, 5, 255)))
+    (group,) = rows_of(opened, session, iter(bright(0, 200, 5, 255)))
     classes = opened.card.classifier.classes
     assert [row.decided_by for row in group.rows] == ["fp32", "int8", "fp32", "int8"]
     assert [row.label for row in group.rows] == [classes[i] for i in (3, 0, 3, 0)]
@@ -61,7 +66,7 @@ def test_fp32_decides_near_ties_and_the_bundles_precision_the_others(opened: Bun
         *_, second, first = sorted(row.probabilities.values())
         assert row.margin == pytest.approx(first - second, abs=2e-6)
     assert group.rows[0].margin == pytest.approx((np.e**9 - 1) / (np.e**9 + 3), abs=1e-6)
-    assert group.rows[0] == predict_one(opened, session, flat(0)[0])
+    assert group.rows[0] == predict_one(opened, session, bright(0)[0])
 
 
 @pytest.mark.parametrize(("threshold", "above"), [(0.24, 4), (0.25, 4), (0.26, 0)])
@@ -71,12 +76,12 @@ def test_classes_at_or_above_their_threshold_are_listed(
     classes = opened.card.classifier.classes
     limits: Mapping[str, float] = dict.fromkeys(classes, threshold)
     monkeypatch.setattr(Bundle, "thresholds", limits)
-    row = predict_one(opened, Peak(), flat(0)[0])
+    row = predict_one(opened, Peak(), bright(0)[0])
     assert row.above_threshold == classes[:above]
 
 
 def test_probabilities_are_by_class_and_rounded(opened: Bundle) -> None:
-    row = predict_one(opened, Peak(), flat(33)[0])
+    row = predict_one(opened, Peak(), bright(33)[0])
     assert tuple(row.probabilities) == opened.card.classifier.classes
     assert row.probabilities[row.label] == row.probability == max(row.probabilities.values())
     assert all(round(value, 6) == value for value in row.probabilities.values())
@@ -95,9 +100,9 @@ def test_images_that_fail_have_rows_in_their_place(
         "array (3, 3) uint8": "too_small",
     }
     assert rows[3] == PredictionRow(str(gone), "missing", error=f"{gone} does not exist.")
-    bright = [load_grey(path, SIZE).mean() for path in good]
+    top = [load_grey(path, SIZE)[0].mean() for path in good]
     seen = [row.probabilities[opened.card.classifier.classes[0]] for row in rows[:3] + rows[4:12]]
-    assert np.argsort(bright).tolist() == np.argsort(seen).tolist()
+    assert np.argsort(top).tolist() == np.argsort(seen).tolist()
 
 
 def test_cautions_are_sentences_and_codes_in_the_file(tmp_path: Path) -> None:
@@ -120,7 +125,7 @@ def test_every_caution_has_a_sentence() -> None:
 
 
 class Overflow(Peak):
-    """Returns NaN or infinity for bright images, as FP16 does where a value overflows."""
+    """Returns NaN or infinity for bright first rows, as FP16 does where a value overflows."""
 
     def __init__(self, value: float) -> None:
         super().__init__()
@@ -128,13 +133,13 @@ class Overflow(Peak):
 
     def infer(self, images: np.ndarray) -> np.ndarray:
         logits = super().infer(images)
-        logits[images.mean(axis=(1, 2)) > 100, 2] = self._value
+        logits[images[:, 0].mean(axis=1) > 100, 2] = self._value
         return logits
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_logits_that_are_not_finite_are_failed_rows(value: float, opened: Bundle) -> None:
-    images = flat(0, 200, 5, 255)
+    images = bright(0, 200, 5, 255)
     (group,) = rows_of(opened, Overflow(value), iter(images))
     assert [row.status for row in group.rows] == ["ok", "not_finite", "ok", "not_finite"]
     assert group.rows[1].error == (
