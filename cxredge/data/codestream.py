@@ -10,7 +10,8 @@ _J2K_START = b"\xff\x4f\xff\x51"
 _JPEG_START = b"\xff\xd8"
 _JP2_START = b"\0\0\0\x0cjP  "
 # Start of frame: ITU-T T.81 table B.1 without DHT, JPG and DAC; JPEG-LS (T.87) has 0xF7.
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
+JPEG_LS_FRAME = 0xF7
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {JPEG_LS_FRAME}
 _DCT_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC5, 0xC6, 0xC9, 0xCA, 0xCD, 0xCE})
 _APP0, _APP14, _SOS = 0xE0, 0xEE, 0xDA
 _COD, _SOD = 0x52, 0x93
@@ -31,6 +32,7 @@ class Codestream:
         components: Number of samples per pixel.
         bits: Number of bits per sample.
         is_dct: Whether it is JPEG with a discrete cosine transform: sequential or progressive.
+        is_jpeg_ls: Whether it is JPEG-LS.
         decoded_colour: Colour space of three decoded samples, ``RGB`` or ``YBR_FULL``, without a
             conversion by the decoder for JPEG and with it for JPEG 2000; empty if the codestream
             does not state it.
@@ -41,6 +43,7 @@ class Codestream:
     components: int
     bits: int
     is_dct: bool = False
+    is_jpeg_ls: bool = False
     decoded_colour: str = ""
 
 
@@ -141,7 +144,8 @@ def _read_jpeg(data: bytes) -> Codestream:
             colour = ""
             if is_dct and components == 3:
                 colour = _jpeg_colour(jfif, adobe_transform, ids)
-            return Codestream(rows, columns, components, bits, is_dct, colour)
+            is_ls = marker == JPEG_LS_FRAME
+            return Codestream(rows, columns, components, bits, is_dct, is_ls, colour)
         body = data[position + 4 : position + 16]
         jfif = jfif or (marker == _APP0 and body.startswith(b"JFIF\0"))
         if marker == _APP14 and body.startswith(b"Adobe") and len(body) == 12:

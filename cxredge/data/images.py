@@ -30,7 +30,7 @@ from cxredge.data.sources import HEAD_BYTES, is_dicom, is_picture_file, reading
 from cxredge.errors import Caution, ImageError, ImageProblem
 
 PREPROCESSING = "grey-square/2"
-"""Version of :func:`load_grey`; it changes whenever a pixel of an image that was shown right would."""
+"""Version of :func:`load_grey`; it changes whenever a pixel of a rightly shown image would."""
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".dcm", ".dicom")
 

@@ -1,7 +1,7 @@
 """Whether the data of a JPEG are complete.
 
-If a JPEG's data end before its picture does, at a marker, libjpeg fills the rest with grey and
-Pillow reports nothing. Only then do bytes that follow the data change the picture.
+If a JPEG's data end before its picture does, decoders fill the rest and report nothing. Only then
+do bytes that follow the data change the picture.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import re
 
 from PIL import Image, ImageChops
 
-from cxredge.data.codestream import jpeg_segments
+from cxredge.data.codestream import JPEG_LS_FRAME, jpeg_segments
 
 _FULL_SIZE = 65_535
 _FILLED = (127, 128)  # the grey of the fill, and its inverse in CMYK
 # Within a scan, 0xFF is followed by 0, by a restart marker or by another 0xFF.
 _END = b"\xff\xd9"
 _END_OF_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+# In JPEG-LS, 0xFF is followed by a bit 0 (T.87, C.2.1).
+_END_OF_LS_SCAN = re.compile(rb"\xff[\x80-\xfe]")
+_MORE_LS = b"\x55\x1a\x36\x43" * 4
 _MORE = b"\x55\x9a\x36\xc3" * 4
 # Data for a decoder that expects a restart marker next, whichever it is.
 _INSERTED = _MORE + b"".join(bytes([0xFF, 0xD0 + number]) + _MORE for number in range(8))
@@ -35,18 +38,30 @@ def is_complete(content: bytes, image: Image.Image, draft_size: int) -> bool:
     """
     if image.info.get("progressive"):
         end, draft_size = content.rfind(_END), _FULL_SIZE
+        longer = content[:end] + _INSERTED + content[end:]
     elif _may_be_filled(image):
-        end = _end_of_first_scan(content)
+        longer = lengthen(content)
     else:
         return True
-    if end < 0:
-        return True
-    longer = content[:end] + _INSERTED + content[end:]
     try:
         expected = _decode(content, draft_size) if draft_size == _FULL_SIZE else image
         return ImageChops.difference(expected, _decode(longer, draft_size)).getbbox() is None
     except (OSError, SyntaxError, ValueError):
         return False
+
+
+def lengthen(content: bytes) -> bytes:
+    """Return a JPEG or JPEG-LS with bytes after the data of its first scan.
+
+    Raises:
+        ValueError: The file has no scan.
+    """
+    segments = list(jpeg_segments(content))
+    is_ls = any(marker == JPEG_LS_FRAME for marker, _ in segments)
+    _, scan = segments[-1]
+    found = (_END_OF_LS_SCAN if is_ls else _END_OF_SCAN).search(content, scan + 2)
+    end = found.start() if found else len(content)
+    return content[:end] + (_MORE_LS if is_ls else _INSERTED) + content[end:]
 
 
 def _decode(content: bytes, draft_size: int) -> Image.Image:
@@ -60,9 +75,3 @@ def _may_be_filled(image: Image.Image) -> bool:
     width, height = image.size
     last = image.getpixel((width - 1, height - 1))
     return all(value in _FILLED for value in (last if isinstance(last, tuple) else (last,)))
-
-
-def _end_of_first_scan(content: bytes) -> int:
-    *_, (_, scan) = jpeg_segments(content)
-    end = _END_OF_SCAN.search(content, scan + 2)
-    return end.start() if end else -1

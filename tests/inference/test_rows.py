@@ -87,6 +87,19 @@ def test_probabilities_are_by_class_and_rounded(opened: Bundle) -> None:
     assert all(round(value, 6) == value for value in row.probabilities.values())
 
 
+def test_a_picture_that_cannot_be_an_x_ray_has_no_diagnosis(opened: Bundle) -> None:
+    black, noise = np.zeros((SIZE, SIZE), np.uint8), np.random.default_rng(0).bytes(SIZE**2)
+    given = [black, *bright(9), np.frombuffer(noise, np.uint8).reshape(SIZE, SIZE)]
+    (group,) = rows_of(opened, Peak(), iter(given))
+    assert [row.status for row in group.rows] == ["implausible", "ok", "implausible"]
+    for row, reason in ((group.rows[0], "is black"), (group.rows[2], "is noise")):
+        assert (row.label, row.probability, row.probabilities) == ("", None, {})
+        assert reason in row.error
+    with pytest.raises(ImageError) as caught:
+        predict_one(opened, Peak(), black)
+    assert caught.value.problem is ImageProblem.IMPLAUSIBLE
+
+
 def test_images_that_fail_have_rows_in_their_place(
     opened: Bundle, phantoms: Path, tmp_path: Path
 ) -> None:

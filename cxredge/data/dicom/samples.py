@@ -25,6 +25,7 @@ from cxredge.data.dicom.header import (
     unsupported,
 )
 from cxredge.data.dicom.layout import Layout
+from cxredge.data.jpeg_data import lengthen
 from cxredge.data.jpeg_scans import check_scans
 from cxredge.errors import ImageError, ImageProblem
 
@@ -49,6 +50,8 @@ _BY_PYLIBJPEG = (
     uid.HTJ2K,
 )
 _EXCESS_BYTES = 2**20
+_JPEG_START = b"\xff\xd8"
+_FILL_SPREAD = 2
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _RLE_HEAD = struct.Struct("<16I")
 
@@ -147,11 +150,16 @@ def _decode_codestream(header: Header, layout: Layout, frame: bytes) -> tuple[Sa
     inside = read_codestream(frame)
     _check_codestream(header, layout, inside)
     container = layout
-    if inside.bits <= 8 and frame.startswith(b"\xff\xd8"):
+    if inside.bits <= 8 and frame.startswith(_JPEG_START):
         container = replace(layout, allocated=8, stored=min(layout.stored, 8))
     samples, photometric = _decode(
         header, container, encapsulate([frame]), decoding_plugin="pylibjpeg"
     )
+    if frame.startswith(_JPEG_START) and (inside.is_jpeg_ls or _may_be_filled(samples)):
+        longer = encapsulate([lengthen(frame)])
+        again, _ = _decode(header, container, longer, decoding_plugin="pylibjpeg")
+        if not np.array_equal(samples, again):
+            raise ValueError("the data end before the picture does")
     wide: Samples = samples.astype(f"u{layout.allocated // 8}", copy=False)
     return wide, inside.decoded_colour or photometric
 
@@ -177,6 +185,12 @@ def _decode_rle(frame: bytes, layout: Layout) -> Samples:
     # The planes are ordered from the high bytes to the low bytes, which is big endian.
     pairs = np.ascontiguousarray(np.moveaxis(decoded, 0, -1))
     return pairs.view(">u2")[..., 0].astype(np.uint16)
+
+
+def _may_be_filled(samples: Samples) -> bool:
+    """Return whether the last row can be a decoder's fill: constant, or a copy of the one above."""
+    last = samples[-1].reshape(samples.shape[1], -1)
+    return bool((np.ptp(last, axis=0) <= _FILL_SPREAD).all()) or np.array_equal(*samples[-2:])
 
 
 def _check_codestream(header: Header, layout: Layout, inside: Codestream) -> None:

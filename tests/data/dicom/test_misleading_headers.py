@@ -11,6 +11,7 @@ from PIL import Image
 
 pydicom = pytest.importorskip("pydicom", reason="needs the dicom extra")
 
+from pydicom.encaps import generate_frames  # noqa: E402
 from pydicom.uid import (  # noqa: E402
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -18,9 +19,11 @@ from pydicom.uid import (  # noqa: E402
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLosslessSV1,
+    JPEGLSLossless,
 )
 
 from cxredge.data.images import is_image_file, load_grey  # noqa: E402
+from cxredge.data.phantoms import render_phantom  # noqa: E402
 from cxredge.errors import ImageError, ImageProblem  # noqa: E402
 from tests.dicom_files import dicom, jpeg_lossless, lookup_table  # noqa: E402
 
@@ -252,3 +255,30 @@ def test_compressed_pixels_need_their_transfer_syntax(tmp_path: Path, syntax: st
     error = refused(tmp_path, content)
     assert error.problem is ImageProblem.BAD_HEADER
     assert "its pixel data are compressed, but the transfer syntax is" in error.message
+
+
+@pytest.mark.parametrize("end", [b"", b"\xff\xd9"])
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGLosslessSV1], ids=["lossy", "lossless"])
+def test_data_that_end_before_the_picture_are_truncated(
+    tmp_path: Path, syntax: str, end: bytes
+) -> None:
+    picture = render_phantom("normal", 0, 0, 128).copy()
+    content = dicom(picture, syntax)
+    frame = next(generate_frames(pydicom.dcmread(io.BytesIO(content)).PixelData))
+    shown(tmp_path, content)
+    for kept in (0.1, 0.5, 0.9):
+        cut = frame[: int(len(frame) * kept)] + end
+        content = dicom(picture, syntax, cut + bytes(len(cut) % 2))
+        assert refused(tmp_path, content).problem is ImageProblem.TRUNCATED
+    picture[100:] = 128  # as the fill
+    np.testing.assert_allclose(shown(tmp_path, dicom(picture, syntax))[40], 128, atol=2)
+
+
+def test_jpeg_ls_data_that_end_before_the_picture_are_truncated() -> None:
+    path = Path(pydicom.__file__).parent / "data/test_files/MR_small_jpeg_ls_lossless.dcm"
+    dataset = pydicom.dcmread(path)
+    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    cut = dicom(dataset.pixel_array.astype(np.uint16), JPEGLSLossless, frame[: len(frame) // 4 * 2])
+    with pytest.raises(ImageError) as caught:
+        load_grey(cut, 48)
+    assert caught.value.problem is ImageProblem.TRUNCATED
