@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from cxredge.bench import workload as module
 from cxredge.bench.builtin import send_queries
@@ -14,13 +13,14 @@ from cxredge.bench.workload import Workload
 from cxredge.errors import ImageError
 from cxredge.vocabulary import Scenario
 from tests.bench.fake_session import FakeSession, ignore_progress, images_of
+from tests.data.image_files import graded
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
     paths = [tmp_path / f"{n}.png" for n in range(5)]
     for path in paths:
-        Image.fromarray(np.full((640, 640), 1, np.uint8)).save(path)
+        graded(1, 640).save(path)
     return paths
 
 

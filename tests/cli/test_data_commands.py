@@ -41,7 +41,8 @@ def make_kermany(folder: Path, each: int) -> Path:
 
 def noise_image(path: Path) -> None:
     rng = np.random.default_rng(abs(hash(str(path))) % 2**32)
-    Image.fromarray(rng.integers(0, 255, (40, 40), dtype=np.uint8)).save(path)
+    regions = Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8))
+    regions.resize((40, 40), Image.Resampling.BICUBIC).save(path)
 
 
 def test_data_prepare(tmp_path: Path, cxredge) -> None:

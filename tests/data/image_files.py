@@ -40,9 +40,16 @@ def handmade_png(
     return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
 
 
+def graded(grey: int, side: int = 32) -> Image.Image:
+    """Return a gradient, which can be an X-ray, whose first quarter is one grey value."""
+    values = np.tile(np.linspace(30, 220, side).astype(np.uint8), (side, 1))
+    values[: side // 4, : side // 4] = grey
+    return Image.fromarray(values)
+
+
 def picture(path: Path, grey: int) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", (32, 32), grey).save(path, "PNG")
+    graded(grey).save(path, "PNG")
     return path
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from cxredge.data.folder import read_folder
 from cxredge.data.loading import check_samples, load_pixels
@@ -17,12 +16,13 @@ from cxredge.data.pseudonyms import Pseudonyms
 from cxredge.data.sources import read_source
 from cxredge.data.zip_members import ZipMember, path_through
 from cxredge.errors import DataError, ImageError
+from tests.data.image_files import graded
 from tests.dicom_files import dicom
 
 
 def png(level: int) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(np.full((40, 40), level, np.uint8)).save(stream, "PNG")
+    graded(level, 40).save(stream, "PNG")
     return stream.getvalue()
 
 

@@ -23,7 +23,7 @@ RNG = np.random.default_rng(5)
 
 def limit(monkeypatch: pytest.MonkeyPatch, size_bytes: int) -> MemoryBudget:
     budget = MemoryBudget.of(size_bytes)
-    for name in ("images", "sources", "dicom.picture", "dicom.header"):
+    for name in ("raster", "sources", "dicom.picture", "dicom.header"):
         monkeypatch.setattr(f"cxredge.data.{name}.memory_budget", lambda: budget)
     return budget
 
