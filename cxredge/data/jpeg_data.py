@@ -65,10 +65,10 @@ def lengthen(content: bytes) -> bytes:
 
 
 def _decode(content: bytes, draft_size: int) -> Image.Image:
-    with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
-        image.draft("L", (draft_size, draft_size))
-        image.load()
-        return image
+    image: Image.Image = Image.open(io.BytesIO(content), formats=("JPEG",))
+    image.draft("L", (draft_size, draft_size))
+    image.load()
+    return image
 
 
 def _may_be_filled(image: Image.Image) -> bool:
