@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "graph": "artifacts errors vocabulary",
     "models": "errors",
     "export": "artifacts data errors graph models progress vocabulary",
-    "backends": "artifacts data errors metrics progress targets telemetry vocabulary",
+    "backends": "artifacts data errors graph metrics progress targets telemetry vocabulary",
     "quantization": "artifacts backends data errors gate graph metrics progress vocabulary",
     "training": "artifacts backends data errors metrics models plots progress vocabulary",
     "bundle": "artifacts backends data errors gate metrics progress targets telemetry vocabulary",

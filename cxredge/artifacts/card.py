@@ -22,14 +22,16 @@ import msgspec
 
 from cxredge.artifacts.atomic import write_json
 from cxredge.artifacts.derived import differences
-from cxredge.artifacts.git_lfs import check_fetched
+from cxredge.artifacts.file_names import compare_files
 from cxredge.artifacts.hashing import sha256_of_file, sha256_of_json
 from cxredge.artifacts.records import (
     Positive,
     Sha256,
+    Share,
     decode_json,
     from_json,
     read_json_file,
+    shorten,
     to_json,
 )
 from cxredge.errors import ArtifactError, quoted
@@ -37,6 +39,8 @@ from cxredge.version import __version__
 from cxredge.vocabulary import Precision
 
 CARD_NAME = "card.json"
+MAX_CLASSES, MAX_INPUT_SIZE = 1000, 4096
+_MAX_CLASS_LENGTH = 100
 _REMEDY = "Make the artifact again."
 
 Config = TypeVar("Config")
@@ -79,11 +83,24 @@ class ClassifierSpec:
     """
 
     network: str
-    classes: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-    input_size: Annotated[int, msgspec.Meta(ge=1)]
-    mean: float
+    classes: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=MAX_CLASSES)]
+    input_size: Annotated[int, msgspec.Meta(ge=1, le=MAX_INPUT_SIZE)]
+    mean: Share
     std: Positive
     preprocessing: str
+
+    def __post_init__(self) -> None:
+        for name in self.classes:
+            if not (name.strip() and name.isprintable() and len(name) <= _MAX_CLASS_LENGTH):
+                raise ArtifactError(
+                    f"The class name {shorten(name)} is empty, longer than {_MAX_CLASS_LENGTH} "
+                    "characters, or has characters that cannot be printed."
+                )
+        if len(set(self.classes)) < len(self.classes):
+            raise ArtifactError(
+                f"The class names {', '.join(map(shorten, self.classes[:10]))} are not all "
+                "different."
+            )
 
 
 @dataclass(frozen=True)
@@ -257,7 +274,8 @@ def parse_card(body: Any, path: Path, *cards: type[SomeCard]) -> SomeCard:
     precision = config.get("precision") if isinstance(config, dict) else None
     chosen = next((card for card in cards if card.describes(kind, precision)), None)
     if chosen is None:
-        found = f" in {precision}" if any(card.kind is kind for card in cards) else ""
+        of_kind = any(card.kind is kind for card in cards)
+        found = " in " + shorten(precision).strip("'") if of_kind else ""
         raise ArtifactError(
             f"{path.parent} is a cxredge {kind.value}{found}; expected a {_names(cards)}.",
             _HOW_TO_MAKE[cards[0].kind],
@@ -265,7 +283,7 @@ def parse_card(body: Any, path: Path, *cards: type[SomeCard]) -> SomeCard:
     record = {k: v for k, v in body.items() if k not in ("schema", "kind", "card_sha256")}
     unknown = record.keys() - {each.name for each in fields(chosen)}
     if unknown:
-        raise ArtifactError(f"{path} has an unknown key '{min(unknown)}'.", _REMEDY)
+        raise ArtifactError(f"{path} has an unknown key {shorten(min(unknown))}.", _REMEDY)
     card = from_json(record, chosen, path, _REMEDY)
     for problem in (*differences(record, card), *card.contradictions()):
         raise ArtifactError(f"{path} contradicts itself: {problem}.", _REMEDY)
@@ -289,19 +307,8 @@ def check_files(folder: Path, card: AnyCard, complete: bool = False) -> None:
     Raises:
         ArtifactError: A file is missing or differs.
     """
-    for name in card.files if complete else held_files(folder, card):
-        path, expected = folder / name, card.files[name]
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise ArtifactError(f"{folder / CARD_NAME} names a file outside its folder: {name}.")
-        if not path.is_file():
-            raise ArtifactError(f"{path} is missing.", "Copy or build the artifact again.")
-        found = sha256_of_file(path)
-        if found != expected:
-            check_fetched(path)
-            raise ArtifactError(
-                f"{path} is damaged: SHA-256 {found[:12]}… instead of {expected[:12]}….",
-                "Copy or build the artifact again.",
-            )
+    names = card.files if complete else held_files(folder, card)
+    compare_files(folder, {name: card.files[name] for name in names}, folder / CARD_NAME)
 
 
 def up_to_date(
@@ -337,7 +344,7 @@ def _read_body(folder: Path, cards: Collection[type[AnyCard]]) -> Any:
         raise ArtifactError(f"{folder} does not exist.", "Check the path.")
     if folder.is_file():
         raise ArtifactError(
-            f"{folder} is a file; a cxredge {_names(cards)} is a folder, or a bundle's archive.",
+            f"{folder} is a file; expected the folder of a cxredge {_names(cards)}.",
             f"See what it is: cxredge inspect {quoted(folder)}",
         )
     if not path.is_file():
@@ -364,12 +371,12 @@ def _check_header(body: Any, path: Path) -> ArtifactKind:
     if kind is None:
         known = ", ".join(ArtifactKind)
         raise ArtifactError(
-            f"{path} is not a cxredge card: its kind is {body['kind']!r}; expected {known}.",
+            f"{path} is not a cxredge card: its kind is {shorten(body['kind'])}; expected {known}.",
             _REMEDY,
         )
     if body["schema"] != SCHEMAS[kind]:
         raise ArtifactError(
-            f"{path} has schema '{body['schema']}'; this cxredge reads '{SCHEMAS[kind]}'.",
+            f"{path} has schema {shorten(body['schema'])}; this cxredge reads '{SCHEMAS[kind]}'.",
             "Make the artifact again with this version.",
         )
     return kind

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from cxredge.artifacts.atomic import current_umask
 from cxredge.artifacts.card import CARD_NAME
 from cxredge.artifacts.exchange import put_folder, sync_tree
+from cxredge.artifacts.records import read_json_file
 from cxredge.artifacts.temporary import temporary_folder
 from cxredge.errors import ArtifactError
 
@@ -65,8 +65,8 @@ def kind_of(folder: Path) -> str | None:
     None if the folder has no card of cxredge, of any version.
     """
     try:
-        body = json.loads((folder / CARD_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        body = read_json_file(folder / CARD_NAME)
+    except (OSError, ArtifactError):
         return None
     if not isinstance(body, dict) or not str(body.get("schema", "")).startswith("cxredge."):
         return None

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from cxredge.artifacts.card import ArtifactKind, Card
 from cxredge.artifacts.quantization_record import LayerNoise, TimedStep
-from cxredge.artifacts.records import Count, Share
+from cxredge.artifacts.records import Count, NonNegative, Share
 from cxredge.gate.consistency import contradictions
 from cxredge.gate.gate import GateResult
 from cxredge.gate.limits import GateLimits
@@ -38,7 +38,7 @@ class ExportFacts:
         test_accuracy_torch: Accuracy of the run on test images.
     """
 
-    parity_max_abs: float
+    parity_max_abs: NonNegative
     size_bytes: Count
     test_accuracy_torch: Share
 
@@ -81,7 +81,7 @@ class QuantizationGoal:
     """
 
     min_agreement: Share
-    max_logit_error: float
+    max_logit_error: NonNegative
 
 
 @dataclass(frozen=True)
@@ -151,13 +151,13 @@ class QuantizationFacts:
     chosen: str
     in_float: tuple[str, ...]
     steps: tuple[TimedStep, ...]
-    latency_ms_here_fp32: float
+    latency_ms_here_fp32: NonNegative
     comparison: GateResult
     warnings: tuple[str, ...]
     recommended: Precision
     layers: tuple[LayerNoise, ...]
-    seconds: float
-    peak_rss_mb: float
+    seconds: NonNegative
+    peak_rss_mb: NonNegative
 
 
 @dataclass(frozen=True)

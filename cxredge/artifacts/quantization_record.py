@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from cxredge.artifacts.records import Count, Share
+from cxredge.artifacts.records import Count, NonNegative, Share
 from cxredge.vocabulary import Dialect, Effort, JudgedOn
 
 
@@ -24,7 +24,7 @@ class QuantizationStep:
     step: str
     agreement: Share
     accuracy: Share
-    logit_error: float
+    logit_error: NonNegative
     size_bytes: Count
     in_float: tuple[str, ...]
 
@@ -38,8 +38,8 @@ class TimedStep(QuantizationStep):
         latency_ms_here: Median latency of one image in ONNX Runtime.
     """
 
-    seconds: float
-    latency_ms_here: float
+    seconds: NonNegative
+    latency_ms_here: NonNegative
 
     def untimed(self) -> QuantizationStep:
         """Return the step without the figures that differ between machines and runs."""
@@ -74,7 +74,7 @@ class LayerNoise:
     in_float: bool
     clipped_to: tuple[float, float] | None
     measured: tuple[float, float] | None
-    counts: tuple[int, ...] = ()
+    counts: tuple[Count, ...] = ()
 
     def rounded(self) -> LayerNoise:
         """Return the record with its figures rounded as files hold them."""

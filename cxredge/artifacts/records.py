@@ -8,22 +8,33 @@ ignored, so that a newer version may add some.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping, Set
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from cxredge.artifacts.json_text import decode_json, shorten
+from cxredge.artifacts.regular_file import read_regular
 from cxredge.errors import ArtifactError, CxredgeError
-from cxredge.metrics.number_types import Count, Positive, Share
+from cxredge.metrics.number_types import (
+    Batch,
+    Count,
+    Difference,
+    NonNegative,
+    Positive,
+    Share,
+    Threads,
+    Threshold,
+)
 
 __all__ = [
-    "UNSET", "Count", "Positive", "Sha256", "Share", "UnsetType", "decode_json", "from_json",
-    "read_json_file", "read_record", "to_json",
+    "UNSET", "Batch", "Count", "Difference", "NonNegative", "Positive", "Sha256", "Share",
+    "Threads", "Threshold", "UnsetType", "decode_json", "from_json", "read_json_file",
+    "read_record", "shorten", "to_json",
 ]  # fmt: skip
 
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
@@ -82,45 +93,15 @@ def from_json(values: Any, kind: type[Record], origin: Path | str, remedy: str) 
 
 
 def read_json_file(path: Path, remedy: str = "Make the artifact again.") -> Any:
-    """Read a JSON file of bounded size and depth; NaN and infinity are refused.
+    """Read a JSON file as :func:`decode_json` does.
 
     Raises:
-        ArtifactError: The file is missing, too large, too deep or not JSON.
+        ArtifactError: The file is missing, no regular file, too large, too deep or not JSON.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_JSON_BYTES:
-            raise ArtifactError(
-                f"{path} has {size / 1e6:.0f} MB; at most {MAX_JSON_BYTES / 1e6:.0f} MB are read.",
-                remedy,
-            )
-        return decode_json(path.read_bytes(), path, remedy)
+        return decode_json(read_regular(path, MAX_JSON_BYTES, remedy), path, remedy)
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist.", "Check the path.") from None
-
-
-def decode_json(content: bytes, origin: Path | str, remedy: str) -> Any:
-    """Decode JSON of bounded depth; NaN and infinity are refused.
-
-    Args:
-        content: UTF-8 text.
-        origin: Origin of the text, for messages.
-        remedy: Hint for the user if it is invalid, as a sentence.
-
-    Raises:
-        ArtifactError: It is too deep or not JSON.
-    """
-    try:
-        # msgspec's decoder refuses the lone surrogates that stand for odd bytes in file names.
-        return json.loads(content, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise ArtifactError(f"{origin} is nested too deeply.", remedy) from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{origin} is not JSON: {error}.", remedy) from None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def read_record(path: Path, kind: type[Record], remedy: str = "Make the artifact again.") -> Record:
@@ -144,7 +125,7 @@ def _describe(error: msgspec.ValidationError, values: Any, kind: Any) -> str:
         choices = _choices(_key_type(kind) if of_a_key else kind)
         what = f"unknown key {wrong[1]}" if of_a_key else f"found {wrong[1]}"
         return f"{where}: {what}; expected {', '.join(choices) or 'another value'}"
-    return f"{where}: {problem}" + ("" if ", got" in problem else f", found {_short(found)}")
+    return f"{where}: {problem}" + ("" if ", got" in problem else f", found {shorten(found)}")
 
 
 def _locate(values: Any, kind: Any, path: str) -> tuple[list[str], Any, Any]:
@@ -211,8 +192,3 @@ def _choices(kind: Any) -> list[str]:
         if get_origin(option) is Literal:
             return [repr(value) for value in get_args(option)]
     return []
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -8,6 +8,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from cxredge.errors import ArtifactError
+
 # Without waiting for the other end of a pipe that took the file's place after the check, and
 # without making a terminal the process's own. 0 where the system has no such flag.
 _FLAGS = (
@@ -38,6 +40,38 @@ def open_regular(path: Path) -> BinaryIO:
     except BaseException:
         os.close(handle)
         raise
+
+
+def read_regular(path: Path, max_bytes: int, remedy: str) -> bytes:
+    """Return the content of a regular file of an artifact.
+
+    Args:
+        path: The file.
+        max_bytes: Maximum size.
+        remedy: Hint for the user if it cannot be read, as a sentence.
+
+    Raises:
+        ArtifactError: It is not a regular file, is larger, or cannot be read.
+        FileNotFoundError: It does not exist.
+    """
+    try:
+        with open_regular(path) as stream:
+            size_bytes = os.fstat(stream.fileno()).st_size
+            # One byte more than allowed: the file may grow, and files of /proc have no size.
+            content = stream.read(max_bytes + 1) if size_bytes <= max_bytes else b""
+    except FileNotFoundError:
+        raise
+    except NotRegularError as error:
+        raise ArtifactError(f"{error}.", remedy) from None
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}.", remedy) from None
+    if size_bytes > max_bytes or len(content) > max_bytes:
+        raise ArtifactError(
+            f"{path} has {max(size_bytes, len(content)) / 1e6:.0f} MB; at most "
+            f"{max_bytes / 1e6:.0f} MB are read.",
+            remedy,
+        )
+    return content
 
 
 def _check(path: Path, mode: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cxredge.artifacts.card import ArtifactKind, Card
-from cxredge.artifacts.records import UNSET, Count, Share, UnsetType
+from cxredge.artifacts.records import UNSET, Count, NonNegative, Share, UnsetType
 from cxredge.artifacts.run_config import RunConfig
 from cxredge.vocabulary import FeatureCache, Split
 
@@ -30,9 +30,9 @@ class FreezeCandidate:
     freeze: str
     trainable: Count
     epochs: Count
-    seconds: float
+    seconds: NonNegative
     accuracy: Share
-    loss: float
+    loss: NonNegative
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class FeatureFacts:
     views: Count | UnsetType = UNSET
     shapes: tuple[tuple[int, ...], ...] | UnsetType = UNSET
     bytes: Count | UnsetType = UNSET
-    seconds: float | UnsetType = UNSET
+    seconds: NonNegative | UnsetType = UNSET
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class ValidationMetrics:
     """
 
     accuracy: Share
-    loss: float
+    loss: NonNegative
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ class RunFacts:
     geometry: str
     best_epoch: Count
     epochs: Count
-    seconds_per_epoch: float
-    seconds: float
+    seconds_per_epoch: NonNegative
+    seconds: NonNegative
     features: FeatureFacts
     validation: ValidationMetrics
     test: HeldOutMetrics

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxredge.data.images import GreyImage
+from cxredge.metrics.number_types import Count, NonNegative
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -63,9 +64,9 @@ class CascadeCounts:
         near: Number of near ties among them.
     """
 
-    margin: float
-    images: int
-    near: int
+    margin: NonNegative
+    images: Count
+    near: Count
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class EngineRun:
     transfer: str
     cuda_graphs: bool
     cuda_graphs_refused: tuple[str, ...]
-    device_memory_bytes: int
+    device_memory_bytes: Count
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class LayerTime:
     """
 
     name: str
-    mean_ms: float
+    mean_ms: NonNegative
 
 
 class Session(ABC):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,18 @@ import onnxruntime as ort
 
 from cxredge.artifacts.git_lfs import check_fetched
 from cxredge.backends.base import Logits, Session, SessionSpec, available_cores
+from cxredge.backends.interface import (
+    FIRST_INFERENCE_S,
+    MAX_TENSOR_BYTES,
+    Port,
+    check_interface,
+    check_logits,
+    failed,
+    too_slow,
+)
 from cxredge.data.images import GreyImage
 from cxredge.errors import ArtifactError
+from cxredge.graph.file_check import check_model_file
 from cxredge.telemetry.linux import may_saturate_here
 from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME
 
@@ -22,6 +34,11 @@ DISABLED_OPTIMIZERS = ("WeightBiasQuantization",)
 """Optimisations that are disabled. This one, since ONNX Runtime 1.21, quantizes float weights
 between integer layers with one scale for all channels: layers kept in float for their accuracy
 become less accurate than in INT8 (microsoft/onnxruntime, pull request 22969)."""
+
+_FATAL = 4
+"""Level of the log at which ONNX Runtime prints no errors; they are raised."""
+_registering = threading.Lock()
+_KINDS = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 EXACT_ACCUMULATION = ("session.x64quantprecision", "1")
 """Makes an x86 processor without VNNI multiply INT8 in 16 bits and accumulate in 32, where the
@@ -51,7 +68,11 @@ class OnnxRuntimeSession(Session):
     """
 
     def __init__(self, path: Path, threads: int = 0, batch: int = 1) -> None:
+        check_model_file(path)
+        _limit_memory()
         options = exact_options()
+        options.log_severity_level = _FATAL
+        options.add_session_config_entry("session.use_env_allocators", "1")
         options.intra_op_num_threads = threads or available_cores()
         try:
             self._session: Any = ort.InferenceSession(
@@ -63,21 +84,14 @@ class OnnxRuntimeSession(Session):
         except Exception as error:
             check_fetched(path)
             # ONNX Runtime's exceptions share no base class below Exception.
-            cause = str(error).splitlines()[0]
-            raise ArtifactError(
-                f"ONNX Runtime failed to load {path}: {cause}", "Export or build it again."
-            ) from None
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if [i.name for i in inputs] != [INPUT_NAME] or [o.name for o in outputs] != [OUTPUT_NAME]:
-            raise ArtifactError(
-                f"{path} has the inputs {[i.name for i in inputs]} and the outputs "
-                f"{[o.name for o in outputs]}; a cxredge model has '{INPUT_NAME}' and "
-                f"'{OUTPUT_NAME}'.",
-                "Export it with: cxredge export RUN --out DIR",
-            )
+            raise failed("ONNX Runtime", "load", path, error) from None
+        size, classes = check_interface(
+            path, _ports(self._session.get_inputs()), _ports(self._session.get_outputs())
+        )
+        self._path, self._is_proven = path, False
         self.spec = SessionSpec(
-            size=inputs[0].shape[2],
-            classes=outputs[0].shape[1],
+            size=size,
+            classes=classes,
             backend="onnxruntime",
             threads=options.intra_op_num_threads,
             concurrent=True,
@@ -87,9 +101,60 @@ class OnnxRuntimeSession(Session):
     def infer(self, images: GreyImage) -> Logits:
         """Return float32 logits (N, classes) of uint8 images (N, size, size)."""
         feed = {INPUT_NAME: np.ascontiguousarray(images[:, None])}
-        logits: Logits = self._session.run([OUTPUT_NAME], feed)[0]
+        logits = self._run(feed) if self._is_proven else self._run_first(feed)
+        check_logits(self._path, logits, len(images), self.spec.classes)
         return logits
 
     def close(self) -> None:
         """Free the model's memory. A second call has no effect."""
         self._session = None
+
+    def _run(self, feed: dict[str, Any], options: Any = None) -> Logits:
+        try:
+            logits: Logits = self._session.run([OUTPUT_NAME], feed, options)[0]
+        except Exception as error:
+            raise failed("ONNX Runtime", "run", self._path, error) from None
+        return logits
+
+    def _run_first(self, feed: dict[str, Any]) -> Logits:
+        """Run with a limit of time: a graph may compute for days."""
+        options = ort.RunOptions()
+        options.log_severity_level = _FATAL
+        watch = threading.Timer(FIRST_INFERENCE_S, setattr, (options, "terminate", True))
+        watch.daemon = True
+        watch.start()
+        try:
+            logits = self._run(feed, options)
+        except ArtifactError:
+            if options.terminate:
+                raise too_slow("ONNX Runtime", self._path) from None
+            raise
+        finally:
+            watch.cancel()
+        self._is_proven = True
+        return logits
+
+
+def _limit_memory() -> None:
+    """Let all sessions of this process allocate from one arena of bounded size."""
+    with _registering:
+        _register_arena()
+
+
+@cache
+def _register_arena() -> None:
+    info = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    ort.create_and_register_allocator(info, ort.OrtArenaCfg({"max_mem": MAX_TENSOR_BYTES}))
+
+
+def _ports(found: Any) -> list[Port]:
+    return [
+        Port(
+            one.name,
+            _KINDS.get(one.type, one.type),
+            tuple(side if isinstance(side, int) else None for side in one.shape),
+        )
+        for one in found
+    ]

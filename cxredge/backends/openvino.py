@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,12 +16,23 @@ from typing import Any
 import numpy as np
 
 from cxredge.backends.base import Logits, Session, SessionSpec, available_cores
+from cxredge.backends.interface import (
+    FIRST_INFERENCE_S,
+    MAX_TENSOR_BYTES,
+    Port,
+    check_interface,
+    check_logits,
+    failed,
+    too_slow,
+)
 from cxredge.data.images import GreyImage
 from cxredge.errors import ArtifactError, CxredgeError, DependencyError
-from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME, Precision
+from cxredge.graph.file_check import check_model_file
+from cxredge.vocabulary import Precision
 
 _IMPORTING = threading.Lock()
 
+_KINDS = {"u8": "uint8", "f32": "float32"}
 _ELEMENT_TYPES = {Precision.BF16: "bf16", Precision.FP16: "f16"}
 """OpenVINO's names of the reduced precisions for FP32 models.
 
@@ -56,9 +68,11 @@ class OpenVinoSession(Session):
                 f"OpenVINO does not support {precision.value} on this processor.",
                 "Choose what serves here again: cxredge deploy BUNDLE",
             )
+        check_model_file(path)
         core = openvino.Core()
         model = _read(core, path)
-        size, classes = _check_interface(model, path)
+        size, classes = check_interface(path, _ports(model.inputs), _ports(model.outputs))
+        self._path, self._is_proven = path, False
         cores = available_cores()
         self.spec = SessionSpec(
             size=size,
@@ -74,9 +88,13 @@ class OpenVinoSession(Session):
             "INFERENCE_NUM_THREADS": streams * self.spec.threads,
             "INFERENCE_PRECISION_HINT": _ELEMENT_TYPES.get(precision, "f32"),
         }
-        model.reshape([batch, 1, size, size])
         self._tensor = openvino.Tensor
-        self._compiled: Any = core.compile_model(model, "CPU", settings)
+        try:
+            model.reshape([batch, 1, size, size])
+            _check_sizes(model, path)
+            self._compiled: Any = core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:
+            raise failed("OpenVINO", "compile", path, error, line=-1) from None
         self._of_thread: Any = threading.local()
 
     def infer(self, images: GreyImage) -> Logits:
@@ -101,10 +119,24 @@ class OpenVinoSession(Session):
         # Asynchronous, so that the runtime's threads compute. infer() computes in the caller's
         # thread and keeps a stream per caller, which breaks when callers end
         # (https://github.com/openvinotoolkit/openvino/issues/24509).
-        request.start_async()
-        request.wait()
-        logits: Logits = request.get_output_tensor().data[:count].copy()
+        try:
+            request.start_async()
+            self._wait(request)
+            logits: Logits = request.get_output_tensor().data[:count].copy()
+        except RuntimeError as error:
+            raise failed("OpenVINO", "run", self._path, error, line=-1) from None
+        check_logits(self._path, logits, count, self.spec.classes)
         return logits
+
+    def _wait(self, request: Any) -> None:
+        """Wait for a request; the first one has a limit of time, as a graph may take days."""
+        if self._is_proven:
+            request.wait()
+            return
+        if not request.wait_for(1000 * FIRST_INFERENCE_S):
+            request.cancel()
+            raise too_slow("OpenVINO", self._path)
+        self._is_proven = True
 
     def _request(self) -> Any:
         """Return the request of the calling thread; a request runs one inference at a time."""
@@ -176,22 +208,40 @@ def _read(core: Any, path: Path) -> Any:
     try:
         return core.read_model(path)
     except RuntimeError as error:
-        cause = next((line for line in str(error).splitlines()[::-1] if line.strip()), "")
-        raise ArtifactError(
-            f"OpenVINO failed to load {path}: {cause.strip()}", "Export or build it again."
-        ) from None
+        raise failed("OpenVINO", "load", path, error, line=-1) from None
 
 
-def _check_interface(model: Any, path: Path) -> tuple[int, int]:
-    """Return input size and number of classes."""
-    inputs = [name for port in model.inputs for name in port.names]
-    outputs = [name for port in model.outputs for name in port.names]
-    if inputs != [INPUT_NAME] or outputs != [OUTPUT_NAME]:
-        raise ArtifactError(
-            f"{path} has the inputs {inputs} and the outputs {outputs}; a cxredge model has "
-            f"'{INPUT_NAME}' and '{OUTPUT_NAME}'.",
-            "Export it with: cxredge export RUN --out DIR",
+def _ports(found: Any) -> list[Port]:
+    return [
+        Port(
+            name,
+            _KINDS.get(port.element_type.get_type_name(), port.element_type.get_type_name()),
+            tuple(side.get_length() if side.is_static else None for side in port.partial_shape)
+            if port.partial_shape.rank.is_static
+            else (),
         )
-    size = model.inputs[0].partial_shape[2].get_length()
-    classes = model.outputs[0].partial_shape[1].get_length()
-    return size, classes
+        for port in found
+        for name in port.names
+    ]
+
+
+def _check_sizes(model: Any, path: Path) -> None:
+    """Refuse a model with a tensor that is too large, or whose size depends on the pixels.
+
+    Compiling computes constant tensors, so this comes before.
+    """
+    for operation in model.get_ops():
+        for port in operation.outputs():
+            if port.partial_shape.is_dynamic:
+                raise ArtifactError(
+                    f"{path} computes a tensor of unknown size; those of a cxredge model are "
+                    "fixed.",
+                    "Export or build it again.",
+                )
+            size_bytes = math.prod(port.partial_shape.to_shape()) * port.element_type.size
+            if size_bytes > MAX_TENSOR_BYTES:
+                raise ArtifactError(
+                    f"{path} computes a tensor of {size_bytes / 1e9:.0f} GB; at most "
+                    f"{MAX_TENSOR_BYTES / 1e9:.0f} GB are computed.",
+                    "Export or build it again.",
+                )

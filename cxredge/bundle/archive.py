@@ -16,12 +16,13 @@ import hashlib
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from cxredge.artifacts.atomic import atomic_file
 from cxredge.artifacts.card import CARD_NAME, ArtifactKind, decode_card, held_files, read_artifact
 from cxredge.artifacts.disk_space import writing
+from cxredge.artifacts.file_names import MAX_BYTES, MAX_FILES, check_names
 from cxredge.artifacts.folder import atomic_folder
 from cxredge.artifacts.temporary import scratch_folder
 from cxredge.bundle.card import BundleCard
@@ -32,8 +33,6 @@ SUFFIX = ".tar"
 SIGNATURE_NAME = "card.sig"
 """The signature of the card, written by :mod:`cxredge.bundle.signature`."""
 
-MAX_FILES = 1000
-MAX_BYTES = 4_000_000_000
 MAX_CARD_BYTES = 16_000_000
 _CHUNK_BYTES = 1 << 20
 _MAGIC_OFFSET, _MAGIC = 257, b"ustar"
@@ -97,7 +96,12 @@ def read_head(path: Path) -> tuple[BundleCard, bytes, bytes | None]:
         headers = _headers(stream, path)
         name, size = next(headers, ("", 0))
         if name != CARD_NAME or size > MAX_CARD_BYTES:
-            raise ArtifactError(f"{path} does not begin with a bundle's {CARD_NAME}.", _AGAIN)
+            raise ArtifactError(
+                f"{path} is a tar, but not the archive of a bundle: it does not begin with a "
+                f"bundle's {CARD_NAME}.",
+                "Pack the bundle with: cxredge sign BUNDLE --key private.pem --archive, or "
+                "cxredge build ... --archive",
+            )
         card_bytes = b"".join(_content(stream, size, path))
         card = decode_card(card_bytes, path / CARD_NAME, BundleCard)
         name, size = next(headers, ("", 0))
@@ -178,13 +182,10 @@ def _files(path: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
 
 def _listed(card: BundleCard, path: Path) -> dict[str, str]:
     """Return the card's files, after checking that their names stay inside the folder."""
-    for name in card.files:
-        parts = PurePosixPath(name).parts
-        inside = parts and "/".join(parts) == name and not {"..", "/"} & {*parts}
-        if not inside or "\\" in name or "\0" in name or name in (CARD_NAME, SIGNATURE_NAME):
-            raise ArtifactError(
-                f"The card of {path} lists {name!r}, which is not a valid file name."
-            )
+    check_names(card.files, path / CARD_NAME)
+    for name in (CARD_NAME, SIGNATURE_NAME):
+        if name in card.files:
+            raise ArtifactError(f"The card of {path} lists '{name}', which it cannot hold.", _AGAIN)
     return dict(card.files)
 
 

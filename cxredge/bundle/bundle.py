@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxredge.artifacts.card import read_artifact
-from cxredge.backends import CPU_BACKENDS, open_session, reduced_precisions
-from cxredge.backends.base import Session
+from cxredge.artifacts.records import shorten
+from cxredge.backends import BACKENDS, CPU_BACKENDS, open_session, reduced_precisions
+from cxredge.backends.base import Session, available_cores
 from cxredge.backends.cascade import CascadeSession
 from cxredge.backends.tensorrt.facts import read_facts
 from cxredge.backends.tensorrt.timing_cache import SUFFIX as TIMINGS_SUFFIX
@@ -25,7 +26,7 @@ from cxredge.bundle.card import BundleCard
 from cxredge.bundle.flipped import read_flipped
 from cxredge.bundle.golden import Golden
 from cxredge.bundle.golden import read_golden as read_golden_file
-from cxredge.bundle.layout import GOLDEN_NAME, engine_name, model_name, plan_name
+from cxredge.bundle.layout import GOLDEN_NAME, PLAN_SUFFIX, engine_name, model_name, plan_name
 from cxredge.bundle.passport import (
     PASSPORT_NAME,
     Passport,
@@ -142,9 +143,14 @@ class Bundle:
             return self._cascade(margin, lambda p: self.open(p, threads, gpu))
         wanted = precision or self.precision
         if wanted is not self.precision and wanted not in self.runnable:
-            return open_session(self.path / model_name(wanted), threads=threads)
-        best = self.passport.threads if self.passport else 0
-        return open_session(self.engine_of(wanted), self.backend, threads or best, wanted, gpu=gpu)
+            model = self.path / model_name(wanted)
+            self._require_listed(model)
+            return self._fitting(open_session(model, threads=threads), model)
+        best = min(self.passport.threads, available_cores()) if self.passport else 0
+        engine = self.engine_of(wanted)
+        self._require_listed(engine)
+        session = open_session(engine, self.backend, threads or best, wanted, gpu=gpu)
+        return self._fitting(session, engine)
 
     def open_for_many(self) -> Session:
         """Load the precision that serves with the fastest settings for many images.
@@ -154,14 +160,41 @@ class Bundle:
         """
         found = self.passport.throughput if self.passport else None
         best = found.settings if found else RuntimeSettings(threads=1)
-        threads, margin = best.threads, self.cascade_margin
+        threads, margin = min(best.threads, available_cores()), self.cascade_margin
 
         def load(precision: Precision) -> Session:
             # Near ties are inferred one at a time.
             batch = best.batch if precision is self.precision else 1
-            return open_session(self.engine_of(precision), self.backend, threads, precision, batch)
+            engine = self.engine_of(precision)
+            self._require_listed(engine)
+            session = open_session(engine, self.backend, threads, precision, batch)
+            return self._fitting(session, engine)
 
         return load(self.precision) if margin is None else self._cascade(margin, load)
+
+    def _require_listed(self, path: Path) -> None:
+        """Raise ArtifactError if a file of the build is not on the card, so was not compared.
+
+        Engines of a device are on its passport instead.
+        """
+        if path.suffix != PLAN_SUFFIX and path.is_file() and path.name not in self.card.files:
+            raise ArtifactError(
+                f"{path} is not on the bundle's card, so nothing is known about its content.",
+                "Do not use the bundle before you know where it comes from.",
+            )
+
+    def _fitting(self, session: Session, engine: Path) -> Session:
+        """Return a session, or close it and raise ArtifactError if it does not fit the card."""
+        classifier, spec = self.card.classifier, session.spec
+        expected = (classifier.input_size, len(classifier.classes))
+        if (spec.size, spec.classes) != expected:
+            session.close()
+            raise ArtifactError(
+                f"{engine} takes images of {spec.size} pixels and has {spec.classes} classes; its "
+                f"card states {expected[0]} pixels and {expected[1]} classes.",
+                "Do not use the bundle before you know where it comes from.",
+            )
+        return session
 
     def _cascade(self, margin: float, load: Callable[[Precision], Session]) -> Session:
         """Return a cascade of the precision that serves and FP32.
@@ -226,10 +259,16 @@ def open_unfinished(path: Path) -> Bundle:
             "makes.",
             "Do not use it before you know where it comes from.",
         )
+    if card.config.backend not in BACKENDS:
+        raise ArtifactError(
+            f"{path} is for the runtime {shorten(card.config.backend)}; this cxredge has "
+            f"{', '.join(BACKENDS)}.",
+            "Build it again, or install the cxredge that built it.",
+        )
     if card.classifier.preprocessing != PREPROCESSING:
         raise ArtifactError(
-            f"{path} was built for preprocessing '{card.classifier.preprocessing}'; this cxredge "
-            f"has '{PREPROCESSING}'.",
+            f"{path} was built for preprocessing {shorten(card.classifier.preprocessing)}; this "
+            f"cxredge has '{PREPROCESSING}'.",
             f"Install cxredge {card.tools.get('cxredge', '')} or build the bundle again.",
         )
     return Bundle(path, card, None, card.facts.precision)
@@ -247,7 +286,12 @@ def read_golden(bundle: Bundle) -> Golden:
             f"{path} is missing, so that results here cannot be compared with those of the build.",
             "Get the bundle with its golden images; predict, evaluate and report work without.",
         )
-    return read_golden_file(path, bundle.precisions)
+    if GOLDEN_NAME not in bundle.card.files:
+        raise ArtifactError(
+            f"The card of {bundle.path} lists no {GOLDEN_NAME}, so no machine can check itself.",
+            "Build the bundle again.",
+        )
+    return read_golden_file(path, bundle.precisions, bundle.card.classifier)
 
 
 def count_pictures(bundle: Bundle) -> Mapping[str, int]:
@@ -255,5 +299,5 @@ def count_pictures(bundle: Bundle) -> Mapping[str, int]:
     has_golden = (bundle.path / GOLDEN_NAME).exists()
     return {
         "golden": len(read_golden(bundle).labels) if has_golden else 0,
-        "flipped": len(read_flipped(bundle.path)),
+        "flipped": len(read_flipped(bundle.path, bundle.card.classifier.input_size)),
     }

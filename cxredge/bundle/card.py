@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from cxredge.artifacts.card import ArtifactKind, Card
 from cxredge.artifacts.quantization_record import QuantizationSummary
-from cxredge.artifacts.records import Count, Share
+from cxredge.artifacts.records import Count, Share, Threshold, shorten
 from cxredge.artifacts.run_config import TrainingSummary
 from cxredge.bundle.layout import PICTURES
 from cxredge.gate.consistency import contradictions
@@ -90,7 +90,7 @@ class BundleFacts:
     precision: Precision
     gate: Mapping[Precision, GateResult]
     gate_by_runtime: Mapping[str, Mapping[Precision, GateResult]]
-    thresholds: Mapping[Precision, Mapping[str, float]]
+    thresholds: Mapping[Precision, Mapping[str, Threshold]]
     data: Mapping[Split, Mapping[str, Count]]
     patients: Mapping[Split, Count]
     warnings: tuple[str, ...]
@@ -118,6 +118,25 @@ class BundleCard(Card[BundleConfig, BundleFacts]):
 
     kind: ClassVar[ArtifactKind] = ArtifactKind.BUNDLE
     removable: ClassVar[frozenset[str]] = PICTURES
+
+    def __post_init__(self) -> None:
+        classes = set(self.classifier.classes)
+        for precision, thresholds in self.facts.thresholds.items():
+            if thresholds.keys() != classes:
+                raise ValueError(
+                    f"Expected thresholds of {precision.value} for the classes "
+                    f"{', '.join(self.classifier.classes)}, got {', '.join(thresholds) or 'none'}"
+                )
+        for precision, gate in self.facts.gate.items():
+            named = {c.class_name for c in gate.checks} | {
+                row.class_name for row in gate.thresholds
+            }
+            named |= {name for flip in gate.flipped for name in (flip.label, flip.fp32, flip.now)}
+            if unknown := named - classes - {None}:
+                raise ValueError(
+                    f"The gate of {precision.value} names {', '.join(map(shorten, unknown))}, "
+                    f"which is not among the classes {', '.join(self.classifier.classes)}"
+                )
 
     def contradictions(self) -> Iterator[str]:
         """Yield what contradicts itself in the gate and the thresholds, a clause each."""

@@ -12,7 +12,15 @@ from pathlib import Path
 from cxredge.artifacts.card import CARD_NAME, ArtifactKind, held_files, read_artifact, read_card
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder, check_replaceable
-from cxredge.bundle.archive import SIGNATURE_NAME, SUFFIX, is_archive, read_head, unpack
+from cxredge.artifacts.regular_file import read_regular
+from cxredge.bundle.archive import (
+    MAX_CARD_BYTES,
+    SIGNATURE_NAME,
+    SUFFIX,
+    is_archive,
+    read_head,
+    unpack,
+)
 from cxredge.bundle.card import BundleCard
 from cxredge.errors import ArtifactError, CxredgeError, quoted
 from cxredge.progress import Progress
@@ -86,11 +94,12 @@ def _is_there(source: Path, folder: Path) -> bool:
     """Return whether a folder already holds the bundle, including its signature."""
     if not (folder / CARD_NAME).is_file():
         return False
+    card_bytes: bytes | None
     if is_archive(source):
         _card, card_bytes, signature = read_head(source)
     else:
-        card_bytes, signature = (source / CARD_NAME).read_bytes(), _bytes(source / SIGNATURE_NAME)
-    if (folder / CARD_NAME).read_bytes() != card_bytes:
+        card_bytes, signature = _bytes(source / CARD_NAME), _bytes(source / SIGNATURE_NAME)
+    if _bytes(folder / CARD_NAME) != card_bytes:
         return False
     if _bytes(folder / SIGNATURE_NAME) != signature:
         return False
@@ -117,4 +126,7 @@ def _copy(source: Path, folder: Path) -> None:
 
 
 def _bytes(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+    """Return the content of a small file; None if it is missing."""
+    if not path.is_file():
+        return None
+    return read_regular(path, MAX_CARD_BYTES, "Copy the bundle again.")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cxredge.bundle.arrays import describe, read_arrays, require
 from cxredge.bundle.layout import FLIPPED_NAME
 from cxredge.data.images import GreyImage
-from cxredge.errors import ArtifactError
 
 MAX_IMAGES = 24
 """Maximum number of pictures in a bundle; the card lists every changed decision."""
@@ -28,18 +28,29 @@ def write_flipped(folder: Path, pixels: GreyImage, indices: Collection[int]) -> 
         np.savez_compressed(folder / FLIPPED_NAME, indices=chosen, pixels=pixels[chosen])
 
 
-def read_flipped(folder: Path) -> dict[int, GreyImage]:
+def read_flipped(folder: Path, input_size: int) -> dict[int, GreyImage]:
     """Return the pictures, uint8 (S, S), by the image's index among those compared.
 
+    Args:
+        folder: The bundle's folder.
+        input_size: Height and width of the pictures.
+
     Raises:
-        ArtifactError: The file is damaged.
+        ArtifactError: The file is damaged, or holds something else.
     """
     path = folder / FLIPPED_NAME
     if not path.exists():
         return {}
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = zip(arrays["indices"], arrays["pixels"], strict=True)
-            return {int(index): picture for index, picture in found}
-    except (OSError, ValueError, KeyError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}.", "Build the bundle again.") from None
+    arrays = read_arrays(path)
+    require({"indices", "pixels"} <= arrays.keys(), path, "indices and pixels", ", ".join(arrays))
+    indices, pixels = arrays["indices"], arrays["pixels"]
+    require(
+        indices.dtype.kind == "i" and indices.ndim == 1 and len(indices) <= MAX_IMAGES,
+        path, f"indices int (N,) of at most {MAX_IMAGES} images", describe(indices),
+    )  # fmt: skip
+    shape = (len(indices), input_size, input_size)
+    require(
+        pixels.dtype == np.uint8 and pixels.shape == shape,
+        path, f"pixels uint8 {shape}", describe(pixels),
+    )  # fmt: skip
+    return {int(index): picture for index, picture in zip(indices, pixels, strict=True)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from cxredge.artifacts.card import ClassifierSpec
 from cxredge.backends import CPU_BACKENDS
 from cxredge.backends.base import Logits
+from cxredge.bundle.arrays import describe, read_arrays, require
 from cxredge.data.images import GreyImage
-from cxredge.errors import ArtifactError
 from cxredge.vocabulary import Precision
 
-_MAX_BYTES = 100_000_000
+MAX_IMAGES = 100
+"""Maximum number of golden images; a build takes about a dozen."""
 
 
 @dataclass(frozen=True)
@@ -49,31 +50,56 @@ def write_golden(path: Path, golden: Golden) -> None:
     np.savez_compressed(path, pixels=golden.pixels, labels=golden.labels.astype(np.int64), **arrays)
 
 
-def read_golden(path: Path, precisions: Sequence[Precision]) -> Golden:
+def read_golden(path: Path, precisions: Sequence[Precision], classifier: ClassifierSpec) -> Golden:
     """Read goldens.
 
     Args:
         path: The file.
         precisions: Required precisions.
+        classifier: The network, whose input and classes the arrays must fit.
 
     Raises:
-        ArtifactError: The file is damaged or lacks one of them.
+        ArtifactError: The file is damaged, lacks a precision, or does not fit the network.
     """
-    try:
-        with zipfile.ZipFile(path) as members:
-            if sum(member.file_size for member in members.infolist()) > _MAX_BYTES:
-                raise ValueError("it holds more than a dozen images")
-        with np.load(path, allow_pickle=False) as arrays:
-            return Golden(
-                pixels=arrays["pixels"],
-                labels=arrays["labels"],
-                logits={p: arrays[f"logits_{p.value}"] for p in precisions},
-                of_runtimes={
-                    (backend, p): arrays[name]
-                    for backend in CPU_BACKENDS
-                    for p in precisions
-                    if (name := f"logits_{p.value}_{backend}") in arrays.files
-                },
-            )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}.", "Build the bundle again.") from None
+    arrays = read_arrays(path)
+    required = ["pixels", "labels", *(f"logits_{p.value}" for p in precisions)]
+    missing = [name for name in required if name not in arrays]
+    require(not missing, path, f"the arrays {', '.join(required)}", ", ".join(arrays) or "none")
+    golden = Golden(
+        pixels=arrays["pixels"],
+        labels=arrays["labels"],
+        logits={p: arrays[f"logits_{p.value}"] for p in precisions},
+        of_runtimes={
+            (backend, p): arrays[name]
+            for backend in CPU_BACKENDS
+            for p in precisions
+            if (name := f"logits_{p.value}_{backend}") in arrays
+        },
+    )
+    _check(golden, path, classifier)
+    return golden
+
+
+def _check(golden: Golden, path: Path, classifier: ClassifierSpec) -> None:
+    """Raise ArtifactError unless the arrays fit each other and the network."""
+    pixels, labels = golden.pixels, golden.labels
+    size, classes = classifier.input_size, len(classifier.classes)
+    count = len(labels) if labels.ndim else 0
+    require(
+        labels.dtype.kind == "i" and labels.ndim == 1 and 1 <= count <= MAX_IMAGES,
+        path, f"labels int (N,) of 1 to {MAX_IMAGES} images", describe(labels),
+    )  # fmt: skip
+    require(
+        bool(((labels >= 0) & (labels < classes)).all()),
+        path, f"labels from 0 to {classes - 1}", f"{labels.min()} to {labels.max()}",
+    )  # fmt: skip
+    require(
+        pixels.dtype == np.uint8 and pixels.shape == (count, size, size),
+        path, f"pixels uint8 {(count, size, size)}", describe(pixels),
+    )  # fmt: skip
+    for logits in (*golden.logits.values(), *golden.of_runtimes.values()):
+        require(
+            logits.dtype == np.float32 and logits.shape == (count, classes),
+            path, f"logits float32 {(count, classes)}", describe(logits),
+        )  # fmt: skip
+        require(bool(np.isfinite(logits).all()), path, "finite logits", "NaN or infinity")

@@ -10,6 +10,7 @@ GOLDEN_NAME = "golden.npz"
 FLIPPED_NAME = "flipped.npz"
 PICTURES = frozenset({GOLDEN_NAME, FLIPPED_NAME})
 """Files with X-rays of the data set; they may be deleted before a bundle is handed on."""
+PLAN_SUFFIX = ".plan"
 CALIBRATION_NAME = "calibration.csv"
 TYPED_INT8_NAME = "model-int8-fp16.onnx"
 """INT8 with FP16 between the quantized layers, for builders without a flag for FP16."""
@@ -22,7 +23,7 @@ def model_name(precision: Precision) -> str:
 
 def plan_name(precision: Precision) -> str:
     """Return the file name of the engine that TensorRT builds on the device."""
-    return f"model-{precision.value}.plan"
+    return f"model-{precision.value}{PLAN_SUFFIX}"
 
 
 def ahead_name(precision: Precision, compute_capability: str) -> str:

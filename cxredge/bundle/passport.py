@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from cxredge.artifacts.atomic import write_json
 from cxredge.artifacts.card import CARD_NAME, tool_versions
+from cxredge.artifacts.file_names import MAX_BYTES
 from cxredge.artifacts.hashing import check_content_hash, sha256_of_file, with_content_hash
 from cxredge.artifacts.records import (
     UNSET,
-    Count,
     Sha256,
+    Threads,
     UnsetType,
     from_json,
     read_json_file,
@@ -60,7 +61,7 @@ class Passport:
     card_file_sha256: Sha256
     backend: str
     precision: Precision
-    threads: Count = 0
+    threads: Threads = 0
     throughput: Throughput | None = None
     engine: str
     engine_sha256: Sha256
@@ -253,6 +254,8 @@ def check_engine(
     path = bundle / engine
     if not path.is_file():
         raise ArtifactError(f"{path} is missing; the bundle was finished with it.", remedy)
+    if path.stat().st_size > MAX_BYTES:
+        raise ArtifactError(f"{path} has more than {MAX_BYTES / 1e9:.0f} GB.", remedy)
     found = checked.get(engine) or sha256_of_file(path)
     if found != passport.engine_sha256:
         raise ArtifactError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from cxredge.artifacts.records import Count, Share
+from cxredge.artifacts.records import Batch, Count, NonNegative, Share, Threads
 from cxredge.metrics.latency import Latency
 from cxredge.vocabulary import Precision
 
@@ -20,9 +20,9 @@ class RuntimeSettings:
         batch: Number of images per inference.
     """
 
-    threads: Count
-    lanes: Count = 1
-    batch: Count = 1
+    threads: Threads
+    lanes: Threads = 1
+    batch: Batch = 1
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Throughput:
         threads, lanes, batch: As in :class:`RuntimeSettings`.
     """
 
-    images_per_second: float
-    threads: Count
-    lanes: Count = 1
-    batch: Count = 1
+    images_per_second: NonNegative
+    threads: Threads
+    lanes: Threads = 1
+    batch: Batch = 1
 
     @classmethod
     def of(cls, images_per_second: float, settings: RuntimeSettings) -> Throughput:
@@ -93,11 +93,11 @@ class TimedCandidate:
     size_bytes: Count
     accuracy: Share
     agreement: Share
-    logit_error: float
+    logit_error: NonNegative
     near_ties: Share
     passed: bool
     latency_ms: Latency | None
-    threads: Count | None
+    threads: Threads | None
     throughput: Throughput | None
 
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from cxredge.artifacts.atomic import atomic_file
 from cxredge.artifacts.card import CARD_NAME, read_artifact, read_card
-from cxredge.bundle.archive import SIGNATURE_NAME, is_archive, read_head
+from cxredge.artifacts.regular_file import read_regular
+from cxredge.bundle.archive import MAX_CARD_BYTES, SIGNATURE_NAME, is_archive, read_head
 from cxredge.bundle.card import BundleCard
 from cxredge.errors import ArtifactError, WrongUsage
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
         Ed25519PublicKey,
     )
 
+_MAX_BYTES = 100_000
+"""Maximum size of a key or a signature; they have some hundred bytes."""
+_COPY_AGAIN = "Copy the bundle again."
 _MAKE_KEY = "Make one: openssl genpkey -algorithm ed25519 -out private.pem"
 _MAKE_PUBLIC = "Make it of the private key: openssl pkey -in private.pem -pubout -out public.pem"
 
@@ -130,11 +134,15 @@ def _signed(bundle: Path) -> tuple[bytes, bytes | None]:
         return card_bytes, signature
     path = bundle / SIGNATURE_NAME
     read_card(bundle, BundleCard)
-    return (bundle / CARD_NAME).read_bytes(), path.read_bytes() if path.is_file() else None
+    card_bytes = read_regular(bundle / CARD_NAME, MAX_CARD_BYTES, _COPY_AGAIN)
+    signed = path.is_file() or path.is_symlink()
+    return card_bytes, read_regular(path, _MAX_BYTES, _COPY_AGAIN) if signed else None
 
 
 def _pem(path: Path, hint: str) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path, _MAX_BYTES, hint)
+    except ArtifactError as error:
+        raise WrongUsage(error.message, hint) from None
     except OSError as error:
         raise WrongUsage(f"{path} cannot be read: {error.strerror}.", hint) from None

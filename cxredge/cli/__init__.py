@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import io
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -42,6 +44,8 @@ imports no command.
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """Click's error for wrong usage; Typer does not export it."""
+_ClickError: Any = typer.BadParameter.__mro__[2]
+"""Click's base class of errors of the command line; Typer does not export it."""
 
 
 class _Workflow(TyperGroup):
@@ -83,6 +87,31 @@ class _Workflow(TyperGroup):
             error.message = printable(error.message)  # type: ignore[attr-defined]
             raise
 
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command; with ``--json``, print wrong usage as JSON too."""
+        words = sys.argv[1:] if args is None else list(args)
+        answers = standalone_mode and "--json" in words
+        run = functools.partial(
+            super().main, args, prog_name, complete_var,
+            windows_expand_args=windows_expand_args, **extra,
+        )  # fmt: skip
+        if not answers:
+            return run(standalone_mode=standalone_mode)
+        try:
+            code = run(standalone_mode=False)
+        except _ClickError as error:
+            _show_as_json(error)
+            code = error.exit_code
+        sys.exit(code if isinstance(code, int) else 0)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands with their summaries."""
         with formatter.section("Commands"):
@@ -102,6 +131,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+
+def _show_as_json(error: Any) -> None:
+    """Print wrong usage on stderr as without ``--json``, and as JSON on stdout."""
+    from cxredge.cli.output import Output
+    from cxredge.errors import WrongUsage
+
+    error.show()
+    path = error.ctx.command_path if getattr(error, "ctx", None) else "cxredge"
+    Output(as_json=True).answer(WrongUsage(error.format_message(), f"See: {path} --help"))
 
 
 def _show_version(wanted: bool) -> None:

@@ -69,8 +69,12 @@ class Output:
         if error.hint:
             _say(f"  {error.hint}")
         if self.as_json:
-            details = error.details if isinstance(error, GateRefused) else {}
-            self._print_json({"error": error.message, "hint": error.hint, **details})
+            self.answer(error)
+
+    def answer(self, error: CxredgeError) -> None:
+        """Print an error as JSON on stdout."""
+        details = error.details if isinstance(error, GateRefused) else {}
+        self._print_json({"error": error.message, "hint": error.hint, **details})
 
     def explain(self, text: str) -> None:
         """Print the details of a failure, also when quiet."""

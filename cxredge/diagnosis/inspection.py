@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from cxredge.artifacts.card import CARD_NAME, read_artifact
 from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.artifacts.model_card import MODEL_CARDS
-from cxredge.artifacts.records import from_json, read_json_file
+from cxredge.artifacts.records import decode_json, from_json, read_json_file
 from cxredge.artifacts.run_card import RunCard
 from cxredge.backends.tensorrt.api import Flavour
 from cxredge.backends.tensorrt.engine_file import SUFFIXES as ENGINE_SUFFIXES
@@ -121,8 +120,15 @@ def _onnx(path: Path) -> OnnxDescription:
         inputs=tuple(_shape(value) for value in model.graph.input),
         outputs=tuple(_shape(value) for value in model.graph.output),
         nodes=dict(Counter(node.op_type for node in model.graph.node).most_common()),
-        cxredge=json.loads(metadata) if metadata else None,
+        cxredge=_metadata(metadata, path),
     )
+
+
+def _metadata(text: str | None, path: Path) -> object:
+    """Return what cxredge wrote into an ONNX file's metadata, or None."""
+    if not text:
+        return None
+    return decode_json(text.encode(), f"The metadata of {path}", "Export it again.")
 
 
 def _engine(path: Path) -> EngineDescription:
@@ -182,7 +188,9 @@ def _shape(value: Any) -> str:
     tensor = value.type.tensor_type
     import onnx
 
-    kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+    kinds = onnx.TensorProto.DataType
+    known = tensor.elem_type in kinds.values()
+    kind = kinds.Name(tensor.elem_type).lower() if known else f"type {tensor.elem_type}"
     dims = [d.dim_param or d.dim_value for d in tensor.shape.dim]
     return f"{value.name}: {kind} [{', '.join(map(str, dims))}]"
 

@@ -20,7 +20,7 @@ from cxredge.metrics.bootstrap import (
     weighted_mean,
     weighted_sensitivity,
 )
-from cxredge.metrics.number_types import Count, Share
+from cxredge.metrics.number_types import Count, NonNegative, Share
 
 
 class Measure(str, Enum):
@@ -71,8 +71,8 @@ class Deviation:
     measure: Measure
     class_name: str | None
     patients: Count
-    fp32: float | None
-    candidate: float | None
+    fp32: NonNegative | None
+    candidate: NonNegative | None
     difference: float | None
     ci95: metrics.Interval | None
 

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import ClassVar
 
 from cxredge.gate.fidelity import Deviation, Measure
+from cxredge.metrics.number_types import Share
 
 MIN_PATIENTS = 10
 """Minimum number of patients per measure: bootstrap intervals of fewer clusters are too narrow."""
@@ -37,11 +38,11 @@ class GateLimits:
         max_calibration_error_rise: Largest rise of the expected calibration error.
     """
 
-    max_accuracy_drop: float = 0.01
-    min_agreement: float = 0.97
-    max_auroc_drop: float = 0.01
-    max_sensitivity_drop: float = 0.05
-    max_calibration_error_rise: float = 0.02
+    max_accuracy_drop: Share = 0.01
+    min_agreement: Share = 0.97
+    max_auroc_drop: Share = 0.01
+    max_sensitivity_drop: Share = 0.05
+    max_calibration_error_rise: Share = 0.02
 
 
 class LimitVerdict(str, Enum):

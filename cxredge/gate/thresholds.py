@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxredge.metrics import classification as metrics
-from cxredge.metrics.number_types import Share
+from cxredge.metrics.number_types import Share, Threshold
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Drift:
     """
 
     class_name: str
-    fp32: float
-    candidate: float
+    fp32: Threshold
+    candidate: Threshold
     drift: float
     sensitivity_fp32: Share | None
     sensitivity: Share | None

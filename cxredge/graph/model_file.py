@@ -10,9 +10,9 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from cxredge.artifacts.card import ClassifierSpec
-from cxredge.artifacts.git_lfs import check_fetched
 from cxredge.artifacts.hashing import sha256_of_json
 from cxredge.errors import ArtifactError
+from cxredge.graph.file_check import check_model_file
 from cxredge.vocabulary import NOTICE
 
 FP32_NAME = "model.onnx"
@@ -28,12 +28,10 @@ def read_model(path: Path) -> onnx.ModelProto:
     Raises:
         ArtifactError: The file is missing or not a valid ONNX model.
     """
-    check_fetched(path)
+    check_model_file(path)
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
         onnx.checker.check_model(model)
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} does not exist.", "Check the path.") from None
     except (DecodeError, onnx.checker.ValidationError) as error:
         cause = str(error).strip().splitlines()[0]
         raise ArtifactError(

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cxredge.metrics.number_types import Count, Share
+
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.integer[Any]]
 Interval = tuple[float, float]
@@ -121,11 +123,11 @@ def expected_calibration_error(probabilities: Floats, labels: Ints, bins: int = 
 class ReliabilityBin:
     """Images whose top probability is in one bin: number, mean probability and accuracy."""
 
-    low: float
-    high: float
-    count: int
-    confidence: float
-    accuracy: float
+    low: Share
+    high: Share
+    count: Count
+    confidence: Share
+    accuracy: Share
 
 
 def reliability(probabilities: Floats, labels: Ints, bins: int = 10) -> list[ReliabilityBin]:

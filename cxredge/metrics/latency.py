@@ -10,7 +10,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-Interval = tuple[float, float]
+from cxredge.metrics.number_types import Count, NonNegative
+
+Interval = tuple[NonNegative, NonNegative]
 _CONFIDENCE = 0.99
 _MIN_CALLS = 10
 _TAIL = 0.025
@@ -72,15 +74,15 @@ class Latency:
         "supported_percentiles",
     )  # fmt: skip
 
-    count: int
-    mean: float
-    p50: float
-    p90: float
-    p99: float
+    count: Count
+    mean: NonNegative
+    p50: NonNegative
+    p90: NonNegative
+    p99: NonNegative
     p50_ci95: Interval
     p90_ci95: Interval
     p99_ci95: Interval
-    cv: float
+    cv: NonNegative
 
     @property
     def supported_percentiles(self) -> tuple[str, ...]:

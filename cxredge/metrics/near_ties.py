@@ -26,7 +26,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cxredge.metrics.classification import Floats, Ints
-from cxredge.metrics.number_types import Count, Share
+from cxredge.metrics.number_types import Count, NonNegative, Share
+
+MAX_MARGIN = 1e4
+"""Largest difference of two logits in a card; those of trained networks differ by dozens."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,13 @@ class NearTies:
         "share", "agreement", "risk",
     )  # fmt: skip
 
-    margin: float
+    margin: Annotated[float, msgspec.Meta(ge=0, le=MAX_MARGIN)]
     validation_images: Count
     images: Annotated[int, msgspec.Meta(ge=1)]
     near: Count
     flipped: Count
     accuracy: Share
-    expected_flips: float | None = None
+    expected_flips: NonNegative | None = None
 
     @property
     def share(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cxredge.bundle.bundle import Bundle
-from cxredge.bundle.flipped import read_flipped
+from cxredge.bundle.flipped import FLIPPED_NAME, read_flipped
 from cxredge.gate.gate import GateResult
 from cxredge.gate.limits import LimitCheck
 from cxredge.gate.thresholds import Drift
@@ -101,7 +101,8 @@ def _flips(bundle: Bundle, gate: GateResult, name: str, pictures: bool) -> Block
     if not flipped:
         line = f"All {numbers.count(gate.images)} decisions of {name} agree with FP32."
         return Sentences("", (line,))
-    shown = read_flipped(bundle.path) if pictures else {}
+    kept = pictures and FLIPPED_NAME in bundle.card.files
+    shown = read_flipped(bundle.path, bundle.card.classifier.input_size) if kept else {}
     flips = tuple(
         Flip(
             png=png(shown[flip.index]) if flip.index in shown else "",

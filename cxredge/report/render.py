@@ -34,6 +34,7 @@ CSV_HEADER = (
     "verdict",
 )
 _PICTURES = ("svg", "png")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _MARKDOWN = re.compile(r"([\\`*\[\]<>|#~!]|(?<!\w)_|_(?!\w))")
 
 
@@ -101,9 +102,17 @@ def _environment(autoescape: bool) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_visible,
     )
     environment.filters |= {"picture": _inline_picture, "md": markdown_text, "columns": columns}
     return environment
+
+
+def _visible(value: Any) -> Any:
+    """Return a text without control characters, which no HTML page may hold; others unchanged."""
+    if not isinstance(value, str):
+        return value
+    return type(value)(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", value))
 
 
 def _value(item: Any) -> Any:

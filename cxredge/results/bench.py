@@ -6,7 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from cxredge.artifacts.records import UNSET, Count, Sha256, Share, UnsetType
+from cxredge.artifacts.records import (
+    UNSET,
+    Count,
+    NonNegative,
+    Sha256,
+    Share,
+    Threads,
+    UnsetType,
+)
 from cxredge.backends.base import CascadeCounts, EngineRun, LayerTime
 from cxredge.metrics.latency import Latency
 from cxredge.results.evaluation import Interval
@@ -40,9 +48,9 @@ class LoadGenReport:
     valid: bool
     invalid_reason: str
     queries: Count | None
-    percentile_ms: float | None
-    early_stopping_ms: float | None
-    samples_per_second: float | None
+    percentile_ms: NonNegative | None
+    early_stopping_ms: NonNegative | None
+    samples_per_second: NonNegative | None
     min_duration_met: bool | None
     early_stopping_met: bool | None
 
@@ -61,9 +69,9 @@ class Score:
 
     metric: Literal["latency_ms", "samples_per_second"]
     percentile: Count | None
-    value: float
+    value: NonNegative
     ci95: Interval
-    early_stopping_ms: float | None
+    early_stopping_ms: NonNegative | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +86,8 @@ class ColdStart:
     """
 
     process: float | None
-    load: float
-    first_inference: float
+    load: NonNegative
+    first_inference: NonNegative
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +141,8 @@ class GoldenReplay:
     precision: Precision
     expected: Precision
     images: Count
-    max_logit_difference: float
-    max_probability_difference: float
+    max_logit_difference: NonNegative
+    max_probability_difference: NonNegative
     classes_changed: Count
     passed: bool
     agreement_fp32: Share
@@ -241,7 +249,7 @@ class BenchResult:
     network: str
     precision: Precision
     backend: str
-    threads: Count
+    threads: Threads
     target: str
     input_size: Count
     preprocessing: str
@@ -256,12 +264,12 @@ class BenchResult:
     cascade: CascadeCounts | None = None
     score: Score
     latency_ms: Latency
-    throughput: float
+    throughput: NonNegative
     stages_ms: Mapping[str, Latency]
     cold_start_ms: ColdStart
-    histogram_ms: tuple[float, ...]
-    drift: float | None
-    seconds: float
+    histogram_ms: tuple[NonNegative, ...]
+    drift: NonNegative | None
+    seconds: NonNegative
     queries: QueryCount
     warm_up_queries: Count
     machine: Machine

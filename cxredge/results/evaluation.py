@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from cxredge.artifacts.records import UNSET, Count, Sha256, Share, UnsetType
+from cxredge.artifacts.records import (
+    UNSET,
+    Count,
+    Difference,
+    Sha256,
+    Share,
+    Threshold,
+    UnsetType,
+)
 from cxredge.artifacts.training_images import SeenCounts
 from cxredge.backends.base import CascadeCounts
 from cxredge.metrics.classification import ReliabilityBin
@@ -36,7 +44,7 @@ class ClassMetrics:
     """
 
     images: Count
-    threshold: float
+    threshold: Threshold
     auroc: Share | None
     auroc_ci95: PartialInterval
     sensitivity: Share | None
@@ -145,11 +153,11 @@ class Evaluation:
     classes: tuple[str, ...]
     accuracy: Share
     accuracy_ci95: Interval
-    macro_f1: float | None
+    macro_f1: Share | None
     macro_f1_ci95: PartialInterval
     auroc: Share | None
     auroc_ci95: PartialInterval
-    calibration_error: float | None
+    calibration_error: Share | None
     calibration_error_ci95: PartialInterval
     by_class: Mapping[str, ClassMetrics]
     sensitivity: Mapping[str, Share | None]
@@ -157,7 +165,7 @@ class Evaluation:
     agreement_fp32: Share
     agreement_fp32_ci95: Interval
     accuracy_fp32: Share
-    accuracy_difference_fp32: float
+    accuracy_difference_fp32: Difference
     accuracy_difference_fp32_ci95: PartialInterval
     flipped: tuple[ChangedDecision, ...]
     reliability: tuple[ReliabilityBin, ...]

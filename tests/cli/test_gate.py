@@ -119,7 +119,7 @@ def test_a_bundle_keeps_pictures_of_flipped_images_but_not_their_paths(
     assert gate["flipped"]
     assert all("path" not in flip for flip in gate["flipped"])
     pixels = load_pixels(manifest.of(Split.TEST), 64)
-    kept = read_flipped(built)
+    kept = read_flipped(built, 64)
     assert set(kept) == {flip["index"] for flip in gate["flipped"]}
     for index, picture in kept.items():
         assert (picture == pixels[index]).all()
@@ -128,14 +128,14 @@ def test_a_bundle_keeps_pictures_of_flipped_images_but_not_their_paths(
 def test_only_so_many_pictures_are_kept(tmp_path: Path) -> None:
     pixels = np.arange(40, dtype=np.uint8)[:, None, None] * np.ones((1, 8, 8), np.uint8)
     write_flipped(tmp_path, pixels, range(39, 4, -1))
-    assert sorted(read_flipped(tmp_path)) == list(range(5, 29))
-    assert (read_flipped(tmp_path)[7] == 7).all()
+    assert sorted(read_flipped(tmp_path, 8)) == list(range(5, 29))
+    assert (read_flipped(tmp_path, 8)[7] == 7).all()
 
 
 def test_no_pictures_where_nothing_flipped(tmp_path: Path) -> None:
     write_flipped(tmp_path, np.zeros((3, 8, 8), np.uint8), [])
     assert list(tmp_path.iterdir()) == []
-    assert read_flipped(tmp_path) == {}
+    assert read_flipped(tmp_path, 8) == {}
 
 
 def test_quantize_tells_the_verdict(quantize) -> None:

@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxredge.artifacts.regular_file import NotRegularError, open_regular
 from cxredge.backends.tensorrt.api import Flavour
 from cxredge.backends.tensorrt.facts import EngineFacts, facts_path, read_facts
 from cxredge.errors import ArtifactError
@@ -55,10 +56,12 @@ def read_header(path: Path) -> PlanHeader | None:
         ArtifactError: The file is missing or too short to be an engine.
     """
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             start = stream.read(_HEADER_BYTES)
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist.", "Check the path.") from None
+    except NotRegularError as error:
+        raise ArtifactError(f"{error}.", "Copy the engine itself there.") from None
     if len(start) < _HEADER_BYTES:
         raise ArtifactError(
             f"{path} has {len(start)} bytes: it is truncated or not a TensorRT engine.",

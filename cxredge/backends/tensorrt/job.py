@@ -9,6 +9,7 @@ from cxredge.backends.cuda.driver import Gpu, read_gpu
 from cxredge.backends.tensorrt.api import Api, Flavour, load_api
 from cxredge.backends.tensorrt.settings import EngineConfig, Typing
 from cxredge.errors import ArtifactError, CxredgeError
+from cxredge.graph.file_check import check_model_file
 from cxredge.targets import registry
 from cxredge.targets.detect import Board, read_board
 from cxredge.vocabulary import Precision
@@ -99,10 +100,8 @@ def _read(path: Path, settings: EngineConfig) -> bytes:
 
     The file spells out operator names, so this works without the onnx package.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} does not exist.", "Check the path.") from None
+    check_model_file(path)
+    content = path.read_bytes()
     quantized = b"QuantizeLinear" in content
     expected = settings.precision is Precision.INT8 and settings.calibration is None
     if quantized != expected:
