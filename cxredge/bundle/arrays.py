@@ -123,4 +123,5 @@ def _array(content: bytes, name: str) -> np.ndarray[Any, Any]:
         raise ValueError(f"'{name}' declares another size than the {left} bytes it has")
     # Runtimes read arrays in place, which they refuse for those that cannot be written to.
     flat = np.frombuffer(content, dtype, offset=stream.tell()).copy()
-    return flat.reshape(shape, order="F" if fortran_order else "C")
+    found: np.ndarray[Any, Any] = flat.reshape(shape, order="F" if fortran_order else "C")
+    return found

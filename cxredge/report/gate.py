@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cxredge.bundle.bundle import Bundle
-from cxredge.bundle.flipped import FLIPPED_NAME, read_flipped
+from cxredge.bundle.flipped import read_flipped
+from cxredge.bundle.layout import FLIPPED_NAME
 from cxredge.gate.gate import GateResult
 from cxredge.gate.limits import LimitCheck
 from cxredge.gate.thresholds import Drift
