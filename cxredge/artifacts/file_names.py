@@ -36,8 +36,8 @@ def check_names(names: Collection[str], origin: Path) -> None:
         plain = path.parts and path.as_posix() == name and not path.is_absolute()
         if not plain or ".." in path.parts or "\\" in name or not name.isprintable():
             raise ArtifactError(
-                f"{origin} names a file outside its folder, or one with an invalid name: "
-                f"{_short(name)}.",
+                f"{origin} names a file outside its folder: {_short(name)}, which is not a valid "
+                "file name.",
                 _REMEDY,
             )
         if any(len(part.encode()) > _MAX_NAME_BYTES for part in path.parts):

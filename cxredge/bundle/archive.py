@@ -185,7 +185,9 @@ def _listed(card: BundleCard, path: Path) -> dict[str, str]:
     check_names(card.files, path / CARD_NAME)
     for name in (CARD_NAME, SIGNATURE_NAME):
         if name in card.files:
-            raise ArtifactError(f"The card of {path} lists '{name}', which it cannot hold.", _AGAIN)
+            raise ArtifactError(
+                f"The card of {path} lists '{name}', which is not a valid file name.", _AGAIN
+            )
     return dict(card.files)
 
 
