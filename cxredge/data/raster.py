@@ -24,8 +24,8 @@ _ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombEr
 _PNG_DEPTH = 24  # position of the bit depth in the header chunk
 _MIN_16_BIT_MAXIMUM = 4096
 _16_BIT_VALUES = 65536
-_MODE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}
-"""Memory per pixel in Pillow; 4 in all other modes."""
+_MODE_BYTES = {"1": 1, "L": 1, "P": 1}
+"""Memory per pixel in Pillow; 4 in all other modes, with NumPy's copy of 16-bit values."""
 _STRIP_BYTES = 16
 _COEFFICIENT_BYTES = 2
 _ORIENTATION_TAG = 0x0112
