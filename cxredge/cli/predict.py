@@ -89,7 +89,7 @@ def _lines(tally: Tally, path: Path) -> list[str]:
         lines.append(f"Near ties that FP32 decided: {data['near_ties']}.")
     if data["cautions"]:
         doubts = ", ".join(f"{n} {doubt}" for doubt, n in sorted(data["cautions"].items()))
-        lines.append(f"Predicted, with doubts from the DICOM header: {doubts}.")
+        lines.append(f"Predicted, with doubts: {doubts}.")
     if data["skipped"]:
         kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(data["skipped"].items()))
         lines.append(f"Skipped, not images by their names: {kinds}.")

@@ -42,7 +42,7 @@ class Tally:
         replaced: An earlier file was replaced.
         status: Rows in the file, by status.
         skipped: Files in folders and archives that are not images by their names, by extension.
-        cautions: Images predicted despite a doubt raised by the header, by caution.
+        cautions: Images predicted despite a doubt, by caution.
         near_ties: Images that FP32 decided; None without a cascade.
         stages: Wall seconds by stage, summed over parallel threads: the stages other than
             ``write`` add up to about cores times ``seconds`` if no core is idle.
