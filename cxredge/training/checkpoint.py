@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ import torch
 
 from cxredge.artifacts.atomic import atomic_file
 from cxredge.artifacts.card import CARD_NAME, StagePlan, up_to_date
+from cxredge.artifacts.differences import describe_differences
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import kind_of
+from cxredge.artifacts.records import read_json_file, to_json
 from cxredge.artifacts.run_card import RunCard
 from cxredge.artifacts.run_config import RunConfig
 from cxredge.artifacts.temporary import sweep
@@ -95,8 +98,9 @@ def finished_run(out: Path, planned: StagePlan[RunConfig]) -> RunCard | None:
             return None
         if existing is None:
             kind = kind_of(out) or "folder"
+            what = _what_differs(read_json_file(out / CARD_NAME), planned)
             raise ArtifactError(
-                f"{out} already holds a {kind} made from other images, settings or versions.",
+                f"{out} already holds a {kind} made from other images, settings or versions{what}.",
                 "Choose another --out, or delete that folder.",
             )
         delete_unfinished(out)
@@ -124,12 +128,12 @@ def scratch_folder(out: Path, stage_key: str) -> Path:
     return folder
 
 
-def write_checkpoint(out: Path, stage_key: str, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint with the stage key of its run.
+def write_checkpoint(out: Path, plan: StagePlan[RunConfig], checkpoint: Checkpoint) -> None:
+    """Write a checkpoint with the plan of its run.
 
     Args:
         out: The run's folder.
-        stage_key: Hash of the run's inputs, settings and versions.
+        plan: The run's inputs, settings and versions.
         checkpoint: State of the training.
 
     Raises:
@@ -139,10 +143,11 @@ def write_checkpoint(out: Path, stage_key: str, checkpoint: Checkpoint) -> None:
     values = {**vars(checkpoint), "history": [vars(epoch) for epoch in checkpoint.history]}
     room = writing(out, checkpoint.size_bytes, f"the checkpoint {CHECKPOINT_NAME}")
     with room, atomic_file(out / CHECKPOINT_NAME) as temporary, temporary.open("wb") as stream:
-        _save({**values, "stage_key": stage_key}, stream)
+        text = json.dumps(to_json(plan))
+        _save({**values, "stage_key": plan.stage_key, "plan": text}, stream)
 
 
-def read_checkpoint(out: Path, stage_key: str) -> Checkpoint | None:
+def read_checkpoint(out: Path, plan: StagePlan[RunConfig]) -> Checkpoint | None:
     """Return the checkpoint in ``out``, or None if there is none.
 
     Raises:
@@ -153,7 +158,8 @@ def read_checkpoint(out: Path, stage_key: str) -> Checkpoint | None:
         return None
     try:
         values: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        matches = values.pop("stage_key", None) == stage_key
+        matches = values.pop("stage_key", None) == plan.stage_key
+        made = json.loads(values.pop("plan", "{}"))
         checkpoint = _checkpoint(values) if matches else None
     except Exception as error:
         # The unpickler raises many kinds of exceptions for a damaged file.
@@ -163,7 +169,8 @@ def read_checkpoint(out: Path, stage_key: str) -> Checkpoint | None:
         ) from None
     if checkpoint is None:
         raise ArtifactError(
-            f"{out} holds an unfinished run of other images, settings or versions.",
+            f"{out} holds an unfinished run of other images, settings or versions"
+            f"{_what_differs(made, plan)}.",
             "Choose another --out, or delete that folder.",
         )
     return checkpoint
@@ -178,6 +185,14 @@ def _save(values: dict[str, Any], stream: IO[bytes]) -> None:
             raise
     if recorder.error is not None:
         raise recorder.error
+
+
+def _what_differs(made: object, plan: StagePlan[RunConfig]) -> str:
+    """Return what differs between a run and the one that is wanted, after a colon."""
+    if not isinstance(made, dict) or "config" not in made:
+        return ""
+    found = describe_differences(made, plan)
+    return f": {found}" if found else ""
 
 
 def _checkpoint(values: dict[str, Any]) -> Checkpoint:

@@ -24,7 +24,7 @@ from cxredge.artifacts.run_config import RunConfig, TrainedOn
 from cxredge.artifacts.training_images import TrainingImages, read_training_images
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Manifest
-from cxredge.data.pseudonyms import training_key
+from cxredge.data.pseudonyms import patient_key as find_key
 from cxredge.data.seen_images import hash_training_images
 from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.models import build_model
@@ -97,7 +97,7 @@ def _train(
     if (finished := finished_run(out, planned)) is not None:
         progress.note(f"{out} is up to date: same images, settings and versions.")
         return finished
-    checkpoint = read_checkpoint(out, planned.stage_key)
+    checkpoint = read_checkpoint(out, planned)
     if images is None:
         _check_requirements(manifest, config, hardware)
     keep_freed_memory()
@@ -117,12 +117,12 @@ def _train(
             trainer.resume(checkpoint)
             done = len(trainer.state.history)
             progress.note(f"Resuming after epoch {done} of {config.epochs}.")
-        _fit(trainer, planned.stage_key, out, progress)
+        _fit(trainer, planned, out, progress)
         trainer.keep_best()
         facts = run_facts(trainer, images, freeze, candidates)
     card = RunCard.of(planned, facts)
     if trainer.fabric.global_rank == 0:
-        seen = _training_images(manifest, images, config, patient_key, progress)
+        seen = _training_images(manifest, images, config, patient_key)
         card = write_run(out, manifest, trainer, card, seen)
     return card
 
@@ -171,11 +171,10 @@ def _training_images(
     images: Images,
     config: TrainConfig,
     patient_key: Path | None,
-    progress: Progress,
 ) -> TrainingImages:
     """Return the hashes of the images of this run, and of the run that its weights come from."""
     used = {split: (manifest.of(split), images[split].pixels) for split in (Split.TRAIN, Split.VAL)}
-    return hash_training_images(used, training_key(patient_key, progress), _earlier_images(config))
+    return hash_training_images(used, find_key(patient_key), _earlier_images(config))
 
 
 def _earlier_images(config: TrainConfig) -> TrainingImages | None:
@@ -224,7 +223,7 @@ def _plan(
     )
 
 
-def _fit(trainer: Trainer, stage_key: str, out: Path, progress: Progress) -> None:
+def _fit(trainer: Trainer, planned: StagePlan[RunConfig], out: Path, progress: Progress) -> None:
     """Train, and write a checkpoint after every epoch."""
     left = trainer.config.epochs - len(trainer.state.history)
     with progress.task(f"Training {trainer.config.network}", left * trainer.steps) as advance:
@@ -235,6 +234,6 @@ def _fit(trainer: Trainer, stage_key: str, out: Path, progress: Progress) -> Non
                 f"{epoch.val_loss:.3f}  accuracy {epoch.val_accuracy:.3f}  {epoch.seconds:.1f} s"
             )
             if trainer.fabric.global_rank == 0:
-                write_checkpoint(out, stage_key, trainer.checkpoint())
+                write_checkpoint(out, planned, trainer.checkpoint())
 
         trainer.fit(after_epoch, lambda: advance(1))

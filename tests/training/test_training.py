@@ -83,13 +83,16 @@ def test_a_finished_run_is_not_run_again(few: Manifest, tmp_path: Path, monkeypa
     first = train(few, config, CPU, tmp_path / "run", Silent())
     monkeypatch.setattr(run_module, "_fit", lambda *_: pytest.fail("trained again"))
     assert train(few, config, CPU, tmp_path / "run", Silent()) == first
-    with pytest.raises(ArtifactError, match="already holds a run made from other"):
+    with pytest.raises(
+        ArtifactError, match=r"already holds a run made from other .*: seed 0, now 1"
+    ):
         train(few, replace(config, seed=1), CPU, tmp_path / "run", Silent())
 
 
 def test_the_images_of_a_run_are_listed_up_to_its_export(few: Manifest, tmp_path: Path) -> None:
     config = replace(CONFIG, epochs=1)
-    card = train(few, config, CPU, tmp_path / "run", Silent())
+    (tmp_path / "key").write_text("the secret of a hospital")
+    card = train(few, config, CPU, tmp_path / "run", Silent(), patient_key=tmp_path / "key")
     found = read_training_images(tmp_path / "run", card)
     assert found is not None
     train_hashes = {e.sha256[:16] for e in few.of(Split.TRAIN)}
@@ -115,7 +118,7 @@ def test_an_unfinished_run_of_other_settings_is_not_resumed(
     monkeypatch.setattr(run_module, "write_run", lambda *_: (_ for _ in ()).throw(Stop))
     with pytest.raises(Stop):
         train(few, replace(CONFIG, epochs=1), CPU, tmp_path / "run", Silent())
-    with pytest.raises(ArtifactError, match="unfinished run of other"):
+    with pytest.raises(ArtifactError, match=r"unfinished run of other .*: epochs 1, now 3"):
         train(few, CONFIG, CPU, tmp_path / "run", Silent())
 
 
