@@ -5,9 +5,7 @@ from pathlib import Path
 from cxredge.artifacts.training_images import write_training_images
 from cxredge.data.loading import load_pixels
 from cxredge.data.manifest import Manifest
-from cxredge.data.pseudonyms import training_key
 from cxredge.data.seen_images import hash_training_images
-from cxredge.progress import Silent
 from cxredge.vocabulary import Split
 
 
@@ -16,4 +14,4 @@ def write_fitted_images(folder: Path, manifest: Manifest, size: int) -> None:
         split: (manifest.of(split), load_pixels(manifest.of(split), size))
         for split in (Split.TRAIN, Split.VAL)
     }
-    write_training_images(folder, hash_training_images(used, training_key(None, Silent())))
+    write_training_images(folder, hash_training_images(used, None))

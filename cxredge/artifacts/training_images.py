@@ -67,8 +67,8 @@ class SeenCounts:
 
     Attributes:
         images: Images that it was trained on.
-        patients: Patients with images that it was trained on; None if patients cannot be compared,
-            as the key of their hashes is not on this machine.
+        patients: Patients with images that it was trained on; None if that is not known: the
+            manifest lacks training images, and the key of the hashes is not on this machine.
         validation_images: Images that chose the epoch.
         validation_patients: Patients with images that chose the epoch; None as for ``patients``.
         images_without_patient: Evaluated images whose patient is not known.

@@ -79,7 +79,7 @@ PatientKeyOption = Annotated[
     Path | None,
     typer.Option(
         "--patient-key",
-        help="File with the key of the patients' hashes. [default: a key per user, created once]",
+        help="File with the secret key of the patients' hashes. [default: this user's key]",
     ),
 ]
 ThreadsOption = Annotated[

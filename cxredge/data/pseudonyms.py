@@ -16,7 +16,6 @@ from pathlib import Path
 from cxredge.artifacts.exchange import sync_file, sync_folder
 from cxredge.artifacts.temporary import temporary_file
 from cxredge.errors import DataError
-from cxredge.progress import Progress
 
 _MIN_KEY_BYTES = 16
 _PSEUDONYM_CHARACTERS = 32
@@ -50,37 +49,12 @@ class PatientKey:
         return hmac.new(self._key, text, hashlib.sha256).hexdigest()
 
 
-def training_key(key_file: Path | None, progress: Progress) -> PatientKey | None:
-    """Return the key with which a training hashes its patients, or None with a note.
+def patient_key(key_file: Path | None) -> PatientKey | None:
+    """Return the key with which runs and evaluations hash patients; None if there is none.
 
     Args:
-        key_file: A secret file; None for this user's key, which is created if it is missing.
-        progress: Progress listener.
-
-    Raises:
-        DataError: The given file cannot be used.
-    """
-    pseudonyms = Pseudonyms(key_file)
-    try:
-        key = PatientKey(pseudonyms.key)
-    except (DataError, OSError) as error:
-        if key_file is not None:
-            raise
-        progress.note(f"Patients are not recorded with the run, as there is no key: {error}")
-        return None
-    if pseudonyms.created:
-        progress.note(
-            f"Wrote a new secret key for the hashes of patients: {pseudonyms.key_file}. The run "
-            "lists its patients by these hashes, which evaluations with the same key compare."
-        )
-    return key
-
-
-def evaluation_key(key_file: Path | None) -> PatientKey | None:
-    """Return the key with which patients are compared; None if this user has none.
-
-    Args:
-        key_file: A secret file; None for this user's key, if there is one.
+        key_file: A secret file; None for this user's key, if there is one. It is not created: a
+            manifest that holds the training images needs none.
 
     Raises:
         DataError: The given file cannot be used.

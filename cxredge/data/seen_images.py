@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from cxredge.artifacts.training_images import (
     HASH_CHARACTERS,
@@ -12,11 +12,13 @@ from cxredge.artifacts.training_images import (
     TrainingImages,
 )
 from cxredge.data.images import GreyImage
-from cxredge.data.manifest import Entry
+from cxredge.data.manifest import Entry, Manifest
 from cxredge.data.pseudonyms import PatientKey
 from cxredge.data.sources import sha256_of_source
 from cxredge.errors import DataError, ImageError
 from cxredge.vocabulary import Split
+
+_NOTHING = SplitHashes(images=(), pixels=(), patients=(), images_without_patient=0)
 
 
 def hash_training_images(
@@ -34,70 +36,92 @@ def hash_training_images(
     Raises:
         DataError: An image without a recorded hash cannot be read.
     """
-    keep = earlier is not None and key is not None and earlier.patient_key == key.name
+    if earlier is not None and (key is None or earlier.patient_key != key.name):
+        key = None  # a list without the earlier patients would look complete
     found = {}
     for split, (entries, pixels) in splits.items():
-        before = earlier.splits.get(split) if earlier else None
-        known = [entry for entry in entries if entry.patient_known] if key else []
+        before = earlier.splits.get(split, _NOTHING) if earlier else _NOTHING
+        known = [entry for entry in entries if entry.patient_known]
+        patients = (_patient_hash(entry, key) for entry in known) if key else ()
         found[split] = SplitHashes(
-            images=_union(map(_image_hash, entries), before.images if before else ()),
-            pixels=_union(map(_pixel_hash, pixels), before.pixels if before else ()),
-            patients=_union(
-                (_patient_hash(entry, key) for entry in known if key),
-                before.patients if before and keep else (),
-            ),
-            images_without_patient=len(entries) - len(known) + _unnamed(before, keep),
+            images=_union(map(_image_hash, entries), before.images),
+            pixels=_union(map(_pixel_hash, pixels), before.pixels),
+            patients=_union(patients, before.patients if key else ()),
+            images_without_patient=len(entries) - len(known) + before.images_without_patient,
         )
     return TrainingImages(patient_key=key.name if key else None, splits=found)
 
 
 def count_seen(
-    training: TrainingImages, entries: Sequence[Entry], pixels: GreyImage, key: PatientKey | None
+    training: TrainingImages,
+    manifest: Manifest,
+    split: Split,
+    pixels: GreyImage,
+    key: PatientKey | None,
 ) -> SeenCounts:
-    """Count the images and patients that a network was trained on.
+    """Count the images and patients of a split that a network was trained on.
+
+    A patient was trained on if the manifest, in any split, holds a training image of the same
+    patient, or by the keyed hash.
 
     Args:
         training: The set of the network.
-        entries: The images.
-        pixels: The decoded images, uint8 (N, S, S), in the size that the network was trained on.
+        manifest: The manifest.
+        split: The split.
+        pixels: Its decoded images, uint8 (N, S, S), in the size that the network was trained on.
         key: Key of the patients' hashes on this machine; None if there is none.
 
     Raises:
         DataError: An image without a recorded hash cannot be read.
     """
-    comparable = key if key and key.name == training.patient_key else None
+    entries = manifest.of(split)
     hashes = [(_image_hash(e), _pixel_hash(p)) for e, p in zip(entries, pixels, strict=True)]
-    known = [entry for entry in entries if entry.patient_known]
-    patients = {_patient_hash(entry, comparable) for entry in known} if comparable else None
-    train, val = training.splits.get(Split.TRAIN), training.splits.get(Split.VAL)
+    same_key = key if key and key.name == training.patient_key else None
+    train = training.splits.get(Split.TRAIN, _NOTHING)
+    val = training.splits.get(Split.VAL, _NOTHING)
     return SeenCounts(
         images=_images_in(train, hashes),
-        patients=_patients_in(train, patients),
+        patients=_patients_in(train, manifest, entries, same_key),
         validation_images=_images_in(val, hashes),
-        validation_patients=_patients_in(val, patients),
-        images_without_patient=len(entries) - len(known),
-        training_images_without_patient=train.images_without_patient if train else 0,
+        validation_patients=_patients_in(val, manifest, entries, same_key),
+        images_without_patient=sum(not entry.patient_known for entry in entries),
+        training_images_without_patient=train.images_without_patient,
     )
 
 
-def _images_in(split: SplitHashes | None, hashes: Iterable[tuple[str, str]]) -> int:
-    if split is None:
-        return 0
+def warn_of_gate_images(training: TrainingImages | None, entries: Sequence[Entry]) -> list[str]:
+    """Return a sentence if the network was trained on images that a gate measures accuracy on.
+
+    Args:
+        training: The set of the network; None if it is not known.
+        entries: Images of the gate. Those without a recorded hash are not compared.
+    """
+    images = frozenset(training.splits.get(Split.TRAIN, _NOTHING).images) if training else ()
+    seen = sum(entry.sha256[:HASH_CHARACTERS] in images for entry in entries)
+    if not seen:
+        return []
+    return [f"{seen} of {len(entries)} images of the gate were trained on: accuracy is optimistic."]
+
+
+def _images_in(split: SplitHashes, hashes: Iterable[tuple[str, str]]) -> int:
     images, pixels = frozenset(split.images), frozenset(split.pixels)
     return sum(of_file in images or of_pixels in pixels for of_file, of_pixels in hashes)
 
 
-def _patients_in(split: SplitHashes | None, patients: Collection[str] | None) -> int | None:
-    if patients is None:
-        return None
-    return len(frozenset(split.patients).intersection(patients)) if split else 0
-
-
-def _unnamed(before: SplitHashes | None, keep: bool) -> int:
-    """Return the number of earlier images whose patients are not known or cannot be compared."""
-    if before is None:
-        return 0
-    return before.images_without_patient if keep else len(before.images)
+def _patients_in(
+    split: SplitHashes, manifest: Manifest, entries: Sequence[Entry], key: PatientKey | None
+) -> int | None:
+    """Return how many of the patients have images in a split; None if that cannot be known."""
+    images = frozenset(split.images)
+    patient_of = {_image_hash(e): e.patient for e in manifest.entries if _has_hash(e)}
+    found = {patient_of[image] for image in images.intersection(patient_of)}
+    known = {entry.patient: entry for entry in entries if entry.patient_known}
+    seen = found.intersection(known)
+    if key:
+        hashed = frozenset(split.patients)
+        seen |= {name for name, one in known.items() if _patient_hash(one, key) in hashed}
+    complete = key or images <= patient_of.keys()
+    return len(seen) if complete or seen else None
 
 
 def _union(hashes: Iterable[str], more: Iterable[str]) -> tuple[str, ...]:
@@ -110,6 +134,11 @@ def _image_hash(entry: Entry) -> str:
     except ImageError as error:
         raise DataError(error.message, "Make the manifest again.") from None
     return sha256[:HASH_CHARACTERS]
+
+
+def _has_hash(entry: Entry) -> bool:
+    """Return whether the hash is recorded, or the file can be read."""
+    return bool(entry.sha256) or entry.path.is_file()
 
 
 def _pixel_hash(pixels: GreyImage) -> str:

@@ -19,7 +19,7 @@ from cxredge.data.audit_record import evaluation_warnings
 from cxredge.data.images import GreyImage
 from cxredge.data.loading import load_labelled
 from cxredge.data.manifest import Manifest, check_labels
-from cxredge.data.pseudonyms import evaluation_key
+from cxredge.data.pseudonyms import patient_key as find_key
 from cxredge.data.seen_images import count_seen, seen_warnings
 from cxredge.metrics import classification as metrics
 from cxredge.metrics.bootstrap import bootstrap
@@ -61,8 +61,8 @@ def evaluate(
     entries = manifest.of(split)
     images = load_labelled(entries, classes, bundle.card.classifier.input_size, progress)
     training = read_training_images(bundle.path, bundle.card)
-    key = evaluation_key(patient_key)
-    seen = count_seen(training, entries, images.pixels, key) if training else None
+    key = find_key(patient_key)
+    seen = count_seen(training, manifest, split, images.pixels, key) if training else None
     labels, patients = images.labels, images.patients
     with bundle.open() as session:
         probabilities = _probabilities(session, images.pixels)

@@ -105,16 +105,16 @@ def _unseen(result: Evaluation) -> tuple[Answer, str]:
     if seen.validation_images:
         words += f", and {numbers.count(seen.validation_images)} chose the epoch"
     if seen.patients is None:
-        words += "; patients were not compared, which requires the --patient-key of train."
+        words += "; patients were not compared: train and evaluate with one --patient-key."
         return Answer.NO if used else Answer.DOUBTFUL, words
     words += f", and images of {numbers.count(seen.patients)} of the patients."
     unnamed = seen.images_without_patient + seen.training_images_without_patient
     if unnamed:
         words += f" {numbers.count(unnamed)} images of training and evaluation have no known "
         words += "patient."
-    if used:
-        return Answer.NO, words
-    return Answer.DOUBTFUL if seen.patients or unnamed else Answer.YES, words
+    if used or seen.patients or unnamed:
+        return Answer.NO if used else Answer.DOUBTFUL, words
+    return Answer.YES, "None of the images and none of the patients was trained on."
 
 
 def _data(reported: ReportedBundle) -> TrustQuestion:

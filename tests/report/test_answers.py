@@ -8,17 +8,17 @@ from dataclasses import replace
 import pytest
 
 from cxredge.artifacts.card import read_card, write_card
-from cxredge.artifacts.records import from_json
+from cxredge.artifacts.records import UNSET, from_json
 from cxredge.bundle.card import BundleCard
 from cxredge.gate.fidelity import Measure
 from cxredge.gate.gate import GateResult
 from cxredge.gate.limits import LimitCheck, LimitVerdict
 from cxredge.gate.thresholds import Drift
 from cxredge.report import numbers, reported_bundle, write_report
-from cxredge.report.about import purpose_section
+from cxredge.report.about import data_section, purpose_section
 from cxredge.report.trust import trust_questions
 from cxredge.results.evaluation import Evaluation
-from cxredge.vocabulary import Precision
+from cxredge.vocabulary import Precision, Split
 from tests.report.sample_bundles import change_result, page_of
 
 
@@ -30,6 +30,19 @@ def test_target_is_named_with_its_runtime(bundles):
     ):
         facts = purpose_section(replace(source, bundle=bundle)).blocks[0]
         assert dict(facts.pairs)["Target"] == f"cpu-x86 through {runtime}"
+
+
+def test_unknown_patients_are_counted_with_the_data(bundles):
+    (source,), _ = reported_bundle.read_bundles([bundles / "first"])
+    for unknown in (True, False):
+        facts = replace(
+            source.bundle.card.facts, images_without_patient={Split.TRAIN: 3} if unknown else UNSET
+        )
+        bundle = replace(source.bundle, card=replace(source.bundle.card, facts=facts))
+        result = replace(source.evaluations[0], images_without_patient=2 if unknown else None)
+        text = str(data_section(replace(source, bundle=bundle, evaluations=(result,))))
+        assert ("counts as one of its own: train 3." in text) is unknown
+        assert ("Of 2 images the patient is not known" in text) is unknown
 
 
 class TestTrustQuestions:
