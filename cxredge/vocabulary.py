@@ -33,6 +33,20 @@ class SplitBy(str, Enum):
     IMAGE = "image"
 
 
+class PatientFrom(str, Enum):
+    """Source of the patients of a data set.
+
+    ``header``: the PatientID of DICOM files. ``name``: file names. ``folder``: the folder below the
+    class folder. ``csv``: a table. ``image``: every image counts as a patient of its own.
+    """
+
+    HEADER = "header"
+    NAME = "name"
+    FOLDER = "folder"
+    CSV = "csv"
+    IMAGE = "image"
+
+
 class ProtocolName(str, Enum):
     """The paper's three data sets."""
 

@@ -8,6 +8,7 @@ from cxredge.artifacts.model_card import QuantizedCard
 from cxredge.artifacts.quantization_record import QuantizationSummary
 from cxredge.artifacts.run_card import RunCard
 from cxredge.artifacts.run_config import TrainingSummary
+from cxredge.artifacts.training_images import read_training_images
 from cxredge.build.candidates import Candidate
 from cxredge.build.choice import choose
 from cxredge.build.config import BuildConfig, Source
@@ -16,6 +17,7 @@ from cxredge.bundle.card import BundleFacts
 from cxredge.bundle.layout import float_input_name, model_name
 from cxredge.data.audit_record import build_warnings
 from cxredge.data.manifest import Manifest
+from cxredge.data.seen_images import warn_of_gate_images
 from cxredge.gate.gate import GateResult
 from cxredge.targets.trtexec import newest_lines
 from cxredge.vocabulary import Precision, Split
@@ -42,6 +44,7 @@ def describe(
     """
     by_precision = measured.by_precision
     names, size = onnx_names(measured, config), source.card.classifier.input_size
+    training = read_training_images(source.path, source.card)
     lines = newest_lines(config.target, names, size, config.engine)
     return BundleFacts(
         precision=_packed_precision(measured.packed, config),
@@ -53,7 +56,13 @@ def describe(
         },
         data={Split(name): by_class for name, by_class in manifest.counts().items()},
         patients={Split(name): count for name, count in manifest.patients().items()},
-        warnings=tuple(build_warnings(manifest)),
+        images_without_patient={
+            Split(name): count for name, count in manifest.without_patient().items()
+        },
+        warnings=(
+            *warn_of_gate_images(training, manifest.of(config.split)),
+            *build_warnings(manifest),
+        ),
         quantization=_quantization(int8) if int8 else None,
         trtexec={Precision(name): line for name, line in lines.items()},
         training=_training(source.card) if isinstance(source.card, RunCard) else None,

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from cxredge.artifacts.card import ArtifactKind, Card
 from cxredge.artifacts.quantization_record import QuantizationSummary
-from cxredge.artifacts.records import Count, Share, Threshold, shorten
+from cxredge.artifacts.records import UNSET, Count, Share, Threshold, UnsetType, shorten
 from cxredge.artifacts.run_config import TrainingSummary
 from cxredge.bundle.layout import PICTURES
 from cxredge.gate.consistency import contradictions
@@ -79,6 +79,8 @@ class BundleFacts:
         thresholds: Operating threshold by precision and class.
         data: Number of images by split and class.
         patients: Number of patients by split.
+        images_without_patient: Number of images whose patient is not known, by split; each counts
+            as a patient of its own. UNSET on cards of earlier versions.
         warnings: Warnings about the data, in sentences.
         quantization: Summary of the quantization; None without INT8.
         trtexec: The ``trtexec`` command by precision, for boards.
@@ -99,6 +101,7 @@ class BundleFacts:
     training: TrainingSummary | None
     engines: tuple[PackedEngine, ...] = ()
     engines_left_out: Mapping[str, str] = field(default_factory=dict)
+    images_without_patient: Mapping[Split, Count] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         if not {self.precision, Precision.FP32} <= self.gate.keys() <= self.thresholds.keys():

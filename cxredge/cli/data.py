@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +14,10 @@ from cxredge.cli.options import OutFolder, PatientKeyOption, ProtocolOption, See
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import counts_table
 from cxredge.errors import quoted
-from cxredge.vocabulary import SplitBy
+from cxredge.vocabulary import Split, SplitBy
 
 if TYPE_CHECKING:
+    from cxredge.data.patients import PatientRule
     from cxredge.data.prepare import PreparedSet
 
 SplitByOption = Annotated[
@@ -61,7 +63,7 @@ def prepare(
 
     The protocols cxr-a, cxr-b and cxr-c have the paper's number of images per class and split; full
     splits all images 70/15/15. If an X-ray exists in several files, only one is used, and its
-    patients are joined. Writes OUT/manifest.csv.
+    patients are joined. Writes OUT/manifest.csv, and OUT/left_out.csv with reasons.
     """
     from cxredge.artifacts.exclusive import exclusive
     from cxredge.data.prepare import ProtocolOptions, prepare_protocol
@@ -93,10 +95,22 @@ def folder(
         typer.Option(
             "--patient",
             help="Regular expression, searched in the file name without extension; its first group "
-            "is the patient. [default: a keyed hash of the PatientID for DICOM files, a separate "
-            "patient for every other image]",
+            "is the patient. DICOM files that it does not match have the patient of their header. "
+            "[default: a keyed hash of the PatientID for DICOM files, a separate patient for every "
+            "other image]",
         ),
     ] = None,
+    patient_from: Annotated[
+        str,
+        typer.Option(
+            "--patient-from",
+            metavar="<header|name|folder|csv:FILE|image>",
+            help="Source of patients. header: PatientID of DICOM files. name: --patient, or the "
+            "file name up to its last number. folder: the folder below the class. csv:FILE: a "
+            "table with the columns path and patient. image: every image is a separate patient. "
+            "--patient names those that a folder or table does not.",
+        ),
+    ] = "header",
     patient_key: PatientKeyOption = None,
     keep_burned_in: Annotated[
         bool,
@@ -104,6 +118,15 @@ def folder(
             "--keep-burned-in", help="Keep DICOM files whose header reports burned-in text."
         ),
     ] = False,
+    split_folder: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--split-folder",
+            metavar="NAME=SPLIT",
+            help="Split of a folder of DIR with another name than train, val or test, such as "
+            "dev=val. Can be repeated.",
+        ),
+    ] = None,
     split: SplitByOption = SplitBy.PATIENT,
     fractions: Annotated[
         tuple[float, float, float],
@@ -111,13 +134,22 @@ def folder(
     ] = (0.7, 0.15, 0.15),
     seed: SeedOption = 0,
 ) -> Outcome:
-    """List and split a data set with one folder per class."""
+    """List and split a data set with one folder per class.
+
+    Splits are kept: DIR/train/CLASS/ or DIR/CLASS/train/, whatever the case of train, training,
+    val, valid, validation, test and testing. Writes OUT/manifest.csv, and OUT/left_out.csv with the
+    reason for every image that is not used.
+    """
     from cxredge.artifacts.exclusive import exclusive
+    from cxredge.data.folder import FolderRules
     from cxredge.data.prepare import FolderOptions, prepare_folder
 
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise typer.BadParameter(f"{fractions} do not add up to 1.", param_hint="--fractions")
-    options = FolderOptions(patient, patient_key, keep_burned_in, split, fractions, seed)
+    rules = FolderRules(
+        _patient_rule(patient, patient_from), keep_burned_in, _split_folders(split_folder or [])
+    )
+    options = FolderOptions(rules, patient_key, split, fractions, seed)
     with exclusive(out):
         return _outcome(prepare_folder(directory, out, options, output))
 
@@ -135,7 +167,7 @@ def phantoms(
 ) -> Outcome:
     """Generate chest phantoms of four classes, without patient data.
 
-    Writes OUT/images/CLASS/ and OUT/manifest.csv.
+    Writes OUT/images/CLASS/, OUT/manifest.csv and OUT/left_out.csv.
     """
     from cxredge.artifacts.exclusive import exclusive
     from cxredge.data.prepare import prepare_phantoms
@@ -146,16 +178,66 @@ def phantoms(
 
 def _outcome(prepared: PreparedSet, patients_joined: int = 0) -> Outcome:
     from cxredge.artifacts.records import to_json
+    from cxredge.data.prepare import ProtocolSet
 
     dropped = ", ".join(f"{number} {reason}" for reason, number in prepared.dropped.items())
     lines = [counts_table(prepared.counts), "", f"Left out: {dropped or 'nothing'}."]
+    if isinstance(prepared, ProtocolSet) and prepared.not_drawn:
+        lines.append(f"Usable images that the protocol does not use: {prepared.not_drawn}.")
     if patients_joined:
         lines.append(f"Patients joined because they share an X-ray: {patients_joined}.")
     lines += [
-        f"Patients in two splits: {prepared.patients_in_two_splits}.",
-        f"Wrote {prepared.manifest}",
+        _patients_line(prepared),
+        *(f"Warning: {warning}" for warning in prepared.warnings),
+        f"Wrote {prepared.manifest} and {prepared.left_out}",
     ]
     if prepared.new_key:
         lines.append(f"Wrote a new secret key for the hashes of patients: {prepared.new_key}")
     next_step = f"cxredge data audit {quoted(prepared.manifest)}"
     return Outcome(to_json(prepared), "\n".join(lines), next_step)
+
+
+def _patients_line(prepared: PreparedSet) -> str:
+    found = f"Patients in two splits: {prepared.patients_in_two_splits}"
+    if not prepared.images_without_patient:
+        return f"{found}."
+    return (
+        f"{found} of those that are known; unknown for {prepared.images_without_patient} of "
+        f"{prepared.images} images."
+    )
+
+
+def _patient_rule(pattern: str | None, source: str) -> PatientRule:
+    """Return where the names of patients come from."""
+    from cxredge.data.patients import PatientRule
+    from cxredge.vocabulary import PatientFrom
+
+    word, _, file = source.partition(":")
+    known = {one.value: one for one in PatientFrom}
+    is_table = word == PatientFrom.CSV.value
+    if word not in known or is_table != bool(file):
+        raise typer.BadParameter(
+            f"{source!r} is not header, name, folder, csv:FILE or image.",
+            param_hint="--patient-from",
+        )
+    if pattern is not None and word == PatientFrom.IMAGE.value:
+        raise typer.BadParameter(
+            "--patient names patients, and --patient-from image counts every image as one.",
+            param_hint="--patient",
+        )
+    if pattern is not None and word == PatientFrom.HEADER.value:
+        word = PatientFrom.NAME.value
+    return PatientRule(known[word], pattern, Path(file) if is_table else None)
+
+
+def _split_folders(given: Sequence[str]) -> dict[str, Split]:
+    """Return the split of each named folder."""
+    found = {}
+    for text in given:
+        name, _, word = text.rpartition("=")
+        if not name or word not in [split.value for split in Split]:
+            raise typer.BadParameter(
+                f"{text!r} is not NAME=train, NAME=val or NAME=test.", param_hint="--split-folder"
+            )
+        found[name] = Split(word)
+    return found

@@ -97,6 +97,7 @@ def _text(found: Evaluation, path: Path) -> str:
             f"patients, {found.precision.value}.",
             *near_ties(found.cascade),
             *_seen_lines(found),
+            *_unknown_lines(found),
             f"Decisions that differ from FP32: {len(found.flipped)}. Accuracy of FP32: "
             f"{share(found.accuracy_fp32)}{_difference(found)}.",
             *_changed(found),
@@ -127,6 +128,15 @@ def _changed(found: Evaluation) -> list[str]:
     more = len(found.flipped) - _MAX_FLIPPED
     rest = f" and {more} more in the result" if more > 0 else ""
     return [f"Their positions in split '{found.split.value}', from 0: {shown}{rest}."]
+
+
+def _unknown_lines(found: Evaluation) -> list[str]:
+    if not found.images_without_patient:
+        return []
+    return [
+        f"The patient of {found.images_without_patient} of {found.images} images is not known; "
+        "each counts as a patient of its own."
+    ]
 
 
 def _fraction(value: float | None) -> str:

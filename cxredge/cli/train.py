@@ -260,6 +260,7 @@ def train(
     """
     from cxredge.artifacts.records import to_json
     from cxredge.data.manifest import read_manifest
+    from cxredge.data.set_warnings import split_warnings
     from cxredge.models.zoo import find_network, first_trained_block
 
     network = find_network(start.model)
@@ -283,10 +284,13 @@ def train(
         features=features.features,
         search=search.search(start.freeze),
     )
+    warnings = split_warnings(listed)
+    for warning in warnings:
+        output.note(f"Warning: {warning}")
     on = hardware.hardware(features.cache_limit_gb)
     card = run(listed, config, on, out, output, patient_key=patient_key)
     classes = card.classifier.classes
-    data = {"run": str(out), "classes": list(classes), **to_json(card.facts)}
+    data = {"run": str(out), "classes": list(classes), "warnings": warnings, **to_json(card.facts)}
     text = _text(out, classes, card.facts)
     return Outcome(data, text, f"cxredge export {quoted(out)} --out MODEL")
 

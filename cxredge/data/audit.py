@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from cxredge.artifacts.records import Count
 from cxredge.data.appearance import extract_appearance
 from cxredge.data.duplicates import NearDuplicates, near_duplicates_across_splits
 from cxredge.data.manifest import Entry, Manifest
+from cxredge.data.set_warnings import split_warnings
 from cxredge.data.shortcuts import Shortcuts, find_shortcuts, shortcut_warnings
 from cxredge.progress import Progress
 
@@ -35,6 +36,8 @@ class ManifestAudit:
             the other.
         view_association: Cramér's V of class and view, of the images whose view is stated.
         warnings: One sentence for each problem.
+        images_without_patient: Number of images whose patient is not known; each counts as a
+            patient of its own.
     """
 
     images: Count
@@ -47,6 +50,7 @@ class ManifestAudit:
     source_association: float
     view_association: float
     warnings: tuple[str, ...]
+    images_without_patient: Count = field(default=0, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ def audit_manifest(manifest: Manifest) -> ManifestAudit:
         source_association=source_association(manifest.entries),
         view_association=view_association(manifest.entries),
         warnings=tuple(manifest_warnings(manifest)),
+        images_without_patient=sum(manifest.without_patient().values()),
     )
 
 
@@ -112,7 +117,7 @@ def manifest_warnings(manifest: Manifest) -> list[str]:
             f"Classes are imbalanced: {largest} images of '{most}', {smallest} of '{least}'; "
             "accuracy says little about the small classes."
         )
-    return found + _view_warnings(manifest) + source_warnings(manifest)
+    return found + split_warnings(manifest) + _view_warnings(manifest) + source_warnings(manifest)
 
 
 def source_warnings(manifest: Manifest) -> list[str]:

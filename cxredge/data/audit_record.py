@@ -9,6 +9,7 @@ from cxredge.artifacts.atomic import write_json
 from cxredge.artifacts.records import Sha256, from_json, read_json_file, to_json
 from cxredge.data.audit import Audit, manifest_warnings, source_warnings
 from cxredge.data.manifest import Manifest
+from cxredge.data.set_warnings import split_warnings
 from cxredge.errors import quoted
 
 SCHEMA = "cxredge.audit/1"
@@ -72,5 +73,7 @@ def evaluation_warnings(manifest: Manifest) -> list[str]:
 
 
 def build_warnings(manifest: Manifest) -> list[str]:
-    """Return the warnings for a bundle's card: sources, and those of the audit, if any."""
-    return list(dict.fromkeys([*source_warnings(manifest), *(recorded_warnings(manifest) or [])]))
+    """Return the warnings for a bundle's card: patients, classes, sources, and the audit's."""
+    recorded = recorded_warnings(manifest) or []
+    found = [*split_warnings(manifest), *source_warnings(manifest), *recorded]
+    return list(dict.fromkeys(found))

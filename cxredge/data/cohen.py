@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from cxredge.data.csv_table import read_csv
+from cxredge.data.left_out import LeftOut
 from cxredge.data.manifest import Sample
 from cxredge.errors import DataError
 
@@ -16,14 +16,14 @@ _MAX_NAME_BYTES = 255
 _NEEDED = ("patientid", "finding", "view", "modality", "filename")
 
 
-def read_cohen(directory: Path) -> tuple[list[Sample], Counter[str]]:
+def read_cohen(directory: Path) -> tuple[list[Sample], LeftOut]:
     """Return the frontal X-rays of COVID-19 and SARS.
 
     Args:
         directory: Folder with ``metadata.csv`` and ``images/``.
 
     Returns:
-        Samples labelled ``covid19`` or ``sars``; and the number of rows left out by reason: ``ct``,
+        Samples labelled ``covid19`` or ``sars``; and the rows left out by reason: ``ct``,
         ``lateral``, ``missing_file``, ``other_finding``.
 
     Raises:
@@ -36,18 +36,17 @@ def read_cohen(directory: Path) -> tuple[list[Sample], Counter[str]]:
             "Give the folder of the Cohen collection: metadata.csv beside images/.",
         )
     samples: list[Sample] = []
-    dropped: Counter[str] = Counter()
-    with table.open(newline="", encoding="utf-8", errors="replace") as stream:
-        reader = csv.DictReader(stream)
-        missing = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(f"{table} lacks the column(s) {', '.join(missing)}.")
-        for row in reader:
-            outcome = _sample(directory, row)
-            if isinstance(outcome, str):
-                dropped[outcome] += 1
-            else:
-                samples.append(outcome)
+    dropped = LeftOut()
+    metadata = read_csv(table, _NEEDED)
+    metadata.require(_NEEDED)
+    for _, row in metadata.rows:
+        # The table is untrusted: only the file name is used, never a path.
+        name = Path(row["filename"]).name
+        outcome = _sample(directory / "images" / name, name, row)
+        if isinstance(outcome, str):
+            dropped.leave(directory / "images" / name, outcome)
+        else:
+            samples.append(outcome)
     return samples, dropped
 
 
@@ -59,8 +58,7 @@ def label_of(finding: str) -> str | None:
     return "sars" if "SARS" in terms else None
 
 
-def _sample(directory: Path, row: Mapping[str, str | None]) -> Sample | str:
-    cells = {name: row[name] or "" for name in _NEEDED}
+def _sample(path: Path, name: str, cells: Mapping[str, str]) -> Sample | str:
     if cells["modality"] != "X-ray":
         return "ct"
     if cells["view"] not in FRONTAL_VIEWS:
@@ -68,9 +66,8 @@ def _sample(directory: Path, row: Mapping[str, str | None]) -> Sample | str:
     label = label_of(cells["finding"])
     if label is None:
         return "other_finding"
-    # The table is untrusted: only the file name is used, never a path.
-    name = Path(cells["filename"]).name
-    path = directory / "images" / name
     if not name or len(os.fsencode(name)) > _MAX_NAME_BYTES or not path.is_file():
         return "missing_file"
-    return Sample(path, label, f"cohen-{cells['patientid']}", "cohen", cells["view"])
+    patient = cells["patientid"].strip()
+    named = f"cohen-{cells['patientid']}" if patient else f"images/{name}"
+    return Sample(path, label, named, "cohen", cells["view"], patient_known=bool(patient))

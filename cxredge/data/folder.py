@@ -2,150 +2,219 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxredge.data.inputs import walk_images
+from cxredge.data.folder_layout import ClassFolder, Layout, find_layout, inner_set
+from cxredge.data.inputs import Skipped, walk_images
+from cxredge.data.left_out import LeftOut
 from cxredge.data.manifest import Entry, Sample
+from cxredge.data.patients import WAYS, Found, PatientRule, name_patients, why_no_patient
 from cxredge.data.pseudonyms import Pseudonyms
 from cxredge.data.sources import ImageSource, is_dicom_source
 from cxredge.data.zip_members import ZipMember, path_through
-from cxredge.errors import DataError, ImageError
-from cxredge.vocabulary import Split
+from cxredge.errors import DataError, DependencyError, ImageError, quoted
+from cxredge.vocabulary import PatientFrom, Split
 
 if TYPE_CHECKING:
     from cxredge.data.dicom.exposure import Exposure
 
-_SPLIT_FOLDERS = {
-    "train": Split.TRAIN,
-    "training": Split.TRAIN,
-    "val": Split.VAL,
-    "valid": Split.VAL,
-    "validation": Split.VAL,
-    "test": Split.TEST,
-}
+SplitFolders = Mapping[str, Split]
+"""Splits of folders whose names are not usual."""
 
 
-def has_split_folders(directory: Path) -> bool:
+@dataclass(frozen=True)
+class FolderRules:
+    """How the folders and files of a set are understood.
+
+    Attributes:
+        patients: Where the names of patients come from.
+        keep_burned_in: Keep DICOM files whose header reports burned-in text, which may name the
+            patient.
+        split_folders: Splits of folders whose names are not usual.
+    """
+
+    patients: PatientRule = field(default_factory=PatientRule)
+    keep_burned_in: bool = False
+    split_folders: SplitFolders | None = None
+
+    @classmethod
+    def of_pattern(cls, pattern: str | None) -> FolderRules:
+        """Return the rules of a set whose file names name the patients, if there is a pattern."""
+        if pattern is None:
+            return cls()
+        return cls(PatientRule(PatientFrom.NAME, pattern))
+
+
+def has_split_folders(directory: Path, given: SplitFolders | None = None) -> bool:
     """Return whether the set is already split: ``train/CLASS``, ``test/CLASS`` and so on."""
-    return (directory / "train").is_dir() and (directory / "test").is_dir()
+    try:
+        splits = find_layout(directory, given).splits
+    except DataError:
+        return False
+    return Split.TRAIN in splits and len(splits) > 1
 
 
 def read_folder(
     directory: Path,
-    patient_pattern: str | None,
+    rules: FolderRules | str | None = None,
     pseudonyms: Pseudonyms | None = None,
-    keep_burned_in: bool = False,
-) -> tuple[list[Sample], Counter[str]]:
-    """Return the images of ``directory/CLASS/`` (or ``directory/SPLIT/CLASS/``).
+    note: Callable[[str], None] = lambda _: None,
+) -> tuple[list[Sample], LeftOut]:
+    """Return the images of ``DIR/CLASS/``, ``DIR/SPLIT/CLASS/`` or ``DIR/CLASS/SPLIT/``.
 
     Subfolders and zip archives are included.
 
     Args:
-        directory: One folder per class, or one per split with one per class in each.
-        patient_pattern: Regular expression whose first group, searched in the file name without
-            its extension, names the patient. If None, the patient of a DICOM file comes from its
-            header, and every other image counts as a separate patient.
-        pseudonyms: Pseudonyms for the patients of DICOM files; None for those of this user's key.
-        keep_burned_in: Keep DICOM files whose header reports burned-in text, which may name the
-            patient.
+        directory: The data set.
+        rules: How it is understood; a string is the pattern of the patient in a file name, without
+            its extension. Without a rule for patients, that of a DICOM file comes from its header,
+            and every other image counts as a separate patient, who is not known.
+        pseudonyms: Pseudonyms of patients; None for those of this user's key.
+        note: Called with each sentence about what was understood.
 
     Returns:
-        Samples; and the number of files left out by reason: ``not_an_image``, ``no_patient``,
-        ``burned_in_text``, ``unsafe_name`` (a member's name that leads out of its archive).
+        Samples; and the files left out by reason: ``not_an_image``, ``no_class``, ``no_split``,
+        ``unknown_split``, ``no_patient``, ``burned_in_text``, ``unsafe_name`` (a member's name that
+        leads out of its archive).
 
     Raises:
-        DataError: Fewer than two class folders have images, or the pattern is not a regular
-            expression with a group.
+        DataError: Fewer than two class folders have images, a class loses all of its images, it is
+            unclear what a folder is, or a rule is not valid.
+        DependencyError: A file is DICOM, and the extra 'dicom' is not installed.
     """
     if not directory.is_dir():
         raise DataError(f"{directory} is not a folder.", "Give a folder with one folder per class.")
-    pattern = _compile(patient_pattern)
-    pseudonyms = pseudonyms or Pseudonyms()
-    samples: list[Sample] = []
-    dropped: Counter[str] = Counter()
-    for folder in _class_folders(directory):
-        skipped: Counter[str] = Counter()
-        for source in walk_images([folder], skipped):
-            path = path_through(source) if isinstance(source, ZipMember) else source
-            exposure = _exposure(source)
-            if path is None:
-                dropped["unsafe_name"] += 1
-            elif exposure and exposure.burned_in_text and not keep_burned_in:
-                dropped["burned_in_text"] += 1
-            elif patient := _patient(path, directory, pattern, exposure, pseudonyms):
-                view = exposure.view if exposure else ""
-                samples.append(Sample(path, folder.name, patient, directory.name, view))
-            else:
-                dropped["no_patient"] += 1
-        dropped["not_an_image"] += skipped.total()
-    if len({sample.label for sample in samples}) < 2:
-        raise DataError(
-            f"{directory} has {len(samples)} usable images in fewer than two class folders.",
-            "Put the images of each class into a folder named after it: DIR/normal/, DIR/viral/.",
-        )
-    return samples, +dropped
+    if not isinstance(rules, FolderRules):
+        rules = FolderRules.of_pattern(rules)
+    layout = find_layout(directory, rules.split_folders)
+    for sentence in layout.notes:
+        note(sentence)
+    left_out = LeftOut()
+    for source, reason in layout.outside:
+        left_out.leave(source, reason)
+    found: list[Found] = []
+    for folder in layout.folders:
+        found += _find_images(folder, rules.keep_burned_in, left_out)
+    patients = name_patients(found, directory, rules.patients, pseudonyms or Pseudonyms(), note)
+    nameless = [image for image, patient in zip(found, patients, strict=True) if not patient]
+    for image in nameless:
+        left_out.leave(image.path, "no_patient")
+    samples = [
+        Sample(i.path, i.label, p.name, directory.name, i.view, patient_known=p.known)
+        for i, p in zip(found, patients, strict=True)
+        if p
+    ]
+    _check_patients(samples, nameless, rules.patients)
+    _check_burned_in(samples, layout, left_out)
+    _check_classes(directory, found)
+    return samples, left_out
 
 
-def keep_splits(entries: list[Entry], directory: Path) -> list[Entry]:
+def keep_splits(
+    entries: Sequence[Entry], directory: Path, given: SplitFolders | None = None
+) -> list[Entry]:
     """Return the entries with the splits of their folders (``train/CLASS/image.png``)."""
-    return [
-        replace(entry, split=_SPLIT_FOLDERS[entry.path.relative_to(directory).parts[0]])
-        for entry in entries
-    ]
+    layout = find_layout(directory, given)
+    return [replace(entry, split=layout.split_of(entry.path)) for entry in entries]
 
 
-def _class_folders(directory: Path) -> list[Path]:
-    roots = [directory]
-    if has_split_folders(directory):
-        roots = [path for path in sorted(directory.iterdir()) if path.name in _SPLIT_FOLDERS]
-    return [
-        folder
-        for root in roots
-        for folder in sorted(path for path in root.iterdir() if path.is_dir())
-        if not folder.name.startswith(".")
-    ]
+def check_classes_kept(samples: Sequence[Sample], usable: Sequence[Sample], why: LeftOut) -> None:
+    """Raise DataError if no image of a class is usable.
 
-
-def _compile(pattern: str | None) -> re.Pattern[str] | None:
-    if pattern is None:
-        return None
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise DataError(f"--patient '{pattern}' is not a regular expression: {error}.") from None
-    if not compiled.groups:
+    Args:
+        samples: All images.
+        usable: Those that can be used.
+        why: The other ones, with the reason.
+    """
+    kept = {sample.label for sample in usable}
+    reason_of = {source: reason for source, reason in why.files}
+    reasons: dict[str, Counter[str]] = defaultdict(Counter)
+    for sample in samples:
+        if sample.label not in kept:
+            reasons[sample.label][reason_of.get(sample.path, "left_out")] += 1
+    for label, counts in reasons.items():
+        listed = ", ".join(f"{number} {reason}" for reason, number in counts.items())
+        example = next(sample.path for sample in samples if sample.label == label)
         raise DataError(
-            f"--patient '{pattern}' has no group.", "Put the patient in brackets: '^(.+)-[0-9]+$'."
+            f"No image of class '{label}' can be used: {listed}.",
+            f"See why: cxredge inspect {quoted(example)}",
         )
-    return compiled
+
+
+def _find_images(folder: ClassFolder, keep_burned_in: bool, left_out: LeftOut) -> list[Found]:
+    """Return the images of a class folder, and leave out those that cannot be used at all."""
+    skipped, found = Skipped(), []
+    for source in walk_images([folder.path], skipped):
+        exposure = _exposure(source)
+        path = path_through(source) if isinstance(source, ZipMember) else source
+        if path is None:
+            left_out.leave(source, "unsafe_name")
+        elif exposure and exposure.burned_in_text and not keep_burned_in:
+            left_out.leave(source, "burned_in_text")
+        else:
+            patient_id = exposure.patient_id if exposure else None
+            view = exposure.view if exposure else ""
+            found.append(Found(path, folder.path, folder.label, patient_id, view))
+    for source in skipped.files:
+        left_out.leave(source, "not_an_image")
+    return found
+
+
+def _check_classes(directory: Path, found: Sequence[Found]) -> None:
+    if len({image.label for image in found}) < 2:
+        hint = "Put the images of each class into a folder named after it: DIR/normal/, DIR/viral/."
+        if inner := inner_set(directory):
+            hint = (
+                f"The set may be the folder inside: cxredge data folder {quoted(inner)} --out OUT"
+            )
+        raise DataError(
+            f"{directory} has {len(found)} usable images in fewer than two class folders.", hint
+        )
+
+
+def _check_patients(
+    samples: Sequence[Sample], nameless: Sequence[Found], rule: PatientRule
+) -> None:
+    """Raise DataError if a class has no image whose patient is known."""
+    kept = {sample.label for sample in samples}
+    lost = next((image.label for image in nameless if image.label not in kept), None)
+    if lost is not None:
+        of_class = [image for image in nameless if image.label == lost]
+        raise DataError(
+            f"No image of class '{lost}' can be used: {why_no_patient(of_class, rule)}", WAYS
+        )
+
+
+def _check_burned_in(samples: Sequence[Sample], layout: Layout, left_out: LeftOut) -> None:
+    """Raise DataError if all images of a class have burned-in text."""
+    kept = {sample.label for sample in samples}
+    burned = [str(source) for source, reason in left_out.files if reason == "burned_in_text"]
+    for folder in layout.folders:
+        if folder.label not in kept and any(p.startswith(f"{folder.path}/") for p in burned):
+            raise DataError(
+                f"No image of class '{folder.label}' can be used: the headers report text in the "
+                "pixels, which may name the patient.",
+                "If it does not: --keep-burned-in",
+            )
 
 
 def _exposure(source: ImageSource) -> Exposure | None:
     """Return the patient and view of a DICOM file; None for other or damaged files."""
     if not is_dicom_source(source):
         return None
-    from cxredge.data.dicom.exposure import read_exposure
+    try:
+        from cxredge.data.dicom.exposure import read_exposure
+    except ModuleNotFoundError:
+        raise DependencyError(
+            f"{source} is DICOM; reading it, and the patient in it, requires the extra 'dicom'.",
+            "pip install 'cxredge[dicom]'",
+        ) from None
 
     try:
         return read_exposure(source)
     except ImageError:  # check_samples leaves it out and counts the reason
         return None
-
-
-def _patient(
-    path: Path,
-    directory: Path,
-    pattern: re.Pattern[str] | None,
-    exposure: Exposure | None,
-    pseudonyms: Pseudonyms,
-) -> str | None:
-    if pattern is not None:
-        match = pattern.search(path.stem)
-        return match[1] if match else None
-    if exposure is not None:
-        return pseudonyms.of(exposure.patient_id) if exposure.patient_id else None
-    return path.relative_to(directory).as_posix()

@@ -15,6 +15,17 @@ from cxredge.data.zip_members import ZipMember, head_of, is_archive_name, list_m
 from cxredge.errors import DataError, DependencyError
 
 
+class Skipped(Counter[str]):
+    """Number of files that are not images, by extension, and the files themselves.
+
+    A plain counter in its place does not grow with the number of files.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: list[ImageSource] = []
+
+
 def walk_images(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[ImageSource]:
     """Yield every input: files as given, folders and zip archives recursively by sorted name.
 
@@ -79,7 +90,7 @@ def _walk(root: Path, skipped: Counter[str]) -> Iterator[ImageSource]:
         elif is_image_file(path):
             yield path
         else:
-            skipped[_extension(path.name)] += 1
+            _skip(path, skipped)
 
 
 def _list_folder(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, bool]]:
@@ -110,7 +121,13 @@ def _unpack(archive: Path, skipped: Counter[str]) -> Iterator[ImageSource]:
         if _is_image_member(member):
             yield member
         else:
-            skipped[_extension(member.name)] += 1
+            _skip(member, skipped)
+
+
+def _skip(source: ImageSource, skipped: Counter[str]) -> None:
+    skipped[_extension(source.name)] += 1
+    if isinstance(skipped, Skipped):
+        skipped.files.append(source)
 
 
 def _is_image_member(member: ZipMember) -> bool:

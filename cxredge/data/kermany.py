@@ -7,6 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 from cxredge.data.images import list_images
+from cxredge.data.inputs import walk_images
+from cxredge.data.left_out import LeftOut
 from cxredge.data.manifest import Sample
 from cxredge.errors import DataError
 
@@ -17,7 +19,7 @@ _LABELS = {"bacteria": "bacterial", "virus": "viral"}
 _FOLDERS = ("NORMAL", "PNEUMONIA")
 
 
-def read_kermany(directory: Path) -> tuple[list[Sample], Counter[str]]:
+def read_kermany(directory: Path) -> tuple[list[Sample], LeftOut]:
     """Return the X-rays of normal lungs, bacterial and viral pneumonia.
 
     The train and test folders of the set are joined, because the protocols split by patient again.
@@ -26,8 +28,8 @@ def read_kermany(directory: Path) -> tuple[list[Sample], Counter[str]]:
     to the last dash.
 
     Returns:
-        Samples labelled ``bacterial``, ``viral`` or ``normal``; and the number of files left out by
-        reason: ``unknown_name``.
+        Samples labelled ``bacterial``, ``viral`` or ``normal``; and the files left out by reason:
+        ``unknown_name``, ``unknown_folder``.
 
     Raises:
         DataError: The folder has another layout.
@@ -40,14 +42,18 @@ def read_kermany(directory: Path) -> tuple[list[Sample], Counter[str]]:
             "Give the folder that contains train/ and test/.",
         )
     samples: list[Sample] = []
-    dropped: Counter[str] = Counter()
+    dropped = LeftOut()
     for folder in present:
         for path in list_images(folder):
             sample = _sample(path, folder.name)
             if sample is None:
-                dropped["unknown_name"] += 1
+                dropped.leave(path, "unknown_name")
             else:
                 samples.append(sample)
+    read = {sample.path for sample in samples} | {path for path, _ in dropped.files}
+    for found in walk_images([directory], Counter()):
+        if found not in read:
+            dropped.leave(found, "unknown_folder")
     return samples, dropped
 
 

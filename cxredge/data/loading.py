@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from cxredge.data.images import GreyImage, load_xray
+from cxredge.data.left_out import LeftOut
 from cxredge.data.manifest import Entry, Sample
 from cxredge.data.sources import sha256_of_source
-from cxredge.errors import DataError, ImageError
+from cxredge.errors import DataError, ImageError, ImageProblem
 from cxredge.progress import Progress
 
 BATCH = 8
@@ -36,12 +38,12 @@ class LabelledImages:
 
 def check_samples(
     samples: Sequence[Sample], on_image: Callable[[], None] = lambda: None
-) -> tuple[list[Entry], Counter[str]]:
+) -> tuple[list[Entry], LeftOut]:
     """Decode and hash every sample, and leave out the unusable ones.
 
     Returns:
-        The usable samples as entries, whose split is still to be set; and the number of dropped
-        samples by reason. Of files with equal bytes only the first is kept, so that no copy
+        The usable samples as entries, whose split is still to be set; and the samples that were
+        left out, by reason. Of files with equal bytes only the first is kept, so that no copy
         crosses a split.
     """
 
@@ -55,13 +57,13 @@ def check_samples(
             on_image()
 
     kept: dict[str, Entry] = {}
-    dropped: Counter[str] = Counter()
+    dropped = LeftOut()
     with ThreadPoolExecutor() as pool:
-        for outcome in pool.map(check, samples):
+        for sample, outcome in zip(samples, pool.map(check, samples), strict=True):
             if isinstance(outcome, str):
-                dropped[outcome] += 1
+                dropped.leave(sample.path, outcome)
             elif outcome.sha256 in kept:
-                dropped["duplicate"] += 1
+                dropped.leave(sample.path, "duplicate")
             else:
                 kept[outcome.sha256] = outcome
     return list(kept.values()), dropped
@@ -77,12 +79,23 @@ def load_entry(entry: Entry, size: int) -> GreyImage:
         pixels = load_xray(entry.path, size).pixels
         sha256 = sha256_of_source(entry.path) if entry.sha256 else ""
     except ImageError as error:
-        raise DataError(error.message, "Make the manifest again.") from None
+        raise DataError(error.message, _remedy(entry.path, error)) from None
     if sha256 != entry.sha256:
         raise DataError(
             f"{entry.path} changed since the manifest was made.", "Make the manifest again."
         )
     return pixels
+
+
+def _remedy(path: Path, error: ImageError) -> str:
+    """Return the next step for an image of a manifest that cannot be read."""
+    missing = [above for above in path.parents if not above.exists()]
+    if error.problem is not ImageProblem.MISSING or not missing:
+        return "Make the manifest again."
+    return (
+        f"The folder {missing[-1]} is not there. If it was moved, make the manifest again; images "
+        "beneath the folder of their manifest can be moved together with it."
+    )
 
 
 def load_pixels(

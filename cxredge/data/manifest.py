@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cxredge.artifacts.atomic import atomic_file
 from cxredge.artifacts.csv_text import csv_line
 from cxredge.artifacts.disk_space import writing
-from cxredge.artifacts.hashing import sha256_of_file
+from cxredge.data.csv_table import read_csv
 from cxredge.errors import DataError
 from cxredge.vocabulary import Split
 
@@ -112,7 +112,8 @@ class Manifest:
 def read_manifest(path: Path) -> Manifest:
     """Read a manifest or a calibration list.
 
-    Relative image paths are resolved against the manifest's folder.
+    Relative image paths are resolved against the manifest's folder. The file may have gone through
+    a spreadsheet: see :func:`~cxredge.data.csv_table.read_csv`.
 
     Raises:
         DataError: The file is missing, lacks a column, has no rows, or names an unknown split.
@@ -123,29 +124,19 @@ def read_manifest(path: Path) -> Manifest:
             f"{path} {problem}.",
             "Make one: cxredge data folder DIR --out D, then give D/manifest.csv.",
         )
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        reader = csv.DictReader(stream)
-        try:
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(
-                    f"{path} lacks the column(s) {', '.join(missing)}; a manifest has "
-                    f"{','.join(COLUMNS)}."
-                )
-            entries = tuple(_entry(path, reader.line_num, row) for row in reader)
-        except csv.Error as error:
-            raise DataError(f"{path}, line {reader.line_num}: {error}.") from None
+    table = read_csv(path, COLUMNS, "path")
+    table.require(COLUMNS, f"; a manifest has {','.join(COLUMNS)}")
+    entries = tuple(_entry(path, line, row) for line, row in table.rows)
     if not entries:
         raise DataError(f"{path} lists no images.")
-    return Manifest(path, entries, sha256_of_file(path))
+    return Manifest(path, entries, table.sha256)
 
 
 def write_manifest(path: Path, entries: Iterable[Entry]) -> Manifest:
     """Write entries to ``path``; paths of images below its folder are stored relative to it."""
-    folder = _absolute(path.parent)
     lines = [csv_line(COLUMNS)]
     for entry in entries:
-        shown = _shown_path(entry.path, folder)
+        shown = path_beside(entry.path, path.parent)
         values = (shown, entry.label, entry.split.value, _patient_cell(entry, shown))
         lines.append(csv_line((*values, entry.source, entry.view, entry.sha256)))
     content = "".join(lines).encode("utf-8", "surrogateescape")
@@ -158,23 +149,34 @@ def check_labels(manifest: Manifest, classes: Sequence[str]) -> None:
     """Raise DataError if the manifest has a label that is not among the model's classes."""
     unknown = sorted(set(manifest.classes) - set(classes))
     if unknown:
+        hint = "Use the manifest it was trained on, or train a model on this one."
+        same = {name.strip().casefold(): name for name in classes}
+        renamed = [f"'{n}' to '{same[c]}'" for n in unknown if (c := n.strip().casefold()) in same]
+        if renamed:
+            hint = f"Only the case differs: rename {', '.join(renamed)} in the manifest."
         raise DataError(
             f"{manifest.path} has labels that this model does not have: {', '.join(unknown)}; "
             f"it has {', '.join(classes)}.",
-            "Use the manifest it was trained on, or train a model on this one.",
+            hint,
         )
 
 
-def _shown_path(image: Path, folder: Path) -> str:
-    """Return a path relative to the manifest's folder if it lies beneath it, else absolute."""
-    # A link beneath the folder stays a link, so that the folder can move with what it holds.
-    for path, base in ((_absolute(image), folder), (image.resolve(), folder.resolve())):
-        if path.is_relative_to(base):
-            return path.relative_to(base).as_posix()
-    return image.resolve().as_posix()
+def path_beside(image: Path, folder: Path) -> str:
+    """Return a path as a list in ``folder`` states it: relative if it lies beneath, else absolute.
+
+    A link beneath the folder stays a link, so that the folder can move with what it holds.
+    """
+    shown = absolute_path(image)
+    if shown.is_relative_to(beside := absolute_path(folder)):
+        return shown.relative_to(beside).as_posix()
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # names that no file can have
+        shown, beside = image.resolve(), folder.resolve()
+        if shown.is_relative_to(beside):
+            return shown.relative_to(beside).as_posix()
+    return shown.as_posix()
 
 
-def _absolute(path: Path) -> Path:
+def absolute_path(path: Path) -> Path:
     """Return an absolute path without ``..``, whose links are not followed."""
     return Path(os.path.normpath(Path.cwd() / path))
 
@@ -191,8 +193,7 @@ def _is_path(patient: str, path: str) -> bool:
     return "/" in patient and f"/{path}".endswith(f"/{patient.removeprefix('./')}")
 
 
-def _entry(manifest: Path, line: int, row: dict[str, str | None]) -> Entry:
-    values = {name: row.get(name) or "" for name in COLUMNS}
+def _entry(manifest: Path, line: int, values: Mapping[str, str]) -> Entry:
     try:
         split = Split(values["split"])
     except ValueError:

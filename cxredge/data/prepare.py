@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cxredge.artifacts.records import Count
 from cxredge.data.appearance import hash_images
 from cxredge.data.cohen import read_cohen
 from cxredge.data.duplicates import keep_one_of_each
-from cxredge.data.folder import has_split_folders, keep_splits, read_folder
+from cxredge.data.folder import (
+    FolderRules,
+    check_classes_kept,
+    has_split_folders,
+    keep_splits,
+    read_folder,
+)
+from cxredge.data.folder_layout import find_layout
 from cxredge.data.kermany import read_kermany
+from cxredge.data.left_out import LeftOut, write_left_out
 from cxredge.data.loading import check_samples
 from cxredge.data.manifest import Entry, Sample, write_manifest
 from cxredge.data.phantoms import write_phantoms
 from cxredge.data.protocols import draw_full, draw_protocol
 from cxredge.data.pseudonyms import Pseudonyms
-from cxredge.data.splits import carve_validation, split_fractions
+from cxredge.data.set_warnings import split_warnings
+from cxredge.data.splits import carve_test, carve_validation, split_fractions
 from cxredge.progress import Progress
 from cxredge.vocabulary import ProtocolName, Split, SplitBy
 
@@ -36,7 +44,11 @@ class PreparedSet:
         images: Number of images.
         counts: Number of images by split and class.
         dropped: Number of images left out, by reason.
-        patients_in_two_splits: Number of patients with images in more than one split.
+        patients_in_two_splits: Number of known patients with images in more than one split.
+        images_without_patient: Number of images whose patient is not known; each counts as a
+            patient of its own.
+        warnings: Warnings about the set, in sentences.
+        left_out: Path of the list of what was left out, with reasons.
         new_key: Path of the key of the patients' pseudonyms if it was created; None otherwise.
     """
 
@@ -45,6 +57,9 @@ class PreparedSet:
     counts: dict[str, dict[str, Count]]
     dropped: dict[str, Count]
     patients_in_two_splits: Count
+    images_without_patient: Count = 0
+    warnings: tuple[str, ...] = ()
+    left_out: str = ""
     new_key: str | None = None
 
 
@@ -54,9 +69,11 @@ class ProtocolSet(PreparedSet):
 
     Attributes:
         patients_joined: Number of patient names joined to another, as both share an X-ray.
+        not_drawn: Number of usable images that the protocol has no place for.
     """
 
     patients_joined: Count = 0
+    not_drawn: Count = 0
 
 
 @dataclass(frozen=True)
@@ -83,17 +100,15 @@ class FolderOptions:
     """Options of :func:`prepare_folder`.
 
     Attributes:
-        patient_pattern: See :func:`~cxredge.data.folder.read_folder`.
+        rules: How folders and files are understood.
         patient_key: File with the key of the patients' pseudonyms; None for this user's own.
-        keep_burned_in: See :func:`~cxredge.data.folder.read_folder`.
         split_by: Whether patients are kept whole, or images are split.
         fractions: Shares of train, val and test; they add up to 1.
         seed: The same seed draws the same split.
     """
 
-    patient_pattern: str | None = None
+    rules: FolderRules = field(default_factory=FolderRules)
     patient_key: Path | None = None
-    keep_burned_in: bool = False
     split_by: SplitBy = SplitBy.PATIENT
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
     seed: int = 0
@@ -120,16 +135,21 @@ def prepare_protocol(
     pneumonia, dropped_pneumonia = read_kermany(kermany)
     usable, unusable = _check([*covid, *pneumonia], progress)
     kept, joined = _keep_one_of_each(usable, progress)
-    copies = +Counter(near_duplicate=len(usable) - len(kept))
-    dropped = dropped_covid + dropped_pneumonia + unusable + copies
+    used, copies = {entry.sha256 for entry in kept}, LeftOut()
+    for entry in usable:
+        if entry.sha256 not in used:
+            copies.leave(entry.path, "near_duplicate")
+    dropped = dropped_covid.join(dropped_pneumonia, unusable, copies)
     if options.protocol is None:
         entries, left_out = draw_full(
             kept, options.split_by, options.seed, balanced=options.balanced, sars=options.sars
         )
-        dropped += left_out
+        dropped = dropped.join(left_out)
     else:
         entries = draw_protocol(kept, options.protocol, options.split_by, options.seed)
-    return ProtocolSet(**vars(_write(out, entries, dropped)), patients_joined=joined)
+    not_drawn = len(kept) - len(entries) if options.protocol else 0
+    prepared = _write(out, entries, dropped)
+    return ProtocolSet(**vars(prepared), patients_joined=joined, not_drawn=not_drawn)
 
 
 def prepare_folder(
@@ -150,28 +170,37 @@ def prepare_folder(
         DataError: The folder has fewer than two classes, or the pattern or key is invalid.
     """
     pseudonyms = Pseudonyms(options.patient_key)
-    samples, ignored = read_folder(
-        directory, options.patient_pattern, pseudonyms, options.keep_burned_in
-    )
+    samples, ignored = read_folder(directory, options.rules, pseudonyms, progress.note)
     usable, dropped = _check(samples, progress)
-    if not has_split_folders(directory):
-        entries = split_fractions(usable, options.split_by, options.seed, options.fractions)
-    else:
-        entries = keep_splits(usable, directory)
-        if not any(entry.split is Split.VAL for entry in entries):
-            entries = carve_validation(entries, options.split_by, options.seed)
+    check_classes_kept(samples, usable, dropped)
+    entries = _split_folder(usable, directory, options, progress)
     if pseudonyms.used:
         progress.note(
             f"Patients are named by a keyed hash. The key is in {pseudonyms.key_file}: keep it, "
             "and do not give it to recipients of the manifest."
         )
-    elif options.patient_pattern is None:
-        progress.note(
-            "Every image counts as a separate patient. If patients have several images, give the "
-            "pattern of the patient in their file names: --patient '^(.+)-[0-9]+$'"
-        )
-    prepared = _write(out, entries, ignored + dropped)
+    prepared = _write(out, entries, ignored.join(dropped))
     return replace(prepared, new_key=str(pseudonyms.key_file) if pseudonyms.created else None)
+
+
+def _split_folder(
+    usable: Sequence[Entry], directory: Path, options: FolderOptions, progress: Progress
+) -> list[Entry]:
+    """Return the entries with the splits of their folders, or with new ones."""
+    given = options.rules.split_folders
+    if not has_split_folders(directory, given):
+        if find_layout(directory, given).splits:
+            progress.note("Only a training folder was found: its images are split anew.")
+        return split_fractions(usable, options.split_by, options.seed, options.fractions)
+    entries = keep_splits(usable, directory, given)
+    held = {entry.split for entry in entries}
+    for split, carve in ((Split.VAL, carve_validation), (Split.TEST, carve_test)):
+        if split not in held:
+            progress.note(
+                f"There is no '{split.value}' folder: a fifth of the training images becomes it."
+            )
+            entries = carve(entries, options.split_by, options.seed)
+    return entries
 
 
 def prepare_phantoms(
@@ -194,10 +223,10 @@ def prepare_phantoms(
     samples, ignored = read_folder(out / "images", PHANTOM_PATIENT)
     usable, dropped = _check(samples, progress)
     entries = split_fractions(usable, SplitBy.PATIENT, seed, _PHANTOM_FRACTIONS)
-    return _write(out, entries, ignored + dropped)
+    return _write(out, entries, ignored.join(dropped))
 
 
-def _check(samples: Sequence[Sample], progress: Progress) -> tuple[list[Entry], Counter[str]]:
+def _check(samples: Sequence[Sample], progress: Progress) -> tuple[list[Entry], LeftOut]:
     with progress.task("Checking images", len(samples)) as advance:
         return check_samples(samples, lambda: advance(1))
 
@@ -208,7 +237,8 @@ def _keep_one_of_each(usable: Sequence[Entry], progress: Progress) -> tuple[list
     return keep_one_of_each(usable, hashes)
 
 
-def _write(out: Path, entries: Sequence[Entry], dropped: Counter[str]) -> PreparedSet:
+def _write(out: Path, entries: Sequence[Entry], dropped: LeftOut) -> PreparedSet:
+    left_out = write_left_out(out, dropped)
     manifest = write_manifest(out / "manifest.csv", entries)
     return PreparedSet(
         manifest=str(manifest.path),
@@ -216,4 +246,7 @@ def _write(out: Path, entries: Sequence[Entry], dropped: Counter[str]) -> Prepar
         counts=manifest.counts(),
         dropped=dict(sorted(dropped.items())),
         patients_in_two_splits=manifest.patients_in_two_splits(),
+        images_without_patient=sum(manifest.without_patient().values()),
+        warnings=tuple(split_warnings(manifest)),
+        left_out=str(left_out),
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from cxredge.data.left_out import LeftOut
 from cxredge.data.manifest import Entry
 from cxredge.data.splits import group_by_label, group_whole, split_fractions
 from cxredge.errors import DataError
@@ -76,7 +76,7 @@ def draw_protocol(
 
 def draw_full(
     samples: Iterable[Entry], split_by: SplitBy, seed: int, *, balanced: bool, sars: bool
-) -> tuple[list[Entry], Counter[str]]:
+) -> tuple[list[Entry], LeftOut]:
     """Split all usable images 70/15/15.
 
     Args:
@@ -89,7 +89,7 @@ def draw_full(
             which says little about the class, and limit the others to 16 if balanced.
 
     Returns:
-        The entries; and the number of images left out by reason: ``sars``, ``balance``.
+        The entries; and the images left out by reason: ``sars``, ``balance``.
 
     Raises:
         DataError: A class has no image.
@@ -98,11 +98,17 @@ def draw_full(
     if missing := sorted({*_FOUR, *(("sars",) if sars else ())} - {s.label for s in listed}):
         raise DataError(f"No images of {', '.join(missing)} found.", "Check the folders given.")
     chosen = listed if sars else [sample for sample in listed if sample.label != "sars"]
-    dropped = Counter(sars=len(listed) - len(chosen))
+    left_out = LeftOut()
+    for entry in listed:
+        if not sars and entry.label == "sars":
+            left_out.leave(entry.path, "sars")
     if balanced:
         found, chosen = chosen, balance(chosen, split_by, seed)
-        dropped["balance"] = len(found) - len(chosen)
-    return split_fractions(chosen, split_by, seed, FULL_FRACTIONS), +dropped
+        drawn = {entry.sha256 for entry in chosen}
+        for entry in found:
+            if entry.sha256 not in drawn:
+                left_out.leave(entry.path, "balance")
+    return split_fractions(chosen, split_by, seed, FULL_FRACTIONS), left_out
 
 
 def balance(samples: Sequence[Entry], split_by: SplitBy, seed: int) -> list[Entry]:

@@ -39,9 +39,20 @@ def split_fractions(
 
 def carve_validation(entries: Sequence[Entry], split_by: SplitBy, seed: int) -> list[Entry]:
     """Move a fifth of the training images to validation, for sets without a validation split."""
+    return _carve(entries, split_by, seed, (0.8, 0.2, 0.0))
+
+
+def carve_test(entries: Sequence[Entry], split_by: SplitBy, seed: int) -> list[Entry]:
+    """Move a fifth of the training images to test, for sets without a test split."""
+    return _carve(entries, split_by, seed, (0.8, 0.0, 0.2))
+
+
+def _carve(
+    entries: Sequence[Entry], split_by: SplitBy, seed: int, fractions: tuple[float, float, float]
+) -> list[Entry]:
     train = [entry for entry in entries if entry.split is Split.TRAIN]
     rest = [entry for entry in entries if entry.split is not Split.TRAIN]
-    return split_fractions(train, split_by, seed, (0.8, 0.2, 0.0)) + rest
+    return split_fractions(train, split_by, seed, fractions) + rest
 
 
 def group_by_label(samples: Iterable[Entry]) -> dict[str, list[Entry]]:

@@ -114,7 +114,7 @@ def too_few_images(calibration: Manifest) -> str:
 
 
 def _patients(entries: Iterable[Entry]) -> set[tuple[str, str]]:
-    return {(entry.source, entry.patient) for entry in entries if entry.patient}
+    return {(entry.source, entry.patient) for entry in entries if entry.patient_known}
 
 
 def _patients_in_turn(entries: Sequence[Entry], rng: random.Random) -> list[Entry]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from cxredge.artifacts.records import to_json
 from cxredge.bundle.bundle import Bundle
+from cxredge.bundle.card import BundleFacts
 from cxredge.errors import quoted
 from cxredge.report import numbers
 from cxredge.report.page import Block, Commands, Facts, Missing, Section, Sentences, Table
@@ -72,16 +73,27 @@ def data_section(reported: ReportedBundle) -> Section:
         facts = reported.bundle.card.facts
         blocks.append(_images(to_json(facts.data)))
         held = ", ".join(f"{split} {number}" for split, number in to_json(facts.patients).items())
-        blocks.append(Sentences("", (f"Patients: {held}.",)))
+        blocks.append(Sentences("", (f"Patients: {held}.", *_unknown_patients(facts))))
     for result in _by_manifest(reported.evaluations):
         line = (
             f"Evaluated on {numbers.count(result.images)} images of "
             f"{numbers.count(result.patients)} patients (split '{result.split.value}')."
         )
+        if result.images_without_patient:
+            line += f" Of {numbers.count(result.images_without_patient)} images the patient is not "
+            line += "known; each counts as a patient of its own."
         blocks.append(Sentences("", (line,)))
     if not blocks:
         blocks.append(Missing("Data", "cxredge report BUNDLE --out report.html"))
     return Section("Data", tuple(blocks))
+
+
+def _unknown_patients(facts: BundleFacts) -> tuple[str, ...]:
+    if not facts.images_without_patient:
+        return ()
+    unknown = to_json(facts.images_without_patient).items()
+    listed = ", ".join(f"{split} {number}" for split, number in unknown)
+    return (f"Images whose patient is not known, and counts as one of its own: {listed}.",)
 
 
 def training_section(reported: ReportedBundle) -> Section:

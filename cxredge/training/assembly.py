@@ -44,7 +44,10 @@ def load_images(manifest: Manifest, input_size: int, progress: Progress) -> Imag
     splits = {split: manifest.of(split) for split in Split}
     absent = set(manifest.classes) - {entry.label for entry in splits[Split.TRAIN]}
     if absent:
-        raise CxredgeError(f"{manifest.path} has no training images of: {', '.join(absent)}.")
+        raise CxredgeError(
+            f"{manifest.path} has no training images of: {', '.join(sorted(absent))}.",
+            "Its folders differ between splits: see the classes with cxredge data audit MANIFEST",
+        )
     return {
         split: load_labelled(entries, manifest.classes, input_size, progress)
         for split, entries in splits.items()

@@ -28,7 +28,8 @@ def test_each_folder_is_a_class_and_each_image_a_patient(tmp_path: Path) -> None
     ]
     assert len({s.patient for s in samples}) == 3
     assert {s.source for s in samples} == {"set"}
-    assert not dropped
+    assert not any(s.patient_known for s in samples)
+    assert dropped == {"no_class": 1}
 
 
 def test_files_that_are_not_images_are_counted(tmp_path: Path) -> None:

@@ -88,6 +88,20 @@ def test_unusable_samples_are_dropped_by_reason_and_the_order_is_kept(tmp_path: 
     assert len(seen) == len(listed)
 
 
+def test_a_folder_that_was_moved_is_named(tmp_path: Path) -> None:
+    image = picture(tmp_path / "old" / "images" / "a.png", 1)
+    manifest = write_manifest(tmp_path / "lists" / "manifest.csv", [entry(image)])
+    (tmp_path / "old").rename(tmp_path / "new")
+    with pytest.raises(DataError, match="does not exist") as caught:
+        load_pixels(manifest.entries, 32)
+    assert f"The folder {tmp_path / 'old'} is not there" in caught.value.hint
+    (tmp_path / "new").rename(tmp_path / "old")
+    image.unlink()
+    with pytest.raises(DataError) as caught:
+        load_pixels(manifest.entries, 32)
+    assert caught.value.hint == "Make the manifest again."
+
+
 def test_order_is_kept_when_many_are_checked_at_once(tmp_path: Path) -> None:
     paths = [picture(tmp_path / f"{n}.png", n) for n in range(60)]
     kept, dropped = check_samples([Sample(path, "normal", "p", "s") for path in paths])

@@ -224,3 +224,6 @@ def test_labels_the_model_does_not_know_are_named(tmp_path: Path) -> None:
     check_labels(manifest, ["normal", "viral", "zebra"])
     with pytest.raises(DataError, match="does not have: zebra; it has normal, viral"):
         check_labels(manifest, ["normal", "viral"])
+    with pytest.raises(DataError) as caught:
+        check_labels(manifest, ["Normal", "zebra"])
+    assert "'normal' to 'Normal'" in caught.value.hint
