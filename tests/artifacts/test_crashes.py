@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import cxredge
 from cxredge.artifacts import exchange, temporary
 from cxredge.artifacts.atomic import write_text
 from cxredge.artifacts.card import CARD_NAME, check_files, read_card, write_card
@@ -342,6 +343,16 @@ def test_temporary_that_is_swept_before_it_is_locked_is_made_again(
             assert made.exists()
             assert made not in removed
     assert names(tmp_path) == []
+
+
+def test_temporary_files_are_made_in_one_place() -> None:
+    makers = ("mkdtemp", "mkstemp", "TemporaryDirectory", "NamedTemporaryFile", "TemporaryFile")
+    found = {
+        path.name
+        for path in Path(cxredge.__file__).parent.rglob("*.py")
+        if any(f"{maker}(" in path.read_text() for maker in makers)
+    }
+    assert found == {"temporary.py"}
 
 
 def test_full_disk_for_temporary_files(tmp_path: Path, monkeypatch) -> None:
