@@ -36,7 +36,9 @@ def _parse_as_deploy(args: list[str], parent: Any) -> Any:
     try:
         context = deploy.make_context("deploy", [*args], parent)
     except UsageError as error:
-        bundle = next((Path(word) for word in args if _is_bundle(Path(word))), None)
+        # An earlier bundle in --out is replaced.
+        words = [word for before, word in zip(["", *args], args, strict=False) if before != "--out"]
+        bundle = next((Path(word) for word in words if _is_bundle(Path(word))), None)
         option = getattr(error, "option_name", None)
         if bundle is None or option is None:
             return None

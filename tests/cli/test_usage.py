@@ -92,3 +92,12 @@ def test_all_targets_that_fit_are_suggested(name: str, near: str, cxredge) -> No
     ran = cxredge("targets", "show", name)
     assert ran.code == 1
     assert f"Did you mean {near}?" in ran.err
+
+
+def test_build_replaces_an_earlier_bundle(bundle: Path, model: Path, cxredge) -> None:
+    before = (bundle / "card.json").read_bytes()
+    lax = ["--min-agreement", 0.5, "--max-accuracy-drop", 0.5]
+    words = ["build", model, "--target", "jetson-nano", "--precision", "fp32", *lax]
+    ran = cxredge(*words, "--out", bundle, "-q")
+    assert ran.code == 0, ran.err
+    assert (bundle / "card.json").read_bytes() != before
