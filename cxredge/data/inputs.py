@@ -62,7 +62,7 @@ def check_inputs(paths: Sequence[Path]) -> None:
     if first is None:
         shown = ", ".join(str(path) for path in paths)
         raise DataError(
-            f"No images in {shown}; supported are PNG, JPEG and DICOM.",
+            f"No images in {shown}; supported are PNG and JPEG (.png, .jpg, .jpeg) and DICOM.",
             "Give images, or folders or zips of them.",
         )
     if find_spec("pydicom") is None and is_dicom_source(first):
