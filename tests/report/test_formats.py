@@ -73,7 +73,8 @@ class TestOtherFormats:
     def test_file_names_that_are_not_utf8_are_written(self, bundles):
         odd = (bundles / "second").rename(bundles / "caf\udce9")
         for suffix in (".html", ".md", ".json"):
-            assert "caf?" in page_of(bundles / f"r{suffix}", odd)
+            page = page_of(bundles / f"r{suffix}", odd)
+            assert "caf?" in page or "caf\N{REPLACEMENT CHARACTER}" in page
 
 
 class TestCommand:
