@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import atexit
 import functools
+import json
 import os
-import resource
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -78,31 +76,26 @@ def run_limited(
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.perf_counter()
-        child = subprocess.Popen(
-            [*command, *map(str, arguments)],
+        launched = subprocess.run(
+            [
+                *(sys.executable, "-I", "-S", str(Path(__file__).with_name("launcher.py"))),
+                *(str(seconds), str(memory_mb * 1_000_000), str(out.fileno()), str(err.fileno())),
+                *command,
+                *map(str, arguments),
+            ],
             stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            start_new_session=True,
-            preexec_fn=lambda: _limit(memory_mb * 1_000_000),
+            stdout=subprocess.PIPE,
+            pass_fds=(out.fileno(), err.fileno()),
             env={**os.environ, **(environment or {})},
             cwd=cwd,
+            check=True,
         )
-        killed = threading.Event()
-
-        def kill() -> None:
-            killed.set()
-            os.killpg(child.pid, signal.SIGKILL)
-
-        timer = threading.Timer(seconds, kill)
-        timer.start()
-        _, status, usage = os.wait4(child.pid, 0)
-        timer.cancel()
-        child.returncode = code = os.waitstatus_to_exitcode(status)
         took = time.perf_counter() - start
         texts = [_text(stream.seek(0) or stream.read()) for stream in (out, err)]
-    outcome = Outcome.HUNG if killed.is_set() else _outcome(code, texts[1])
-    return Ended(outcome, code, took, usage.ru_maxrss * 1024 / 1e6, texts[0], texts[1])
+    found = json.loads(launched.stdout)
+    code = os.waitstatus_to_exitcode(found["status"])
+    outcome = Outcome.HUNG if found["killed"] else _outcome(code, texts[1])
+    return Ended(outcome, code, took, found["peak_kib"] * 1024 / 1e6, texts[0], texts[1])
 
 
 def small_bundle(folder: Path) -> Path:
@@ -133,11 +126,6 @@ def _made() -> Path:
         "--min-agreement", 0, "--max-accuracy-drop", 1, "--out", folder / "bundle",
     )  # fmt: skip
     return folder
-
-
-def _limit(size_bytes: int) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (size_bytes, size_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _outcome(code: int, err: str) -> Outcome:

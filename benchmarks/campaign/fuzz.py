@@ -111,8 +111,10 @@ def mutate(content: bytes, other: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _originals(rng: np.random.Generator) -> Iterator[tuple[str, bytes]]:
-    grey = rng.integers(0, 256, (80, 72), np.uint8)
-    deep = rng.integers(0, 4096, (80, 72)).astype(np.uint16)
+    # A gradient with some noise: noise alone is refused as no X-ray.
+    rising = np.linspace(200, 3600, 80 * 72).reshape(80, 72)
+    deep = (rising + rng.integers(-200, 200, (80, 72))).astype(np.uint16)
+    grey = (deep // 16).astype(np.uint8)
     image = Image.fromarray(grey)
     pictures = {
         "png": [image, image.convert("P"), image.convert("RGBA"), Image.fromarray(deep * 16)],
@@ -136,5 +138,6 @@ def _originals(rng: np.random.Generator) -> Iterator[tuple[str, bytes]]:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for number, (kind, content) in enumerate(made):
-            archive.writestr(f"{number}.{kind}", content)
+            # A fixed date: the same seed gives the same bytes.
+            archive.writestr(zipfile.ZipInfo(f"{number}.{kind}"), content, zipfile.ZIP_DEFLATED)
     yield from [*made, ("zip", stream.getvalue())]

@@ -34,9 +34,9 @@ def verify(
     bundle: BundleOrArchiveArgument,
     public_key: PublicKeyOption = None,
 ) -> Outcome:
-    """Check all hashes, also of results, and run the golden images on this machine.
+    """Check all hashes, and run the golden images on this machine.
 
-    Without golden images, which may be deleted, it says what could not be checked. With
+    Results have hashes, too. Without golden images, it says what could not be checked. With
     --public-key, also check who signed the bundle. An archive is unpacked to a temporary
     folder. Exits with code 3 if a golden image's result differs from that of the machine that
     built the bundle.

@@ -102,7 +102,7 @@ def test_the_margin_on_the_card_is_how_far_int8_moves_validation_images(
 def test_with_a_wide_margin_fp32_decides_all_and_with_none_int8_does(
     with_margin: WithMargin,
 ) -> None:
-    wide, none = open_bundle(with_margin(1e3)), open_bundle(with_margin(-1.0))
+    wide, none = open_bundle(with_margin(1e3)), open_bundle(with_margin(0.0))
     assert np.array_equal(logits(wide), logits(wide, Precision.FP32))
     assert np.array_equal(logits(none), logits(wide, Precision.INT8))
     assert not np.array_equal(logits(wide), logits(none))
@@ -124,7 +124,7 @@ def test_near_ties_are_counted_and_no_error_of_any_row(
     assert {(row["status"], row["error"]) for row in read_rows(out)} == {("ok", "")}
     said = cxredge("predict", with_margin(1e4), phantoms / "images", "--out", out).out
     assert f"Near ties that FP32 decided: {every['images']}." in said
-    bundle = with_margin(-1.0)
+    bundle = with_margin(0.0)
     none = cxredge("predict", bundle, phantoms / "images", "--out", out, "--json").json
     assert none["near_ties"] == 0
 

@@ -93,15 +93,20 @@ def test_signal_leaves_nothing_half_written(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_signal_becomes_a_sentence_and_an_exit_code(number: signal.Signals) -> None:
+    before = signal.signal(number, signal.SIG_DFL)  # background jobs may ignore it
+
     def stops(output: Output) -> Outcome:
         os.kill(os.getpid(), number)
         time.sleep(5)
         return Outcome(1, "not reached")
 
-    result = CliRunner().invoke(app_of(stops), ["run"])
+    try:
+        result = CliRunner().invoke(app_of(stops), ["run"])
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
     assert result.exit_code == 128 + number
     assert result.stderr == f"Error: Terminated by {number.name}.\n"
-    assert signal.getsignal(number) is signal.SIG_DFL
 
 
 def test_signals_that_are_ignored_stay_ignored() -> None:
