@@ -63,6 +63,7 @@ class Caution(str, Enum):
     LATERAL = "lateral"
     OBLIQUE = "oblique"
     NARROW_RANGE = "narrow_range"
+    MOSTLY_WHITE = "mostly_white"
 
     @property
     def sentence(self) -> str:
@@ -79,6 +80,8 @@ _CAUTION_SENTENCES = {
     Caution.OBLIQUE: "The view is oblique; the network was trained on frontal X-rays.",
     Caution.NARROW_RANGE: "The grey values span a small part of the range from black to white, "
     "as values that are not scaled to their full depth do.",
+    Caution.MOSTLY_WHITE: "More than half of the picture is white: it is overexposed, or has a "
+    "wide margin.",
 }
 
 

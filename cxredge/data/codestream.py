@@ -13,6 +13,7 @@ _JP2_START = b"\0\0\0\x0cjP  "
 JPEG_LS_FRAME = 0xF7
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {JPEG_LS_FRAME}
 _DCT_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC5, 0xC6, 0xC9, 0xCA, 0xCD, 0xCE})
+PROGRESSIVE_FRAMES = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _APP0, _APP14, _SOS = 0xE0, 0xEE, 0xDA
 _COD, _SOD = 0x52, 0x93
 _MAX_TILES = 65_535  # ISO/IEC 15444-1, A.5.1
@@ -33,6 +34,7 @@ class Codestream:
         bits: Number of bits per sample.
         is_dct: Whether it is JPEG with a discrete cosine transform: sequential or progressive.
         is_jpeg_ls: Whether it is JPEG-LS.
+        is_progressive: Whether it is JPEG whose scans each refine the whole picture.
         decoded_colour: Colour space of three decoded samples, ``RGB`` or ``YBR_FULL``, without a
             conversion by the decoder for JPEG and with it for JPEG 2000; empty if the codestream
             does not state it.
@@ -44,6 +46,7 @@ class Codestream:
     bits: int
     is_dct: bool = False
     is_jpeg_ls: bool = False
+    is_progressive: bool = False
     decoded_colour: str = ""
 
 
@@ -145,7 +148,8 @@ def _read_jpeg(data: bytes) -> Codestream:
             if is_dct and components == 3:
                 colour = _jpeg_colour(jfif, adobe_transform, ids)
             is_ls = marker == JPEG_LS_FRAME
-            return Codestream(rows, columns, components, bits, is_dct, is_ls, colour)
+            progressive = marker in PROGRESSIVE_FRAMES
+            return Codestream(rows, columns, components, bits, is_dct, is_ls, progressive, colour)
         body = data[position + 4 : position + 16]
         jfif = jfif or (marker == _APP0 and body.startswith(b"JFIF\0"))
         if marker == _APP14 and body.startswith(b"Adobe") and len(body) == 12:

@@ -11,12 +11,12 @@ import re
 
 from PIL import Image, ImageChops
 
-from cxredge.data.codestream import JPEG_LS_FRAME, jpeg_segments
+from cxredge.data.codestream import JPEG_LS_FRAME, PROGRESSIVE_FRAMES, jpeg_segments
+from cxredge.data.jpeg_scans import end_of_picture
 
 _FULL_SIZE = 65_535
 _FILLED = (127, 128)  # the grey of the fill, and its inverse in CMYK
 # Within a scan, 0xFF is followed by 0, by a restart marker or by another 0xFF.
-_END = b"\xff\xd9"
 _END_OF_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 # In JPEG-LS, 0xFF is followed by a bit 0 (T.87, C.2.1).
 _END_OF_LS_SCAN = re.compile(rb"\xff[\x80-\xfe]")
@@ -37,13 +37,11 @@ def is_complete(content: bytes, image: Image.Image, draft_size: int) -> bool:
         draft_size: The argument of ``draft`` with which it was decoded.
     """
     if image.info.get("progressive"):
-        end, draft_size = content.rfind(_END), _FULL_SIZE
-        longer = content[:end] + _INSERTED + content[end:]
-    elif _may_be_filled(image):
-        longer = lengthen(content)
-    else:
+        draft_size = _FULL_SIZE
+    elif not _may_be_filled(image):
         return True
     try:
+        longer = lengthen(content)
         expected = _decode(content, draft_size) if draft_size == _FULL_SIZE else image
         return ImageChops.difference(expected, _decode(longer, draft_size)).getbbox() is None
     except (OSError, SyntaxError, ValueError):
@@ -51,16 +49,20 @@ def is_complete(content: bytes, image: Image.Image, draft_size: int) -> bool:
 
 
 def lengthen(content: bytes) -> bytes:
-    """Return a JPEG or JPEG-LS with bytes after the data of its first scan.
+    """Return a JPEG or JPEG-LS with bytes after its data: of all scans if it is progressive.
 
     Raises:
         ValueError: The file has no scan.
     """
     segments = list(jpeg_segments(content))
-    is_ls = any(marker == JPEG_LS_FRAME for marker, _ in segments)
-    _, scan = segments[-1]
-    found = (_END_OF_LS_SCAN if is_ls else _END_OF_SCAN).search(content, scan + 2)
-    end = found.start() if found else len(content)
+    markers = {marker for marker, _ in segments}
+    is_ls = JPEG_LS_FRAME in markers
+    if markers & PROGRESSIVE_FRAMES:
+        end = end_of_picture(content)
+    else:
+        _, scan = segments[-1]
+        found = (_END_OF_LS_SCAN if is_ls else _END_OF_SCAN).search(content, scan + 2)
+        end = found.start() if found else len(content)
     return content[:end] + (_MORE_LS if is_ls else _INSERTED) + content[end:]
 
 

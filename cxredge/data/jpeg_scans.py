@@ -6,6 +6,8 @@ A file of a few kB may hold thousands of empty scans of a large image; libjpeg d
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 
 from cxredge.errors import ImageError, ImageProblem
 
@@ -15,6 +17,7 @@ MAX_SCANS = 100
 JPEG_MAGIC = b"\xff\xd8\xff"
 _START_OF_SCAN = b"\xff\xda"
 _END = 0xD9
+_MOST_COUNTED = 1000
 _WITHOUT_LENGTH = frozenset(range(0xD0, 0xD9)) | {0x01}
 # A marker within the data of a scan: neither a stuffed zero nor a restart nor a fill byte.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -41,21 +44,35 @@ def check_scans(name: str, content: bytes) -> None:
 
 
 def count_scans(content: bytes) -> int:
-    """Return the number of scans before the end of the image (ITU-T T.81, B.2), at most 1000."""
-    position, scans = 2, 0
-    while position + 4 <= len(content) and content[position] == 0xFF and scans < 1000:
+    """Return the number of scans of the first picture (ITU-T T.81, B.2), at most 1000."""
+    scans = (marker for marker, _ in _segments(content) if marker == _START_OF_SCAN[1])
+    return sum(1 for _ in islice(scans, _MOST_COUNTED))
+
+
+def end_of_picture(content: bytes) -> int:
+    """Return the position of the marker that ends the first picture, or the end of the file.
+
+    A second picture, or a maker's notes, may follow it.
+    """
+    found = (position for marker, position in _segments(content) if marker == _END)
+    return next(found, len(content))
+
+
+def _segments(content: bytes) -> Iterator[tuple[int, int]]:
+    """Yield marker and position of each segment with a length, and of the end; skip scan data."""
+    position = 2
+    while position + 2 <= len(content) and content[position] == 0xFF:
         marker = content[position + 1]
-        if marker == _END:
-            break
         if marker == 0xFF:  # fill bytes
             position += 1
             continue
         if marker in _WITHOUT_LENGTH:
             position += 2
             continue
+        yield marker, position
+        if marker == _END:
+            return
         position += 2 + max(2, int.from_bytes(content[position + 2 : position + 4], "big"))
         if marker == _START_OF_SCAN[1]:
-            scans += 1
             found = _MARKER.search(content, position)
             position = found.start() if found else len(content)
-    return scans

@@ -20,7 +20,7 @@ GRID = 32
 and too coarse for a label or a marker to matter."""
 
 _BLACK, _WHITE = 24, 231
-_WHITE_PAGE = 250
+_WHITE_PAGE, _PAGE_INK, _PAGE_CORRELATION = 250, 192, 0.6
 _MIN_SPREAD = 16
 _MIN_CORRELATION = 0.45
 _DARK, _BRIGHT = 96, 175
@@ -79,6 +79,8 @@ def check_plausible(
             f"{name} is {flaw}; expected a chest X-ray.",
             "Look at the picture, and export it again or leave it out.",
         )
+    if levels.median > _WHITE_PAGE:
+        return (Caution.MOSTLY_WHITE,)
     narrow = unwindowed and levels.brightest - levels.darkest < _NARROW
     if narrow or levels.brightest < _DARK or levels.darkest > _BRIGHT:
         return (Caution.NARROW_RANGE,)
@@ -115,7 +117,8 @@ def _flaw_of(levels: GreyLevels) -> str:
     """Return what is wrong with a picture, or nothing."""
     if levels.high < _BLACK:
         return "almost black" if levels.high else "black"
-    if levels.low > _WHITE or levels.median > _WHITE_PAGE:
+    is_page = levels.low > _PAGE_INK or levels.correlation < _PAGE_CORRELATION
+    if levels.low > _WHITE or (levels.median > _WHITE_PAGE and is_page):
         return "almost white"
     if levels.high - levels.low < _MIN_SPREAD:
         return f"almost one grey value ({levels.median:.0f} of 255)"

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cxredge.artifacts.exchange import sync_file, sync_folder
+from cxredge.artifacts.regular_file import NotRegularError, open_regular
 from cxredge.artifacts.temporary import temporary_file
 from cxredge.errors import DataError
 
@@ -103,7 +104,10 @@ class Pseudonyms:
         if self._given is None:
             self.created = _create_key(self.key_file)
         try:
-            key = self.key_file.read_bytes().strip()
+            with open_regular(self.key_file) as stream:
+                key = stream.read().strip()
+        except NotRegularError as error:
+            raise DataError(f"{error}.", _KEY_REMEDY) from None
         except OSError as error:
             raise DataError(
                 f"{self.key_file} cannot be read as a key: {error.strerror}.", _KEY_REMEDY

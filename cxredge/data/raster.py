@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from contextlib import ExitStack
 from typing import Any
 
@@ -14,13 +15,14 @@ from cxredge.data.in_memory import closed_image, is_closed
 from cxredge.data.jpeg_data import is_complete
 from cxredge.data.jpeg_scans import check_scans
 from cxredge.data.memory_budget import memory_budget
+from cxredge.data.png_data import has_all_rows
 from cxredge.data.signatures import not_an_image
 from cxredge.data.sources import JPEG_MAGIC, PNG_MAGIC, check_size, too_many_pixels
 from cxredge.data.strips import PIXELS, grey_in_strips, look_up
 from cxredge.errors import ImageError, ImageProblem
 
 _FORMATS = ("PNG", "JPEG")
-_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_ERRORS = (zlib.error, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 _PNG_DEPTH = 24  # position of the bit depth in the header chunk
 _MIN_16_BIT_MAXIMUM = 4096
 _16_BIT_VALUES = 65536
@@ -60,11 +62,15 @@ def decode_file(name: str, content: bytes, draft_size: int, memory: ExitStack) -
             full_pixels = image.width * image.height
             image.draft("L", (draft_size, draft_size))
             needed_bytes += _decoded_bytes(image)
-            if image.format == "JPEG":
+            is_jpeg = content.startswith(JPEG_MAGIC)  # Pillow names one of several pictures MPO
+            if is_jpeg:
                 needed_bytes += len(content) + _comparison_bytes(image, full_pixels)
             memory.enter_context(memory_budget().pixels.reserve(name, needed_bytes))
             image.load()
-            if image.format == "JPEG" and not is_complete(content, image, draft_size):
+            complete = (
+                is_complete(content, image, draft_size) if is_jpeg else has_all_rows(content, image)
+            )
+            if not complete:
                 raise _damaged(name, "its data end before the picture does")
             return _upright(image, to_grey(name, image, is_16_bit_png(content)))
         except _ERRORS as error:

@@ -86,3 +86,21 @@ def test_kinds_of_jpeg_that_are_not_supported_are_named(marker: int, bits: int, 
         load_xray(bytes(content), 64)
     assert caught.value.problem is ImageProblem.UNSUPPORTED
     assert "PNG" in caught.value.hint
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("size", [32, 224])
+def test_the_first_of_several_pictures_must_be_whole(progressive: bool, size: int) -> None:
+    options = {"quality": 90, "save_all": True, "append_images": [PICTURE.rotate(90)]}
+    whole = encode(PICTURE, "MPO", progressive=progressive, **options)
+    load_xray(whole, size)
+    second = whole.find(b"\xff\xd8\xff", 2)
+    cut = whole[: second // 2] + END + bytes(second - second // 2 - 2) + whole[second:]
+    assert problem_of(cut, size) is ImageProblem.TRUNCATED
+
+
+def test_bytes_behind_a_progressive_picture_do_not_hide_its_end() -> None:
+    whole = jpeg("progressive")
+    load_xray(whole + b"notes" + END, 64)
+    cut = whole[: len(whole) * 9 // 10] + END + b"notes" + END
+    assert problem_of(cut) is ImageProblem.TRUNCATED

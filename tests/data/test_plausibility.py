@@ -70,6 +70,22 @@ def test_phantoms_are_accepted_without_a_caution(label: str, size: int) -> None:
             assert load_xray(np.ascontiguousarray(shown), size).cautions == ()
 
 
+@pytest.mark.parametrize("white", ["margin", "overexposed"])
+def test_an_x_ray_with_much_white_has_a_caution(white: str) -> None:
+    shown = np.full((256, 256), 255, np.uint8)
+    if white == "margin":
+        shown[64:192, 64:192] = PHANTOM
+    else:
+        shown = np.clip(PHANTOM * 4.0, 0, 255).astype(np.uint8)
+    assert load_xray(shown, 64).cautions == (Caution.MOSTLY_WHITE,)
+
+
+def test_a_page_of_text_is_refused() -> None:
+    page = np.full((256, 256), 255, np.uint8)
+    page[20:110:6, 20:230] = RNG.choice([0, 255], (15, 210), p=[0.6, 0.4])
+    assert problem_of(page) is ImageProblem.IMPLAUSIBLE
+
+
 def deep_png(values: np.ndarray, colour: int) -> bytes:
     """Return a 16-bit PNG of grey values, (height, width), in another colour type."""
     opaque = np.full_like(values, 65535)

@@ -1,5 +1,6 @@
 import hashlib
 import hmac
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,6 +41,12 @@ def test_a_key_that_is_none_is_refused(tmp_path: Path, content: bytes | None) ->
     with pytest.raises(DataError, match="key"):
         Pseudonyms(key).of("P-17")
     assert key.exists() is (content is not None)
+
+
+def test_no_key_is_read_from_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "key")
+    with pytest.raises(DataError, match="not a regular file, but a pipe"):
+        Pseudonyms(tmp_path / "key").of("1")
 
 
 def test_key_is_whole_or_absent_at_every_moment(

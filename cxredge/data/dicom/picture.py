@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from cxredge.data.dicom.continuity import check_kind_of_numbers
 from cxredge.data.dicom.exposure import check_exposure
 from cxredge.data.dicom.grey_scale import GreyScale
 from cxredge.data.dicom.grey_scale_reader import read_grey_scale
@@ -60,6 +61,7 @@ def _decode(header: Header, layout: Layout) -> tuple[Grey, bool]:
     """Return the grey, and whether values of more than 8 bits have no window."""
     if layout.components == 3:
         samples, photometric = read_samples(header, layout)
+        _check_planes(header, layout, samples)
         return _luma(samples, photometric), False
     scale = read_grey_scale(header)
     samples, _ = read_samples(header, layout)
@@ -70,6 +72,7 @@ def _apply(header: Header, layout: Layout, scale: GreyScale, samples: Samples) -
     unused = layout.shift or layout.stored < layout.allocated
     if unused and header.syntax.is_encapsulated:
         _check_range(header, layout, samples)
+    check_kind_of_numbers(header, layout, samples, scale.padding)
     index: Samples = samples
     if unused:
         index = (samples >> layout.shift) & samples.dtype.type((1 << layout.stored) - 1)
@@ -107,6 +110,28 @@ def _check_spread(header: Header, layout: Layout, index: Samples) -> None:
             f"{1 << layout.stored}.",
             "Export it with a window, or convert it to PNG as a viewer shows it.",
         )
+
+
+def _check_planes(header: Header, layout: Layout, samples: Samples) -> None:
+    """Refuse native RGB whose components agree only if PlanarConfiguration is the other one."""
+    if layout.photometric != "RGB" or header.syntax.is_encapsulated:
+        return
+    shape = samples.shape
+    if layout.planar:
+        other = np.moveaxis(samples, -1, 0).reshape(shape)
+    else:
+        other = np.moveaxis(samples.reshape(shape[2], *shape[:2]), 0, -1)
+    if 2 * _colourfulness(other) < _colourfulness(samples):
+        raise bad_header(
+            header.name,
+            f"PlanarConfiguration is {int(layout.planar)}, but the components agree only if it is "
+            f"{int(not layout.planar)}",
+        )
+
+
+def _colourfulness(samples: Samples) -> int:
+    some = samples[:: max(1, len(samples) // 128)].astype(np.int64)
+    return int(np.abs(np.diff(some, axis=-1)).sum())
 
 
 def _luma(samples: Samples, photometric: str) -> Grey:

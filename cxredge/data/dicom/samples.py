@@ -113,7 +113,25 @@ def _read_pixel_data(header: Header, layout: Layout) -> tuple[bytes, str]:
         2 / 3 if layout.photometric == "YBR_FULL_422" else 1
     ):
         raise ValueError("the pixel data are shorter than the image")
+    if native:
+        _check_end(header, layout, memoryview(element.value))
     return element.value, element.VR or "OW"
+
+
+def _check_end(header: Header, layout: Layout, data: memoryview) -> None:
+    """Refuse pixels behind the picture; padding, of one byte's value, may follow it.
+
+    Raises:
+        ImageError: The header states fewer pixels, or smaller ones, than there are.
+    """
+    rest = data[layout.size_bytes :]
+    row_bytes = layout.size_bytes // layout.rows
+    if len(rest) >= row_bytes and rest != bytes(rest[:1]) * len(rest):
+        raise bad_header(
+            header.name,
+            f"it states {layout.columns}x{layout.rows} pixels of {layout.components} samples of "
+            f"{layout.allocated} bits, {layout.size_bytes} bytes, but {len(data)} bytes are there",
+        )
 
 
 def _has_undefined_length(element: DataElement | RawDataElement) -> bool:
@@ -149,13 +167,14 @@ def _decode_codestream(header: Header, layout: Layout, frame: bytes) -> tuple[Sa
     check_scans(header.name, frame)
     inside = read_codestream(frame)
     _check_codestream(header, layout, inside)
-    container = layout
+    container = replace(layout, planar=False)  # decoders return pixel after pixel
     if inside.bits <= 8 and frame.startswith(_JPEG_START):
-        container = replace(layout, allocated=8, stored=min(layout.stored, 8))
+        container = replace(container, allocated=8, stored=min(layout.stored, 8))
     samples, photometric = _decode(
         header, container, encapsulate([frame]), decoding_plugin="pylibjpeg"
     )
-    if frame.startswith(_JPEG_START) and (inside.is_jpeg_ls or _may_be_filled(samples)):
+    hides_its_end = inside.is_jpeg_ls or inside.is_progressive
+    if frame.startswith(_JPEG_START) and (hides_its_end or _may_be_filled(samples)):
         longer = encapsulate([lengthen(frame)])
         again, _ = _decode(header, container, longer, decoding_plugin="pylibjpeg")
         if not np.array_equal(samples, again):

@@ -282,3 +282,27 @@ def test_jpeg_ls_data_that_end_before_the_picture_are_truncated() -> None:
     with pytest.raises(ImageError) as caught:
         load_grey(cut, 48)
     assert caught.value.problem is ImageProblem.TRUNCATED
+
+
+def test_progressive_jpeg_that_ends_before_the_picture_is_truncated(tmp_path: Path) -> None:
+    picture = render_phantom("normal", 0, 0, 128)
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG", progressive=True, quality=95)
+    whole = stream.getvalue()
+    shown(tmp_path, dicom(picture, JPEGBaseline8Bit, whole + b"\0" * (len(whole) % 2)))
+    cut = whole[: len(whole) // 3 * 2] + b"\xff\xd9"
+    error = refused(tmp_path, dicom(picture, JPEGBaseline8Bit, cut + b"\0" * (len(cut) % 2)))
+    assert error.problem is ImageProblem.TRUNCATED
+
+
+def test_planar_configuration_does_not_apply_to_jpeg(tmp_path: Path) -> None:
+    colour = np.stack([render_phantom("normal", 0, 0, 48)] * 3, -1)
+    stream = io.BytesIO()
+    Image.fromarray(colour).save(stream, "JPEG", quality=95)
+    frame = stream.getvalue() + b"\0" * (len(stream.getvalue()) % 2)
+    header = {"PhotometricInterpretation": "YBR_FULL_422"}
+    pixels = [
+        shown(tmp_path, dicom(colour, JPEGBaseline8Bit, frame, PlanarConfiguration=one, **header))
+        for one in (0, 1)
+    ]
+    np.testing.assert_array_equal(*pixels)
