@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,8 @@ _SPLIT_NAMES = {
     Split.TEST: ("test", "testing", "tst"),
 }
 _SUFFIX = re.compile(r"[ _-]*(set|data|images|split)$")
+_SEPARATORS = re.compile(r"[\s_-]+")
+_MAX_CLASSES = 8
 _NO_FOLDERS = ("__macosx",)
 
 
@@ -151,6 +154,7 @@ def _read_classes(tops: Sequence[Path], found: _Found) -> None:
         )
     if not divided:
         found.folders += [ClassFolder(top, top.name, None) for top in tops]
+        found.notes += [*_perhaps_splits(tops), *_perhaps_one_class(tops)]
         return
     for top in divided:
         found.folders += [ClassFolder(p, top.name, split) for p, split in inner[top].items()]
@@ -160,6 +164,28 @@ def _read_classes(tops: Sequence[Path], found: _Found) -> None:
                 images = walk_images([other], Skipped())
                 found.outside += [(source, "unknown_split") for source in images]
     found.notes.append(f"Class folders are divided into {_names(inner[divided[0]])}: kept.")
+
+
+def _perhaps_splits(tops: Sequence[Path]) -> Iterator[str]:
+    """Yield a sentence if all folders hold the same few folders, as splits in any language do."""
+    inside = {frozenset(sub.name for sub in _subfolders(top)) for top in tops}
+    if len(tops) > 1 and len(inside) == 1 and 1 < len(names := inside.pop()) <= _MAX_CLASSES:
+        listed = ", ".join(f"'{top.name}'" for top in tops)
+        yield (
+            f"{listed} are read as classes, although each holds {', '.join(sorted(names))}. If "
+            f"they are splits, name each: --split-folder {quoted(tops[0].name)}=train"
+        )
+
+
+def _perhaps_one_class(tops: Sequence[Path]) -> Iterator[str]:
+    """Yield a sentence for folders whose names differ only in case, spaces, dashes or encoding."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for top in tops:
+        plain = unicodedata.normalize("NFKC", top.name).casefold()
+        alike[_SEPARATORS.sub("", plain)].append(f"'{top.name}'")
+    for names in alike.values():
+        if len(names) > 1:
+            yield f"{', '.join(names)} are {len(names)} classes. If they are one, join the folders."
 
 
 def _splits_in(folder: Path) -> dict[Path, Split]:

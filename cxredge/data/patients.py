@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ _PLACEHOLDERS = re.compile(
     r"no[\s_-]?(id|name)|removed|deleted|de-?identified|patient[\s_-]?id|test",
     re.IGNORECASE,
 )
+_LEADING_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 _LAST_NUMBER = "^(.+)[-_ ][^-_ ]+$"
 _PATH_COLUMNS = ("path", "file", "filename", "image")
 _PATIENT_COLUMNS = ("patient", "patientid", "patient_id")
@@ -103,10 +105,11 @@ def name_patients(
         DataError: The pattern or the table is not valid.
     """
     name_of = _reader(rule, directory)
-    named = [name_of(image) for image in images]
+    one_spelling = _Spellings()
+    named = [one_spelling.of(name_of(image)) for image in images]
     placeholders = _placeholders(images)
     ids = [
-        image.patient_id if image.patient_id and image.patient_id not in placeholders else None
+        one_spelling.of(image.patient_id) if image.patient_id not in placeholders else None
         for image in images
     ]
     if rule.source is PatientFrom.IMAGE:
@@ -143,6 +146,23 @@ def why_no_patient(images: Iterable[Found], rule: PatientRule) -> str:
         f"The PatientID is the same, or a placeholder, in {len(listed)} DICOM files: they are "
         "de-identified."
     )
+
+
+class _Spellings:
+    """The first of the spellings of a name that differ in case, spaces or leading zeros.
+
+    They may be one patient, and two patients who are taken for one do not leak between splits.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+
+    def of(self, name: str | None) -> str | None:
+        """Return the first spelling; None if there is no name."""
+        if not name:
+            return None
+        plain = unicodedata.normalize("NFKC", "".join(name.split())).casefold()
+        return self._first.setdefault(_LEADING_ZEROS.sub("", plain), name)
 
 
 def _reader(rule: PatientRule, directory: Path) -> Callable[[Found], str | None]:
@@ -187,9 +207,14 @@ def _table_reader(path: Path, directory: Path) -> Callable[[Found], str | None]:
         table.require(("path", "patient"), "; it names the patient of each image")
         raise DataError(f"{path} has no column for the path or the patient.")
     by_path: dict[str, str] = {}
-    for _, row in table.rows:
+    for line, row in table.rows:
         image, patient = row[of_path].strip(), row[of_patient].strip()
         if image and patient:
+            if by_path.get(image.removeprefix("./"), patient) != patient:
+                raise DataError(
+                    f"{path}, line {line}: '{image}' has another patient than on an earlier line.",
+                    "Give each image one patient; images of the same name need their folder.",
+                )
             by_path[image.removeprefix("./")] = patient
             by_path[str(absolute_path(path.parent / image))] = patient
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cxredge.data.folder import FolderRules, has_split_folders, keep_splits, read_folder
-from cxredge.data.folder_layout import split_named
+from cxredge.data.folder_layout import find_layout, split_named
 from cxredge.data.manifest import Entry
 from cxredge.errors import DataError
 from cxredge.vocabulary import Split
@@ -144,3 +144,17 @@ def test_a_set_inside_of_its_archives_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="fewer than two class folders") as caught:
         read_folder(directory)
     assert f"cxredge data folder {directory / 'chest_xray'}" in caught.value.hint
+
+
+def test_folders_that_may_be_splits_in_another_language_are_noted(tmp_path: Path) -> None:
+    folders = [f"{split}/{label}" for split in ("Entrenamiento", "Prueba") for label in "ab"]
+    directory = dataset(tmp_path, *(f"{folder}/1.png" for folder in folders))
+    (note,) = find_layout(directory).notes
+    assert "'Entrenamiento', 'Prueba' are read as classes, although each holds a, b." in note
+    assert "--split-folder Entrenamiento=train" in note
+
+
+def test_classes_with_almost_one_name_are_noted(tmp_path: Path) -> None:
+    directory = dataset(tmp_path, "covid-19/1.png", "COVID19/1.png", "normal/1.png")
+    (note,) = find_layout(directory).notes
+    assert note.startswith("'COVID19', 'covid-19' are 2 classes. If they are one")

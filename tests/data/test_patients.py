@@ -184,3 +184,18 @@ def test_dicom_without_pydicom_is_noticed_before_any_image_is_checked(
     monkeypatch.setitem(sys.modules, "cxredge.data.dicom.exposure", None)
     with pytest.raises(DependencyError, match=r"IM1 is DICOM.*requires the extra 'dicom'"):
         read_folder(tmp_path)
+
+
+def test_spellings_of_one_patient_are_one_patient(tmp_path: Path, pseudonyms: Pseudonyms) -> None:
+    directory = dataset(tmp_path / "set", "a/P07_1.png", "a/p7_2.png", "b/p70_1.png")
+    samples, _ = read_folder(directory, r"^([pP]\d+)_", pseudonyms)
+    found = patients(samples)
+    assert found["P07_1.png"] == found["p7_2.png"] != found["p70_1.png"]
+
+
+def test_a_table_with_two_patients_of_an_image_is_refused(tmp_path: Path) -> None:
+    directory = dataset(tmp_path / "set", "a/1.png", "b/2.png")
+    table = written(tmp_path / "p.csv", "path,patient\na/1.png,kim\nb/2.png,lee\na/1.png,max\n")
+    rules = FolderRules(PatientRule(PatientFrom.CSV, table=table))
+    with pytest.raises(DataError, match=r"line 4: 'a/1\.png' has another patient"):
+        read_folder(directory, rules)
