@@ -350,7 +350,7 @@ def _read_body(folder: Path, cards: Collection[type[AnyCard]]) -> Any:
     if not path.is_file():
         raise ArtifactError(
             f"{folder} is not a cxredge {_names(cards)}: it has no {CARD_NAME}.",
-            f"See what it is: cxredge inspect {quoted(folder)}",
+            _instead_of(folder, cards),
         )
     return read_json_file(path)
 
@@ -380,6 +380,13 @@ def _check_header(body: Any, path: Path) -> ArtifactKind:
             "Make the artifact again with this version.",
         )
     return kind
+
+
+def _instead_of(folder: Path, cards: Collection[type[AnyCard]]) -> str:
+    """Return what to give instead of a folder without a card."""
+    if (folder.parent / CARD_NAME).is_file():
+        return f"Give the folder that holds {CARD_NAME}: {folder.parent}"
+    return " ".join(f"{_HOW_TO_MAKE[kind]}." for kind in dict.fromkeys(c.kind for c in cards))
 
 
 def _names(cards: Collection[type[AnyCard]]) -> str:

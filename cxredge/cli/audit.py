@@ -51,13 +51,26 @@ def _text(found: Audit) -> list[str]:
             f"({', '.join(pair.splits)})"
             for pair in near.examples
         ),
-        f"Class and source: Cramér's V {found.source_association:.2f} "
-        "(0: independent, 1: the source determines the class).",
+        _source_line(found),
     ]
     if rows := _shortcut_rows(found.shortcuts):
         header = ["linear model input", "classes", "test images", "accuracy", "chance"]
         lines += ["", table(header, rows)]
     return [*lines, "", *(f"Warning: {warning}" for warning in found.warnings)]
+
+
+def _source_line(found: Audit) -> str:
+    sources = {source for counts in found.sources.values() for source in counts}
+    if len(sources) < 2:
+        named = "".join(f" '{source}'" for source in sources)
+        return (
+            f"Class and source: the manifest names one source{named} for all images; whether "
+            "sources differ by class is not known."
+        )
+    return (
+        f"Class and source: Cramér's V {found.source_association:.2f} "
+        "(0: independent, 1: the source determines the class)."
+    )
 
 
 def _shortcut_rows(shortcuts: Shortcuts) -> list[list[Any]]:

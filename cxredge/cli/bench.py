@@ -142,12 +142,13 @@ def _text(found: BenchResult, path: Path) -> str:
         [name, *(milliseconds(latency, percentile, 3) for percentile in SHARES)]
         for name, latency in {**found.stages_ms, "query": found.latency_ms}.items()
     ]
+    threads = "1 thread" if found.threads == 1 else f"{found.threads} threads"
     lines = [
         table(["stage", "p50 ms", "p90 ms", "p99 ms"], rows),
         *_too_few(found),
         "",
         _score(found),
-        f"{found.precision.value}, {found.threads} threads, harness {found.harness}: "
+        f"{found.precision.value}, {threads}, harness {found.harness}: "
         f"{found.queries.count} queries of {found.samples_per_query} in {found.seconds:.1f} s, "
         f"{found.throughput:.1f} images per second, variation {found.latency_ms.cv:.1%}.",
         *near_ties(found.cascade),

@@ -93,8 +93,15 @@ def _remaining_step(bundle: Bundle, archive: Path | None) -> str:
 
 def _pictures(counts: Mapping[str, int]) -> list[str]:
     """Return a line about the X-rays that travel inside the bundle, if there are any."""
-    files = {"golden": "golden images (golden.npz)", "flipped": "changed decisions (flipped.npz)"}
-    held = [f"{counts[key]} {words}" for key, words in files.items() if counts[key]]
+    files = {
+        "golden": ("golden image", "golden images", "(golden.npz)"),
+        "flipped": ("changed decision", "changed decisions", "(flipped.npz)"),
+    }
+    held = [
+        f"{counts[key]} {one if counts[key] == 1 else many} {file}"
+        for key, (one, many, file) in files.items()
+        if counts[key]
+    ]
     if not held:
         return []
     return [

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cxredge.artifacts.card import held_files
+from cxredge.backends import CPU_BACKENDS
 from cxredge.backends.tensorrt.facts import EngineFacts
 from cxredge.bundle.card import BundleCard
 from cxredge.diagnosis.description import (
@@ -42,7 +43,7 @@ def _bundle(found: BundleDescription) -> dict[str, Any]:
     return {
         "kind": "bundle",
         "path": found.path,
-        **_content(found.card),
+        **_content(found.card, found.passport.backend if found.passport else ""),
         "serves": _serves(found),
         **_state(found.card, found.signed, found.tried),
         "intact": f"{len(held_files(Path(found.path), found.card))} files match their hashes",
@@ -56,18 +57,18 @@ def _archive(found: ArchiveDescription) -> dict[str, Any]:
         "sha256": found.sha256,
         "size_bytes": found.size_bytes,
         "next": found.next,
-        **_content(found.bundle),
+        **_content(found.bundle, ""),
         **_state(found.bundle, found.signed, found.tried),
     }
 
 
-def _content(card: BundleCard) -> dict[str, Any]:
-    size = card.classifier.input_size
+def _content(card: BundleCard, backend: str) -> dict[str, Any]:
+    size, facts = card.classifier.input_size, card.facts
     return {
         "network": f"{card.classifier.network}, {size}x{size} grey pixels",
         "classes": list(card.classifier.classes),
         "target": f"{card.config.target}, {card.config.backend}",
-        "gate": {name.value: _verdict(gate) for name, gate in card.facts.gate.items()},
+        "gate": {name.value: _verdict(facts.gate_of(name, backend)) for name in facts.gate},
     }
 
 
@@ -96,7 +97,8 @@ def _serves(found: BundleDescription) -> str:
             f"{deploy}"
         )
     machine = passport.machine.cpu or passport.machine.architecture
-    return f"{passport.precision.value} from {passport.engine}, deployed on {machine}"
+    runtime = CPU_BACKENDS.get(passport.backend, passport.backend)
+    return f"{passport.precision.value} in {runtime} from {passport.engine}, deployed on {machine}"
 
 
 def _engine(found: EngineDescription) -> dict[str, Any]:

@@ -292,7 +292,7 @@ def train(
     classes = card.classifier.classes
     data = {"run": str(out), "classes": list(classes), "warnings": warnings, **to_json(card.facts)}
     text = _text(out, classes, card.facts)
-    return Outcome(data, text, f"cxredge export {quoted(out)} --out MODEL")
+    return Outcome(data, text, f"cxredge build {quoted(out)} --target here --out BUNDLE")
 
 
 def _text(out: Path, names: Sequence[str], facts: RunFacts) -> str:

@@ -34,7 +34,8 @@ class ComparisonRow:
         unit: ``share``, ``1`` (F1, areas, errors), ``ms``, ``images/s`` or ``J``.
         of: Name of the set.
         what: Measured quantity.
-        precisions: Precision of the first and of this set; ``+ fp32`` if FP32 decides near ties.
+        precisions: Precision of the first and of this set; ``+ fp32`` if FP32 decides near ties;
+            empty for passports, whose metrics name theirs.
         before: Value of the first set.
         before_ci95: Its 95% interval.
         after: Value of this set.
@@ -151,8 +152,9 @@ def _rows(held: ResultSet, pair: Pair, limits: Limits) -> Iterator[ComparisonRow
 
 
 def _served_precision(result: Result) -> str:
-    cascade = not isinstance(result, Passport) and result.cascade
-    return result.precision.value + (" + fp32" if cascade else "")
+    if isinstance(result, Passport):
+        return ""
+    return result.precision.value + (" + fp32" if result.cascade else "")
 
 
 def _row(of: str, pair: Pair, before: Metric, after: Metric, limits: Limits) -> ComparisonRow:

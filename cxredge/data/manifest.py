@@ -120,10 +120,9 @@ def read_manifest(path: Path) -> Manifest:
     """
     if not path.is_file():
         problem = "is a folder; a manifest is a file" if path.is_dir() else "does not exist"
-        raise DataError(
-            f"{path} {problem}.",
-            "Make one: cxredge data folder DIR --out D, then give D/manifest.csv.",
-        )
+        inside = path / "manifest.csv"
+        remedy = "Make one: cxredge data folder DIR --out D, then give D/manifest.csv."
+        raise DataError(f"{path} {problem}.", f"Give {inside}" if inside.is_file() else remedy)
     table = read_csv(path, COLUMNS, "path")
     table.require(COLUMNS, f"; a manifest has {','.join(COLUMNS)}")
     entries = tuple(_entry(path, line, row) for line, row in table.rows)

@@ -184,7 +184,8 @@ def _reader(rule: PatientRule, directory: Path) -> Callable[[Found], str | None]
 def _name_reader(pattern: re.Pattern[str]) -> Callable[[Found], str | None]:
     def from_name(image: Found) -> str | None:
         match = pattern.search(image.path.stem)
-        return match[1] if match else None
+        # Each alternative of 'A|B' may have a group of its own.
+        return next((group for group in match.groups() if group), None) if match else None
 
     return from_name
 

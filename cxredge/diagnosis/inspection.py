@@ -97,7 +97,9 @@ def _folder(path: Path) -> ArtifactDescription | BundleDescription | UnfinishedR
     if not (path / CARD_NAME).is_file() and (path / "checkpoint.pt").is_file():
         return UnfinishedRun("unfinished run", str(path), "train again with this --out")
     if not (path / CARD_NAME).is_file():
-        raise ArtifactError(f"{path} is not a cxredge artifact: it has no {CARD_NAME}.", _SUPPORTED)
+        known = [path / "manifest.csv", path.parent / CARD_NAME]
+        instead = next((f"Give {one}" for one in known if one.is_file()), _SUPPORTED)
+        raise ArtifactError(f"{path} is not a cxredge artifact: it has no {CARD_NAME}.", instead)
     card = read_artifact(path, *_CARDS).card
     if not isinstance(card, BundleCard):
         return ArtifactDescription(str(path), card)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cxredge.backends import CPU_BACKENDS
 from cxredge.bundle.bundle import Bundle
 from cxredge.bundle.flipped import read_flipped
 from cxredge.bundle.layout import FLIPPED_NAME
@@ -33,8 +34,11 @@ def gate_blocks(bundle: Bundle, pictures: bool) -> list[Block]:
 
 
 def _of_precision(bundle: Bundle, precision: Precision, pictures: bool) -> list[Block]:
-    gate, name = bundle.card.facts.gate[precision], precision.value.upper()
-    blocks: list[Block] = [_measures(gate, name), _thresholds(bundle, gate, name)]
+    facts, name = bundle.card.facts, precision.value.upper()
+    gate = facts.gate_of(precision, bundle.backend)
+    # Predictions use the thresholds of the build's first runtime, whichever runtime serves.
+    thresholds = _thresholds(bundle, facts.gate[precision], name)
+    blocks: list[Block] = [_measures(gate, name, in_runtime(bundle)), thresholds]
     if gate.cautions:
         blocks.append(Sentences("Metrics that the gate could not assess", gate.cautions))
     blocks.append(_flips(bundle, gate, name, pictures))
@@ -43,9 +47,17 @@ def _of_precision(bundle: Bundle, precision: Precision, pictures: bool) -> list[
     return blocks
 
 
-def _measures(gate: GateResult, name: str) -> Table:
+def in_runtime(bundle: Bundle) -> str:
+    """Return the runtime whose gate is shown, as ' in NAME'; nothing if there is only one."""
+    compared = bundle.card.facts.gate_by_runtime
+    if len(compared) < 2 or bundle.backend not in compared:
+        return ""
+    return f" in {CPU_BACKENDS.get(bundle.backend, bundle.backend)}"
+
+
+def _measures(gate: GateResult, name: str, where: str) -> Table:
     return Table(
-        f"Gate: {name} {'passed' if gate.passed else 'refused'}",
+        f"Gate: {name}{where} {'passed' if gate.passed else 'refused'}",
         ("metric", "FP32", name, "difference", "limit", "verdict"),
         tuple(_measure(check) for check in gate.checks),
         f"The same {numbers.count(gate.images)} images of {numbers.count(gate.patients)} "
@@ -73,6 +85,8 @@ def _measure(check: LimitCheck) -> tuple[str, ...]:
 
 def _thresholds(bundle: Bundle, gate: GateResult, name: str) -> Table:
     aim = numbers.share(bundle.card.config.specificity)
+    config = bundle.card.config
+    first = f", in {CPU_BACKENDS[config.backend]}" if in_runtime(bundle) else ""
     return Table(
         f"Operating thresholds of FP32 and {name}",
         ("class", "FP32", name, "drift", "sensitivity", "specificity"),
@@ -88,8 +102,8 @@ def _thresholds(bundle: Bundle, gate: GateResult, name: str) -> Table:
             for row in gate.thresholds
         ),
         f"The thresholds of each precision were set on validation images for a specificity of "
-        f"{aim}. The rates are of the compared images: FP32, {name} at its own threshold, and "
-        f"{name} at FP32's threshold.",
+        f"{aim}{first}. The rates are of the compared images: FP32, {name} at its own threshold, "
+        f"and {name} at FP32's threshold.",
     )
 
 

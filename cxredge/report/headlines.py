@@ -32,10 +32,10 @@ def headlines(reported: ReportedBundle) -> tuple[Headline, ...]:
 
 
 def gate_of(reported: ReportedBundle) -> GateResult | None:
-    """Return the gate's result for the precision that serves; None without a bundle."""
+    """Return the gate's result for what serves, precision and runtime; None without a bundle."""
     if reported.bundle is None:
         return None
-    return reported.bundle.card.facts.gate[reported.precision]
+    return reported.bundle.card.facts.gate_of(reported.precision, reported.bundle.backend)
 
 
 def _as_served(gate: GateResult) -> GateResult | NearTies:

@@ -8,13 +8,14 @@ from cxredge.artifacts.quantization_record import QuantizationSummary
 from cxredge.backends import CPU_BACKENDS
 from cxredge.bundle.bundle import Bundle
 from cxredge.bundle.passport import Passport
+from cxredge.bundle.serving import Throughput
 from cxredge.errors import quoted
 from cxredge.gate.gate import GateResult
 from cxredge.metrics.latency import Latency
 from cxredge.report import numbers
 from cxredge.report.accuracy import flipped_table
 from cxredge.report.circumstances import machine_facts
-from cxredge.report.gate import gate_blocks
+from cxredge.report.gate import gate_blocks, in_runtime
 from cxredge.report.int8_layers import layer_blocks
 from cxredge.report.page import Block, Facts, Missing, Section, Sentences, Table
 from cxredge.report.reported_bundle import ReportedBundle
@@ -75,7 +76,7 @@ def _candidates(bundle: Bundle) -> Table:
     timings = bundle.passport.latency_ms if bundle.passport else {}
     rows = []
     for precision in bundle.precisions:
-        gate = bundle.card.facts.gate[precision]
+        gate = bundle.card.facts.gate_of(precision, bundle.backend)
         latency = timings.get(precision)
         serves = " (serves)" if precision is bundle.precision else ""
         rows.append(
@@ -103,9 +104,9 @@ def _candidates(bundle: Bundle) -> Table:
             "gate",
         ),
         tuple(rows),
-        f"Compared at build on {numbers.count(images)} images of split '{split}', each precision "
-        "alone. Latency: one image, the network alone in its fastest runtime, measured in turn on "
-        "one machine. In brackets: 95% intervals.",
+        f"Compared at build on {numbers.count(images)} images of split '{split}'"
+        f"{in_runtime(bundle)}, each precision alone. Latency: one image, the network alone "
+        "in its fastest runtime, measured in turn on one machine. In brackets: 95% intervals.",
     )
 
 
@@ -127,10 +128,11 @@ def _runtimes(passport: Passport) -> Table:
             (
                 CPU_BACKENDS[candidate.backend] + (" (serves)" if serves else ""),
                 candidate.precision.value.upper(),
+                numbers.share(candidate.agreement),
                 numbers.percentile(latency, "p50"),
                 numbers.plain(candidate.threads),
                 numbers.count(round(many.images_per_second)),
-                f"{many.lanes} of {many.threads} threads, batch {many.batch}",
+                _parallel(many),
                 "yes" if candidate.passed else "no",
             )
         )
@@ -139,6 +141,7 @@ def _runtimes(passport: Passport) -> Table:
         (
             "runtime",
             "precision",
+            "agreement with FP32",
             "one image, p50",
             "threads",
             "images per second",
@@ -146,8 +149,14 @@ def _runtimes(passport: Passport) -> Table:
             "gate and golden images",
         ),
         tuple(rows),
-        "The network alone, each with its best settings. In brackets: 95% intervals.",
+        "Agreement: each precision alone, without FP32 for near ties. Latency: the network alone, "
+        "each with its best settings. In brackets: 95% intervals.",
     )
+
+
+def _parallel(many: Throughput) -> str:
+    threads = "1 thread" if many.threads == 1 else f"{many.threads} threads"
+    return f"{many.lanes} with {threads}, batch {many.batch}"
 
 
 def _file(bundle: Bundle, precision: Precision) -> Path:

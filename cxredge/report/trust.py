@@ -10,6 +10,7 @@ from cxredge.errors import quoted
 from cxredge.gate.limits import LimitVerdict
 from cxredge.report import numbers
 from cxredge.report.benches import bench_names, machine_name, machine_of
+from cxredge.report.gate import in_runtime
 from cxredge.report.headlines import gate_of
 from cxredge.report.page import Answer, TrustQuestion
 from cxredge.report.reported_bundle import ReportedBundle
@@ -43,7 +44,13 @@ def _files(reported: ReportedBundle) -> TrustQuestion:
             question, Answer.DOUBTFUL, f"{evidence} {words}: an older version wrote them."
         )
     if reported.results:
-        evidence += f" {len(reported.results)} results match their own hashes and name this card."
+        count = len(reported.results)
+        match = (
+            "1 result matches its hash and names"
+            if count == 1
+            else (f"{count} results match their own hashes and name")
+        )
+        evidence += f" {match} this card."
     return TrustQuestion(question, Answer.YES, evidence)
 
 
@@ -73,7 +80,10 @@ def _precision(reported: ReportedBundle) -> TrustQuestion:
         return TrustQuestion(question, Answer.UNKNOWN, "The bundle was not given.")
     verdicts = [check.verdict for check in gate.checks if check.limit_text]
     held, images = verdicts.count(LimitVerdict.HELD), numbers.count(gate.images)
-    evidence = f"{held} of {len(verdicts)} metrics are within their limits on {images} images."
+    where = in_runtime(reported.bundle) if reported.bundle else ""
+    evidence = (
+        f"{held} of {len(verdicts)} metrics are within their limits on {images} images{where}."
+    )
     if not gate.passed:
         return TrustQuestion(question, Answer.NO, evidence)
     all_held = held == len(verdicts) and not gate.cautions

@@ -154,6 +154,22 @@ def test_one_byte_flipped(
 def test_a_folder_that_is_no_bundle(phantoms: Path, tmp_path: Path, cxredge) -> None:
     ran = cxredge("predict", phantoms, phantoms / "images", "--out", tmp_path / "p.csv")
     one_line(ran, "is not a cxredge bundle")
+    assert "Build one: cxredge build" in ran.err
+
+
+def test_the_folder_of_a_manifest_and_a_folder_inside_a_model(
+    phantoms: Path, model: Path, tmp_path: Path, cxredge
+) -> None:
+    for words in (["data", "audit", phantoms], ["inspect", phantoms]):
+        ran = cxredge(*words)
+        assert f"Give {phantoms / 'manifest.csv'}" in ran.err
+    inside = tmp_path / "model" / "results"
+    inside.mkdir(parents=True)
+    (inside.parent / "card.json").write_bytes((model / "card.json").read_bytes())
+    for words in (["inspect", inside], ["verify", inside]):
+        ran = cxredge(*words)
+        assert ran.code == 1
+        assert str(inside.parent) in ran.err.split("card.json", 1)[1]
 
 
 def test_a_manifest_or_a_list_that_is_not_there(model: Path, tmp_path: Path, cxredge) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +102,14 @@ def test_data_audit(phantoms: Path, tmp_path: Path, cxredge) -> None:
         assert 0 < result["chance"] < 1
     assert Path(found["audit"]) == tmp_path / "list.audit.json"
     assert "border" in cxredge("data", "audit", listed).out
+
+
+def test_data_audit_of_one_source(phantoms: Path, tmp_path: Path, cxredge) -> None:
+    listed = tmp_path / "list.csv"
+    entries = read_manifest(phantoms / "manifest.csv").entries
+    write_manifest(listed, [replace(entry, source="clinic") for entry in entries])
+    shown = cxredge("data", "audit", listed).out
+    assert "the manifest names one source 'clinic' for all images" in shown
+    assert "Cramér" not in shown
+    write_manifest(listed, [replace(entry, source=entry.label) for entry in entries])
+    assert "Class and source: Cramér's V 1.00" in cxredge("data", "audit", listed).out

@@ -117,6 +117,7 @@ def test_across_what_must_agree_is_wrong_usage(name: str) -> None:
 def test_passports_of_one_machine_are_compared() -> None:
     slower = passport(2, (1.9, 2.1))
     row = row_of("int8 p50_ms", passport(1, (0.9, 1.1)), slower)
+    assert row.precisions == ("", "")
     assert row.finding is Change.REGRESSION
     elsewhere = passport(2, (1.9, 2.1), machine("Cortex-A76"))
     row = row_of("int8 p50_ms", passport(1, (0.9, 1.1)), elsewhere)

@@ -108,6 +108,14 @@ def test_file_names_end_in_the_number_of_the_image(tmp_path: Path) -> None:
     assert [s.patient for s in samples] == ["kim_anna", "kim_anna", "lee"]
 
 
+def test_each_alternative_of_a_pattern_has_its_group(tmp_path: Path) -> None:
+    directory = dataset(tmp_path, "a/kim-1.png", "a/kim-2.png", "b/person7_virus_1.png")
+    rule = PatientRule(PatientFrom.NAME, "^(.+)-[0-9]+$|^(person[0-9]+)_")
+    samples, left_out = read_folder(directory, FolderRules(rule))
+    assert [s.patient for s in samples] == ["kim", "kim", "person7"]
+    assert not left_out
+
+
 def test_a_table_names_patients_by_path_or_file_name(
     tmp_path: Path, pseudonyms: Pseudonyms
 ) -> None:

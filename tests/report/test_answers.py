@@ -16,6 +16,8 @@ from cxredge.gate.limits import LimitCheck, LimitVerdict
 from cxredge.gate.thresholds import Drift
 from cxredge.report import numbers, reported_bundle, write_report
 from cxredge.report.about import data_section, purpose_section
+from cxredge.report.gate import gate_blocks
+from cxredge.report.headlines import gate_of
 from cxredge.report.trust import trust_questions
 from cxredge.results.evaluation import Evaluation
 from cxredge.vocabulary import Precision, Split
@@ -30,6 +32,29 @@ def test_target_is_named_with_its_runtime(bundles):
     ):
         facts = purpose_section(replace(source, bundle=bundle)).blocks[0]
         assert dict(facts.pairs)["Target"] == f"cpu-x86 through {runtime}"
+
+
+def test_the_gate_is_that_of_the_runtime_that_serves(bundles):
+    (source,), _ = reported_bundle.read_bundles([bundles / "first"])
+    facts, name = source.bundle.card.facts, Precision.INT8
+    gate = facts.gate[name]
+    agrees = next(check for check in gate.checks if check.measure is Measure.AGREEMENT)
+    unclear = replace(agrees, candidate=0.25, verdict=LimitVerdict.UNCLEAR)
+    checks = tuple(unclear if check is agrees else check for check in gate.checks)
+    served = {**facts.gate, name: replace(gate, checks=checks)}
+    by_runtime = {"onnxruntime": facts.gate, "openvino": served}
+    card = replace(source.bundle.card, facts=replace(facts, gate_by_runtime=by_runtime))
+    for backend, words, answer in (
+        ("openvino", "in OpenVINO", "doubtful"),
+        ("onnxruntime", "in ONNX Runtime", "yes"),
+    ):
+        bundle = replace(source.bundle, card=card, backend=backend)
+        check = trust_questions(replace(source, bundle=bundle))[2]
+        assert (check.answer.value, words in check.evidence) == (answer, True)
+        table = gate_blocks(bundle, pictures=False)[0]
+        assert words in table.title
+        assert any("25.0%" in row for row in table.rows) is (backend == "openvino")
+        assert gate_of(replace(source, bundle=bundle)) is by_runtime[backend][name]
 
 
 def test_unknown_patients_are_counted_with_the_data(bundles):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from statistics import fmean
 
 import pytest
 
@@ -143,8 +144,8 @@ class TestSeveralBundles:
         result = json.loads(path.read_text())
         latency, score = result["latency_ms"], result["score"]
         score["value"] *= 10
-        latency["mean"] *= 10
         result["histogram_ms"] = [10 * v for v in result["histogram_ms"]]
+        latency["mean"] = fmean(result["histogram_ms"])  # Ten times a rounded mean is not exact.
         for percentile in ("p50", "p90", "p99"):
             latency[percentile] *= 10
             latency[f"{percentile}_ci95"] = [10 * v for v in latency[f"{percentile}_ci95"]]
