@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from cxredge.artifacts.card import held_files
 from cxredge.artifacts.records import UNSET
+from cxredge.artifacts.training_images import TRAINING_IMAGES_NAME
+from cxredge.bundle.bundle import Bundle
 from cxredge.bundle.passport import passport_problem
 from cxredge.data.audit_record import NOT_AUDITED
 from cxredge.errors import quoted
@@ -100,14 +102,17 @@ def _images(reported: ReportedBundle) -> TrustQuestion:
         f"{numbers.count(result.images)} images of {numbers.count(result.patients)} "
         f"patients, split '{result.split.value}'."
     )
-    answer, words = _unseen(result)
+    answer, words = _unseen(result, reported.bundle)
     return TrustQuestion(question, answer, f"{evidence} {words}")
 
 
-def _unseen(result: Evaluation) -> tuple[Answer, str]:
-    """Compare the evaluated images and patients with those that were trained on."""
+def _unseen(result: Evaluation, bundle: Bundle | None) -> tuple[Answer, str]:
+    """Compare the evaluated images and patients with those that were trained on.
+
+    A result's counts are believed only if its bundle lists the training images.
+    """
     seen = result.seen
-    if seen is None:
+    if seen is None or (bundle and TRAINING_IMAGES_NAME not in bundle.card.files):
         words = "The bundle does not list the images that it was trained on."
         return Answer.UNKNOWN if result.split is Split.TEST else Answer.NO, words
     used = max(seen.images, seen.validation_images)

@@ -9,6 +9,7 @@ import pytest
 
 from cxredge.artifacts.card import read_card, write_card
 from cxredge.artifacts.records import UNSET, from_json
+from cxredge.artifacts.training_images import TRAINING_IMAGES_NAME
 from cxredge.bundle.card import BundleCard
 from cxredge.gate.fidelity import Measure
 from cxredge.gate.gate import GateResult
@@ -137,6 +138,14 @@ class TestTrustQuestions:
         check = trust_questions(source)[3]
         assert check.answer.value == answer
         assert words in check.evidence
+
+    def test_counts_are_not_believed_without_the_list_of_the_bundle(self, bundles):
+        (source,), _ = reported_bundle.read_bundles([bundles / "first"])
+        files = {n: h for n, h in source.bundle.card.files.items() if n != TRAINING_IMAGES_NAME}
+        bundle = replace(source.bundle, card=replace(source.bundle.card, files=files))
+        check = trust_questions(replace(source, bundle=bundle))[3]
+        assert check.answer.value == "not known"
+        assert "does not list the images" in check.evidence
 
     def test_validation_images_are_not_unseen(self, bundles):
         path = bundles / "first" / "results" / "evaluate-test-int8.json"
