@@ -174,7 +174,7 @@ def _differs(name: str, value: float | None, found: float | None, origin: str) -
     if value is None and found is None:
         return
     if value is None or found is None or abs(value - found) > _ROUNDING:
-        yield f"{name} is {_text(value)}, but {origin} gives {_text(found)}"
+        yield f"{name} is {_text(value)}, not {_text(found)} as computed from {origin}"
 
 
 def _text(value: float | None) -> str:
