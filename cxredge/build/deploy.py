@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cxredge.artifacts.exclusive import exclusive
 from cxredge.build.candidates import BuildResult
-from cxredge.build.engines import DEFAULT_OPTIONS, EngineOptions
+from cxredge.build.engines import DEFAULT_OPTIONS, EngineOptions, check_options
 from cxredge.build.finish import finish, require_here
 from cxredge.bundle.delivery import deliver, destination, read_delivered
 from cxredge.bundle.signature import check_signature, read_public_key
@@ -42,7 +42,7 @@ def deploy_bundle(
     """
     progress = progress or Silent()
     card = read_delivered(source)
-    require_here(card, source)
+    check_options(require_here(card, source), options)
     if public_key:
         check_signature(source, read_public_key(public_key))
         progress.note(f"{source} was signed with the key to {public_key}.")

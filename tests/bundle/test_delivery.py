@@ -159,9 +159,11 @@ def test_options_of_another_command_are_refused(bundle: Path, model: Path, cxred
     ran = cxredge("deploy", model)
     assert ran.code == 1
     assert f"{model} is a cxredge model; expected a bundle." in ran.err
-    ran = cxredge("deploy", bundle, "--batch", "1,4")
+    copy = bundle.with_name("copy")
+    ran = cxredge("deploy", bundle, "--batch", "1,4", "--out", copy)
     assert ran.code == 2
     assert "are for TensorRT engines" in ran.err
+    assert not copy.exists()
 
 
 def test_what_is_copied_is_checked(bundle: Path, tmp_path: Path, cxredge: Run) -> None:
