@@ -150,8 +150,14 @@ def load_xray(
         ImageError: The file cannot be used, or its picture is one grey value, almost black, almost
             white or noise; ``problem`` says which.
     """
-    loaded = load_image(source, size, on_stage, any_view)
+
+    def until_checked(stage: str) -> None:
+        if stage != "preprocess":  # the check belongs to it, and to its time
+            on_stage(stage)
+
+    loaded = load_image(source, size, until_checked, any_view)
     found = check_plausible(name_of(source), loaded.pixels, loaded.unwindowed)
+    on_stage("preprocess")
     return replace(loaded, cautions=(*loaded.cautions, *found))
 
 

@@ -114,11 +114,11 @@ def test_commands_to_go_on_with_can_be_copied_whatever_a_folder_is_called(
     assert done.code == 0, done.err
     step = done.err[done.err.index("Next: ") :]
     assert shlex.split(step) == ["Next:", "cxredge", "evaluate", str(strange), "MANIFEST"]
-    (strange / "card.json").unlink()
-    refused = cxredge("verify", strange)
+    inside = strange / "golden.npz"
+    refused = cxredge("predict", inside, image, "--out", strange.with_name("q.csv"))
     assert refused.code == 1
     command = refused.err[refused.err.index("cxredge inspect") :]
-    assert shlex.split(command) == ["cxredge", "inspect", str(strange)]
+    assert shlex.split(command) == ["cxredge", "inspect", str(inside)]
 
 
 @pytest.mark.parametrize(
