@@ -16,7 +16,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Case:
     Attributes:
         command: Arguments; ``{base}`` has the inputs, ``{root}`` the output.
         output: Path of the output in the root.
-        before: Commands that make the earlier output; without any, there is none.
+        before: Commands that make the earlier output; empty if there is none.
         measured: Whether the output is a file of measurements, which differ between two runs.
         grows: Whether the output is there, and unfinished, before it has a card.
     """
@@ -339,7 +339,7 @@ def _words(command: str, base: Path, root: Path) -> list[str]:
 def _restore(folder: Path, source: Path | None) -> None:
     """Make a folder a copy of another, or empty."""
     shutil.rmtree(folder, ignore_errors=True)
-    copy: Callable[[], object] = folder.mkdir
-    if source is not None:
-        copy = lambda: shutil.copytree(source, folder, symlinks=True)  # noqa: E731
-    copy()
+    if source is None:
+        folder.mkdir()
+    else:
+        shutil.copytree(source, folder, symlinks=True)

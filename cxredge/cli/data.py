@@ -136,9 +136,9 @@ def folder(
 ) -> Outcome:
     """List and split a data set with one folder per class.
 
-    Splits are kept: DIR/train/CLASS/ or DIR/CLASS/train/, whatever the case of train, training,
-    val, valid, validation, test and testing. Writes OUT/manifest.csv, and OUT/left_out.csv with the
-    reason for every image that is not used.
+    Splits are kept: DIR/train/CLASS/ or DIR/CLASS/train/, named train, training, val, valid,
+    validation, test or testing in upper or lower case. Writes OUT/manifest.csv, and
+    OUT/left_out.csv with the reason for every image that is not used.
     """
     from cxredge.artifacts.exclusive import exclusive
     from cxredge.data.folder import FolderRules

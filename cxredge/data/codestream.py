@@ -96,7 +96,7 @@ def _read_j2k(data: bytes) -> Codestream:
     tile_width, tile_height = struct.unpack_from(">2I", data, 24)
     if tile_width * tile_height * _MAX_TILES < (right - left) * (bottom - top):
         raise ValueError("far too many tiles")
-    # Decoders undo the multiple component transform, whatever a DICOM header states.
+    # Decoders undo the multiple component transform even if a DICOM header states none.
     colour = RGB if _has_component_transform(data) else ""
     return Codestream(
         bottom - top, right - left, components, (data[42] & 0x7F) + 1, decoded_colour=colour

@@ -205,7 +205,7 @@ def _same_classes(found: _Found) -> tuple[ClassFolder, ...]:
     label_of: dict[str, str] = {}
     for used in spellings.values():
         if len(used) > 1 and not set.intersection(*used.values()):
-            # Training folders come first, whatever the order of the names.
+            # Training folders come first, not the first name.
             split_of = {folder.label: folder.split for folder in found.folders}
             first = min(used, key=lambda label: (split_of[label] is not Split.TRAIN, label))
             label_of |= dict.fromkeys(used, first)

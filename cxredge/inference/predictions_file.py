@@ -169,7 +169,7 @@ class RowWriter:
                     ) from None
 
     def _from_start(self) -> io.BufferedReader:
-        """Return a reader of the file that is open, whatever has its name now."""
+        """Return a reader of the file that is open, even if another file has its name now."""
         self._stream.seek(0)
         return os.fdopen(os.dup(self._stream.fileno()), "rb")
 

@@ -155,7 +155,7 @@ def _decode(header: Header, layout: Layout, data: bytes, **options: Any) -> tupl
         "correct_unused_bits": False,
     }
     array, properties = get_decoder(header.syntax).as_array(data, index=0, raw=True, **options)
-    # Some decoders return samples of at most 8 bits as bytes, whatever the header states.
+    # Some decoders return samples of at most 8 bits as bytes even if the header states more.
     native = array.astype(f"{array.dtype.kind}{layout.allocated // 8}", copy=False)
     samples: Samples = native.view(f"u{native.itemsize}")
     return samples, str(properties["photometric_interpretation"])
