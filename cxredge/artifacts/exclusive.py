@@ -38,18 +38,11 @@ def exclusive(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _locked(output: Path) -> Iterator[None]:
     place = output.with_name(f".{output.name}.lock")
-    while True:
-        descriptor = _open(output, place)
-        if lock(descriptor) is Locked.BY_ANOTHER:
-            owner = _owner(descriptor)
-            os.close(descriptor)
-            raise ArtifactError(
-                f"Another process{owner} is writing {output}.",
-                "Wait for it, or choose another --out.",
-            )
-        if is_at(descriptor, place) or is_at(descriptor, output):
-            break
-        os.close(descriptor)  # its owner removed it in between
+    try:
+        descriptor = _lock(output, place)
+    except BaseException:
+        _discard(place)  # a signal may come before the descriptor is known
+        raise
     try:
         with contextlib.suppress(OSError):  # a folder, or a full disk
             os.pwrite(descriptor, f"{os.getpid():<20d}\n".encode(), 0)
@@ -61,6 +54,39 @@ def _locked(output: Path) -> Iterator[None]:
                 place.unlink(missing_ok=True)
         finally:
             os.close(descriptor)
+
+
+def _lock(output: Path, place: Path) -> int:
+    """Return the descriptor of the locked file.
+
+    Raises:
+        ArtifactError: Another process holds the lock.
+    """
+    while True:
+        descriptor = _open(output, place)
+        if lock(descriptor) is Locked.BY_ANOTHER:
+            owner = _owner(descriptor)
+            os.close(descriptor)
+            raise ArtifactError(
+                f"Another process{owner} is writing {output}.",
+                "Wait for it, or choose another --out.",
+            )
+        if is_at(descriptor, place) or is_at(descriptor, output):
+            return descriptor
+        os.close(descriptor)  # its owner removed it in between
+
+
+def _discard(place: Path) -> None:
+    """Remove the lock file unless a process holds it."""
+    try:
+        descriptor = os.open(place, OWN_FILE)
+    except OSError:
+        return
+    try:
+        if lock(descriptor) is Locked.YES and is_at(descriptor, place):
+            place.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
 
 
 def _open(output: Path, place: Path) -> int:
@@ -86,9 +112,9 @@ def _owner(descriptor: int) -> str:
 def _parents_of(output: Path) -> Iterator[None]:
     """Create the folders above a path; remove those that are empty after the block."""
     missing = [folder for folder in output.parents if not folder.exists()]
-    with writing(output.parent, 0, output.name):
-        output.parent.mkdir(parents=True, exist_ok=True)
     try:
+        with writing(output.parent, 0, output.name):
+            output.parent.mkdir(parents=True, exist_ok=True)
         yield
     finally:
         for folder in missing:

@@ -385,3 +385,21 @@ def test_scratch_of_a_killed_process_is_removed_by_the_next(tmp_path: Path, monk
         assert folder.name.startswith(".cxredge-build.")
     assert names(tmp_path) == []
     assert time.monotonic() - start < 5
+
+
+def test_interruption_while_a_lock_is_taken_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal may come when the lock file exists and its descriptor is not known yet."""
+
+    def interrupted(path: object, *arguments: int) -> int:
+        os.close(opens(path, *arguments))
+        if str(path).endswith(".lock") and arguments[0] & os.O_CREAT:
+            raise KeyboardInterrupt
+        return opens(path, *arguments)
+
+    opens = os.open
+    monkeypatch.setattr(os, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt), exclusive(tmp_path / "out" / "bundle"):
+        pass
+    assert list(tmp_path.iterdir()) == []
