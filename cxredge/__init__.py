@@ -39,7 +39,7 @@ from cxredge.version import __version__
 if TYPE_CHECKING:
     from cxredge.api import Model, load
     from cxredge.errors import CxredgeError, ImageError
-    from cxredge.inference.rows import PredictionRow
+    from cxredge.inference.answers import PredictionRow
 
 __all__ = ["CxredgeError", "ImageError", "Model", "PredictionRow", "__version__", "load"]
 
@@ -56,7 +56,7 @@ _MODULES = {
     "CxredgeError": "cxredge.errors",
     "ImageError": "cxredge.errors",
     "Model": "cxredge.api",
-    "PredictionRow": "cxredge.inference.rows",
+    "PredictionRow": "cxredge.inference.answers",
     "load": "cxredge.api",
 }
 

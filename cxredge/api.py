@@ -19,7 +19,8 @@ from cxredge.data.in_memory import NotAnImage
 from cxredge.data.inputs import walk_images
 from cxredge.data.zip_members import ZipMember, is_archive_name, list_members
 from cxredge.errors import CxredgeError, ImageError, ImageProblem
-from cxredge.inference.rows import PredictionRow, RowGroup, predict_one, rows_of
+from cxredge.inference.answers import PredictionOptions, PredictionRow
+from cxredge.inference.rows import RowGroup, predict_one, rows_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -95,7 +96,11 @@ class Model:
         return self._bundle.card.classifier.network
 
     def predict(
-        self, image: str | Path | bytes | Image.Image | np.ndarray, *, any_view: bool = False
+        self,
+        image: str | Path | bytes | Image.Image | np.ndarray,
+        *,
+        any_view: bool = False,
+        answer_all: bool = False,
     ) -> PredictionRow:
         """Predict one image with the settings that are fastest for one image.
 
@@ -105,22 +110,25 @@ class Model:
                 (height, width), uint8 or uint16 over the type's whole range, 0 is black, or of
                 shape (height, width, 3 or 4), uint8.
             any_view: Predict a lateral or oblique view too, with a caution.
+            answer_all: Predict an image that is unlike the training images too, with a caution.
 
         Returns:
-            The prediction; its status is ``ok``.
+            The prediction; its status is ``ok``, or ``unfamiliar`` without a label.
 
         Raises:
             ImageError: The image cannot be used; ``problem`` says why.
             CxredgeError: The model is closed, or belongs to another thread.
         """
         self._check_usable()
-        return predict_one(self._bundle, self._for_one, _one_input(image), any_view)
+        options = PredictionOptions(any_view, answer_all)
+        return predict_one(self._bundle, self._for_one, _one_input(image), options)
 
     def predict_many(
         self,
         images: Iterable[str | Path | bytes | Image.Image | np.ndarray],
         *,
         any_view: bool = False,
+        answer_all: bool = False,
     ) -> Iterator[PredictionRow]:
         """Predict images on all cores; return a row for each, in order.
 
@@ -131,6 +139,7 @@ class Model:
             images: See :meth:`predict`. A folder or zip archive stands for the images in it,
                 recursively, sorted by name.
             any_view: Predict lateral and oblique views too, with a caution.
+            answer_all: Predict images that are unlike the training images too, with a caution.
 
         Returns:
             An iterator over the rows that ``cxredge predict`` writes.
@@ -140,8 +149,8 @@ class Model:
                 thread.
         """
         self._check_usable()
-        session = self._session_for_many()
-        return self._rows_in(rows_of(self._bundle, session, _inputs_of(images), any_view))
+        session, options = self._session_for_many(), PredictionOptions(any_view, answer_all)
+        return self._rows_in(rows_of(self._bundle, session, _inputs_of(images), options))
 
     def close(self) -> None:
         """Free the network's memory. A second call has no effect."""

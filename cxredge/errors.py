@@ -52,6 +52,7 @@ class ImageProblem(str, Enum):
     LATERAL = "lateral"
     OBLIQUE = "oblique"
     NOT_FINITE = "not_finite"
+    UNFAMILIAR = "unfamiliar"
 
 
 class Caution(str, Enum):
@@ -64,6 +65,7 @@ class Caution(str, Enum):
     OBLIQUE = "oblique"
     NARROW_RANGE = "narrow_range"
     MOSTLY_WHITE = "mostly_white"
+    UNFAMILIAR = "unfamiliar"
 
     @property
     def sentence(self) -> str:
@@ -82,6 +84,8 @@ _CAUTION_SENTENCES = {
     "as values that are not scaled to their full depth do.",
     Caution.MOSTLY_WHITE: "More than half of the picture is white: it is overexposed, or has a "
     "wide margin.",
+    Caution.UNFAMILIAR: "The image is unlike the training images; it was predicted because of "
+    "--answer-all.",
 }
 
 

@@ -9,6 +9,9 @@ NOTICE = "Research use only. Not a medical device; not for diagnosis."
 
 INPUT_NAME, OUTPUT_NAME = "image", "logits"
 """Names of a graph's input (uint8 images) and output (float32 logits)."""
+DISTANCE_NAME, MAPS_NAME = "distance", "maps"
+"""Names of a graph's optional outputs: the distance of each image from the training images, float32
+(N,), and the class activation maps, float32 (N, classes, height, width)."""
 
 
 class Split(str, Enum):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,14 @@ from cxredge.metrics.number_types import Count, NonNegative
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
 Logits = npt.NDArray[np.float32]
+Distances = npt.NDArray[np.float32]
+"""float32 (N,): distance of each image from the training images, at least 0."""
+Maps = npt.NDArray[np.float32]
+"""float32 (N, classes, height, width): class activation maps; their mean over the picture is the
+logit without the bias."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,8 @@ class SessionSpec:
         concurrent: Whether several threads may call ``infer`` at the same time. With one thread
             per inference, that serves a folder faster than several threads per inference.
         batch: Number of images per inference when there are many.
+        has_distances: Whether the network also returns distances.
+        map_sides: Height and width of its class activation maps; None if it returns none.
     """
 
     size: int
@@ -39,19 +49,44 @@ class SessionSpec:
     threads: int
     concurrent: bool = False
     batch: int = 16
+    has_distances: bool = False
+    map_sides: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
-class Inference:
-    """Logits of a batch, and which of them FP32 decided.
+class Outputs:
+    """Outputs of a network for a batch.
 
     Attributes:
         logits: float32 (N, classes).
-        decided_by_fp32: bool (N,): the near ties of a cascade; all False without one.
+        distances: float32 (N,); None if the network returns none.
+        maps: float32 (N, classes, height, width); None if the network returns none.
+        decided_by_fp32: bool (N,): the near ties of a cascade, whose outputs are all FP32's; None
+            without a cascade.
     """
 
     logits: Logits
-    decided_by_fp32: npt.NDArray[np.bool_]
+    distances: Distances | None = None
+    maps: Maps | None = None
+    decided_by_fp32: npt.NDArray[np.bool_] | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[Outputs]) -> Outputs:
+        """Return the outputs of consecutive batches of one session as one."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            np.concatenate([part.logits for part in parts]),
+            _joined([part.distances for part in parts]),
+            _joined([part.maps for part in parts]),
+            _joined([part.decided_by_fp32 for part in parts]),
+        )
+
+
+def _joined(parts: Sequence[npt.NDArray[_Scalar] | None]) -> npt.NDArray[_Scalar] | None:
+    """Return arrays as one; None if the session does not return them."""
+    present = [part for part in parts if part is not None]
+    return np.concatenate(present) if present else None
 
 
 @dataclass(frozen=True)
@@ -116,12 +151,12 @@ class Session(ABC):
     spec: SessionSpec
 
     @abstractmethod
+    def run(self, images: GreyImage) -> Outputs:
+        """Return all outputs for uint8 images (N, size, size), N at least 1."""
+
     def infer(self, images: GreyImage) -> Logits:
         """Return float32 logits (N, classes) of uint8 images (N, size, size), N at least 1."""
-
-    def infer_decided(self, images: GreyImage) -> Inference:
-        """Return the logits of :meth:`infer`, and which of them FP32 decided."""
-        return Inference(self.infer(images), np.zeros(len(images), np.bool_))
+        return self.run(images).logits
 
     @abstractmethod
     def close(self) -> None:

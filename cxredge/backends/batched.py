@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cxredge.backends import open_session
-from cxredge.backends.base import Logits, Session, available_cores
+from cxredge.backends.base import Logits, Outputs, Session, available_cores
 from cxredge.data.images import GreyImage
 from cxredge.errors import CxredgeError
 from cxredge.vocabulary import Precision
@@ -59,16 +59,34 @@ def infer_file(
 ) -> Logits:
     """Load an ONNX model and return float32 logits (N, classes) of uint8 images (N, S, S).
 
+    Raises:
+        NotFiniteError: A logit is NaN or infinite.
+    """
+    return run_file(path, pixels, backend, precision).logits
+
+
+def run_file(
+    path: Path,
+    pixels: GreyImage,
+    backend: str = "onnxruntime",
+    precision: Precision = Precision.FP32,
+) -> Outputs:
+    """Load an ONNX model and return its outputs for uint8 images (N, S, S).
+
     Each core processes one image at a time: on 2 cores, MobileNet V1 runs a sixth faster that way
     than in batches that use both cores, in FP32 and in INT8.
 
     Raises:
-        NotFiniteError: A logit is NaN or infinite.
+        NotFiniteError: A logit or a distance is NaN or infinite.
     """
     with (
         open_session(path, backend, threads=1, precision=precision) as session,
         ThreadPoolExecutor(available_cores()) as pool,
     ):
-        parts = pool.map(lambda index: session.infer(pixels[index : index + 1]), range(len(pixels)))
-        logits = np.concatenate(list(parts))
-    return check_finite(logits, f"{path.name} in {precision.value} on {backend}")
+        parts = pool.map(lambda index: session.run(pixels[index : index + 1]), range(len(pixels)))
+        outputs = Outputs.joined(list(parts))
+    what = f"{path.name} in {precision.value} on {backend}"
+    check_finite(outputs.logits, what)
+    if outputs.distances is not None:
+        check_finite(outputs.distances[:, None], what)
+    return outputs

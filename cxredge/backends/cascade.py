@@ -6,7 +6,10 @@ import threading
 from contextlib import ExitStack
 from dataclasses import replace
 
-from cxredge.backends.base import CascadeCounts, Inference, Logits, Session
+import numpy as np
+import numpy.typing as npt
+
+from cxredge.backends.base import CascadeCounts, Outputs, Session
 from cxredge.data.images import GreyImage
 from cxredge.metrics.near_ties import are_near
 
@@ -30,20 +33,16 @@ class CascadeSession(Session):
         self._images = self._near = 0
         self._counting = threading.Lock()
 
-    def infer(self, images: GreyImage) -> Logits:
-        """Return float32 logits (N, classes) of uint8 images (N, size, size)."""
-        return self.infer_decided(images).logits
-
-    def infer_decided(self, images: GreyImage) -> Inference:
-        """Return logits, and which of the images were near ties that FP32 decided."""
-        logits = self._first.infer(images)
-        near = are_near(logits, self._margin)
+    def run(self, images: GreyImage) -> Outputs:
+        """Return outputs, and which of the images were near ties that FP32 decided."""
+        found = self._first.run(images)
+        near = are_near(found.logits, self._margin)
         if near.any():
-            logits[near] = self._second.infer(images[near])
+            _replace(found, near, self._second.run(images[near]))
         with self._counting:
             self._images += len(images)
             self._near += int(near.sum())
-        return Inference(logits, near)
+        return replace(found, decided_by_fp32=near)
 
     @property
     def primary(self) -> Session:
@@ -61,3 +60,12 @@ class CascadeSession(Session):
         with ExitStack() as closing:
             closing.callback(self._first.close)
             closing.callback(self._second.close)
+
+
+def _replace(outputs: Outputs, chosen: npt.NDArray[np.bool_], others: Outputs) -> None:
+    """Replace the outputs of the chosen images, in place."""
+    outputs.logits[chosen] = others.logits
+    if outputs.distances is not None:
+        outputs.distances[chosen] = others.distances
+    if outputs.maps is not None:
+        outputs.maps[chosen] = others.maps

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,12 @@ import numpy as np
 import onnxruntime as ort
 
 from cxredge.artifacts.git_lfs import check_fetched
-from cxredge.backends.base import Logits, Session, SessionSpec, available_cores
+from cxredge.backends.base import Outputs, Session, SessionSpec, available_cores
 from cxredge.backends.interface import (
     FIRST_INFERENCE_S,
     MAX_TENSOR_BYTES,
     Port,
     check_interface,
-    check_logits,
     failed,
     too_slow,
 )
@@ -25,7 +26,7 @@ from cxredge.data.images import GreyImage
 from cxredge.errors import ArtifactError
 from cxredge.graph.file_check import check_model_file
 from cxredge.telemetry.linux import may_saturate_here
-from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME
+from cxredge.vocabulary import INPUT_NAME
 
 # A program may have imported ONNX Runtime before cxredge set ORT_DISABLE_TELEMETRY.
 ort.disable_telemetry_events()
@@ -85,38 +86,41 @@ class OnnxRuntimeSession(Session):
             check_fetched(path)
             # ONNX Runtime's exceptions share no base class below Exception.
             raise failed("ONNX Runtime", "load", path, error) from None
-        size, classes = check_interface(
+        found = check_interface(
             path, _ports(self._session.get_inputs()), _ports(self._session.get_outputs())
         )
-        self._path, self._is_proven = path, False
+        self._path, self._is_proven, self._interface = path, False, found
         self.spec = SessionSpec(
-            size=size,
-            classes=classes,
+            size=found.size,
+            classes=found.classes,
             backend="onnxruntime",
             threads=options.intra_op_num_threads,
             concurrent=True,
             batch=batch,
+            has_distances=found.has_distances,
+            map_sides=found.map_sides,
         )
 
-    def infer(self, images: GreyImage) -> Logits:
-        """Return float32 logits (N, classes) of uint8 images (N, size, size)."""
+    def run(self, images: GreyImage) -> Outputs:
+        """Return all outputs for uint8 images (N, size, size)."""
         feed = {INPUT_NAME: np.ascontiguousarray(images[:, None])}
-        logits = self._run(feed) if self._is_proven else self._run_first(feed)
-        check_logits(self._path, logits, len(images), self.spec.classes)
-        return logits
+        arrays = self._run(feed) if self._is_proven else self._run_first(feed)
+        return self._interface.outputs(self._path, arrays, len(images))
 
     def close(self) -> None:
         """Free the model's memory. A second call has no effect."""
         self._session = None
 
-    def _run(self, feed: dict[str, Any], options: Any = None) -> Logits:
+    def _run(self, feed: dict[str, Any], options: Any = None) -> dict[str, Any]:
+        """Return the outputs by name."""
+        names = self._interface.names
         try:
-            logits: Logits = self._session.run([OUTPUT_NAME], feed, options)[0]
+            arrays = self._session.run(names, feed, options)
         except Exception as error:
             raise failed("ONNX Runtime", "run", self._path, error) from None
-        return logits
+        return dict(zip(names, arrays, strict=True))
 
-    def _run_first(self, feed: dict[str, Any]) -> Logits:
+    def _run_first(self, feed: dict[str, Any]) -> dict[str, Any]:
         """Run with a limit of time: a graph may compute for days."""
         options = ort.RunOptions()
         options.log_severity_level = _FATAL
@@ -124,7 +128,7 @@ class OnnxRuntimeSession(Session):
         watch.daemon = True
         watch.start()
         try:
-            logits = self._run(feed, options)
+            arrays = self._run(feed, options)
         except ArtifactError:
             if options.terminate:
                 raise too_slow("ONNX Runtime", self._path) from None
@@ -132,7 +136,36 @@ class OnnxRuntimeSession(Session):
         finally:
             watch.cancel()
         self._is_proven = True
-        return logits
+        return arrays
+
+
+def run_graph(model: Any, pixels: GreyImage, advance: Callable[[int], None]) -> Any:
+    """Return the only output of a graph in memory, one image after the other on every core.
+
+    Args:
+        model: An ONNX model (``onnx.ModelProto``).
+        pixels: uint8 (N, S, S).
+        advance: Called with the number of images that were run since the last call.
+
+    Returns:
+        float32 (N, ...).
+    """
+    options = exact_options()
+    options.log_severity_level, options.intra_op_num_threads = _FATAL, 1
+    session = ort.InferenceSession(
+        model.SerializeToString(),
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=list(DISABLED_OPTIMIZERS),
+    )
+
+    def run(index: int) -> Any:
+        found = session.run(None, {INPUT_NAME: pixels[index : index + 1, None]})[0]
+        advance(1)
+        return found
+
+    with ThreadPoolExecutor(available_cores()) as pool:
+        return np.concatenate(list(pool.map(run, range(len(pixels)))))
 
 
 def _limit_memory() -> None:

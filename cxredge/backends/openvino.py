@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from cxredge.backends.base import Logits, Session, SessionSpec, available_cores
+from cxredge.backends.base import Outputs, Session, SessionSpec, available_cores
 from cxredge.backends.interface import (
     FIRST_INFERENCE_S,
     MAX_TENSOR_BYTES,
     Port,
     check_interface,
-    check_logits,
     failed,
     too_slow,
 )
@@ -71,16 +70,18 @@ class OpenVinoSession(Session):
         check_model_file(path)
         core = openvino.Core()
         model = _read(core, path)
-        size, classes = check_interface(path, _ports(model.inputs), _ports(model.outputs))
-        self._path, self._is_proven = path, False
+        found = check_interface(path, _ports(model.inputs), _ports(model.outputs))
+        self._path, self._is_proven, self._interface = path, False, found
         cores = available_cores()
         self.spec = SessionSpec(
-            size=size,
-            classes=classes,
+            size=found.size,
+            classes=found.classes,
             backend="openvino",
             threads=threads or cores,
             concurrent=True,
             batch=batch,
+            has_distances=found.has_distances,
+            map_sides=found.map_sides,
         )
         streams = max(1, cores // self.spec.threads)
         settings = {
@@ -90,24 +91,24 @@ class OpenVinoSession(Session):
         }
         self._tensor = openvino.Tensor
         try:
-            model.reshape([batch, 1, size, size])
+            model.reshape([batch, 1, found.size, found.size])
             _check_sizes(model, path)
             self._compiled: Any = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise failed("OpenVINO", "compile", path, error, line=-1) from None
         self._of_thread: Any = threading.local()
 
-    def infer(self, images: GreyImage) -> Logits:
-        """Return float32 logits (N, classes) of uint8 images (N, size, size)."""
+    def run(self, images: GreyImage) -> Outputs:
+        """Return all outputs for uint8 images (N, size, size)."""
         batch = self.spec.batch
-        parts = [self._infer(images[i : i + batch]) for i in range(0, len(images), batch)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        starts = range(0, len(images), batch)
+        return Outputs.joined([self._run(images[i : i + batch]) for i in starts])
 
     def close(self) -> None:
         """Free the model's memory. A second call has no effect."""
         self._of_thread = self._compiled = None
 
-    def _infer(self, images: GreyImage) -> Logits:
+    def _run(self, images: GreyImage) -> Outputs:
         """Infer at most one batch."""
         count, missing = len(images), self.spec.batch - len(images)
         if missing:
@@ -122,11 +123,12 @@ class OpenVinoSession(Session):
         try:
             request.start_async()
             self._wait(request)
-            logits: Logits = request.get_output_tensor().data[:count].copy()
+            arrays = {
+                name: request.get_tensor(name).data[:count].copy() for name in self._interface.names
+            }
         except RuntimeError as error:
             raise failed("OpenVINO", "run", self._path, error, line=-1) from None
-        check_logits(self._path, logits, count, self.spec.classes)
-        return logits
+        return self._interface.outputs(self._path, arrays, count)
 
     def _wait(self, request: Any) -> None:
         """Wait for a request; the first one has a limit of time, as a graph may take days."""

@@ -17,11 +17,12 @@ from cxredge.build.describe import describe
 from cxredge.build.finish import finish, reopen
 from cxredge.build.measure import measure
 from cxredge.build.models import choose_calibration, convert_to_fp16, export_fp32, quantize_to_int8
+from cxredge.build.outputs import add_outputs
 from cxredge.build.pack import pack
 from cxredge.bundle.archive import archive_of, write_archive
 from cxredge.bundle.card import BundleCard
 from cxredge.bundle.signature import read_private_key, sign
-from cxredge.data.manifest import Manifest
+from cxredge.data.manifest import Manifest, read_manifest
 from cxredge.progress import Progress, Silent
 from cxredge.targets.registry import is_here
 from cxredge.vocabulary import Precision
@@ -85,7 +86,9 @@ def _build(
         listed = calibration or choose_calibration(manifest, config, scratch, progress)
         int8 = quantize_to_int8(fp32, source, listed, manifest, config, scratch, progress)
         made = {Precision.FP32: fp32, Precision.FP16: fp16, Precision.INT8: int8}
-        models = {precision: model for precision, model in made.items() if model}
+        present = {precision: model for precision, model in made.items() if model}
+        training = read_manifest(source.path / "manifest.csv")
+        models = add_outputs(present, training, config, scratch, progress)
         measured = measure(models, manifest, config, progress)
         facts = describe(source, int8.card if int8 else None, manifest, measured, config)
         result = pack(models, measured, planned, facts, config, out, progress)

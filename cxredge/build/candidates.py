@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from cxredge.build.speed import Variant
 from cxredge.bundle.bundle import Bundle
+from cxredge.bundle.operating_point import OperatingPoint
 from cxredge.bundle.serving import Serving, Speed, TimedCandidate
 from cxredge.gate.gate import GateResult
 from cxredge.vocabulary import Precision
@@ -25,12 +26,14 @@ class Candidate:
         gate: The comparison with FP32 on held-out images.
         speed: Its speed on this machine; None if this machine is not the target.
         golden_passed: The golden images have the expected results on this machine.
+        operating_point: Its limits; None where a bundle is finished, whose card has them.
     """
 
     variant: Variant
     gate: GateResult
     speed: Speed | None = None
     golden_passed: bool = True
+    operating_point: OperatingPoint | None = None
 
     @property
     def precision(self) -> Precision:

@@ -22,6 +22,9 @@ from cxredge.targets.record import Target
 from cxredge.targets.registry import find_target
 from cxredge.vocabulary import Dialect, Effort, Precision, Split
 
+FAMILIAR_SHARE, SET_COVERAGE = 0.95, 0.9
+"""Defaults of the shares that familiarity and prediction sets are derived for."""
+
 Source = Artifact[RunCard | ExportedCard]
 """A run or an FP32 model, which a bundle is built from."""
 
@@ -42,6 +45,10 @@ class BuildConfig:
         compute_capabilities: Compute capabilities to build engines for in advance; TensorRT for
             RTX only.
         cascade: FP32 decides the near ties of a reduced precision.
+        familiar_share: Share of the validation images that are familiar; None to build networks
+            that do not measure familiarity.
+        set_coverage: Share of images whose prediction set contains their class.
+        heatmaps: Whether the networks also return class activation maps.
     """
 
     target: Target
@@ -54,6 +61,9 @@ class BuildConfig:
     engine: EngineRequest = field(default_factory=EngineRequest)
     compute_capabilities: tuple[str, ...] = ()
     cascade: bool = False
+    familiar_share: float | None = FAMILIAR_SHARE
+    set_coverage: float = SET_COVERAGE
+    heatmaps: bool = True
 
     @classmethod
     def for_target(
@@ -130,6 +140,9 @@ class BuildConfig:
             engine=self.engine,
             compute_capabilities=self.compute_capabilities,
             cascade=self.cascade,
+            familiar_share=self.familiar_share,
+            set_coverage=self.set_coverage,
+            heatmaps=self.heatmaps,
         )
 
 

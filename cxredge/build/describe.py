@@ -15,6 +15,7 @@ from cxredge.build.config import BuildConfig, Source
 from cxredge.build.measure import Measured
 from cxredge.bundle.card import BundleFacts
 from cxredge.bundle.layout import float_input_name, model_name
+from cxredge.bundle.operating_point import OperatingPoint
 from cxredge.data.audit_record import build_warnings
 from cxredge.data.manifest import Manifest
 from cxredge.data.seen_images import warn_of_gate_images
@@ -66,6 +67,7 @@ def describe(
         quantization=_quantization(int8) if int8 else None,
         trtexec={Precision(name): line for name, line in lines.items()},
         training=_training(source.card) if isinstance(source.card, RunCard) else None,
+        operating_points=_operating_points(measured.candidates),
     )
 
 
@@ -89,6 +91,17 @@ def _gates_by_runtime(
     for candidate in candidates:
         of_runtime = found.setdefault(candidate.variant.backend, {})
         of_runtime[candidate.precision] = candidate.gate
+    return found
+
+
+def _operating_points(
+    candidates: Sequence[Candidate],
+) -> dict[str, dict[Precision, OperatingPoint]]:
+    found: dict[str, dict[Precision, OperatingPoint]] = {}
+    for candidate in candidates:
+        if candidate.operating_point is not None:
+            of_runtime = found.setdefault(candidate.variant.backend, {})
+            of_runtime[candidate.precision] = candidate.operating_point
     return found
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cxredge.artifacts.card import ClassifierSpec
-from cxredge.backends.base import Logits
-from cxredge.backends.batched import NotFiniteError, infer_file
+from cxredge.backends.base import Logits, Outputs
+from cxredge.backends.batched import NotFiniteError, run_file
 from cxredge.build.speed import Variant
 from cxredge.bundle.golden import Golden
 from cxredge.data.loading import LabelledImages, load_labelled
@@ -22,21 +22,30 @@ _GOLDENS = 12
 
 
 @dataclass(frozen=True)
-class SplitLogits:
-    """The images of a split, and the logits of every variant.
+class SplitOutputs:
+    """The images of a split, and the outputs of every variant.
 
     Attributes:
         images: The images.
-        logits: float32 (N, classes) by variant; the first FP32 variant is the reference.
+        outputs: Outputs by variant; the first FP32 variant is the reference.
     """
 
     images: LabelledImages
-    logits: dict[Variant, Logits]
+    outputs: Mapping[Variant, Outputs]
+
+    @property
+    def logits(self) -> dict[Variant, Logits]:
+        """Logits by variant, float32 (N, classes)."""
+        return {variant: found.logits for variant, found in self.outputs.items()}
 
     @property
     def fp32(self) -> Logits:
         """The reference's logits."""
         return next(v for k, v in self.logits.items() if k.precision is Precision.FP32)
+
+    def of(self, variants: Sequence[Variant]) -> SplitOutputs:
+        """Return the outputs of some variants."""
+        return replace(self, outputs={variant: self.outputs[variant] for variant in variants})
 
 
 def infer_split(
@@ -44,7 +53,7 @@ def infer_split(
     variants: Sequence[Variant],
     classifier: ClassifierSpec,
     progress: Progress,
-) -> SplitLogits:
+) -> SplitOutputs:
     """Load the images of a split and run every variant on them.
 
     A variant that returns NaN or infinity is left out, with a note.
@@ -53,24 +62,24 @@ def infer_split(
         NotFiniteError: The first FP32 variant, which is the reference, does.
     """
     images = load_labelled(entries, classifier.classes, classifier.input_size, progress)
-    logits = {}
+    outputs = {}
     reference = next(v for v in variants if v.precision is Precision.FP32)
     for variant in variants:
         try:
-            logits[variant] = infer_file(
+            outputs[variant] = run_file(
                 variant.model, images.pixels, variant.backend, variant.precision
             )
         except NotFiniteError as error:
             if variant is reference:
                 raise
             progress.note(f"{error.message} It is left out.")
-    return SplitLogits(images, logits)
+    return SplitOutputs(images, outputs)
 
 
 def judge(
     variant: Variant,
-    held_out: SplitLogits,
-    validation: SplitLogits,
+    held_out: SplitOutputs,
+    validation: SplitOutputs,
     limits: GateLimits,
     classes: Sequence[str],
     specificity: float,
@@ -101,7 +110,7 @@ def judge(
     return replace(found, cascade=cascade and variant.precision is not Precision.FP32)
 
 
-def pick_goldens(held_out: SplitLogits) -> Golden:
+def pick_goldens(held_out: SplitOutputs) -> Golden:
     """Pick a dozen images, of every class in turn, in the manifest's order, with their logits."""
     labels = held_out.images.labels
     by_class = [np.flatnonzero(labels == label) for label in np.unique(labels)]

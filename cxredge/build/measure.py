@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cxredge.artifacts.card import AnyCard, Artifact
 from cxredge.backends import CPU_BACKENDS, installed_on_cpu, reduced_precisions
 from cxredge.backends.batched import NotFiniteError
 from cxredge.build.candidates import Candidate
 from cxredge.build.config import BuildConfig
-from cxredge.build.held_out import SplitLogits, infer_split, judge
+from cxredge.build.held_out import SplitOutputs, infer_split, judge
+from cxredge.build.operating_points import operating_point
+from cxredge.build.outputs import BundleModel
 from cxredge.build.speed import Variant, measure_speeds
 from cxredge.bundle.serving import Speed
 from cxredge.data.manifest import Manifest, check_labels
 from cxredge.errors import CxredgeError
-from cxredge.graph.model_file import FP32_NAME
 from cxredge.progress import Progress
 from cxredge.targets.registry import is_here
 from cxredge.vocabulary import Precision, Split
@@ -31,12 +31,12 @@ class Measured:
 
     Attributes:
         candidates: The candidates, ONNX Runtime's first.
-        held_out: Their logits on the split of the gate.
+        held_out: Their outputs on the split of the gate.
         timed: They were timed: this machine is the target.
     """
 
     candidates: tuple[Candidate, ...]
-    held_out: SplitLogits
+    held_out: SplitOutputs
     timed: bool
 
     @property
@@ -52,7 +52,7 @@ class Measured:
 
 
 def measure(
-    models: Mapping[Precision, Artifact[AnyCard]],
+    models: Mapping[Precision, BundleModel],
     manifest: Manifest,
     config: BuildConfig,
     progress: Progress,
@@ -71,37 +71,38 @@ def measure(
         CxredgeError: The classes differ, or no runtime here supports the precision to ship.
         NotFiniteError: FP32 or the precision to ship returns NaN or infinity.
     """
-    classifier = models[Precision.FP32].card.classifier
+    classifier = models[Precision.FP32].artifact.card.classifier
     check_labels(manifest, classifier.classes)
     timed = is_here(config.target) and config.target.backend in CPU_BACKENDS
-    files = {precision: model.path / FP32_NAME for precision, model in models.items()}
+    files = {precision: model.file for precision, model in models.items()}
     variants = _variants(files, config, timed)
     held_out = infer_split(manifest.of(config.split), variants, classifier, progress)
     variants = _finite(variants, held_out, config)
     validation = infer_split(manifest.of(Split.VAL), variants, classifier, progress)
     variants = _finite(variants, validation, config)
-    held_out = replace(held_out, logits={v: held_out.logits[v] for v in variants})
+    held_out, validation = held_out.of(variants), validation.of(variants)
     speeds: dict[Variant, Speed] = {}
     if timed:
         progress.note("Timing the candidates side by side on this machine.")
         speeds = measure_speeds(variants, held_out.images.pixels[:1], progress)
     rules = (config.limits, classifier.classes, config.specificity, config.cascade)
-    candidates = (
-        Candidate(variant, judge(variant, held_out, validation, *rules), speeds.get(variant))
-        for variant in variants
-    )
+    candidates = []
+    for variant in variants:
+        gate = judge(variant, held_out, validation, *rules)
+        point = operating_point(variant, validation, gate, config, classifier.classes)
+        candidates.append(Candidate(variant, gate, speeds.get(variant), operating_point=point))
     return Measured(tuple(candidates), held_out, timed)
 
 
 def _finite(
-    variants: Sequence[Variant], found: SplitLogits, config: BuildConfig
+    variants: Sequence[Variant], found: SplitOutputs, config: BuildConfig
 ) -> tuple[Variant, ...]:
     """Return the variants with finite logits.
 
     Raises:
         NotFiniteError: None of them has the precision to ship.
     """
-    left = tuple(v for v in variants if v in found.logits)
+    left = tuple(v for v in variants if v in found.outputs)
     if config.precision and config.precision not in {v.precision for v in left}:
         raise NotFiniteError(
             f"The network returns NaN or infinity in {config.precision.value}.",

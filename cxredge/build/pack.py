@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 
 from cxredge.artifacts.atomic import write_text
-from cxredge.artifacts.card import AnyCard, Artifact, ArtifactKind, StagePlan, write_card
+from cxredge.artifacts.card import ArtifactKind, StagePlan, write_card
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.folder import atomic_folder
 from cxredge.artifacts.training_images import copy_training_images
@@ -22,6 +22,7 @@ from cxredge.build.config import BuildConfig
 from cxredge.build.describe import onnx_names
 from cxredge.build.held_out import pick_goldens
 from cxredge.build.measure import Measured
+from cxredge.build.outputs import BundleModel
 from cxredge.build.rtx_engines import build_ahead
 from cxredge.bundle.bundle import open_bundle
 from cxredge.bundle.card import BundleCard, BundleConfig, BundleFacts
@@ -46,7 +47,7 @@ from cxredge.vocabulary import Precision
 
 
 def pack(
-    models: Mapping[Precision, Artifact[AnyCard]],
+    models: Mapping[Precision, BundleModel],
     measured: Measured,
     planned: StagePlan[BundleConfig],
     facts: BundleFacts,
@@ -69,15 +70,15 @@ def pack(
         GateRefused: The precision to ship does not pass. Nothing is written.
     """
     choice = choose(measured.candidates, config.precision, config.target)
-    size_bytes = sum((model.path / FP32_NAME).stat().st_size for model in models.values())
+    size_bytes = sum(model.file.stat().st_size for model in models.values())
     room = writing(out.parent, size_bytes, f"the bundle {out.name}")
     with room, atomic_folder(out, ArtifactKind.BUNDLE.value) as folder:
         _write_models(models, config, folder)
         _write_images(measured, folder)
-        fp32 = models[Precision.FP32]
+        fp32 = models[Precision.FP32].artifact
         copy_training_images(fp32.path, fp32.card, folder)
         if Precision.INT8 in models:
-            _write_quantization(models[Precision.INT8].path, config, folder, progress)
+            _write_quantization(models[Precision.INT8], config, folder, progress)
         if config.target.jetpack:
             size = planned.classifier.input_size
             names = onnx_names(measured, config)
@@ -94,12 +95,12 @@ def pack(
 
 
 def _write_models(
-    models: Mapping[Precision, Artifact[AnyCard]], config: BuildConfig, folder: Path
+    models: Mapping[Precision, BundleModel], config: BuildConfig, folder: Path
 ) -> None:
     for precision, model in models.items():
-        shutil.copyfile(model.path / FP32_NAME, folder / model_name(precision))
+        shutil.copyfile(model.file, folder / model_name(precision))
         if config.target.needs_float_input:
-            twin = with_float_input(read_model(model.path / FP32_NAME))
+            twin = with_float_input(read_model(model.file))
             onnx.save(twin, folder / float_input_name(precision))
 
 
@@ -110,22 +111,25 @@ def _write_images(measured: Measured, folder: Path) -> None:
     write_flipped(folder, measured.held_out.images.pixels, indices)
 
 
-def _write_quantization(int8: Path, config: BuildConfig, folder: Path, progress: Progress) -> None:
+def _write_quantization(
+    int8: BundleModel, config: BuildConfig, folder: Path, progress: Progress
+) -> None:
     """Write what belongs to INT8: ranges, calibration list, and the file for typed builders."""
     if config.target.strongly_typed:
-        _write_typed_int8(int8 / FP32_NAME, folder, progress)
-    write_text(folder / CALIBRATION_NAME, _anonymous_csv(int8 / "calibration.csv"))
-    shutil.copyfile(int8 / RANGES_NAME, folder / RANGES_NAME)
+        _write_typed_int8(int8, folder, progress)
+    source = int8.artifact.path
+    write_text(folder / CALIBRATION_NAME, _anonymous_csv(source / "calibration.csv"))
+    shutil.copyfile(source / RANGES_NAME, folder / RANGES_NAME)
 
 
-def _write_typed_int8(model: Path, folder: Path, progress: Progress) -> None:
+def _write_typed_int8(int8: BundleModel, folder: Path, progress: Progress) -> None:
     """Write INT8 with FP16 between the integers, or keep FP32 there if FP16 cannot hold it."""
     try:
-        typed = to_int8_with_fp16(read_model(model))
+        typed = to_int8_with_fp16(read_model(int8.artifact.path / FP32_NAME))
     except CxredgeError as error:
         progress.note(f"INT8 keeps FP32 between its integers: {error.message}")
         return
-    onnx.save(typed, folder / TYPED_INT8_NAME)
+    onnx.save(int8.extra.add_to(typed), folder / TYPED_INT8_NAME)
 
 
 def _anonymous_csv(path: Path) -> str:

@@ -27,6 +27,7 @@ from cxredge.bundle.flipped import read_flipped
 from cxredge.bundle.golden import Golden
 from cxredge.bundle.golden import read_golden as read_golden_file
 from cxredge.bundle.layout import GOLDEN_NAME, PLAN_SUFFIX, engine_name, model_name, plan_name
+from cxredge.bundle.operating_point import OperatingPoint
 from cxredge.bundle.passport import (
     PASSPORT_NAME,
     Passport,
@@ -101,10 +102,14 @@ class Bundle:
         facts = read_facts(plan) if self.backend not in CPU_BACKENDS and plan.is_file() else None
         return facts is not None and facts.settings.legacy_calibration
 
+    def operating_point(self, precision: Precision | None = None) -> OperatingPoint:
+        """Return the limits in the runtime that serves; None for the precision that serves."""
+        return self.card.facts.operating_point(precision or self.precision, self.backend)
+
     @property
     def thresholds(self) -> Mapping[str, float]:
-        """Operating thresholds by class, of the precision that serves."""
-        return self.card.facts.thresholds[self.precision]
+        """Operating thresholds by class, of the precision and runtime that serve."""
+        return self.operating_point().thresholds
 
     @property
     def cascade_margin(self) -> float | None:

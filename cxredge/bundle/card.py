@@ -11,6 +11,7 @@ from cxredge.artifacts.quantization_record import QuantizationSummary
 from cxredge.artifacts.records import UNSET, Count, Share, Threshold, UnsetType, shorten
 from cxredge.artifacts.run_config import TrainingSummary
 from cxredge.bundle.layout import PICTURES
+from cxredge.bundle.operating_point import OperatingPoint
 from cxredge.gate.consistency import contradictions
 from cxredge.gate.gate import GateResult
 from cxredge.gate.limits import GateLimits
@@ -35,6 +36,11 @@ class BundleConfig:
         engine: Settings of the engines.
         compute_capabilities: Compute capabilities that engines were built for ahead of time.
         cascade: Whether FP32 decides the near ties of a reduced precision.
+        familiar_share: Share of the validation images that are familiar; None if the networks do
+            not measure familiarity.
+        set_coverage: Share of images whose prediction set contains their class; None on cards of
+            earlier versions, which have no prediction sets.
+        heatmaps: Whether the networks also return class activation maps.
     """
 
     float_stem: bool
@@ -49,6 +55,9 @@ class BundleConfig:
     engine: EngineRequest = field(default_factory=EngineRequest)
     compute_capabilities: tuple[str, ...] = ()
     cascade: bool = False
+    familiar_share: Share | None = None
+    set_coverage: Share | None = None
+    heatmaps: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,9 @@ class BundleFacts:
         precision: The precision that serves until the bundle is finished on its device.
         gate: Result of the gate by precision, in ONNX Runtime if it has the precision.
         gate_by_runtime: Result of the gate by runtime and precision.
-        thresholds: Operating threshold by precision and class.
+        thresholds: Operating threshold by precision and class, in ONNX Runtime if it has the
+            precision.
+        operating_points: Limits by runtime and precision; empty on cards of earlier versions.
         data: Number of images by split and class.
         patients: Number of patients by split.
         images_without_patient: Number of images whose patient is not known, by split; each counts
@@ -102,6 +113,7 @@ class BundleFacts:
     engines: tuple[PackedEngine, ...] = ()
     engines_left_out: Mapping[str, str] = field(default_factory=dict)
     images_without_patient: Mapping[Split, Count] | UnsetType = UNSET
+    operating_points: Mapping[str, Mapping[Precision, OperatingPoint]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not {self.precision, Precision.FP32} <= self.gate.keys() <= self.thresholds.keys():
@@ -109,6 +121,14 @@ class BundleFacts:
                 "Expected 'gate' and 'thresholds' for FP32 and for the precision that serves, got "
                 f"{', '.join(self.gate)} and {', '.join(self.thresholds)}"
             )
+
+    def operating_point(self, precision: Precision, backend: str) -> OperatingPoint:
+        """Return the limits of a precision in a runtime, else in the build's first one."""
+        by_runtime = self.operating_points
+        for name in (backend, *by_runtime):
+            if (found := by_runtime.get(name, {}).get(precision)) is not None:
+                return found
+        return OperatingPoint(self.thresholds[precision])
 
     def gate_of(self, precision: Precision, backend: str) -> GateResult:
         """Return the gate's result of a precision in a runtime, else in the build's first one."""

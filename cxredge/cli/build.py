@@ -12,6 +12,7 @@ from cxredge.cli.engine import ComputeCapabilityOption, TensorRTOptions, capabil
 from cxredge.cli.gate import GateOptions, explained
 from cxredge.cli.options import EffortOption, PrecisionOption, SeedOption, SignWithOption
 from cxredge.cli.output import Outcome, Output, Verbosity
+from cxredge.cli.outputs import OutputOptions
 from cxredge.cli.usage import Command, UsageError
 from cxredge.errors import WrongUsage, quoted
 from cxredge.vocabulary import Effort, Split
@@ -106,6 +107,7 @@ def build(
             "--cascade if cxredge runs on the target]",
         ),
     ] = None,
+    outputs: OutputOptions,
     archive: Annotated[
         bool,
         typer.Option(
@@ -141,7 +143,7 @@ def build(
     config = BuildConfig.for_target(
         target, precision, engine=engine.engine_options(), cascade=cascade,
         compute_capabilities=capabilities(compute_capability), limits=gate.limits(), split=split,
-        specificity=gate.specificity, calibration_seed=seed, effort=effort,
+        specificity=gate.specificity, calibration_seed=seed, effort=effort, **outputs.settings(),
     )  # fmt: skip
     manifest = read_manifest(evaluate or source / "manifest.csv")
     entries = manifest.of(split)

@@ -49,12 +49,21 @@ def predict(
             help="Also predict lateral and oblique DICOM views; their rows carry a caution.",
         ),
     ] = False,
+    answer_all: Annotated[
+        bool,
+        typer.Option(
+            "--answer-all",
+            help="Also predict X-rays that are unlike the training images; their rows carry a "
+            "caution.",
+        ),
+    ] = False,
 ) -> Outcome:
     """Predict X-rays and write one row per input, in input order.
 
     The row of a file that cannot be read contains the reason. Research use only.
     """
     from cxredge.bundle.bundle import open_bundle
+    from cxredge.inference.answers import PredictionOptions
     from cxredge.inference.predict import predict as stage
     from cxredge.inference.predict import require_some
 
@@ -64,10 +73,12 @@ def predict(
             f"{path} exists.", f"Choose another --out, or replace it with --out {path}"
         )
     try:
-        tally = stage(open_bundle(bundle), paths, path, resume, output, any_view)
+        options = PredictionOptions(any_view, answer_all)
+        tally = stage(open_bundle(bundle), paths, path, resume, output, options)
     except KeyboardInterrupt:
         again = ["cxredge", "predict", bundle, *paths, "--out", path, "--resume"]
         again += ["--any-view"] if any_view else []
+        again += ["--answer-all"] if answer_all else []
         raise Interrupted(
             "Interrupted; the rows so far are kept.",
             f"Resume with: {shlex.join(str(word) for word in again)}",
@@ -85,6 +96,11 @@ def _lines(tally: Tally, path: Path) -> list[str]:
     lines = [_summary(data, path)]
     if data["failed"]:
         lines.append(f"{data['failed']} have no prediction; the first: {tally.first_error}")
+    if data["unfamiliar"]:
+        lines.append(
+            f"{data['unfamiliar']} are unlike the training images and have no label (status "
+            "unfamiliar); --answer-all labels them."
+        )
     if data["near_ties"]:
         lines.append(f"Near ties that FP32 decided: {data['near_ties']}.")
     if data["cautions"]:

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from cxredge.backends.base import Logits, Session
+from cxredge.backends.base import Outputs, Session
 from cxredge.data.images import LoadedImage, load_xray
 from cxredge.data.in_memory import ImageInput
 from cxredge.errors import ImageError
@@ -36,20 +36,18 @@ _Result = TypeVar("_Result")
 
 @dataclass
 class Group:
-    """Images that a worker takes at once, and their logits.
+    """Images that a worker takes at once, and what the network returned for them.
 
     Attributes:
         sources: The images, in input order.
         loaded: Each decoded image, or the reason why it cannot be used.
-        logits: float32 (classes,) of each decoded image, in input order.
-        decided_by_fp32: Whether FP32 decided, for each decoded image.
+        outputs: Outputs for the decoded images, in input order; None if there is none.
         seconds: Wall seconds by stage: ``read``, ``decode``, ``preprocess``, ``infer``.
     """
 
     sources: Sequence[ImageInput]
     loaded: list[LoadedImage | ImageError] = field(default_factory=list)
-    logits: list[Logits] = field(default_factory=list)
-    decided_by_fp32: list[bool] = field(default_factory=list)
+    outputs: Outputs | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -138,12 +136,12 @@ def _load(group: Group, size: int, any_view: bool) -> Group:
 def _infer(group: Group, session: Session) -> Group:
     """Infer batch by batch; images that failed do not change which others share a batch."""
     stopwatch, size = Stopwatch(group.seconds), session.spec.batch
+    parts = []
     for start in range(0, len(group.loaded), size):
         batch = group.loaded[start : start + size]
         pixels = [image.pixels for image in batch if isinstance(image, LoadedImage)]
         if pixels:
-            found = session.infer_decided(np.stack(pixels))
-            group.logits.extend(found.logits)
-            group.decided_by_fp32.extend(found.decided_by_fp32.tolist())
+            parts.append(session.run(np.stack(pixels)))
+    group.outputs = Outputs.joined(parts) if parts else None
     stopwatch("infer")
     return group

@@ -19,11 +19,12 @@ from cxredge.bundle.bundle import Bundle, note_if_strange
 from cxredge.data.inputs import check_inputs, walk_images
 from cxredge.data.sources import ImageSource
 from cxredge.errors import CxredgeError
+from cxredge.inference.answers import ANSWER_FAMILIAR, OK, UNFAMILIAR, PredictionOptions
 from cxredge.inference.finished_file import finished_rows, is_finished
 from cxredge.inference.interruption import Interruption
 from cxredge.inference.predictions_file import RowWriter, cautions_in
 from cxredge.inference.row_formats import Values, check_output
-from cxredge.inference.rows import OK, RowGroup, rows_of
+from cxredge.inference.rows import RowGroup, rows_of
 from cxredge.progress import Progress
 from cxredge.vocabulary import Precision
 
@@ -69,7 +70,7 @@ class Tally:
         self.status[row["status"]] += 1
         doubts = cautions_in(row["error"])
         self.cautions.update(doubts)
-        if row["status"] != OK:
+        if row["status"] not in (OK, UNFAMILIAR):
             self.first_error = self.first_error or row["error"]
         if self.near_ties is not None:
             self.near_ties += row["decided_by"] == Precision.FP32
@@ -80,7 +81,8 @@ class Tally:
         for row in group.rows:
             self.status[row.status] += 1
             self.cautions.update(code.value for code in row.caution_codes)
-            self.first_error = self.first_error or row.error
+            if row.status != UNFAMILIAR:
+                self.first_error = self.first_error or row.error
             if self.near_ties is not None:
                 self.near_ties += row.decided_by == Precision.FP32
         self.stages["write"] += write_seconds
@@ -93,7 +95,8 @@ class Tally:
         return {
             "images": self.images,
             "ok": self.status[OK],
-            "failed": self.images - self.status[OK],
+            "failed": self.images - self.status[OK] - self.status[UNFAMILIAR],
+            "unfamiliar": self.status[UNFAMILIAR],
             "resumed": self.resumed,
             "finished_before": self.finished_before,
             "replaced": self.replaced,
@@ -113,7 +116,7 @@ def predict(
     out: Path,
     resume: bool,
     progress: Progress,
-    any_view: bool = False,
+    options: PredictionOptions = ANSWER_FAMILIAR,
 ) -> Tally:
     """Predict every image under ``paths`` and write one row each, in input order.
 
@@ -123,7 +126,7 @@ def predict(
         out: ``.csv``, ``.jsonl`` or ``.parquet``; it appears when the last row is written.
         resume: Continue an interrupted run of the same job.
         progress: Progress listener.
-        any_view: Predict lateral and oblique views too; their rows say so.
+        options: Which images are answered.
 
     Returns:
         The summary. Images that cannot be read have a row with the reason and are counted.
@@ -139,7 +142,7 @@ def predict(
     classes = bundle.card.classifier.classes
     if resume and is_finished(out):
         return _count_finished(out, classes, paths)
-    job = _job(bundle, paths, any_view)
+    job = _job(bundle, paths, options)
     note_if_strange(bundle, progress)
     with (
         bundle.open_for_many() as session,
@@ -148,7 +151,7 @@ def predict(
         tally = Tally(replaced=out.exists(), near_ties=None if session.cascade is None else 0)
         sources = _skip_rows(walk_images(paths, tally.skipped), writer, tally)
         try:
-            _write(rows_of(bundle, session, sources, any_view), writer, tally, progress)
+            _write(rows_of(bundle, session, sources, options), writer, tally, progress)
             began = time.perf_counter()
             writer.finish()
             tally.stages["write"] += time.perf_counter() - began
@@ -162,7 +165,8 @@ def predict(
 
 def require_some(tally: Tally, out: Path) -> None:
     """Raise CxredgeError if not a single image could be read."""
-    if tally.images and not tally.status[OK]:
+    answered = tally.status[OK] + tally.status[UNFAMILIAR]
+    if tally.images and not answered:
         raise CxredgeError(
             f"None of {tally.images} images could be read; the first: {tally.first_error}",
             f"See the column 'error' of {out}.",
@@ -177,7 +181,7 @@ def _count_finished(out: Path, classes: Sequence[str], paths: Sequence[Path]) ->
     return tally
 
 
-def _job(bundle: Bundle, paths: Sequence[Path], any_view: bool) -> dict[str, Any]:
+def _job(bundle: Bundle, paths: Sequence[Path], options: PredictionOptions) -> dict[str, Any]:
     """Return what determines the rows; a run is resumed only if all of it is equal."""
     engine = bundle.passport.engine_sha256 if bundle.passport else None
     return {
@@ -185,7 +189,8 @@ def _job(bundle: Bundle, paths: Sequence[Path], any_view: bool) -> dict[str, Any
         "precision": bundle.precision.value,
         "engine": engine or bundle.card.files[bundle.engine.name],
         "inputs": sha256_of_json([str(path) for path in paths]),
-        "any_view": any_view,
+        "any_view": options.any_view,
+        "answer_all": options.answer_all,
     }
 
 

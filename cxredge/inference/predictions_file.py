@@ -16,11 +16,11 @@ from typing import Any
 
 from cxredge.artifacts.atomic import atomic_file
 from cxredge.errors import ArtifactError
+from cxredge.inference.answers import PredictionRow
 from cxredge.inference.partial_file import open_partial
 from cxredge.inference.row_formats import Values, check_output, columns_of, write_table
-from cxredge.inference.rows import PredictionRow
 
-_ROWS_VERSION = 2
+_ROWS_VERSION = 3
 """Raised when the values of a row change, so that a partial file of another version is refused."""
 
 _MAX_HEAD_BYTES = 2**16
@@ -31,6 +31,7 @@ _JOB_WORDS = {
     "precision": "the precision",
     "inputs": "the paths given",
     "any_view": "--any-view",
+    "answer_all": "--answer-all",
 }
 
 
@@ -197,7 +198,8 @@ def _to_line(row: PredictionRow) -> bytes:
     probabilities = list(row.probabilities.values())
     values = (
         *(row.path, row.status, row.label, row.probability, probabilities),
-        *(row.decided_by, row.margin, row.above_threshold if row.label else None, remark),
+        *(row.prediction_set if row.label else None, row.familiarity, row.decided_by, row.margin),
+        *(row.above_threshold if row.label else None, remark),
     )
     return (json.dumps(values) + "\n").encode()
 

@@ -14,7 +14,7 @@ from cxredge.errors import ArtifactError, CxredgeError
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 _FIRST_COLUMNS = ("path", "status", "label", "probability")
-_LAST_COLUMNS = ("decided_by", "margin", "above_threshold", "error")
+_LAST_COLUMNS = ("set", "familiarity", "decided_by", "margin", "above_threshold", "error")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _LIST_SEPARATOR = ";"
 _PARQUET_ROWS = 4096
@@ -75,8 +75,8 @@ def columns_of(classes: Sequence[str], values: Sequence[Any]) -> Values:
     Args:
         classes: Class names, for the columns ``p_<class>``.
         values: Path, status, label, probability, probabilities in the order of the classes (empty
-            without a prediction), deciding precision, margin, classes above their threshold (None
-            without a prediction) and error.
+            without a prediction), prediction set (None without a prediction), familiarity, deciding
+            precision, margin, classes above their threshold (None without a prediction) and error.
     """
     first, probabilities, last = values[:4], values[4], values[5:]
     named = zip(classes, probabilities or [None] * len(classes), strict=True)
@@ -116,7 +116,7 @@ def _write_parquet(target: Path, classes: Sequence[str], rows: Iterator[Values])
     text, number = pa.string(), pa.float64()
     fields = [("path", text), ("status", text), ("label", text), ("probability", number)]
     fields += [(_column(name), number) for name in classes]
-    kinds = (text, number, pa.list_(text), text)
+    kinds = (pa.list_(text), number, text, number, pa.list_(text), text)
     fields += zip(_LAST_COLUMNS, kinds, strict=True)
     schema = pa.schema(fields)
     with pq.ParquetWriter(target, schema) as writer:

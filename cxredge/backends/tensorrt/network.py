@@ -16,7 +16,7 @@ from cxredge.backends.tensorrt.job import Job
 from cxredge.backends.tensorrt.log import Log
 from cxredge.backends.tensorrt.settings import Typing
 from cxredge.errors import ArtifactError
-from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME, Precision
+from cxredge.vocabulary import DISTANCE_NAME, INPUT_NAME, MAPS_NAME, OUTPUT_NAME, Precision
 
 
 def read_network(job: Job, builder: Any, logger: Any, log: Log) -> Any:
@@ -32,8 +32,9 @@ def read_network(job: Job, builder: Any, logger: Any, log: Log) -> Any:
     _parse(job, parser, log)
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
     outputs = [network.get_output(i) for i in range(network.num_outputs)]
-    names = [tensor.name for tensor in (*inputs, *outputs)]
-    if (len(inputs), names) != (1, [INPUT_NAME, OUTPUT_NAME]):
+    names = [tensor.name for tensor in outputs]
+    known = names[:1] == [OUTPUT_NAME] and {*names} <= {OUTPUT_NAME, DISTANCE_NAME, MAPS_NAME}
+    if [tensor.name for tensor in inputs] != [INPUT_NAME] or not known:
         raise ArtifactError(
             f"{job.doing}: the model must have the input '{INPUT_NAME}' and the output "
             f"'{OUTPUT_NAME}'.",

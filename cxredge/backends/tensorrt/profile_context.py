@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from cxredge.backends.cuda.memory import CudaMemory, HostBuffer
 from cxredge.backends.cuda.work import CudaEvents, CudaGraph
 from cxredge.backends.tensorrt.api import Api
 from cxredge.errors import CxredgeError
-from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME
+from cxredge.vocabulary import INPUT_NAME
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class SharedBuffers:
     Attributes:
         api: The bindings.
         memory: GPU memory, with the stream.
-        image, logits: Buffers of the tensors.
+        image: Buffer of the input.
+        outputs: Buffer of each output, by name.
         capture: Whether to capture CUDA graphs.
         failure: Factory of the error to raise if TensorRT fails to run.
     """
@@ -55,7 +56,7 @@ class SharedBuffers:
     api: Api
     memory: CudaMemory
     image: TensorBuffer
-    logits: TensorBuffer
+    outputs: Mapping[str, TensorBuffer]
     capture: bool
     failure: Callable[[], CxredgeError]
 
@@ -77,17 +78,17 @@ class ProfileContext:
         self._batch = 0
         self._graph: CudaGraph | None = None
         self.refusal = "" if shared.capture else "not requested"
+        buffers = {INPUT_NAME: shared.image, **shared.outputs}
         accepted = (
             context.set_optimization_profile_async(index, shared.memory.stream),
-            context.set_tensor_address(INPUT_NAME, shared.image.address),
-            context.set_tensor_address(OUTPUT_NAME, shared.logits.address),
+            *(context.set_tensor_address(name, one.address) for name, one in buffers.items()),
         )
         if not all(accepted):
             raise shared.failure()
         shared.memory.synchronize()
 
     def run(self, batch: int, shape: tuple[int, ...]) -> None:
-        """Run the batch in the host's buffer and wait for its logits.
+        """Run the batch in the host's buffer and wait for its outputs.
 
         Args:
             batch: Number of images; within the profile.
@@ -114,7 +115,7 @@ class ProfileContext:
         stages = {"compute": self._execute}
         if self._shared.image.copied:
             stages = {"host_to_device": self._copy_in, **stages}
-        if self._shared.logits.copied:
+        if self._shared.image.copied:
             stages["device_to_host"] = self._copy_out
         with closing(CudaEvents(self._shared.memory.stream)) as events:
             events.record()
@@ -166,7 +167,7 @@ class ProfileContext:
         if self._shared.image.copied:
             self._copy_in()
         self._execute()
-        if self._shared.logits.copied:
+        if self._shared.image.copied:
             self._copy_out()
 
     def _copy_in(self) -> None:
@@ -180,6 +181,6 @@ class ProfileContext:
             raise self._shared.failure()
 
     def _copy_out(self) -> None:
-        logits = self._shared.logits
-        used = logits.host.array[: self._batch * logits.bytes_per_image]
-        self._shared.memory.to_host(used, logits.address)
+        for output in self._shared.outputs.values():
+            used = output.host.array[: self._batch * output.bytes_per_image]
+            self._shared.memory.to_host(used, output.address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -9,19 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from cxredge.backends.base import AcceleratorSession, EngineRun, Logits, SessionSpec
+from cxredge.backends.base import AcceleratorSession, EngineRun, Logits, Outputs, SessionSpec
 from cxredge.backends.cuda.memory import CudaMemory, open_memory
+from cxredge.backends.interface import Interface, Port, check_interface
 from cxredge.backends.tensorrt.api import load_api
 from cxredge.backends.tensorrt.engine_file import EngineFile, read_engine_file
 from cxredge.backends.tensorrt.explain import OTHER_GPU, explain
 from cxredge.backends.tensorrt.log import capture_log
 from cxredge.backends.tensorrt.mismatch import explain_mismatch, find_installation
-from cxredge.backends.tensorrt.profile_context import ProfileContext, SharedBuffers, allocate
+from cxredge.backends.tensorrt.profile_context import (
+    ProfileContext,
+    SharedBuffers,
+    TensorBuffer,
+    allocate,
+)
 from cxredge.data.images import GreyImage
-from cxredge.errors import ArtifactError, CxredgeError
-from cxredge.vocabulary import INPUT_NAME, OUTPUT_NAME
+from cxredge.errors import CxredgeError
+from cxredge.vocabulary import INPUT_NAME
 
 _FLOAT_BYTES = 4
+_KINDS = {"UINT8": "uint8", "FLOAT": "float32"}
 
 
 class Transfer(str, Enum):
@@ -75,26 +83,32 @@ class TensorRTSession(AcceleratorSession):
         try:
             self._logger, self._log = capture_log(self._api)
             self._runtime, self._engine = self._load(self._file)
-            size, classes = self._check_tensors()
-            backend = self._api.flavour.value.replace("_", "-")
-            self.spec = SessionSpec(size, classes, backend, threads=1)
+            found = self._interface = self._read_interface()
+            self.spec = SessionSpec(
+                size=found.size,
+                classes=found.classes,
+                backend=self._api.flavour.value.replace("_", "-"),
+                threads=1,
+                has_distances=found.has_distances,
+                map_sides=found.map_sides,
+            )
             self._largest = self._read_largest()
             self._create_contexts()
         except BaseException:
             self.close()
             raise
 
-    def infer(self, images: GreyImage) -> Logits:
-        """Return float32 logits (N, classes) of uint8 images (N, size, size)."""
+    def run(self, images: GreyImage) -> Outputs:
+        """Return all outputs for uint8 images (N, size, size)."""
         most = self._largest[-1]
-        parts = [self._infer(images[i : i + most]) for i in range(0, len(images), most)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        parts = (images[i : i + most] for i in range(0, len(images), most))
+        return Outputs.joined([self._run(part) for part in parts])
 
     def infer_in_stages(self, images: GreyImage) -> tuple[Logits, dict[str, float]]:
         """Return logits and milliseconds by stage; at most as many images as the largest batch."""
         shape = self._fill(images)
         stages_ms = self.context_for(len(images)).run_in_stages(len(images), shape)
-        return self._read_logits(len(images)), stages_ms
+        return self._read_outputs(len(images)).logits, stages_ms
 
     def circumstances(self) -> EngineRun:
         """Return how the engine ran."""
@@ -127,10 +141,10 @@ class TensorRTSession(AcceleratorSession):
         self._runtime = None
         self._memory.close()
 
-    def _infer(self, images: GreyImage) -> Logits:
+    def _run(self, images: GreyImage) -> Outputs:
         shape = self._fill(images)
         self.context_for(len(images)).run(len(images), shape)
-        return self._read_logits(len(images))
+        return self._read_outputs(len(images))
 
     def _fill(self, images: GreyImage) -> tuple[int, ...]:
         """Write images into the host buffer and return the shape of the input."""
@@ -138,10 +152,17 @@ class TensorRTSession(AcceleratorSession):
         self._image.host.array[: pixels.size] = pixels
         return (len(images), 1, self.spec.size, self.spec.size)
 
-    def _read_logits(self, batch: int) -> Logits:
-        used = self._logits.host.array[: batch * self.spec.classes * _FLOAT_BYTES]
-        logits: Logits = used.view(np.float32).reshape(batch, self.spec.classes).copy()
-        return logits
+    def _read_outputs(self, batch: int) -> Outputs:
+        arrays = {
+            name: self._read_output(buffer, self._interface.shape(name, batch))
+            for name, buffer in self._outputs.items()
+        }
+        return self._interface.outputs(self._file.path, arrays, batch)
+
+    def _read_output(self, buffer: TensorBuffer, shape: tuple[int, ...]) -> np.ndarray:
+        used = buffer.host.array[: math.prod(shape) * _FLOAT_BYTES]
+        found: np.ndarray = used.view(np.float32).reshape(shape).copy()
+        return found
 
     def _load(self, engine_file: EngineFile) -> tuple[Any, Any]:
         trt: Any = self._api.trt
@@ -156,20 +177,21 @@ class TensorRTSession(AcceleratorSession):
             raise self._failure("load")
         return runtime, engine
 
-    def _check_tensors(self) -> tuple[int, int]:
-        """Check the tensors; return height and width of the input, and the number of classes."""
-        engine = self._engine
-        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        formats = [engine.get_tensor_dtype(name).name for name in names]
-        found = dict(zip(names, formats, strict=True))
-        if found != {INPUT_NAME: "UINT8", OUTPUT_NAME: "FLOAT"}:
-            raise ArtifactError(
-                f"{self._file.path} has the tensors {found}; expected the uint8 input "
-                f"'{INPUT_NAME}' and the float output '{OUTPUT_NAME}'.",
-                "Build it with: cxredge deploy BUNDLE",
-            )
-        image = tuple(engine.get_tensor_shape(INPUT_NAME))
-        return int(image[2]), int(tuple(engine.get_tensor_shape(OUTPUT_NAME))[1])
+    def _read_interface(self) -> Interface:
+        """Return the interface of the engine.
+
+        Raises:
+            ArtifactError: It is not a classifier of grey images.
+        """
+        engine, ports = self._engine, []
+        for index in range(engine.num_io_tensors):
+            name = engine.get_tensor_name(index)
+            kind = engine.get_tensor_dtype(name).name
+            sides = tuple(side if side >= 0 else None for side in engine.get_tensor_shape(name))
+            ports.append(Port(name, _KINDS.get(kind, kind.lower()), sides))
+        inputs = [port for port in ports if port.name == INPUT_NAME]
+        outputs = [port for port in ports if port.name != INPUT_NAME]
+        return check_interface(self._file.path, inputs, outputs)
 
     def _read_largest(self) -> list[int]:
         """Return the largest batch of each profile."""
@@ -182,15 +204,20 @@ class TensorRTSession(AcceleratorSession):
 
     def _create_contexts(self) -> None:
         engine = self._engine
-        size, classes, most = self.spec.size, self.spec.classes, self._largest[-1]
+        size, most, found = self.spec.size, self._largest[-1], self._interface
         mapped = self._options.transfer is Transfer.MAPPED
         self._image = allocate(self._memory, size * size, most, mapped)
-        self._logits = allocate(self._memory, classes * _FLOAT_BYTES, most, mapped)
+        self._outputs = {
+            name: allocate(
+                self._memory, math.prod(found.shape(name, 1)) * _FLOAT_BYTES, most, mapped
+            )
+            for name in found.names
+        }
         shared = SharedBuffers(
             self._api,
             self._memory,
             self._image,
-            self._logits,
+            self._outputs,
             self._options.cuda_graphs,
             lambda: self._failure("run"),
         )

@@ -1,0 +1,50 @@
+"""Operating points of the candidates, derived on validation images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from cxredge.backends.base import Distances
+from cxredge.build.config import BuildConfig
+from cxredge.build.held_out import SplitOutputs
+from cxredge.build.speed import Variant
+from cxredge.bundle.operating_point import OperatingPoint
+from cxredge.gate.gate import GateResult
+from cxredge.metrics.classification import softmax
+from cxredge.metrics.conformal import set_levels
+
+
+def operating_point(
+    variant: Variant,
+    validation: SplitOutputs,
+    gate: GateResult,
+    config: BuildConfig,
+    classes: Sequence[str],
+) -> OperatingPoint:
+    """Return the limits of a candidate.
+
+    Args:
+        variant: The candidate.
+        validation: Outputs for the validation images.
+        gate: Its comparison with FP32, which holds its operating thresholds.
+        config: The settings.
+        classes: Names of the classes.
+    """
+    outputs, images = validation.outputs[variant], validation.images
+    levels = set_levels(
+        softmax(outputs.logits), images.labels, images.patients, config.set_coverage
+    )
+    limit = None
+    if outputs.distances is not None and config.familiar_share is not None:
+        limit = _limit(outputs.distances, config.familiar_share)
+    thresholds = {row.class_name: row.candidate for row in gate.thresholds}
+    return OperatingPoint(thresholds, limit, dict(zip(classes, levels, strict=True)))
+
+
+def _limit(distances: Distances, share: float) -> float:
+    """Return the smallest distance within which a share of the images lies."""
+    rank = min(math.ceil(share * len(distances)), len(distances))
+    return float(np.sort(distances)[max(rank, 1) - 1])

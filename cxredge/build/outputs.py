@@ -1,0 +1,111 @@
+"""The further outputs of a bundle's models: distances from the training images, and maps."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from cxredge.artifacts.card import AnyCard, Artifact
+from cxredge.backends.onnxruntime import run_graph
+from cxredge.build.config import BuildConfig
+from cxredge.data.loading import LabelledImages, load_labelled
+from cxredge.data.manifest import Entry, Manifest
+from cxredge.graph.model_file import FP32_NAME, read_model
+from cxredge.graph.outputs import add_distance, add_maps, feature_graph
+from cxredge.metrics.density import Density, fit_density
+from cxredge.progress import Progress
+from cxredge.vocabulary import Precision, Split
+
+MAX_IMAGES_PER_CLASS = 500
+"""Largest number of training images of a class that the density is fitted to."""
+
+
+@dataclass(frozen=True)
+class ExtraOutputs:
+    """What is added to a graph.
+
+    Attributes:
+        density: Density of the training images; None for no distance.
+        heatmaps: Whether the graph also returns class activation maps.
+    """
+
+    density: Density | None
+    heatmaps: bool
+
+    def add_to(self, graph: onnx.ModelProto) -> onnx.ModelProto:
+        """Return a copy of a graph that has the outputs."""
+        if self.density is not None:
+            graph = add_distance(graph, self.density)
+        return add_maps(graph) if self.heatmaps else graph
+
+
+@dataclass(frozen=True)
+class BundleModel:
+    """A model of a bundle.
+
+    Attributes:
+        artifact: The artifact of the stage that made it.
+        file: Its ONNX file with the outputs of the bundle.
+        extra: The outputs that were added.
+    """
+
+    artifact: Artifact[AnyCard]
+    file: Path
+    extra: ExtraOutputs
+
+
+def add_outputs(
+    models: Mapping[Precision, Artifact[AnyCard]],
+    training: Manifest,
+    config: BuildConfig,
+    scratch: Path,
+    progress: Progress,
+) -> dict[Precision, BundleModel]:
+    """Add the outputs of a bundle to its models.
+
+    Every precision has its own density, fitted to its own features of the same training images.
+
+    Args:
+        models: Models by precision.
+        training: Manifest with the training images.
+        config: The settings.
+        scratch: Folder for the files.
+        progress: Progress listener.
+
+    Raises:
+        CxredgeError: A training image cannot be read, or the network has no pooled features.
+    """
+    images = None
+    if config.familiar_share is not None:
+        classifier = models[Precision.FP32].card.classifier
+        entries = _chosen(training.of(Split.TRAIN))
+        images = load_labelled(entries, classifier.classes, classifier.input_size, progress)
+    found = {}
+    for precision, model in models.items():
+        graph = read_model(model.path / FP32_NAME)
+        density = _fit(graph, images, precision, progress) if images else None
+        extra = ExtraOutputs(density, config.heatmaps)
+        file = scratch / f"{precision.value}-with-outputs.onnx"
+        onnx.save(extra.add_to(graph), file)
+        found[precision] = BundleModel(model, file, extra)
+    return found
+
+
+def _fit(
+    graph: onnx.ModelProto, images: LabelledImages, precision: Precision, progress: Progress
+) -> Density:
+    with progress.task(f"Measuring features in {precision.value}", len(images.labels)) as advance:
+        features = run_graph(feature_graph(graph), images.pixels, advance)
+    return fit_density(features, images.labels)
+
+
+def _chosen(entries: Sequence[Entry]) -> list[Entry]:
+    """Return at most so many images of each class, the first ones by hash."""
+    by_class: dict[str, list[Entry]] = defaultdict(list)
+    for entry in sorted(entries, key=lambda entry: entry.sha256):
+        by_class[entry.label].append(entry)
+    return [entry for found in by_class.values() for entry in found[:MAX_IMAGES_PER_CLASS]]

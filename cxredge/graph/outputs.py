@@ -1,0 +1,237 @@
+"""Further outputs of a classifier's graph: class activation maps, and the distance of an image.
+
+Both are computed from what the network computes anyway. They are added to a finished graph, after
+quantization or conversion to FP16, and compute in FP32, so that they add no error of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from cxredge.errors import CxredgeError
+from cxredge.graph.index import GraphIndex
+from cxredge.graph.model_file import infer_values
+from cxredge.graph.nodes import Array, copy_of, integers_of, number_of
+from cxredge.metrics.density import Density
+from cxredge.vocabulary import DISTANCE_NAME, MAPS_NAME, OUTPUT_NAME
+
+_PREFIX = "cxredge"
+_POOLS = ("GlobalAveragePool", "ReduceMean")
+_PASSES = ("Flatten", "Reshape", "Squeeze", "Cast", "Identity")
+"""Operators between pooling and head that do not change values."""
+_AXES_ARE_INPUTS = 18
+
+
+@dataclass(frozen=True)
+class Head:
+    """The end of a classifier: global average pooling and a linear layer.
+
+    Attributes:
+        features: Name of the last feature maps, (N, features, height, width).
+        pooled: Name of their means, (N, features), that the linear layer reads.
+        weight: float (classes, features).
+        bias: float (classes,).
+    """
+
+    features: str
+    pooled: str
+    weight: Array
+    bias: Array
+
+
+def find_head(model: onnx.ModelProto) -> Head | None:
+    """Return the end of a classifier; None if it is not pooling and one linear layer."""
+    index = GraphIndex(model.graph)
+    linear = _behind(index, OUTPUT_NAME)
+    if linear is None or linear.op_type != "Gemm" or linear.input[1] not in index.constants:
+        return None
+    pool = _behind(index, linear.input[0])
+    if pool is None or pool.op_type not in _POOLS or not _pools_everything(pool, index):
+        return None
+    weight = index.constants[linear.input[1]].astype(np.float32)
+    if not number_of(linear, "transB", 0):
+        weight = weight.T
+    bias = index.constants.get(linear.input[2]) if len(linear.input) > 2 else None
+    found = np.zeros(len(weight), np.float32) if bias is None else bias.astype(np.float32)
+    return Head(pool.input[0], linear.input[0], weight, found)
+
+
+def add_maps(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy that also returns class activation maps.
+
+    The maps are a 1x1 convolution of the last feature maps with the weights of the linear layer.
+    Their mean over the picture plus the bias is the logit (Zhou et al. 2016, "Learning Deep
+    Features for Discriminative Localization").
+
+    Args:
+        model: A graph in any precision; it is not changed.
+
+    Raises:
+        CxredgeError: The network does not end with global average pooling and one linear layer.
+    """
+    head = find_head(model)
+    if head is None:
+        raise CxredgeError(
+            "Class activation maps require global average pooling followed by one linear layer, "
+            "and this network ends differently.",
+            "Build without --heatmaps.",
+        )
+    tail = _Tail(copy_of(model))
+    features = tail.to_float(head.features)
+    kernel = tail.constant("map_weight", head.weight[:, :, None, None])
+    tail.node("Conv", [features, kernel], MAPS_NAME)
+    return tail.finish(MAPS_NAME, ["batch", len(head.weight), "map_height", "map_width"])
+
+
+def add_distance(
+    model: onnx.ModelProto, density: Density, taps: Sequence[str] = ()
+) -> onnx.ModelProto:
+    """Return a copy that also returns the distance of each image from the training images.
+
+    Args:
+        model: A graph in any precision; it is not changed.
+        density: Density of the features, fitted to those of :func:`feature_graph`.
+        taps: As in :func:`feature_graph`.
+    """
+    tail = _Tail(copy_of(model))
+    features = tail.pooled(taps)
+    offset = tail.constant("offset", density.offset)
+    inverse = tail.constant("inverse_scale", 1 / density.scale)
+    centred = tail.node("Mul", [tail.node("Sub", [features, offset]), inverse])
+    along = tail.node("MatMul", [centred, tail.constant("axes", density.axes)])
+    rest = tail.node("Sub", [tail.sum_of_squares(centred, 1), tail.sum_of_squares(along, 1)])
+    weight = tail.constant("rest_weight", np.float32(density.rest_weight))
+    rest = tail.node("Mul", [tail.node("Relu", [rest]), weight])
+    whitened = tail.node("MatMul", [along, tail.constant("whitening", density.whitening)])
+    each = tail.node("Unsqueeze", [whitened, tail.axis(1)])
+    apart = tail.node("Sub", [each, tail.constant("centres", density.centres[None])])
+    nearest = tail.smallest(tail.sum_of_squares(apart, 2), 1)
+    total = tail.node("Add", [nearest, rest])
+    share = tail.constant("per_feature", np.float32(1 / len(density.offset)))
+    tail.node("Sqrt", [tail.node("Mul", [total, share])], DISTANCE_NAME)
+    return tail.finish(DISTANCE_NAME, ["batch"])
+
+
+def feature_graph(model: onnx.ModelProto, taps: Sequence[str] = ()) -> onnx.ModelProto:
+    """Return a copy that returns, instead of logits, the features that distances are computed of.
+
+    Args:
+        model: A graph in any precision; it is not changed.
+        taps: Names of feature maps in the FP32 graph, whose means over the picture come before the
+            features that the network itself pools.
+
+    Raises:
+        CxredgeError: The network does not end with global average pooling and one linear layer.
+    """
+    tail = _Tail(copy_of(model))
+    name = tail.node("Identity", [tail.pooled(taps)], f"{_PREFIX}_features")
+    del tail.graph.output[:]
+    return tail.finish(name, ["batch", "features"])
+
+
+class _Tail:
+    """Appends nodes to a graph; their tensors are FP32.
+
+    Args:
+        model: The graph, changed in place.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model, self.graph = model, model.graph
+        self._types = {v.name: v.type.tensor_type.elem_type for v in infer_values(model)}
+        self._tensors = {name for node in model.graph.node for name in node.output}
+        self._number = 0
+
+    def node(
+        self, operator: str, inputs: Sequence[str], output: str = "", **attributes: Any
+    ) -> str:
+        """Append a node and return the name of its output."""
+        self._number += 1
+        name = f"{_PREFIX}_{operator}_{self._number}"
+        node = helper.make_node(operator, inputs, [output or f"{name}_output"], name, **attributes)
+        self.graph.node.append(node)
+        return str(node.output[0])
+
+    def constant(self, name: str, values: npt.ArrayLike) -> str:
+        """Add an FP32 constant and return its name."""
+        tensor = numpy_helper.from_array(np.asarray(values, np.float32), f"{_PREFIX}_{name}")
+        self.graph.initializer.append(tensor)
+        return str(tensor.name)
+
+    def axis(self, number: int) -> str:
+        """Return the name of a constant with one axis."""
+        name = f"{_PREFIX}_axis_{number}"
+        if all(tensor.name != name for tensor in self.graph.initializer):
+            values = np.array([number], np.int64)
+            self.graph.initializer.append(numpy_helper.from_array(values, name))
+        return name
+
+    def to_float(self, name: str) -> str:
+        """Return the name of a tensor in FP32."""
+        if self._types.get(name, TensorProto.FLOAT) == TensorProto.FLOAT:
+            return name
+        return self.node("Cast", [name], to=TensorProto.FLOAT)
+
+    def pooled(self, taps: Sequence[str]) -> str:
+        """Return the name of the features: the means of the taps, and what the head reads."""
+        head = find_head(self.model)
+        if head is None:
+            raise CxredgeError(
+                "Distances require global average pooling followed by one linear layer, and this "
+                "network ends differently.",
+                "Build with --no-familiarity.",
+            )
+        means = [self._mean(self._present(tap)) for tap in taps]
+        parts = [*means, self.to_float(head.pooled)]
+        return parts[0] if len(parts) == 1 else self.node("Concat", parts, axis=1)
+
+    def sum_of_squares(self, name: str, axis: int) -> str:
+        """Append the sum of squares over an axis, which is dropped."""
+        squares = self.node("Mul", [name, name])
+        return self.node("ReduceSum", [squares, self.axis(axis)], keepdims=0)
+
+    def smallest(self, name: str, axis: int) -> str:
+        """Append the minimum over an axis, which is dropped; opset 18 made the axis an input."""
+        opset = next(o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx"))
+        if opset < _AXES_ARE_INPUTS:
+            return self.node("ReduceMin", [name], axes=[axis], keepdims=0)
+        return self.node("ReduceMin", [name, self.axis(axis)], keepdims=0)
+
+    def finish(self, output: str, shape: Sequence[int | str]) -> onnx.ModelProto:
+        """Declare an output and return the checked graph."""
+        self.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, shape))
+        onnx.checker.check_model(self.model, full_check=True)
+        return self.model
+
+    def _mean(self, maps: str) -> str:
+        return self.node("Flatten", [self.node("GlobalAveragePool", [self.to_float(maps)])], axis=1)
+
+    def _present(self, tap: str) -> str:
+        """Return a tap as its readers read it: dequantized, if it is quantized."""
+        quantized = f"{tap}_dequantized"
+        return quantized if quantized in self._tensors else tap
+
+
+def _behind(index: GraphIndex, name: str) -> onnx.NodeProto | None:
+    """Return the node that computes the values of a tensor."""
+    node = index.producers.get(name)
+    while node is not None and node.op_type in _PASSES:
+        node = index.producers.get(node.input[0])
+    return node
+
+
+def _pools_everything(pool: onnx.NodeProto, index: GraphIndex) -> bool:
+    """Return whether a pooling node averages over the whole picture."""
+    if pool.op_type == "GlobalAveragePool":
+        return True
+    axes = integers_of(pool, "axes", [])
+    if len(pool.input) > 1 and pool.input[1] in index.constants:
+        axes = [int(axis) for axis in index.constants[pool.input[1]].tolist()]
+    return sorted(axis % 4 for axis in axes) == [2, 3]
