@@ -101,6 +101,7 @@ def _build(output: Output, out: Path) -> Outcome:
     from cxredge.cli.calibrate import calibrate
     from cxredge.cli.engine import TensorRTOptions
     from cxredge.cli.gate import GateOptions
+    from cxredge.cli.outputs import OutputOptions
     from cxredge.cli.verify import verify
 
     manifest, run, bundle = _manifest(out), out / "run", out / "bundle"
@@ -117,6 +118,7 @@ def _build(output: Output, out: Path) -> Outcome:
             calibration=calibration,
             out=bundle,
             gate=GateOptions(),
+            outputs=OutputOptions(),
             engine=TensorRTOptions(),
         ),
     )

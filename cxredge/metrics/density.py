@@ -21,7 +21,7 @@ Float32s = npt.NDArray[np.float32]
 _SMALLEST_SCALE = 1e-3
 """Smallest standard deviation of a feature, as a share of that of all features: a feature that is
 constant on training images would otherwise decide alone."""
-_SMALLEST_VARIANCE = 1e-6
+_SMALLEST_VARIANCE = 1e-3
 
 
 @dataclass(frozen=True)
