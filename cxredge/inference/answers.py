@@ -56,10 +56,6 @@ class PredictionRow:
         probability: Its probability; None without a prediction.
         probabilities: Probability by class, rounded to 6 decimals; those of an unfamiliar image are
             kept. Empty if the network did not see the image.
-        prediction_set: Classes that cannot be excluded at the coverage of the bundle; empty without
-            a prediction, or if the bundle has no prediction sets.
-        familiarity: Largest distance of a familiar image divided by the distance of this one: an
-            image below 1 is unfamiliar. None if the bundle does not measure it.
         decided_by: Precision that decided: that of the bundle, or ``fp32`` for a near tie of a
             cascade; empty if the network did not see the image.
         margin: Probability of the label minus that of the second most probable class; None without
@@ -67,6 +63,10 @@ class PredictionRow:
         above_threshold: Classes whose probability reaches their operating threshold.
         caution_codes: Reasons to doubt the prediction.
         error: Reason for a missing prediction, else empty.
+        prediction_set: Classes that cannot be excluded at the coverage of the bundle; empty without
+            a prediction, or if the bundle has no prediction sets.
+        familiarity: Largest distance of a familiar image divided by the distance of this one: an
+            image below 1 is unfamiliar. None if the bundle does not measure it.
         maps: Class activation maps, float32 (classes, height, width); None if the bundle has none.
     """
 
@@ -75,13 +75,13 @@ class PredictionRow:
     label: str = ""
     probability: float | None = None
     probabilities: Mapping[str, float] = field(default_factory=dict)
-    prediction_set: tuple[str, ...] = ()
-    familiarity: float | None = None
     decided_by: str = ""
     margin: float | None = None
     above_threshold: tuple[str, ...] = ()
     caution_codes: tuple[Caution, ...] = ()
     error: str = ""
+    prediction_set: tuple[str, ...] = ()
+    familiarity: float | None = None
     maps: Maps | None = field(default=None, compare=False, repr=False)
 
     @property

@@ -69,9 +69,11 @@ def _execute(self: Any, stream: int) -> bool:
     def work() -> None:
         size = int(np.prod(shape))
         image = np.frombuffer(ctypes.string_at(self._addresses["image"], size), np.uint8)
-        (logits,) = self._engine_._session.run(None, {"image": image.reshape(shape)})
-        out = logits.astype(np.float32)
-        ctypes.memmove(self._addresses["logits"], out.ctypes.data, out.nbytes)
+        session = self._engine_._session
+        found = session.run(None, {"image": image.reshape(shape)})
+        for output, values in zip(session.get_outputs(), found, strict=True):
+            array = np.ascontiguousarray(values, np.float32)
+            ctypes.memmove(self._addresses[output.name], array.ctypes.data, array.nbytes)
 
     world.gpu.enqueue("execute", work)
     if profiler is not None:

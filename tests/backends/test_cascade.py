@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from cxredge.backends.base import CascadeCounts, Session, SessionSpec
+from cxredge.backends.base import CascadeCounts, Outputs, Session, SessionSpec
 from cxredge.backends.cascade import CascadeSession
 
 
@@ -18,10 +18,12 @@ class Fixed(Session):
         self.spec = SessionSpec(2, 2, "test", 1, concurrent, 4)
         self.other, self.seen, self.closed = other, list[int](), False
 
-    def infer(self, images: np.ndarray) -> np.ndarray:
+    def run(self, images: np.ndarray) -> Outputs:
         self.seen += images[:, 0, 0].tolist()
         found = images[:, 0, 0].astype(np.float32) / 100
-        return np.stack([found, np.full(len(images), self.other, np.float32)], axis=1)
+        other = np.full(len(images), self.other, np.float32)
+        maps = np.stack([found, other], axis=1)[:, :, None, None]
+        return Outputs(np.stack([found, other], axis=1), other.copy(), maps)
 
     def close(self) -> None:
         self.closed = True
@@ -34,9 +36,14 @@ def images(*brightness: int) -> np.ndarray:
 def test_the_second_session_infers_and_decides_only_near_ties() -> None:
     first, second = Fixed(1.0), Fixed(1.08)
     with CascadeSession(first, second, 0.05) as cascade:
-        found = cascade.infer_decided(images(90, 96, 104, 200))
+        found = cascade.run(images(90, 96, 104, 200))
         logits = found.logits
+        assert found.decided_by_fp32 is not None
         assert found.decided_by_fp32.tolist() == [False, True, True, False]
+        assert found.distances is not None
+        assert found.distances == pytest.approx([1.0, 1.08, 1.08, 1.0])
+        assert found.maps is not None
+        assert found.maps[:, 1, 0, 0] == pytest.approx([1.0, 1.08, 1.08, 1.0])
         assert second.seen == [96, 104]
         assert logits[:, 1] == pytest.approx([1.0, 1.08, 1.08, 1.0])
         assert logits.argmax(axis=1).tolist() == [1, 1, 1, 0]
@@ -73,9 +80,9 @@ def test_a_cascade_is_concurrent_if_both_sessions_are(
 
 def test_a_session_without_a_cascade_decides_every_image() -> None:
     session = Fixed(1.0)
-    found = session.infer_decided(images(100, 0))
+    found = session.run(images(100, 0))
     assert found.logits.shape == (2, 2)
-    assert found.decided_by_fp32.tolist() == [False, False]
+    assert found.decided_by_fp32 is None
     assert session.primary is session
     assert session.cascade is None
     assert CascadeSession(session, Fixed(1.0), 0.05).primary is session

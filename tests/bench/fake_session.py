@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cxredge.backends.base import Logits, Session, SessionSpec
+from cxredge.backends.base import Outputs, Session, SessionSpec
 from cxredge.data.images import GreyImage
 
 SIZE = 64
@@ -32,13 +32,13 @@ class FakeSession(Session):
         self.threads: set[int] = set()
         self._fails_at, self._error = fails_at, error
 
-    def infer(self, images: GreyImage) -> Logits:
+    def run(self, images: GreyImage) -> Outputs:
         self.batches.append(len(images))
         self.threads.add(threading.get_ident())
         if self._error is not None and len(self.batches) == self._fails_at:
             raise self._error
         time.sleep(float(images[:, 0, 0].max()) / 1000)
-        return np.zeros((len(images), 4), np.float32)
+        return Outputs(np.zeros((len(images), 4), np.float32))
 
     def close(self) -> None:
         return None

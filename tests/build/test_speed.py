@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxredge.backends.base import Logits, Session, SessionSpec
+from cxredge.backends.base import Outputs, Session, SessionSpec
 from cxredge.build import speed
 from cxredge.build.speed import Variant, measure_speeds
 from cxredge.bundle.serving import RuntimeSettings as Settings
@@ -30,10 +30,10 @@ class Paced(Session):
         self.spec = SessionSpec(8, 2, "fake", threads=1, concurrent=True)
         self._seconds, self._free = seconds, threading.Semaphore(lanes)
 
-    def infer(self, images: np.ndarray) -> Logits:
+    def run(self, images: np.ndarray) -> Outputs:
         with self._free:
             time.sleep(self._seconds)
-        return np.zeros((len(images), 2), np.float32)
+        return Outputs(np.zeros((len(images), 2), np.float32))
 
     def close(self) -> None:
         return None

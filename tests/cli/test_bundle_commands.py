@@ -86,7 +86,7 @@ def test_predictions_csv_columns(bundle: Path, phantoms: Path, tmp_path: Path, c
     classes = ["bacterial", "covid19", "normal", "viral"]
     assert list(rows[0]) == [
         "path", "status", "label", "probability", *(f"p_{c}" for c in classes),
-        "decided_by", "margin", "above_threshold", "error",
+        "set", "familiarity", "decided_by", "margin", "above_threshold", "error",
     ]  # fmt: skip
     assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
     for row in rows:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxredge.backends.base import Session, SessionSpec
+from cxredge.backends.base import Outputs, Session, SessionSpec
 from cxredge.data.images import LoadedImage
 from cxredge.errors import ImageError
 from cxredge.inference.pipeline import GROUP_SIZE, IMAGES_AHEAD, infer_images, map_in_order
@@ -30,7 +30,7 @@ class Recorder(Session):
         self.inside = self.most_inside = 0
         self._lock = threading.Lock()
 
-    def infer(self, images: np.ndarray) -> np.ndarray:
+    def run(self, images: np.ndarray) -> Outputs:
         with self._lock:
             self.callers.add(threading.get_ident())
             self.batches.append(len(images))
@@ -40,7 +40,7 @@ class Recorder(Session):
         with self._lock:
             self.inside -= 1
         mean = images.mean(axis=(1, 2), dtype=np.float32)
-        return np.stack([mean, -mean], axis=1)
+        return Outputs(np.stack([mean, -mean], axis=1))
 
     def close(self) -> None:
         pass

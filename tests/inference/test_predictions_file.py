@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from cxredge.errors import ArtifactError, CxredgeError
+from cxredge.inference.answers import PredictionRow
 from cxredge.inference.predictions_file import RowWriter
 from cxredge.inference.row_formats import FORMATS
-from cxredge.inference.rows import PredictionRow
 from tests.row_files import (
     CLASSES,
     JOB,
@@ -86,9 +86,10 @@ def test_names_that_are_not_utf_8_lose_no_row(tmp_path: Path, extension: str, sh
 def test_csv_begins_with_the_documented_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "p.csv", ROWS[:2])
     assert path.read_text().splitlines() == [
-        "path,status,label,probability,p_normal,p_viral,decided_by,margin,above_threshold,error",
-        "a/1.png,ok,normal,0.75,0.75,0.25,int8,0.5,normal;viral,",
-        'a/2.png,unreadable,,,,,,,,"a/2.png is no ""image"", sorry."',
+        "path,status,label,probability,p_normal,p_viral,set,familiarity,decided_by,margin,"
+        "above_threshold,error",
+        "a/1.png,ok,normal,0.75,0.75,0.25,normal;viral,1.5,int8,0.5,normal;viral,",
+        'a/2.png,unreadable,,,,,,,,,,"a/2.png is no ""image"", sorry."',
     ]
 
 
@@ -108,10 +109,11 @@ def test_parquet_columns_are_typed_even_when_every_image_failed(tmp_path: Path) 
     parquet = pytest.importorskip("pyarrow.parquet")
     path = write(tmp_path / "p.parquet", [ROWS[1]])
     types = [str(field.type) for field in parquet.read_schema(path)]
-    assert types[:7] == ["string"] * 3 + ["double"] * 3 + ["string"]
-    assert types[7] == "double"
-    assert types[8].startswith("list<")
-    assert types[9:] == ["string"]
+    assert types[:6] == ["string"] * 3 + ["double"] * 3
+    assert types[6].startswith("list<")
+    assert types[7:10] == ["double", "string", "double"]
+    assert types[10].startswith("list<")
+    assert types[11:] == ["string"]
 
 
 @pytest.mark.parametrize("name", ["p.CSV", "p.Jsonl", "p.PARQUET"])

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxredge.backends.base import Session, SessionSpec
+from cxredge.backends.base import Outputs, Session, SessionSpec
 from cxredge.backends.cascade import CascadeSession
 from cxredge.bundle.bundle import Bundle, open_bundle
 from cxredge.data.images import load_grey
 from cxredge.data.phantoms import render_phantom
 from cxredge.errors import Caution, ImageError, ImageProblem
+from cxredge.inference.answers import PredictionRow
 from cxredge.inference.predictions_file import RowWriter
-from cxredge.inference.rows import PredictionRow, predict_one, rows_of
+from cxredge.inference.rows import predict_one, rows_of
 from cxredge.vocabulary import Precision
 from tests.predictions import read_rows
 
@@ -30,13 +31,13 @@ class Peak(Session):
         self.spec = SessionSpec(SIZE, CLASSES, "test", 1, True, 4)
         self._always_last = always_last
 
-    def infer(self, images: np.ndarray) -> np.ndarray:
+    def run(self, images: np.ndarray) -> Outputs:
         logits = np.zeros((len(images), CLASSES), np.float32)
         if self._always_last:
             logits[:, -1] = 9
         else:
             logits[:, 0] = images[:, 0].mean(axis=1) / 10
-        return logits
+        return Outputs(logits)
 
     def close(self) -> None:
         pass
@@ -144,7 +145,7 @@ class Overflow(Peak):
         super().__init__()
         self._value = value
 
-    def infer(self, images: np.ndarray) -> np.ndarray:
+    def run(self, images: np.ndarray) -> Outputs:
         logits = super().infer(images)
         logits[images[:, 0].mean(axis=1) > 100, 2] = self._value
         return logits
