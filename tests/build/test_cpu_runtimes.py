@@ -15,7 +15,7 @@ import pytest
 from cxredge.artifacts.card import read_card
 from cxredge.backends import reduced_precisions
 from cxredge.backends.openvino import OpenVinoSession
-from cxredge.build.held_out import SplitLogits, judge
+from cxredge.build.held_out import SplitOutputs, judge
 from cxredge.build.speed import Variant
 from cxredge.bundle.bundle import open_bundle, read_golden
 from cxredge.bundle.card import BundleCard
@@ -183,7 +183,7 @@ def test_what_the_gate_refused_in_one_runtime_stays_refused_there(
 ) -> None:
     """On the device the golden images come out right, and the gate's verdict is remembered."""
 
-    def misjudge(variant: Variant, seen: SplitLogits, *rest: Any) -> GateResult:
+    def misjudge(variant: Variant, seen: SplitOutputs, *rest: Any) -> GateResult:
         if (variant.backend, variant.precision.value) == OPENVINO_INT8:
             seen = replace(seen, logits={**seen.logits, variant: -seen.logits[variant]})
         return judge(variant, seen, *rest)
