@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -11,10 +10,11 @@ from typing import Any
 
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.exchange import sync_file, sync_folder
+from cxredge.artifacts.interruption import uninterrupted
 from cxredge.artifacts.temporary import temporary_file
 
 
-@contextlib.contextmanager
+@uninterrupted
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.file_lock import OWN_FILE, OWN_FOLDER, Locked, is_at, lock
+from cxredge.artifacts.interruption import uninterrupted
 from cxredge.artifacts.temporary import sweep
 from cxredge.errors import ArtifactError
 
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-@contextlib.contextmanager
+@uninterrupted
 def exclusive(path: Path) -> Iterator[None]:
     """Keep other processes from writing ``path`` during the block.
 
@@ -35,7 +36,7 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
+@uninterrupted
 def _locked(output: Path) -> Iterator[None]:
     place = output.with_name(f".{output.name}.lock")
     try:
@@ -108,7 +109,7 @@ def _owner(descriptor: int) -> str:
     return f" ({number})" if number.isdigit() else ""
 
 
-@contextlib.contextmanager
+@uninterrupted
 def _parents_of(output: Path) -> Iterator[None]:
     """Create the folders above a path; remove those that are empty after the block."""
     missing = [folder for folder in output.parents if not folder.exists()]

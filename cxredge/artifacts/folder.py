@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from cxredge.artifacts.atomic import current_umask
 from cxredge.artifacts.card import CARD_NAME
 from cxredge.artifacts.exchange import put_folder, sync_tree
+from cxredge.artifacts.interruption import uninterrupted
 from cxredge.artifacts.records import read_json_file
 from cxredge.artifacts.temporary import temporary_folder
 from cxredge.errors import ArtifactError
 
 
-@contextlib.contextmanager
+@uninterrupted
 def atomic_folder(path: Path, kind: str = "") -> Iterator[Path]:
     """Yield a temporary folder that becomes ``path`` if the block succeeds.
 

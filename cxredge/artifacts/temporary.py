@@ -18,6 +18,7 @@ from pathlib import Path
 
 from cxredge.artifacts.disk_space import FULL, amount
 from cxredge.artifacts.file_lock import OWN_FILE, OWN_FOLDER, Locked, is_at, lock
+from cxredge.artifacts.interruption import uninterrupted
 from cxredge.errors import CxredgeError
 
 PARTIAL = ".partial"
@@ -27,21 +28,21 @@ _RANDOM = "[a-z0-9_]{8}"
 _ATTEMPTS = 100
 
 
-@contextlib.contextmanager
+@uninterrupted
 def temporary_file(path: Path) -> Iterator[Path]:
     """Yield an empty file beside ``path``; remove it after the block unless it was moved."""
     with _temporary(path, is_folder=False) as temporary:
         yield temporary
 
 
-@contextlib.contextmanager
+@uninterrupted
 def temporary_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``path``; remove it after the block unless it was moved."""
     with _temporary(path, is_folder=True) as temporary:
         yield temporary
 
 
-@contextlib.contextmanager
+@uninterrupted
 def scratch_folder(purpose: str) -> Iterator[Path]:
     """Yield an empty folder in the system's folder for temporary files; remove it afterwards.
 
@@ -80,7 +81,7 @@ def sweep(path: Path) -> None:
                 _remove(leftover)
 
 
-@contextlib.contextmanager
+@uninterrupted
 def _temporary(path: Path, *, is_folder: bool) -> Iterator[Path]:
     sweep(path)
     temporary, descriptor = _create(path, is_folder=is_folder)
@@ -109,7 +110,7 @@ def _create(path: Path, *, is_folder: bool) -> tuple[Path, int]:
     raise FileExistsError(f"Other processes removed {_ATTEMPTS} temporary files of {path}.")
 
 
-@contextlib.contextmanager
+@uninterrupted
 def _abandoned(path: Path) -> Iterator[bool]:
     """Yield whether a file or folder belongs to this user and to no process; keep it locked."""
     try:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +23,7 @@ from cxredge.artifacts.card import CARD_NAME, ArtifactKind, decode_card, held_fi
 from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.file_names import MAX_BYTES, MAX_FILES, check_names
 from cxredge.artifacts.folder import atomic_folder
+from cxredge.artifacts.interruption import uninterrupted
 from cxredge.artifacts.temporary import scratch_folder
 from cxredge.bundle.card import BundleCard
 from cxredge.bundle.layout import PICTURES
@@ -148,7 +148,7 @@ def unpack(path: Path, out: Path) -> None:
                 stream.writelines(chunks)
 
 
-@contextmanager
+@uninterrupted
 def unpacked(path: Path) -> Iterator[Path]:
     """Yield a temporary folder with the content of an archive."""
     with scratch_folder("archive") as scratch:

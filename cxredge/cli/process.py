@@ -11,8 +11,12 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from cxredge.artifacts.interruption import interrupt
+
 _STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+_DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
 
 
 class Terminated(KeyboardInterrupt):
@@ -39,9 +43,11 @@ def open_closed_streams() -> None:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Raise :class:`Terminated` for SIGTERM and SIGHUP during the block, unless they are ignored.
+    """Raise KeyboardInterrupt or :class:`Terminated` for signals during the block.
 
-    Outside the main thread, where signals are not delivered, nothing changes.
+    Outputs are not interrupted while they are put in place or removed
+    (:mod:`cxredge.artifacts.interruption`). Signals that are ignored stay ignored. Outside the main
+    thread, where signals are not delivered, nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -49,7 +55,7 @@ def terminable() -> Iterator[None]:
     before: dict[Any, Any] = {
         number: signal.signal(number, _terminate)
         for number in _SIGNALS
-        if signal.getsignal(number) is signal.SIG_DFL
+        if signal.getsignal(number) in _DEFAULTS
     }
     try:
         yield
@@ -59,4 +65,4 @@ def terminable() -> Iterator[None]:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated(number)
+    interrupt(KeyboardInterrupt() if number == signal.SIGINT else Terminated(number), frame)

@@ -7,6 +7,8 @@ import threading
 from types import FrameType
 from typing import Any
 
+from cxredge.artifacts.interruption import interrupt
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -43,5 +45,5 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._requested:
-            raise KeyboardInterrupt
+            interrupt(KeyboardInterrupt(), frame)
         self._requested = True
