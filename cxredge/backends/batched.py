@@ -41,14 +41,32 @@ def check_finite(logits: Logits, what: str) -> Logits:
     return logits
 
 
+def check_outputs(outputs: Outputs, what: str) -> Outputs:
+    """Return outputs that are finite; see :func:`check_finite`."""
+    check_finite(outputs.logits, what)
+    for more in (outputs.distances, outputs.maps):
+        if more is not None:
+            check_finite(more.reshape(len(more), -1), what)
+    return outputs
+
+
 def infer_all(session: Session, pixels: GreyImage) -> Logits:
     """Return float32 logits (N, classes) of uint8 images (N, S, S), in batches of 16.
 
     Raises:
-        NotFiniteError: A logit is NaN or infinite.
+        NotFiniteError: An output is NaN or infinite.
     """
-    parts = [session.infer(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
-    return check_finite(np.concatenate(parts), f"The network in {session.spec.backend}")
+    return run_all(session, pixels).logits
+
+
+def run_all(session: Session, pixels: GreyImage) -> Outputs:
+    """Return all outputs for uint8 images (N, S, S), in batches of 16.
+
+    Raises:
+        NotFiniteError: An output is NaN or infinite.
+    """
+    parts = [session.run(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
+    return check_outputs(Outputs.joined(parts), f"The network in {session.spec.backend}")
 
 
 def infer_file(
@@ -77,7 +95,7 @@ def run_file(
     than in batches that use both cores, in FP32 and in INT8.
 
     Raises:
-        NotFiniteError: A logit or a distance is NaN or infinite.
+        NotFiniteError: An output is NaN or infinite.
     """
     with (
         open_session(path, backend, threads=1, precision=precision) as session,
@@ -85,8 +103,4 @@ def run_file(
     ):
         parts = pool.map(lambda index: session.run(pixels[index : index + 1]), range(len(pixels)))
         outputs = Outputs.joined(list(parts))
-    what = f"{path.name} in {precision.value} on {backend}"
-    check_finite(outputs.logits, what)
-    if outputs.distances is not None:
-        check_finite(outputs.distances[:, None], what)
-    return outputs
+    return check_outputs(outputs, f"{path.name} in {precision.value} on {backend}")

@@ -76,4 +76,7 @@ def _replay_golden(session: Session, bundle: Bundle) -> GoldenReplay:
         passed=replay.passed,
         agreement_fp32=float(same.mean()),
         agreement_fp32_ci95=wilson(int(same.sum()), len(same)),
+        max_distance_difference=replay.max_distance_difference,
+        refusals_changed=replay.refusals_changed,
+        max_map_difference=replay.max_map_difference,
     )

@@ -111,16 +111,25 @@ def judge(
 
 
 def pick_goldens(held_out: SplitOutputs) -> Golden:
-    """Pick a dozen images, of every class in turn, in the manifest's order, with their logits."""
+    """Pick a dozen images, of every class in turn, in the manifest's order, with their outputs."""
     labels = held_out.images.labels
     by_class = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     in_turn = [group[turn] for turn in range(_GOLDENS) for group in by_class if turn < len(group)]
     chosen = np.sort(np.array(in_turn[:_GOLDENS]))
     first = {v.precision: v for v in reversed(held_out.logits)}
     others = [v for v in held_out.logits if v is not first[v.precision]]
+    distances = {
+        variant: found.distances[chosen]
+        for variant, found in held_out.outputs.items()
+        if found.distances is not None
+    }
     return Golden(
         pixels=held_out.images.pixels[chosen],
         labels=labels[chosen],
         logits={p: held_out.logits[v][chosen] for p, v in first.items()},
         of_runtimes={(v.backend, v.precision): held_out.logits[v][chosen] for v in others},
+        distances={p: distances[v] for p, v in first.items() if v in distances},
+        distances_of_runtimes={
+            (v.backend, v.precision): distances[v] for v in others if v in distances
+        },
     )

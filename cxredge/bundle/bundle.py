@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from cxredge.artifacts.card import read_artifact
 from cxredge.artifacts.records import shorten
 from cxredge.backends import BACKENDS, CPU_BACKENDS, open_session, reduced_precisions
-from cxredge.backends.base import Session, available_cores
+from cxredge.backends.base import Session, SessionSpec, available_cores
 from cxredge.backends.cascade import CascadeSession
 from cxredge.backends.tensorrt.facts import read_facts
 from cxredge.backends.tensorrt.timing_cache import SUFFIX as TIMINGS_SUFFIX
@@ -150,12 +150,12 @@ class Bundle:
         if wanted is not self.precision and wanted not in self.runnable:
             model = self.path / model_name(wanted)
             self._require_listed(model)
-            return self._fitting(open_session(model, threads=threads), model)
+            return self._fitting(open_session(model, threads=threads), model, wanted)
         best = min(self.passport.threads, available_cores()) if self.passport else 0
         engine = self.engine_of(wanted)
         self._require_listed(engine)
         session = open_session(engine, self.backend, threads or best, wanted, gpu=gpu)
-        return self._fitting(session, engine)
+        return self._fitting(session, engine, wanted)
 
     def open_for_many(self) -> Session:
         """Load the precision that serves with the fastest settings for many images.
@@ -173,7 +173,7 @@ class Bundle:
             engine = self.engine_of(precision)
             self._require_listed(engine)
             session = open_session(engine, self.backend, threads, precision, batch)
-            return self._fitting(session, engine)
+            return self._fitting(session, engine, precision)
 
         return load(self.precision) if margin is None else self._cascade(margin, load)
 
@@ -188,18 +188,35 @@ class Bundle:
                 "Do not use the bundle before you know where it comes from.",
             )
 
-    def _fitting(self, session: Session, engine: Path) -> Session:
+    def _fitting(self, session: Session, engine: Path, precision: Precision) -> Session:
         """Return a session, or close it and raise ArtifactError if it does not fit the card."""
-        classifier, spec = self.card.classifier, session.spec
+        problem = self._misfit(session.spec, precision)
+        if problem is None:
+            return session
+        session.close()
+        raise ArtifactError(
+            f"{engine} {problem}.", "Do not use the bundle before you know where it comes from."
+        )
+
+    def _misfit(self, spec: SessionSpec, precision: Precision) -> str | None:
+        """Return what the card and a model contradict each other in; None if they agree."""
+        classifier = self.card.classifier
         expected = (classifier.input_size, len(classifier.classes))
         if (spec.size, spec.classes) != expected:
-            session.close()
-            raise ArtifactError(
-                f"{engine} takes images of {spec.size} pixels and has {spec.classes} classes; its "
-                f"card states {expected[0]} pixels and {expected[1]} classes.",
-                "Do not use the bundle before you know where it comes from.",
+            return (
+                f"takes images of {spec.size} pixels and has {spec.classes} classes; its card "
+                f"states {expected[0]} pixels and {expected[1]} classes"
             )
-        return session
+        limit = self.operating_point(precision).max_distance
+        if spec.has_distances != (limit is not None):
+            found = "a distance" if spec.has_distances else "no distance"
+            stated = "no limit of it" if limit is None else f"a largest distance of {limit:.3f}"
+            return f"returns {found}, but its card states {stated}; no image could be refused"
+        if (spec.map_sides is not None) != self.card.config.heatmaps:
+            found = "no maps" if spec.map_sides is None else "class activation maps"
+            stated = "with" if self.card.config.heatmaps else "without"
+            return f"returns {found}, but its card states that it was built {stated} heatmaps"
+        return None
 
     def _cascade(self, margin: float, load: Callable[[Precision], Session]) -> Session:
         """Return a cascade of the precision that serves and FP32.

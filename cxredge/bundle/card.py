@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -160,6 +160,12 @@ class BundleCard(Card[BundleConfig, BundleFacts]):
                     f"The gate of {precision.value} names {', '.join(map(shorten, unknown))}, "
                     f"which is not among the classes {', '.join(self.classifier.classes)}"
                 )
+        for backend, points in self.facts.operating_points.items():
+            for precision, point in points.items():
+                where = f"of {precision.value} in {shorten(backend)}"
+                _require_classes(f"thresholds {where}", point.thresholds, classes)
+                if point.set_levels:
+                    _require_classes(f"set levels {where}", point.set_levels, classes)
 
     def contradictions(self) -> Iterator[str]:
         """Yield what contradicts itself in the gate and the thresholds, a clause each."""
@@ -172,3 +178,35 @@ class BundleCard(Card[BundleConfig, BundleFacts]):
             own = {row.class_name: row.candidate for row in gate.thresholds}
             if own and own != dict(facts.thresholds[precision]):
                 yield f"the thresholds of {precision.value} differ from those of its gate"
+        yield from self._of_operating_points()
+
+    def _of_operating_points(self) -> Iterator[str]:
+        """Yield what contradicts the gate and the configuration in the operating points."""
+        facts, config = self.facts, self.config
+        if not facts.operating_points:
+            if config.familiar_share is not None or config.set_coverage is not None:
+                yield "it has no operating points, but shares that they are derived for"
+            return
+        for backend, gates in facts.gate_by_runtime.items():
+            points = facts.operating_points.get(backend, {})
+            if points.keys() != gates.keys():
+                yield f"{backend} has not the same precisions in its gate and operating points"
+                return
+            for precision, point in points.items():
+                where = f"the operating point of {precision.value} in {backend}"
+                own = {row.class_name: row.candidate for row in gates[precision].thresholds}
+                if own and own != dict(point.thresholds):
+                    yield f"{where} has other thresholds than its gate"
+                if (point.max_distance is None) != (config.familiar_share is None):
+                    yield f"{where} and the familiar share are not both present"
+                if bool(point.set_levels) != (config.set_coverage is not None):
+                    yield f"{where} has not the set levels that its coverage requires"
+
+
+def _require_classes(what: str, found: Mapping[str, float], classes: Collection[str]) -> None:
+    """Raise ValueError unless there is a value for each class."""
+    if found.keys() != set(classes):
+        raise ValueError(
+            f"Expected {what} for the classes {', '.join(classes)}, got "
+            f"{', '.join(map(shorten, found)) or 'none'}"
+        )

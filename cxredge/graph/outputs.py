@@ -87,7 +87,7 @@ def add_maps(model: onnx.ModelProto) -> onnx.ModelProto:
     features = tail.to_float(head.features)
     kernel = tail.constant("map_weight", head.weight[:, :, None, None])
     tail.node("Conv", [features, kernel], MAPS_NAME)
-    return tail.finish(MAPS_NAME, ["batch", len(head.weight), "map_height", "map_width"])
+    return tail.finish(MAPS_NAME, ["batch", len(head.weight), *tail.sides(head.features)])
 
 
 def add_distance(
@@ -145,9 +145,10 @@ class _Tail:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model, self.graph = model, model.graph
-        self._types = {v.name: v.type.tensor_type.elem_type for v in infer_values(model)}
+        self._values = {v.name: v.type.tensor_type for v in infer_values(model)}
         self._tensors = {name for node in model.graph.node for name in node.output}
-        self._number = 0
+        # A graph may have such nodes already.
+        self._number = sum(node.name.startswith(_PREFIX) for node in model.graph.node)
 
     def node(
         self, operator: str, inputs: Sequence[str], output: str = "", **attributes: Any
@@ -175,9 +176,24 @@ class _Tail:
 
     def to_float(self, name: str) -> str:
         """Return the name of a tensor in FP32."""
-        if self._types.get(name, TensorProto.FLOAT) == TensorProto.FLOAT:
+        if name not in self._values or self._values[name].elem_type == TensorProto.FLOAT:
             return name
         return self.node("Cast", [name], to=TensorProto.FLOAT)
+
+    def sides(self, name: str) -> list[int]:
+        """Return height and width of feature maps.
+
+        Raises:
+            CxredgeError: The file does not determine them.
+        """
+        shape = self._values[name].shape.dim if name in self._values else []
+        found = [side.dim_value for side in shape[2:]]
+        if len(found) != 2 or min(found) < 1:
+            raise CxredgeError(
+                f"The height and width of '{name}' cannot be inferred from the model.",
+                "Export it again: cxredge export RUN --out DIR",
+            )
+        return found
 
     def pooled(self, taps: Sequence[str]) -> str:
         """Return the name of the features: the means of the taps, and what the head reads."""

@@ -136,6 +136,12 @@ class GoldenReplay:
         passed: Whether this machine computes the expected outputs.
         agreement_fp32: Share of golden images classified as in FP32.
         agreement_fp32_ci95: Wilson's 95% interval.
+        max_distance_difference: Largest difference of a distance, as a share of the expected one;
+            None without distances.
+        refusals_changed: Number of images that are unfamiliar only here, or only at the build; None
+            without distances.
+        max_map_difference: Largest difference of the mean of a class activation map plus bias from
+            its logit, as a share of the largest logit; None without maps.
     """
 
     precision: Precision
@@ -147,6 +153,9 @@ class GoldenReplay:
     passed: bool
     agreement_fp32: Share
     agreement_fp32_ci95: Interval
+    max_distance_difference: NonNegative | None = None
+    refusals_changed: Count | None = None
+    max_map_difference: NonNegative | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cxredge.artifacts.card import ClassifierSpec
+from cxredge.backends.base import Outputs
 from cxredge.backends.batched import NotFiniteError, check_finite
 from cxredge.build.held_out import infer_split
 from cxredge.build.measure import _finite
@@ -34,7 +35,7 @@ def test_no_result_is_made_of_nan(
     command: str, bundle: Path, phantoms: Path, cxredge: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = {"evaluate": [phantoms / "manifest.csv"], "bench": ["--seconds", 0], "verify": []}
-    monkeypatch.setattr("cxredge.backends.onnxruntime.OnnxRuntimeSession.infer", overflow)
+    monkeypatch.setattr("cxredge.backends.onnxruntime.OnnxRuntimeSession.run", overflow)
     before = sorted(bundle.rglob("*"))
     ran = cxredge(command, bundle, *arguments[command])
     assert ran.code == 1
@@ -42,14 +43,14 @@ def test_no_result_is_made_of_nan(
     assert sorted(bundle.rglob("*")) == before
 
 
-def overflow(session: Any, images: np.ndarray) -> np.ndarray:
-    return np.full((len(images), session.spec.classes), np.nan, np.float32)
+def overflow(session: Any, images: np.ndarray) -> Outputs:
+    return Outputs(np.full((len(images), session.spec.classes), np.nan, np.float32))
 
 
 def test_a_build_of_nan_is_refused(
     model: Path, calibration: Path, tmp_path: Path, cxredge: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cxredge.backends.onnxruntime.OnnxRuntimeSession.infer", overflow)
+    monkeypatch.setattr("cxredge.backends.onnxruntime.OnnxRuntimeSession.run", overflow)
     for precision in ("fp32", "auto"):
         out = tmp_path / precision
         ran = cxredge(
@@ -69,12 +70,12 @@ def test_only_the_precision_that_overflows_is_left_out(
         def note(self, message: str) -> None:
             notes.append(message)
 
-    def infer(path: Path, pixels: np.ndarray, backend: str, precision: Precision) -> np.ndarray:
+    def run(path: Path, pixels: np.ndarray, backend: str, precision: Precision) -> Outputs:
         value = np.nan if precision is Precision.BF16 else 0
         logits = np.full((len(pixels), 4), value, np.float32)
-        return check_finite(logits, f"{path} in {precision.value} on {backend}")
+        return Outputs(check_finite(logits, f"{path} in {precision.value} on {backend}"))
 
-    monkeypatch.setattr("cxredge.build.held_out.infer_file", infer)
+    monkeypatch.setattr("cxredge.build.held_out.run_file", run)
     fp32, bf16 = (Variant("openvino", p, Path("a.onnx")) for p in (Precision.FP32, Precision.BF16))
     classifier = ClassifierSpec("tiny", manifest.classes, 32, 0.5, 0.5, PREPROCESSING)
     found = infer_split(manifest.of(Split.TEST), (fp32, bf16), classifier, Listener())

@@ -256,6 +256,6 @@ def test_a_damaged_row_is_refused(row: str, tmp_path: Path) -> None:
         stream.write(f"{row}\n")
     with (
         RowWriter(path, CLASSES, JOB, resume=True) as writer,
-        pytest.raises(ArtifactError, match=r"Row 5 of .* is damaged"),
+        pytest.raises(ArtifactError, match=r"Row 6 of .* is damaged"),
     ):
         list(writer.kept())

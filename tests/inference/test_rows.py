@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from cxredge.backends.base import Outputs, Session, SessionSpec
 from cxredge.backends.cascade import CascadeSession
 from cxredge.bundle.bundle import Bundle, open_bundle
+from cxredge.bundle.operating_point import OperatingPoint
 from cxredge.data.images import load_grey
 from cxredge.data.phantoms import render_phantom
 from cxredge.errors import Caution, ImageError, ImageProblem
@@ -75,8 +75,8 @@ def test_classes_at_or_above_their_threshold_are_listed(
     threshold: float, above: int, opened: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     classes = opened.card.classifier.classes
-    limits: Mapping[str, float] = dict.fromkeys(classes, threshold)
-    monkeypatch.setattr(Bundle, "thresholds", limits)
+    point = OperatingPoint(dict.fromkeys(classes, threshold))
+    monkeypatch.setattr(Bundle, "operating_point", lambda *_: point)
     row = predict_one(opened, Peak(), bright(0)[0])
     assert row.above_threshold == classes[:above]
 
@@ -146,7 +146,7 @@ class Overflow(Peak):
         self._value = value
 
     def run(self, images: np.ndarray) -> Outputs:
-        logits = super().infer(images)
+        logits = super().run(images).logits
         logits[images[:, 0].mean(axis=1) > 100, 2] = self._value
         return logits
 

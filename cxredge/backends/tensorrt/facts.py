@@ -77,7 +77,7 @@ class EngineFacts:
     network_formats: Mapping[str, int]
     layers: tuple[EngineLayer, ...] = ()
     warnings: tuple[str, ...] = ()
-    golden: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    golden: Mapping[str, bool | int | float | str | None] = field(default_factory=dict)
     board: str | None = None
     jetpack: str | None = None
     driver: str | None = None
@@ -111,7 +111,7 @@ def read_facts(plan: Path) -> EngineFacts | None:
     return facts
 
 
-def record_golden(plan: Path, golden: Mapping[str, bool | int | float | str]) -> EngineFacts:
+def record_golden(plan: Path, golden: Mapping[str, bool | int | float | str | None]) -> EngineFacts:
     """Add the result of the golden images to an engine's facts.
 
     Raises:
