@@ -22,7 +22,8 @@ The stages meet at files, never at function calls::
     report/        results -> one page
 
 They share ``artifacts/`` (cards and records), ``bundle/`` (the format of a bundle), ``backends/``
-(runtimes), ``graph/`` (ONNX), ``metrics/``, ``targets/``, ``telemetry/`` and ``plots/``.
+(runtimes), ``graph/`` (ONNX), ``heatmaps/``, ``metrics/``, ``targets/``, ``telemetry/`` and
+``plots/``.
 ``diagnosis/`` inspects files and machines, ``comparison/`` compares results, ``api`` is the Python
 API, and ``cli/`` is the only package that prints. Only ``models/``, ``training/`` and ``export/``
 import torch.
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
     from cxredge.api import Model, load
     from cxredge.errors import CxredgeError, ImageError
     from cxredge.inference.answers import PredictionRow
+    from cxredge.inference.pictures import overlay
 
-__all__ = ["CxredgeError", "ImageError", "Model", "PredictionRow", "__version__", "load"]
+__all__ = ["CxredgeError", "ImageError", "Model", "PredictionRow", "__version__", "load", "overlay"]
 
 # Telemetry of the libraries that cxredge uses. They read these variables when they are imported:
 # the native library of ONNX Runtime writes a device id and queues events as soon as it is loaded,
@@ -58,6 +60,7 @@ _MODULES = {
     "Model": "cxredge.api",
     "PredictionRow": "cxredge.inference.answers",
     "load": "cxredge.api",
+    "overlay": "cxredge.inference.pictures",
 }
 
 

@@ -35,7 +35,9 @@ _STEPS = {
     "sign": "{out}/bundle --key {out}/private.pem",
     "deploy": "{out}/bundle",
     "verify": "{out}/bundle",
-    "predict": "{out}/bundle {phantoms}/images --out {out}/predictions.csv",
+    "predict": "{out}/bundle {phantoms}/images --out {out}/predictions.csv "
+    "--heatmaps {out}/heatmaps",
+    "show": "{phantoms}/images/viral/patient-0042-1.png --bundle {out}/bundle --out {out}/show.png",
     "evaluate": "{out}/bundle {phantoms}/manifest.csv",
     "bench": "{out}/bundle --images {phantoms}/images --seconds 0.1 --queries 10",
     "report": "{out}/bundle --out {out}/report.html",

@@ -17,7 +17,7 @@ from cxredge.build.describe import describe
 from cxredge.build.finish import finish, reopen
 from cxredge.build.measure import measure
 from cxredge.build.models import choose_calibration, convert_to_fp16, export_fp32, quantize_to_int8
-from cxredge.build.outputs import add_outputs
+from cxredge.build.outputs import add_outputs, map_grid
 from cxredge.build.pack import pack
 from cxredge.bundle.archive import archive_of, write_archive
 from cxredge.bundle.card import BundleCard
@@ -91,6 +91,7 @@ def _build(
         models = add_outputs(present, training, config, scratch, progress)
         measured = measure(models, manifest, config, progress)
         facts = describe(source, int8.card if int8 else None, manifest, measured, config)
+        facts = replace(facts, map_grid=map_grid(models))
         result = pack(models, measured, planned, facts, config, out, progress)
     if result.bundle.passport is None and is_here(config.target):
         progress.note(f"Wrote {out}. This is its device: finishing it here.")

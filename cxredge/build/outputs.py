@@ -14,9 +14,11 @@ from cxredge.backends.onnxruntime import run_graph
 from cxredge.build.config import BuildConfig
 from cxredge.data.loading import LabelledImages, load_labelled
 from cxredge.data.manifest import Entry, Manifest
+from cxredge.graph.geometry import grid_of
 from cxredge.graph.model_file import FP32_NAME, read_model
-from cxredge.graph.outputs import add_distance, add_maps, feature_graph
+from cxredge.graph.outputs import add_distance, add_maps, feature_graph, find_head
 from cxredge.metrics.density import Density, fit_density
+from cxredge.metrics.maps import MapGrid
 from cxredge.progress import Progress
 from cxredge.vocabulary import Precision, Split
 
@@ -93,6 +95,16 @@ def add_outputs(
         onnx.save(extra.add_to(graph), file)
         found[precision] = BundleModel(model, file, extra)
     return found
+
+
+def map_grid(models: Mapping[Precision, BundleModel]) -> MapGrid | None:
+    """Return where the cells of the maps lie; None without maps, or if the graph does not tell."""
+    fp32 = models[Precision.FP32]
+    if not fp32.extra.heatmaps:
+        return None
+    graph = read_model(fp32.artifact.path / FP32_NAME)
+    head = find_head(graph)
+    return grid_of(graph, head.features, fp32.artifact.card.classifier.input_size) if head else None
 
 
 def _fit(

@@ -15,6 +15,7 @@ from cxredge.bundle.operating_point import OperatingPoint
 from cxredge.gate.consistency import contradictions
 from cxredge.gate.gate import GateResult
 from cxredge.gate.limits import GateLimits
+from cxredge.metrics.maps import MapGrid
 from cxredge.targets.engine_request import EngineRequest
 from cxredge.vocabulary import Effort, Precision, Split
 
@@ -88,6 +89,8 @@ class BundleFacts:
         thresholds: Operating threshold by precision and class, in ONNX Runtime if it has the
             precision.
         operating_points: Limits by runtime and precision; empty on cards of earlier versions.
+        map_grid: Where the cells of class activation maps lie in the picture; None without maps,
+            and on cards of earlier versions.
         data: Number of images by split and class.
         patients: Number of patients by split.
         images_without_patient: Number of images whose patient is not known, by split; each counts
@@ -114,6 +117,7 @@ class BundleFacts:
     engines_left_out: Mapping[str, str] = field(default_factory=dict)
     images_without_patient: Mapping[Split, Count] | UnsetType = UNSET
     operating_points: Mapping[str, Mapping[Precision, OperatingPoint]] = field(default_factory=dict)
+    map_grid: MapGrid | None = None
 
     def __post_init__(self) -> None:
         if not {self.precision, Precision.FP32} <= self.gate.keys() <= self.thresholds.keys():

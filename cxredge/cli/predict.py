@@ -57,6 +57,15 @@ def predict(
             "caution.",
         ),
     ] = False,
+    heatmaps: Annotated[
+        Path | None,
+        typer.Option(
+            "--heatmaps",
+            metavar="DIR",
+            help="New folder for a picture of each X-ray beside its heatmap, named by the number "
+            "of its row (000001.png is the first). A picture shows what is written in the X-ray.",
+        ),
+    ] = None,
 ) -> Outcome:
     """Predict X-rays and write one row per input, in input order.
 
@@ -74,24 +83,29 @@ def predict(
         )
     try:
         options = PredictionOptions(any_view, answer_all)
-        tally = stage(open_bundle(bundle), paths, path, resume, output, options)
+        tally = stage(open_bundle(bundle), paths, path, resume, output, options, heatmaps)
     except KeyboardInterrupt:
         again = ["cxredge", "predict", bundle, *paths, "--out", path, "--resume"]
         again += ["--any-view"] if any_view else []
         again += ["--answer-all"] if answer_all else []
+        again += ["--heatmaps", heatmaps] if heatmaps else []
         raise Interrupted(
             "Interrupted; the rows so far are kept.",
             f"Resume with: {shlex.join(str(word) for word in again)}",
         ) from None
     require_some(tally, path)
     return Outcome(
-        {"predictions": str(path), **tally.to_json()},
-        "\n".join(_lines(tally, path)),
+        {
+            "predictions": str(path),
+            "heatmaps": str(heatmaps) if heatmaps else None,
+            **tally.to_json(),
+        },
+        "\n".join(_lines(tally, path, heatmaps)),
         f"cxredge evaluate {quoted(bundle)} MANIFEST",
     )
 
 
-def _lines(tally: Tally, path: Path) -> list[str]:
+def _lines(tally: Tally, path: Path, heatmaps: Path | None) -> list[str]:
     data = tally.to_json()
     lines = [_summary(data, path)]
     if data["failed"]:
@@ -111,6 +125,8 @@ def _lines(tally: Tally, path: Path) -> list[str]:
         lines.append(f"Skipped, not images by their names: {kinds}.")
     if not tally.finished_before:
         lines.append(f"{'Replaced' if tally.replaced else 'Wrote'} {path}")
+    if heatmaps is not None:
+        lines.append(f"Heatmaps: {heatmaps}, a picture for each row that the network answered.")
     return lines
 
 

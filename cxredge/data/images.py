@@ -60,11 +60,14 @@ class LoadedImage:
         pixels: uint8 (size, size), 0 is black.
         cautions: Reasons to doubt a prediction, in its DICOM header or in the picture.
         unwindowed: Whether values of more than 8 bits were scaled by their depth alone.
+        sides: Height and width before it was resized to the square. A JPEG may have been decoded at
+            reduced scale: only their ratio is exact.
     """
 
     pixels: GreyImage
     cautions: tuple[Caution, ...] = ()
     unwindowed: bool = False
+    sides: tuple[int, int] = (1, 1)
 
 
 def load_grey(source: ImageInput, size: int, on_stage: StageListener = _ignore_stage) -> GreyImage:
@@ -122,11 +125,12 @@ def load_image(
             ) from None
         on_stage("decode")
         grey = decoded.grey
+        sides = (grey.height, grey.width)
         if grey.size != (size, size):
             grey = grey.resize((size, size), Image.Resampling.BILINEAR)
         pixels = np.array(grey, dtype=np.uint8)
     on_stage("preprocess")
-    return LoadedImage(pixels, decoded.cautions, decoded.unwindowed)
+    return LoadedImage(pixels, decoded.cautions, decoded.unwindowed, sides)
 
 
 def load_xray(

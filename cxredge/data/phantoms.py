@@ -52,17 +52,64 @@ def render_phantom(
     Raises:
         DataError: The label is unknown, the size is too small or a number is negative.
     """
-    _check_phantom(label, size, min(patient, exposure, seed))
-    anatomy = anatomy_of(seed, patient)
-    shot = np.random.default_rng([seed, patient, 2, exposure])
-    course = float(shot.uniform(0.85, 1.15))
-    disease = np.random.default_rng([seed, patient, 1, ALL_LABELS.index(label)])
-    density = np.clip(DISEASES[label](disease, anatomy, course), 0.0, 0.95)
-    film = anatomy.tissue - anatomy.air * (1.0 - density)
-    image = Image.fromarray(_expose(film, np.random.default_rng([seed, patient, 4]), shot))
+    shot = _Shot(label, patient, exposure, size, seed)
+    film = shot.anatomy.tissue - shot.anatomy.air * (1.0 - shot.density)
+    image = Image.fromarray(_expose(_place(film, shot.position), shot.technique))
     if size != SIDE:
         image = image.resize((size, size), Image.Resampling.LANCZOS)
     return np.asarray(image)
+
+
+def phantom_opacity(
+    label: str, patient: int, exposure: int, size: int = 256, seed: int = 0
+) -> NDArray[np.float32]:
+    """Return where the disease of a phantom is: by how much it attenuates more than healthy lung.
+
+    Args:
+        label: As in :func:`render_phantom`, also the other arguments; the healthy have no disease.
+        patient: See :func:`render_phantom`.
+        exposure: See :func:`render_phantom`.
+        size: See :func:`render_phantom`.
+        seed: See :func:`render_phantom`.
+
+    Returns:
+        float32 array of shape (size, size), 0 (healthy) to about 0.5, aligned with the pixels.
+
+    Raises:
+        DataError: As in :func:`render_phantom`.
+    """
+    shot = _Shot(label, patient, exposure, size, seed)
+    placed = Image.fromarray(_place(shot.anatomy.air * shot.density, shot.position))
+    if size != SIDE:
+        placed = placed.resize((size, size), Image.Resampling.BILINEAR)
+    return np.array(placed, np.float32)
+
+
+class _Shot:
+    """What one exposure shows: anatomy, disease and position.
+
+    Args:
+        label: See :func:`render_phantom`, also the other arguments.
+        patient: See :func:`render_phantom`.
+        exposure: See :func:`render_phantom`.
+        size: See :func:`render_phantom`.
+        seed: See :func:`render_phantom`.
+
+    Attributes:
+        anatomy: The healthy chest.
+        density: Density of the disease, 0 to 0.95; float32 (256, 256).
+        position: Affine matrix of the patient's position, as Pillow takes it.
+        technique: Source of contrast, brightness and grain.
+    """
+
+    def __init__(self, label: str, patient: int, exposure: int, size: int, seed: int) -> None:
+        _check_phantom(label, size, min(patient, exposure, seed))
+        self.anatomy = anatomy_of(seed, patient)
+        self.technique = np.random.default_rng([seed, patient, 2, exposure])
+        course = float(self.technique.uniform(0.85, 1.15))
+        disease = np.random.default_rng([seed, patient, 1, ALL_LABELS.index(label)])
+        self.density = np.clip(DISEASES[label](disease, self.anatomy, course), 0.0, 0.95)
+        self.position = _position(np.random.default_rng([seed, patient, 4]), self.technique)
 
 
 def _check_phantom(label: str, size: int, least_number: int) -> None:
@@ -79,26 +126,30 @@ def _check_phantom(label: str, size: int, least_number: int) -> None:
         )
 
 
-def _expose(
-    film: Plane, patient: np.random.Generator, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Position the patient, similarly in each exposure, expose and add grain.
+def _position(patient: np.random.Generator, rng: np.random.Generator) -> tuple[float, ...]:
+    """Position the patient, similarly in each exposure.
 
     Positions differ enough between patients for a perceptual hash to separate them.
-
-    Returns:
-        uint8 (256, 256).
     """
     zoom = patient.uniform(0.87, 0.96) + rng.uniform(-0.02, 0.02)
     turn = patient.normal(0.0, 0.035) + rng.normal(0.0, 0.02)
     half = SIDE / 2
     shift = half * (1.0 - zoom) + patient.uniform(-7.0, 7.0, 2) + rng.uniform(-4.0, 4.0, 2)
-    matrix = (zoom, turn, shift[0] - turn * half, -turn, zoom, shift[1] + turn * half)
-    placed = Image.fromarray(film.astype(np.float32)).transform(
-        (SIDE, SIDE), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
+    return (zoom, turn, shift[0] - turn * half, -turn, zoom, shift[1] + turn * half)
+
+
+def _place(plane: Plane, position: tuple[float, ...]) -> Plane:
+    """Return a plane in the patient's position, float32 (256, 256)."""
+    placed = Image.fromarray(plane.astype(np.float32)).transform(
+        (SIDE, SIDE), Image.Transform.AFFINE, position, Image.Resampling.BILINEAR
     )
+    return np.asarray(placed)
+
+
+def _expose(placed: Plane, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Expose a film and add grain; uint8 (256, 256)."""
     contrast, brightness = rng.uniform(0.85, 1.15), rng.normal(0.0, 0.03)
-    tone = np.clip(0.5 + contrast * (np.asarray(placed) - 0.47) + brightness, 0.0, 1.0)
+    tone = np.clip(0.5 + contrast * (placed - 0.47) + brightness, 0.0, 1.0)
     grain = rng.standard_normal((SIDE, SIDE), np.float32) * np.float32(rng.uniform(0.010, 0.022))
     return np.asarray(np.clip((tone + grain) * 255.0, 0.0, 255.0), np.uint8)
 

@@ -15,6 +15,7 @@ from cxredge.data.in_memory import ImageInput, name_of
 from cxredge.errors import Caution, ImageError, ImageProblem, quoted
 from cxredge.metrics.classification import Floats, softmax
 from cxredge.metrics.conformal import prediction_set
+from cxredge.metrics.maps import MapGrid
 from cxredge.vocabulary import Precision
 
 OK = "ok"
@@ -68,6 +69,7 @@ class PredictionRow:
         familiarity: Largest distance of a familiar image divided by the distance of this one: an
             image below 1 is unfamiliar. None if the bundle does not measure it.
         maps: Class activation maps, float32 (classes, height, width); None if the bundle has none.
+        map_grid: Where their cells lie in the picture; None if that is not known.
     """
 
     path: str
@@ -83,6 +85,7 @@ class PredictionRow:
     prediction_set: tuple[str, ...] = ()
     familiarity: float | None = None
     maps: Maps | None = field(default=None, compare=False, repr=False)
+    map_grid: MapGrid | None = field(default=None, compare=False, repr=False)
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -127,6 +130,7 @@ def answer_of(
         decided_by=precision.value,
         caution_codes=image.cautions,
         maps=None if outputs.maps is None else outputs.maps[index],
+        map_grid=bundle.card.facts.map_grid,
     )
     if familiarity is None or familiarity >= 1:
         return _answered(seen, bundle, point, probabilities)

@@ -7,13 +7,14 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cxredge.artifacts.card import CARD_NAME
 from cxredge.artifacts.disk_space import FULL, amount
+from cxredge.artifacts.exclusive import exclusive
 from cxredge.artifacts.hashing import sha256_of_file, sha256_of_json
 from cxredge.bundle.bundle import Bundle, note_if_strange
 from cxredge.data.inputs import check_inputs, walk_images
@@ -21,7 +22,13 @@ from cxredge.data.sources import ImageSource
 from cxredge.errors import CxredgeError
 from cxredge.inference.answers import ANSWER_FAMILIAR, OK, UNFAMILIAR, PredictionOptions
 from cxredge.inference.finished_file import finished_rows, is_finished
+from cxredge.inference.heatmap_folder import (
+    HeatmapFolder,
+    check_heatmap_folder,
+    require_heatmaps,
+)
 from cxredge.inference.interruption import Interruption
+from cxredge.inference.pictures import check_has_maps
 from cxredge.inference.predictions_file import RowWriter, cautions_in
 from cxredge.inference.row_formats import Values, check_output
 from cxredge.inference.rows import RowGroup, rows_of
@@ -117,6 +124,7 @@ def predict(
     resume: bool,
     progress: Progress,
     options: PredictionOptions = ANSWER_FAMILIAR,
+    heatmaps: Path | None = None,
 ) -> Tally:
     """Predict every image under ``paths`` and write one row each, in input order.
 
@@ -127,13 +135,15 @@ def predict(
         resume: Continue an interrupted run of the same job.
         progress: Progress listener.
         options: Which images are answered.
+        heatmaps: Folder for a picture of each X-ray beside its heatmap, named by the number of its
+            row; it appears after ``out``. None for no pictures.
 
     Returns:
         The summary. Images that cannot be read have a row with the reason and are counted.
 
     Raises:
-        CxredgeError: A path does not exist, there is no image, a row cannot be written, or the
-            interrupted run cannot be resumed.
+        CxredgeError: A path does not exist, there is no image, a row cannot be written, the
+            interrupted run cannot be resumed, or the bundle has no heatmaps.
         KeyboardInterrupt: Ctrl-C, between two groups of rows; the rows so far are kept.
     """
     start = time.perf_counter()
@@ -141,19 +151,30 @@ def predict(
     check_inputs(paths)
     classes = bundle.card.classifier.classes
     if resume and is_finished(out):
-        return _count_finished(out, classes, paths)
-    job = _job(bundle, paths, options)
+        tally = _count_finished(out, classes, paths)
+        if heatmaps is not None:
+            require_heatmaps(heatmaps, out)
+        return tally
+    job = _job(bundle, paths, options, heatmaps)
     note_if_strange(bundle, progress)
-    with (
-        bundle.open_for_many() as session,
-        RowWriter(out, classes, job, resume, session.spec.batch) as writer,
-    ):
+    with ExitStack() as opened:
+        session = opened.enter_context(bundle.open_for_many())
+        if heatmaps is not None:
+            check_has_maps(bundle, session)
+            check_heatmap_folder(heatmaps, paths)
+            opened.enter_context(exclusive(heatmaps))
+        batch = session.spec.batch
+        writer = opened.enter_context(RowWriter(out, classes, job, resume, batch))
+        folder = opened.enter_context(HeatmapFolder(heatmaps, writer.rows)) if heatmaps else None
         tally = Tally(replaced=out.exists(), near_ties=None if session.cascade is None else 0)
         sources = _skip_rows(walk_images(paths, tally.skipped), writer, tally)
         try:
-            _write(rows_of(bundle, session, sources, options), writer, tally, progress)
+            rows = rows_of(bundle, session, sources, options)
+            _write(rows, writer, folder, tally, progress)
             began = time.perf_counter()
             writer.finish()
+            if folder is not None:
+                folder.finish()
             tally.stages["write"] += time.perf_counter() - began
         except OSError as error:
             if error.errno in FULL:
@@ -181,9 +202,12 @@ def _count_finished(out: Path, classes: Sequence[str], paths: Sequence[Path]) ->
     return tally
 
 
-def _job(bundle: Bundle, paths: Sequence[Path], options: PredictionOptions) -> dict[str, Any]:
+def _job(
+    bundle: Bundle, paths: Sequence[Path], options: PredictionOptions, heatmaps: Path | None
+) -> dict[str, Any]:
     """Return what determines the rows; a run is resumed only if all of it is equal."""
     engine = bundle.passport.engine_sha256 if bundle.passport else None
+    pictures = {} if heatmaps is None else {"heatmaps": str(heatmaps)}
     return {
         "card": sha256_of_file(bundle.path / CARD_NAME),
         "precision": bundle.precision.value,
@@ -191,6 +215,7 @@ def _job(bundle: Bundle, paths: Sequence[Path], options: PredictionOptions) -> d
         "inputs": sha256_of_json([str(path) for path in paths]),
         "any_view": options.any_view,
         "answer_all": options.answer_all,
+        **pictures,
     }
 
 
@@ -215,9 +240,13 @@ def _skip_rows(
 
 
 def _write(
-    groups: Generator[RowGroup, None, None], writer: RowWriter, tally: Tally, progress: Progress
+    groups: Generator[RowGroup, None, None],
+    writer: RowWriter,
+    folder: HeatmapFolder | None,
+    tally: Tally,
+    progress: Progress,
 ) -> None:
-    """Write all rows, and close the generator.
+    """Write all rows, each after its picture, and close the generator.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, between two groups.
@@ -230,6 +259,8 @@ def _write(
     ):
         for group in groups:
             began = time.perf_counter()
+            if folder is not None:
+                folder.append(group.rows, group.images, writer.rows)
             writer.append(group.rows)
             tally.add(group, time.perf_counter() - began)
             advance(len(group.rows))

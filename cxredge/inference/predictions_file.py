@@ -32,6 +32,7 @@ _JOB_WORDS = {
     "inputs": "the paths given",
     "any_view": "--any-view",
     "answer_all": "--answer-all",
+    "heatmaps": "--heatmaps",
 }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cxredge.backends.base import Session, available_cores
 from cxredge.bundle.bundle import Bundle
-from cxredge.data.images import load_xray
+from cxredge.data.images import LoadedImage, load_xray
 from cxredge.data.in_memory import ImageInput, name_of
 from cxredge.errors import ImageError
 from cxredge.inference.answers import ANSWER_FAMILIAR, PredictionOptions, PredictionRow, answer_of
@@ -22,10 +22,12 @@ class RowGroup:
     Attributes:
         rows: One per image, in input order.
         seconds: Wall seconds by stage: ``read``, ``decode``, ``preprocess``, ``infer``.
+        images: The decoded image of each row; None for one that cannot be used.
     """
 
     rows: Sequence[PredictionRow]
     seconds: Mapping[str, float]
+    images: Sequence[LoadedImage | None]
 
 
 def rows_of(
@@ -49,7 +51,8 @@ def rows_of(
     """
     with closing(infer_images(session, images, available_cores(), options.any_view)) as groups:
         for group in groups:
-            yield RowGroup(_rows(bundle, group, options), group.seconds)
+            decoded = [one if isinstance(one, LoadedImage) else None for one in group.loaded]
+            yield RowGroup(_rows(bundle, group, options), group.seconds, decoded)
 
 
 def predict_one(

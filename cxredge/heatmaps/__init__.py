@@ -1,0 +1,1 @@
+"""Pictures of where a network looks: class activation maps on X-rays."""
