@@ -15,11 +15,19 @@ DISTANCE_NAME, MAPS_NAME = "distance", "maps"
 
 
 class Split(str, Enum):
-    """Part of a data set."""
+    """Part of a data set.
+
+    ``control``: X-rays that show none of the classes; no network is trained on them.
+    """
 
     TRAIN = "train"
     VAL = "val"
     TEST = "test"
+    CONTROL = "control"
+
+
+CLASS_SPLITS = (Split.TRAIN, Split.VAL, Split.TEST)
+"""The splits whose images have a class."""
 
 
 class JudgedOn(str, Enum):

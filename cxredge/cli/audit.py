@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxredge.cli.options import ManifestArgument
 from cxredge.cli.output import Outcome, Output
-from cxredge.cli.text import counts_table, share, table
+from cxredge.cli.text import controls_line, counts_table, share, table
 from cxredge.errors import quoted
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def _text(found: Audit) -> list[str]:
     lines = [
         counts_table(found.counts),
         "",
+        *controls_line({kind: sum(of.values()) for kind, of in found.controls.items()}),
         f"{found.images} images of {found.patients} patients; "
         f"{found.patients_in_two_splits} patients in two splits, "
         f"{found.duplicates_across_splits} images in two splits, "

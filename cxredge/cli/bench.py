@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxredge.cli.command import command
-from cxredge.cli.options import BundleArgument, ThreadsOption
+from cxredge.cli.options import BundleArgument, SplitOption, ThreadsOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import milliseconds, near_ties, table
 from cxredge.errors import quoted
@@ -66,7 +66,7 @@ def bench(
         Path | None,
         typer.Option("--manifest", help="Also measure the accuracy of this session on a manifest."),
     ] = None,
-    split: Annotated[Split, typer.Option("--split", help="Split of the manifest.")] = Split.TEST,
+    split: SplitOption = Split.TEST,
     memory: Annotated[
         MemoryChoice | None,
         typer.Option(

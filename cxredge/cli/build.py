@@ -10,7 +10,13 @@ import typer
 from cxredge.cli.command import command
 from cxredge.cli.engine import ComputeCapabilityOption, TensorRTOptions, capabilities
 from cxredge.cli.gate import GateOptions, explained
-from cxredge.cli.options import EffortOption, PrecisionOption, SeedOption, SignWithOption
+from cxredge.cli.options import (
+    EffortOption,
+    PrecisionOption,
+    SeedOption,
+    SignWithOption,
+    SplitOption,
+)
 from cxredge.cli.output import Outcome, Output, Verbosity
 from cxredge.cli.outputs import OutputOptions
 from cxredge.cli.usage import Command, UsageError
@@ -94,7 +100,7 @@ def build(
         Path | None,
         typer.Option("--evaluate", help="Manifest for the gate. [default: the run's own]"),
     ] = None,
-    split: Annotated[Split, typer.Option("--split", help="Split that the gate uses.")] = Split.TEST,
+    split: SplitOption = Split.TEST,
     gate: GateOptions,
     seed: SeedOption = 0,
     effort: EffortOption = Effort.DEFAULT,

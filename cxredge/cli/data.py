@@ -12,9 +12,9 @@ from cxredge.cli.audit import audit
 from cxredge.cli.command import command
 from cxredge.cli.options import OutFolder, PatientKeyOption, ProtocolOption, SeedOption
 from cxredge.cli.output import Outcome, Output
-from cxredge.cli.text import counts_table
+from cxredge.cli.text import controls_line, counts_table
 from cxredge.errors import quoted
-from cxredge.vocabulary import Split, SplitBy
+from cxredge.vocabulary import CLASS_SPLITS, Split, SplitBy
 
 if TYPE_CHECKING:
     from cxredge.data.patients import PatientRule
@@ -46,6 +46,14 @@ def prepare(
         Path, typer.Option("--kermany", help="Kermany's set, with train/ and test/.")
     ],
     out: OutFolder,
+    adults: Annotated[
+        Path | None,
+        typer.Option(
+            "--adults",
+            help="X-rays of adults, with metadata.csv (filename, patientid, finding) and images/; "
+            "they become controls.",
+        ),
+    ] = None,
     split: SplitByOption = SplitBy.PATIENT,
     seed: SeedOption = 0,
     balanced: Annotated[
@@ -63,7 +71,9 @@ def prepare(
 
     The protocols cxr-a, cxr-b and cxr-c have the paper's number of images per class and split; full
     splits all images 70/15/15. If an X-ray exists in several files, only one is used, and its
-    patients are joined. Writes OUT/manifest.csv, and OUT/left_out.csv with reasons.
+    patients are joined. Cohen's other pictures become controls: frontal X-rays with another
+    finding, laterals and CT slices of patients who are in neither train nor val. Writes
+    OUT/manifest.csv, and OUT/left_out.csv with reasons.
     """
     from cxredge.artifacts.exclusive import exclusive
     from cxredge.data.prepare import ProtocolOptions, prepare_protocol
@@ -73,7 +83,7 @@ def prepare(
             "the paper's protocols have fixed counts; use --protocol full.",
             param_hint="--balanced" if balanced else "--sars",
         )
-    options = ProtocolOptions(protocol, split, seed, balanced, sars)
+    options = ProtocolOptions(protocol, split, seed, balanced, sars, adults)
     with exclusive(out):
         prepared = prepare_protocol(cohen, kermany, out, options, output)
     return _outcome(prepared, prepared.patients_joined)
@@ -127,6 +137,16 @@ def folder(
             "dev=val. Can be repeated.",
         ),
     ] = None,
+    controls: Annotated[
+        Path | None,
+        typer.Option(
+            "--controls",
+            metavar="DIR",
+            help="X-rays of the same source that show none of the classes, such as other findings "
+            "and laterals: a folder for each kind. No network is trained on them; evaluate and "
+            "build count how many are called a class.",
+        ),
+    ] = None,
     split: SplitByOption = SplitBy.PATIENT,
     fractions: Annotated[
         tuple[float, float, float],
@@ -149,7 +169,7 @@ def folder(
     rules = FolderRules(
         _patient_rule(patient, patient_from), keep_burned_in, _split_folders(split_folder or [])
     )
-    options = FolderOptions(rules, patient_key, split, fractions, seed)
+    options = FolderOptions(rules, patient_key, split, fractions, seed, controls)
     with exclusive(out):
         return _outcome(prepare_folder(directory, out, options, output))
 
@@ -164,16 +184,24 @@ def phantoms(
         int, typer.Option("--size", help="Height and width in pixels.", min=32, max=4096)
     ] = 256,
     seed: SeedOption = 0,
+    controls: Annotated[
+        bool,
+        typer.Option(
+            "--controls",
+            help="Generate controls too: other findings, laterals and another body part.",
+        ),
+    ] = False,
 ) -> Outcome:
     """Generate chest phantoms of four classes, without patient data.
 
-    Writes OUT/images/CLASS/, OUT/manifest.csv and OUT/left_out.csv.
+    Writes OUT/images/CLASS/, OUT/controls/KIND/ if requested, OUT/manifest.csv and
+    OUT/left_out.csv.
     """
     from cxredge.artifacts.exclusive import exclusive
     from cxredge.data.prepare import prepare_phantoms
 
     with exclusive(out):
-        return _outcome(prepare_phantoms(out, patients, size, seed, output))
+        return _outcome(prepare_phantoms(out, patients, size, seed, output, controls))
 
 
 def _outcome(prepared: PreparedSet, patients_joined: int = 0) -> Outcome:
@@ -181,7 +209,8 @@ def _outcome(prepared: PreparedSet, patients_joined: int = 0) -> Outcome:
     from cxredge.data.prepare import ProtocolSet
 
     dropped = ", ".join(f"{number} {reason}" for reason, number in prepared.dropped.items())
-    lines = [counts_table(prepared.counts), "", f"Left out: {dropped or 'nothing'}."]
+    lines = [counts_table(prepared.counts), "", *controls_line(prepared.controls)]
+    lines.append(f"Left out: {dropped or 'nothing'}.")
     if isinstance(prepared, ProtocolSet) and prepared.not_drawn:
         lines.append(f"Usable images that the protocol does not use: {prepared.not_drawn}.")
     if patients_joined:
@@ -235,7 +264,7 @@ def _split_folders(given: Sequence[str]) -> dict[str, Split]:
     found = {}
     for text in given:
         name, _, word = text.rpartition("=")
-        if not name or word not in [split.value for split in Split]:
+        if not name or word not in [split.value for split in CLASS_SPLITS]:
             raise typer.BadParameter(
                 f"{text!r} is not NAME=train, NAME=val or NAME=test.", param_hint="--split-folder"
             )

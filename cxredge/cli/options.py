@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cxredge.vocabulary import Effort, Precision, ProtocolName, Split
+from cxredge.vocabulary import CLASS_SPLITS, Effort, Precision, ProtocolName, Split
 
 
 def choice_option(name: str, choices: Mapping[str, Enum | None], description: str) -> Any:
@@ -74,7 +74,14 @@ SeedOption = Annotated[
         max=2**32 - 1,
     ),
 ]
-SplitOption = Annotated[Split, typer.Option("--split", help="Split of the manifest to use.")]
+SplitOption = Annotated[
+    Split,
+    choice_option(
+        "--split",
+        {split.value: split for split in CLASS_SPLITS},
+        "Split of the manifest to use. [default: test]",
+    ),
+]
 PatientKeyOption = Annotated[
     Path | None,
     typer.Option(

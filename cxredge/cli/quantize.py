@@ -10,7 +10,7 @@ import typer
 
 from cxredge.cli.command import command
 from cxredge.cli.gate import GateOptions, explained
-from cxredge.cli.options import EffortOption, OutFolder
+from cxredge.cli.options import EffortOption, OutFolder, SplitOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.errors import GateRefused, WrongUsage
 from cxredge.vocabulary import Correction, Dialect, Effort, RangeMethod, Split
@@ -27,9 +27,7 @@ class QuantizeOptions:
     dialect: Annotated[
         Dialect, typer.Option("--dialect", help="Representation of INT8: for TensorRT or for CPUs.")
     ] = Dialect.TENSORRT
-    split: Annotated[
-        Split, typer.Option("--split", help="Split of the manifest to compare on.")
-    ] = Split.TEST
+    split: SplitOption = Split.TEST
     float_stem: Annotated[
         bool | None,
         typer.Option(

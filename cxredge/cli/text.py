@@ -35,6 +35,14 @@ def counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:
     return table(["class", *counts], rows)
 
 
+def controls_line(counts: Mapping[str, int]) -> list[str]:
+    """Return a line with the number of controls by kind; no line without controls."""
+    if not counts:
+        return []
+    listed = ", ".join(f"{number} {kind}" for kind, number in counts.items())
+    return [f"Controls, which show none of the classes: {listed}."]
+
+
 def near_ties(cascade: CascadeCounts | None) -> list[str]:
     """Return a line with the number of near ties that FP32 decided; no line without a cascade."""
     if cascade is None:

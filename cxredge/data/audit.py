@@ -18,6 +18,7 @@ from cxredge.progress import Progress
 
 _IMBALANCE = 3.0
 _CONFOUNDED = 0.5
+_NOT_STATED = "not stated"
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class ManifestAudit:
     """Audit of a manifest without its images.
 
     Attributes:
-        images: Number of images.
-        patients: Number of patients.
+        images: Number of images of the classes.
+        patients: Number of their patients.
         patients_in_two_splits: Number of patients with images in more than one split.
         duplicates_across_splits: Number of files whose bytes occur in more than one split.
         counts: Number of images by split and class.
@@ -38,6 +39,7 @@ class ManifestAudit:
         warnings: One sentence for each problem.
         images_without_patient: Number of images whose patient is not known; each counts as a
             patient of its own.
+        controls: Number of controls by kind and source.
     """
 
     images: Count
@@ -51,6 +53,7 @@ class ManifestAudit:
     view_association: float
     warnings: tuple[str, ...]
     images_without_patient: Count = field(default=0, kw_only=True)
+    controls: dict[str, dict[str, Count]] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -87,50 +90,78 @@ def audit_images(manifest: Manifest, progress: Progress) -> Audit:
 def audit_manifest(manifest: Manifest) -> ManifestAudit:
     """Audit a manifest without reading its images."""
     return ManifestAudit(
-        images=len(manifest.entries),
-        patients=len({entry.patient for entry in manifest.entries}),
+        images=len(manifest.labelled),
+        patients=len({entry.patient for entry in manifest.labelled}),
         patients_in_two_splits=manifest.patients_in_two_splits(),
-        duplicates_across_splits=_duplicates_across_splits(manifest.entries),
+        duplicates_across_splits=_duplicates_across_splits(manifest.labelled),
         counts=manifest.counts(),
-        views=_by_class(manifest.entries, "view"),
-        sources=_by_class(manifest.entries, "source"),
-        source_association=source_association(manifest.entries),
-        view_association=view_association(manifest.entries),
+        views=_by_class(manifest.labelled, "view"),
+        sources=_by_class(manifest.labelled, "source"),
+        source_association=source_association(manifest.labelled),
+        view_association=view_association(manifest.labelled),
         warnings=tuple(manifest_warnings(manifest)),
         images_without_patient=sum(manifest.without_patient().values()),
+        controls=_counted((entry.finding, entry.source) for entry in manifest.controls),
     )
 
 
 def manifest_warnings(manifest: Manifest) -> list[str]:
     """Return a sentence for each property of the manifest that makes results look too good."""
     found = []
+    labelled = manifest.labelled
     if patients := manifest.patients_in_two_splits():
         found.append(
             f"{patients} patients have images in more than one split: accuracy is optimistic."
         )
-    if copies := _duplicates_across_splits(manifest.entries):
+    if copies := _duplicates_across_splits(labelled):
         found.append(f"{copies} images are in more than one split: accuracy is optimistic.")
-    sizes = Counter(entry.label for entry in manifest.entries)
+    if copies := _duplicates_across_splits(manifest.entries) - copies:
+        found.append(f"{copies} controls are also images of a class: they show it.")
+    sizes = Counter(entry.label for entry in labelled)
     (most, largest), (least, smallest) = sizes.most_common(1)[0], sizes.most_common()[-1]
     if largest > _IMBALANCE * smallest:
         found.append(
             f"Classes are imbalanced: {largest} images of '{most}', {smallest} of '{least}'; "
             "accuracy says little about the small classes."
         )
-    return found + split_warnings(manifest) + _view_warnings(manifest) + source_warnings(manifest)
+    found += [*split_warnings(manifest), *_view_warnings(manifest)]
+    return found + source_warnings(manifest) + control_warnings(manifest)
 
 
 def source_warnings(manifest: Manifest) -> list[str]:
     """Return a warning if the source of an image largely determines its class."""
-    by_class = _by_class(manifest.entries, "source")
+    by_class = _by_class(manifest.labelled, "source")
     everywhere = {source for sources in by_class.values() for source in sources}
-    if len(everywhere) < 2 or source_association(manifest.entries) < _CONFOUNDED:
+    if len(everywhere) < 2 or source_association(manifest.labelled) < _CONFOUNDED:
         return []
     listed = "; ".join(f"{label}: {', '.join(sources)}" for label, sources in by_class.items())
     return [
         f"Classes come from different sources ({listed}): the network may recognise the source "
         "(scanner, age group, file processing) instead of the disease, so results may not hold on "
         "other data."
+    ]
+
+
+def control_warnings(manifest: Manifest) -> list[str]:
+    """Return a warning for the classes whose source has neither another class nor a control.
+
+    A network may then recognise the source instead of the class, and nothing would show it.
+    """
+    by_class = _by_class(manifest.labelled, "source")
+    others = {entry.source or _NOT_STATED for entry in manifest.controls}
+    if len({source for sources in by_class.values() for source in sources}) < 2 and not others:
+        return []
+    alone = []
+    for label, sources in by_class.items():
+        elsewhere = {s for name, found in by_class.items() if name != label for s in found}
+        if not set(sources) & (elsewhere | others):
+            alone.append(f"{label} ({', '.join(sources)})")
+    if not alone:
+        return []
+    return [
+        "No other X-rays of the same source, neither of another class nor controls: "
+        f"{'; '.join(alone)}. Whether the network recognises the disease or the source cannot be "
+        "measured. Add controls: cxredge data folder --controls, or data prepare."
     ]
 
 
@@ -158,7 +189,7 @@ def _cramers_v(pairs: Counter[tuple[str, str]]) -> float:
 
 def _view_warnings(manifest: Manifest) -> list[str]:
     """Return a warning if views differ by class, or are stated only for some classes."""
-    stated = [entry for entry in manifest.entries if entry.view]
+    stated = [entry for entry in manifest.labelled if entry.view]
     without = sorted(set(manifest.classes) - {entry.label for entry in stated})
     found = []
     if (association := view_association(stated)) >= _CONFOUNDED:
@@ -172,7 +203,7 @@ def _view_warnings(manifest: Manifest) -> list[str]:
         )
     if stated and without:
         found.append(
-            f"The view is stated for {len(stated)} of {len(manifest.entries)} images and for none "
+            f"The view is stated for {len(stated)} of {len(manifest.labelled)} images and for none "
             f"of {', '.join(without)}: it is unknown whether views differ by class."
         )
     return found
@@ -182,7 +213,7 @@ def _appearance_warnings(audit: Audit) -> list[str]:
     sentences = []
     if unusable := sum(audit.unusable.values()):
         sentences.append(
-            f"{unusable} of {audit.images} images could not be audited ("
+            f"{unusable} of {audit.images + _total(audit.controls)} images could not be audited ("
             + ", ".join(f"{reason} {number}" for reason, number in audit.unusable.items())
             + "): duplicates among them are not detected."
         )
@@ -192,13 +223,26 @@ def _appearance_warnings(audit: Audit) -> list[str]:
             f"{near.images} images are near duplicates of an image in another split "
             f"({near.count} pairs): accuracy is optimistic."
         )
+    if near.of_controls:
+        sentences.append(
+            f"{near.of_controls} controls are near duplicates of an image of a class: they may "
+            "show it."
+        )
     return sentences + shortcut_warnings(audit.shortcuts)
 
 
 def _by_class(entries: Iterable[Entry], field: str) -> dict[str, dict[str, int]]:
+    return _counted((entry.label, getattr(entry, field)) for entry in entries)
+
+
+def _total(counts: dict[str, dict[str, int]]) -> int:
+    return sum(number for by_source in counts.values() for number in by_source.values())
+
+
+def _counted(pairs: Iterable[tuple[str, str]]) -> dict[str, dict[str, int]]:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for entry in entries:
-        counts[entry.label][getattr(entry, field) or "not stated"] += 1
+    for name, value in pairs:
+        counts[name][value or _NOT_STATED] += 1
     return {label: dict(sorted(values.items())) for label, values in sorted(counts.items())}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cxredge.artifacts.atomic import write_json
 from cxredge.artifacts.records import Sha256, from_json, read_json_file, to_json
-from cxredge.data.audit import Audit, manifest_warnings, source_warnings
+from cxredge.data.audit import Audit, control_warnings, manifest_warnings, source_warnings
 from cxredge.data.manifest import Manifest
 from cxredge.data.set_warnings import split_warnings
 from cxredge.errors import quoted
@@ -75,5 +75,6 @@ def evaluation_warnings(manifest: Manifest) -> list[str]:
 def build_warnings(manifest: Manifest) -> list[str]:
     """Return the warnings for a bundle's card: patients, classes, sources, and the audit's."""
     recorded = recorded_warnings(manifest) or []
-    found = [*split_warnings(manifest), *source_warnings(manifest), *recorded]
+    own = [*split_warnings(manifest), *source_warnings(manifest), *control_warnings(manifest)]
+    found = [*own, *recorded]
     return list(dict.fromkeys(found))

@@ -12,15 +12,19 @@ from cxredge.data.manifest import Sample
 from cxredge.errors import DataError
 
 FRONTAL_VIEWS = ("PA", "AP", "AP Supine")
+_KINDS = {"ct": "ct", "lateral": "lateral", "other_finding": "other finding"}
+"""Kinds of controls, by the reason why a row is left out if no controls are wanted."""
 _MAX_NAME_BYTES = 255
 _NEEDED = ("patientid", "finding", "view", "modality", "filename")
 
 
-def read_cohen(directory: Path) -> tuple[list[Sample], LeftOut]:
+def read_cohen(directory: Path, with_controls: bool = False) -> tuple[list[Sample], LeftOut]:
     """Return the frontal X-rays of COVID-19 and SARS.
 
     Args:
         directory: Folder with ``metadata.csv`` and ``images/``.
+        with_controls: Return the other pictures too, without a label: frontal X-rays with another
+            finding, laterals and CT slices. ``finding`` names their kind.
 
     Returns:
         Samples labelled ``covid19`` or ``sars``; and the rows left out by reason: ``ct``,
@@ -42,7 +46,10 @@ def read_cohen(directory: Path) -> tuple[list[Sample], LeftOut]:
     for _, row in metadata.rows:
         # The table is untrusted: only the file name is used, never a path.
         name = Path(row["filename"]).name
-        outcome = _sample(directory / "images" / name, name, row)
+        path = directory / "images" / name
+        outcome = _sample(path, name, row)
+        if with_controls and isinstance(outcome, str) and outcome in _KINDS and _is_file(path):
+            outcome = _described(path, name, row, finding=_KINDS[outcome])
         if isinstance(outcome, str):
             dropped.leave(directory / "images" / name, outcome)
         else:
@@ -66,8 +73,29 @@ def _sample(path: Path, name: str, cells: Mapping[str, str]) -> Sample | str:
     label = label_of(cells["finding"])
     if label is None:
         return "other_finding"
-    if not name or len(os.fsencode(name)) > _MAX_NAME_BYTES or not path.is_file():
+    if not _is_file(path):
         return "missing_file"
+    return _described(path, name, cells, label)
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether a path whose last part is from the table is a file."""
+    return len(os.fsencode(path.name)) <= _MAX_NAME_BYTES and path.is_file()
+
+
+def _described(
+    path: Path, name: str, cells: Mapping[str, str], label: str = "", finding: str = ""
+) -> Sample:
+    """Return the sample of a row; sex and age are columns that the table may lack."""
     patient = cells["patientid"].strip()
-    named = f"cohen-{cells['patientid']}" if patient else f"images/{name}"
-    return Sample(path, label, named, "cohen", cells["view"], patient_known=bool(patient))
+    return Sample(
+        path,
+        label,
+        f"cohen-{cells['patientid']}" if patient else f"images/{name}",
+        "cohen",
+        cells["view"],
+        patient_known=bool(patient),
+        finding=finding,
+        sex=cells.get("sex", "").strip(),
+        age=cells.get("age", "").strip(),
+    )

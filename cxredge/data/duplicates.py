@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from cxredge.artifacts.records import Count
+from cxredge.artifacts.records import UNSET, Count, UnsetType
 from cxredge.data.appearance import Appearance
 from cxredge.data.manifest import Entry
 from cxredge.data.perceptual_hash import BITS, Hashes, near_pairs
+from cxredge.vocabulary import Split
 
 _EXAMPLES = 20
 
@@ -46,34 +47,43 @@ class NearDuplicates:
         count: Number of pairs.
         images: Number of images in them.
         examples: The 20 nearest pairs, nearest first.
+        of_controls: Number of controls that show the X-ray of a class, in any split; UNSET without
+            controls.
     """
 
     count: Count
     images: Count
     examples: tuple[DuplicatePair, ...]
+    of_controls: Count | UnsetType = UNSET
 
 
 def near_duplicates_across_splits(appearance: Appearance) -> NearDuplicates:
     """Return the pairs of files in different splits that show one X-ray.
 
-    Files with equal bytes are excluded: ``duplicates_across_splits`` of the audit counts them.
+    Controls are not among the pairs; those that show an X-ray of a class are counted. Files with
+    equal bytes are excluded: ``duplicates_across_splits`` of the audit counts them.
     """
     entries = appearance.entries
     splits = np.array([entry.split.value for entry in entries])
+    control = np.array([entry.split is Split.CONTROL for entry in entries], dtype=bool)
     # A file without a hash in the manifest equals no other.
     files = np.array([entry.sha256 or str(n) for n, entry in enumerate(entries)])
-    count, involved = 0, np.zeros(len(entries), dtype=bool)
+    count, involved, controls = 0, np.zeros(len(entries), dtype=bool), set[int]()
     nearest: list[tuple[int, int, int, bool]] = []
     for pairs in near_pairs(appearance.hashes):
         a, b = pairs.first, pairs.second
         leaks = (splits[a] != splits[b]) & (files[a] != files[b])
+        mixed = leaks & (control[a] | control[b])
+        controls |= {*np.where(control[a[mixed]], a[mixed], b[mixed]).tolist()}
+        leaks &= ~mixed
         count += int(leaks.sum())
         involved[a[leaks]] = involved[b[leaks]] = True
         columns = (pairs.distance, a, b, pairs.changed)
         found = zip(*(column[leaks].tolist() for column in columns), strict=True)
         nearest = heapq.nsmallest(_EXAMPLES, [*nearest, *found])
     examples = [_pair(entries[a], entries[b], bits, c) for bits, a, b, c in nearest]
-    return NearDuplicates(count, int(involved.sum()), tuple(examples))
+    of_controls = len(controls) if control.any() else UNSET
+    return NearDuplicates(count, int(involved.sum()), tuple(examples), of_controls)
 
 
 def keep_one_of_each(entries: Sequence[Entry], hashes: Hashes) -> tuple[list[Entry], int]:
@@ -91,8 +101,8 @@ def keep_one_of_each(entries: Sequence[Entry], hashes: Hashes) -> tuple[list[Ent
         The entries kept, in their order, with the first of the joined patient names; and the
         number of patient names that were joined to another.
     """
-    files = _DisjointSets()
-    people = _DisjointSets()
+    files = DisjointSets()
+    people = DisjointSets()
     for pairs in near_pairs(hashes):
         for a, b in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
             if entries[a].label != entries[b].label:
@@ -109,7 +119,7 @@ def keep_one_of_each(entries: Sequence[Entry], hashes: Hashes) -> tuple[list[Ent
     return kept, joined
 
 
-class _DisjointSets:
+class DisjointSets:
     """Sets of items that belong together, directly or through others (union-find)."""
 
     def __init__(self) -> None:

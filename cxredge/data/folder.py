@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxredge.data.folder_layout import ClassFolder, Layout, find_layout, inner_set
+from cxredge.data.folder_layout import ClassFolder, find_kinds, find_layout, inner_set
 from cxredge.data.inputs import Skipped, walk_images
 from cxredge.data.left_out import LeftOut
 from cxredge.data.manifest import Entry, Sample
@@ -63,6 +63,7 @@ def read_folder(
     rules: FolderRules | str | None = None,
     pseudonyms: Pseudonyms | None = None,
     note: Callable[[str], None] = lambda _: None,
+    controls: Path | None = None,
 ) -> tuple[list[Sample], LeftOut]:
     """Return the images of ``DIR/CLASS/``, ``DIR/SPLIT/CLASS/`` or ``DIR/CLASS/SPLIT/``.
 
@@ -75,11 +76,13 @@ def read_folder(
             and every other image counts as a separate patient, who is not known.
         pseudonyms: Pseudonyms of patients; None for those of this user's key.
         note: Called with each sentence about what was understood.
+        controls: Folder with a folder for each kind of controls, of the same source as the set;
+            None without controls.
 
     Returns:
-        Samples; and the files left out by reason: ``not_an_image``, ``no_class``, ``no_split``,
-        ``unknown_split``, ``no_patient``, ``burned_in_text``, ``unsafe_name`` (a member's name that
-        leads out of its archive).
+        Samples, controls last; and the files left out by reason: ``not_an_image``, ``no_class``,
+        ``no_split``, ``unknown_split``, ``no_patient``, ``burned_in_text``, ``unsafe_name`` (a
+        member's name that leads out of its archive).
 
     Raises:
         DataError: Fewer than two class folders have images, a class loses all of its images, it is
@@ -88,6 +91,8 @@ def read_folder(
     """
     if not directory.is_dir():
         raise DataError(f"{directory} is not a folder.", "Give a folder with one folder per class.")
+    if controls is not None:
+        _check_apart(controls, directory)
     if not isinstance(rules, FolderRules):
         rules = FolderRules.of_pattern(rules)
     layout = find_layout(directory, rules.split_folders)
@@ -98,18 +103,33 @@ def read_folder(
         left_out.leave(source, reason)
     found: list[Found] = []
     for folder in layout.folders:
-        found += _find_images(folder, rules.keep_burned_in, left_out)
-    patients = name_patients(found, directory, rules.patients, pseudonyms or Pseudonyms(), note)
+        found += _find_images(folder, directory, rules.keep_burned_in, left_out)
+    for kind in find_kinds(controls) if controls else ():
+        found += _find_images(kind, controls or kind.path, rules.keep_burned_in, left_out)
+    patients = name_patients(found, rules.patients, pseudonyms or Pseudonyms(), note)
     nameless = [image for image, patient in zip(found, patients, strict=True) if not patient]
     for image in nameless:
         left_out.leave(image.path, "no_patient")
     samples = [
-        Sample(i.path, i.label, p.name, directory.name, i.view, patient_known=p.known)
+        Sample(
+            i.path,
+            i.label,
+            p.name,
+            directory.name,
+            i.view,
+            patient_known=p.known,
+            finding=i.finding,
+        )
         for i, p in zip(found, patients, strict=True)
         if p
     ]
     _check_patients(samples, nameless, rules.patients)
-    _check_burned_in(samples, layout, left_out)
+    _check_burned_in(samples, layout.folders, left_out)
+    if controls is not None and all(sample.label for sample in samples):
+        raise DataError(
+            f"{controls} has no images that can be used as controls.",
+            "Put them into a folder for each kind: DIR/lateral/, DIR/other-finding/.",
+        )
     _check_classes(directory, found)
     return samples, left_out
 
@@ -140,12 +160,32 @@ def check_classes_kept(samples: Sequence[Sample], usable: Sequence[Sample], why:
         listed = ", ".join(f"{number} {reason}" for reason, number in counts.items())
         example = next(sample.path for sample in samples if sample.label == label)
         raise DataError(
-            f"No image of class '{label}' can be used: {listed}.",
+            f"No {_group(label)} can be used: {listed}.",
             f"See why: cxredge inspect {quoted(example)}",
         )
 
 
-def _find_images(folder: ClassFolder, keep_burned_in: bool, left_out: LeftOut) -> list[Found]:
+def _group(label: str) -> str:
+    return f"image of class '{label}'" if label else "control"
+
+
+def _check_apart(controls: Path, directory: Path) -> None:
+    """Raise DataError if the controls are no folder, or lie in the set or around it."""
+    if not controls.is_dir():
+        raise DataError(
+            f"--controls {controls} is not a folder.", "Give a folder with one folder per kind."
+        )
+    inner, outer = controls.resolve(), directory.resolve()
+    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+        raise DataError(
+            f"The controls {controls} and the set {directory} lie in each other.",
+            "Move the controls beside the set: they would be a class of it.",
+        )
+
+
+def _find_images(
+    folder: ClassFolder, root: Path, keep_burned_in: bool, left_out: LeftOut
+) -> list[Found]:
     """Return the images of a class folder, and leave out those that cannot be used at all."""
     skipped, found = Skipped(), []
     for source in walk_images([folder.path], skipped):
@@ -158,13 +198,16 @@ def _find_images(folder: ClassFolder, keep_burned_in: bool, left_out: LeftOut) -
         else:
             patient_id = exposure.patient_id if exposure else None
             view = exposure.view if exposure else ""
-            found.append(Found(path, folder.path, folder.label, patient_id, view))
+            found.append(
+                Found(path, folder.path, folder.label, patient_id, view, root, folder.finding)
+            )
     for source in skipped.files:
         left_out.leave(source, "not_an_image")
     return found
 
 
-def _check_classes(directory: Path, found: Sequence[Found]) -> None:
+def _check_classes(directory: Path, listed: Sequence[Found]) -> None:
+    found = [image for image in listed if image.label]
     if len({image.label for image in found}) < 2:
         hint = "Put the images of each class into a folder named after it: DIR/normal/, DIR/viral/."
         if inner := inner_set(directory):
@@ -184,16 +227,16 @@ def _check_patients(
     lost = next((image.label for image in nameless if image.label not in kept), None)
     if lost is not None:
         of_class = [image for image in nameless if image.label == lost]
-        raise DataError(
-            f"No image of class '{lost}' can be used: {why_no_patient(of_class, rule)}", WAYS
-        )
+        raise DataError(f"No {_group(lost)} can be used: {why_no_patient(of_class, rule)}", WAYS)
 
 
-def _check_burned_in(samples: Sequence[Sample], layout: Layout, left_out: LeftOut) -> None:
+def _check_burned_in(
+    samples: Sequence[Sample], folders: Sequence[ClassFolder], left_out: LeftOut
+) -> None:
     """Raise DataError if all images of a class have burned-in text."""
     kept = {sample.label for sample in samples}
     burned = [str(source) for source, reason in left_out.files if reason == "burned_in_text"]
-    for folder in layout.folders:
+    for folder in folders:
         if folder.label not in kept and any(p.startswith(f"{folder.path}/") for p in burned):
             raise DataError(
                 f"No image of class '{folder.label}' can be used: the headers report text in the "

@@ -29,17 +29,19 @@ _NO_FOLDERS = ("__macosx",)
 
 @dataclass(frozen=True)
 class ClassFolder:
-    """A folder with images of one class.
+    """A folder with images of one class, or of one kind of controls.
 
     Attributes:
         path: The folder.
-        label: The class.
+        label: The class; empty for controls.
         split: The split that the folder belongs to; None if the set is not split.
+        finding: Kind of the controls.
     """
 
     path: Path
     label: str
     split: Split | None
+    finding: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,20 @@ def find_layout(directory: Path, given: Mapping[str, Split] | None = None) -> La
     else:
         _read_classes(tops, found)
     return Layout(_same_classes(found), tuple(found.outside), tuple(found.notes))
+
+
+def find_kinds(directory: Path) -> list[ClassFolder]:
+    """Return the folders of a folder of controls, each a kind.
+
+    Images in no folder belong to a kind with the name of ``directory``.
+    """
+    kinds = [ClassFolder(path, "", None, path.name) for path in _subfolders(directory)]
+    loose = [
+        ClassFolder(path, "", None, directory.name)
+        for path in sorted(directory.iterdir())
+        if not path.is_dir() and (is_archive_name(path.name) or is_image_file(path))
+    ]
+    return [*kinds, *loose]
 
 
 def inner_set(directory: Path) -> Path | None:

@@ -1,4 +1,8 @@
-"""The manifest: one row per X-ray, with its class, split, patient and hash."""
+"""The manifest: one row per X-ray, with its class, split, patient and hash.
+
+Rows of the split ``control`` have no class: they show none of them, and ``finding`` names their
+kind.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,11 @@ from cxredge.artifacts.csv_text import csv_line
 from cxredge.artifacts.disk_space import writing
 from cxredge.data.csv_table import read_csv
 from cxredge.errors import DataError
-from cxredge.vocabulary import Split
+from cxredge.vocabulary import CLASS_SPLITS, Split
 
 COLUMNS = ("path", "label", "split", "patient", "source", "view", "sha256")
+OPTIONAL_COLUMNS = ("finding", "sex", "age")
+"""Columns that are written if a row has a value."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +31,16 @@ class Sample:
 
     Attributes:
         path: The image file.
-        label: Its class.
+        label: Its class; empty for a control.
         patient: Its patient, unique across sources; all images of one patient share it.
         source: The collection that it belongs to.
         view: ``PA``, ``AP``, ``AP Supine``, or empty if the source does not state it.
         patient_known: Whether ``patient`` is known; if not, the image counts as a patient of its
             own.
+        finding: Of a control, its kind, such as ``lateral``; of other images, what the source
+            states.
+        sex: ``M``, ``F``, another word of the source, or empty.
+        age: Age in years as the source states it, or empty.
     """
 
     path: Path
@@ -39,6 +49,9 @@ class Sample:
     source: str
     view: str = ""
     patient_known: bool = field(default=True, kw_only=True)
+    finding: str = field(default="", kw_only=True)
+    sex: str = field(default="", kw_only=True)
+    age: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -64,9 +77,19 @@ class Manifest:
     sha256: str
 
     @property
+    def labelled(self) -> tuple[Entry, ...]:
+        """The entries that have a class: all but the controls."""
+        return tuple(entry for entry in self.entries if entry.split is not Split.CONTROL)
+
+    @property
+    def controls(self) -> tuple[Entry, ...]:
+        """The X-rays that show none of the classes; there may be none."""
+        return tuple(entry for entry in self.entries if entry.split is Split.CONTROL)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Class names, sorted."""
-        return tuple(sorted({entry.label for entry in self.entries}))
+        return tuple(sorted({entry.label for entry in self.labelled}))
 
     def of(self, split: Split) -> tuple[Entry, ...]:
         """Return the entries of one split.
@@ -81,32 +104,41 @@ class Manifest:
         return chosen
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return the number of images by split and class."""
-        counts: dict[str, dict[str, int]] = {split.value: {} for split in Split}
+        """Return the number of images by split and class, without controls."""
+        counts: dict[str, dict[str, int]] = {split.value: {} for split in CLASS_SPLITS}
         for (split, label), number in sorted(
-            Counter((entry.split.value, entry.label) for entry in self.entries).items()
+            Counter((entry.split.value, entry.label) for entry in self.labelled).items()
         ):
             counts[split][label] = number
         return {split: by_class for split, by_class in counts.items() if by_class}
 
+    def control_counts(self) -> dict[str, int]:
+        """Return the number of controls by kind."""
+        return dict(sorted(Counter(entry.finding for entry in self.controls).items()))
+
     def patients(self) -> dict[str, int]:
-        """Return the number of patients by split."""
-        found: dict[str, set[str]] = defaultdict(set)
-        for entry in self.entries:
-            found[entry.split.value].add(entry.patient)
-        return {split.value: len(found[split.value]) for split in Split if split.value in found}
+        """Return the number of patients by split, without controls."""
+        found: dict[Split, set[str]] = defaultdict(set)
+        for entry in self.labelled:
+            found[entry.split].add(entry.patient)
+        return {split.value: len(found[split]) for split in CLASS_SPLITS if split in found}
 
     def without_patient(self) -> dict[str, int]:
-        """Return the number of images whose patient is not known, by split."""
-        found = Counter(entry.split.value for entry in self.entries if not entry.patient_known)
-        return {split.value: found[split.value] for split in Split if found[split.value]}
+        """Return the number of images whose patient is not known, by split, without controls."""
+        found = Counter(entry.split for entry in self.labelled if not entry.patient_known)
+        return {split.value: found[split] for split in CLASS_SPLITS if found[split]}
 
     def patients_in_two_splits(self) -> int:
-        """Return the number of patients with images in more than one split."""
+        """Return the number of patients with images in more than one split.
+
+        Neither test images nor controls are seen in training, so that these two do not count.
+        """
         splits = defaultdict(set)
         for entry in self.entries:
             splits[entry.patient].add(entry.split)
-        return sum(len(of_patient) > 1 for of_patient in splits.values())
+        return sum(
+            len(found) > 1 and found != {Split.TEST, Split.CONTROL} for found in splits.values()
+        )
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -128,16 +160,21 @@ def read_manifest(path: Path) -> Manifest:
     entries = tuple(_entry(path, line, row) for line, row in table.rows)
     if not entries:
         raise DataError(f"{path} lists no images.")
-    return Manifest(path, entries, table.sha256)
+    manifest = Manifest(path, entries, table.sha256)
+    _check_controls(manifest, [line for line, _ in table.rows])
+    return manifest
 
 
 def write_manifest(path: Path, entries: Iterable[Entry]) -> Manifest:
     """Write entries to ``path``; paths of images below its folder are stored relative to it."""
-    lines = [csv_line(COLUMNS)]
-    for entry in entries:
+    listed = list(entries)
+    more = [name for name in OPTIONAL_COLUMNS if any(getattr(entry, name) for entry in listed)]
+    lines = [csv_line((*COLUMNS, *more))]
+    for entry in listed:
         shown = path_beside(entry.path, path.parent)
         values = (shown, entry.label, entry.split.value, _patient_cell(entry, shown))
-        lines.append(csv_line((*values, entry.source, entry.view, entry.sha256)))
+        optional = [getattr(entry, name) for name in more]
+        lines.append(csv_line((*values, entry.source, entry.view, entry.sha256, *optional)))
     content = "".join(lines).encode("utf-8", "surrogateescape")
     with writing(path.parent, len(content), path.name), atomic_file(path) as temporary:
         temporary.write_bytes(content)
@@ -197,18 +234,43 @@ def _entry(manifest: Path, line: int, values: Mapping[str, str]) -> Entry:
         split = Split(values["split"])
     except ValueError:
         raise DataError(
-            f"{manifest}, line {line}: split '{values['split']}' is not train, val or test."
+            f"{manifest}, line {line}: split '{values['split']}' is not train, val, test or "
+            "control."
         ) from None
-    if not values["path"] or not values["label"]:
-        raise DataError(f"{manifest}, line {line}: path and label must not be empty.")
+    is_control = split is Split.CONTROL
+    finding = values.get("finding", "") or (values["label"] if is_control else "")
+    if not values["path"] or not (finding if is_control else values["label"]):
+        needed = "path and finding of a control" if is_control else "path and label"
+        raise DataError(f"{manifest}, line {line}: {needed} must not be empty.")
     path = Path(values["path"])
     return Entry(
         path=path if path.is_absolute() else manifest.parent / path,
-        label=values["label"],
+        label="" if is_control else values["label"],
         patient=values["patient"] or values["path"],
         source=values["source"],
         view=values["view"],
         split=split,
         sha256=values["sha256"],
         patient_known=bool(values["patient"]) and not _is_path(values["patient"], values["path"]),
+        finding=finding,
+        sex=values.get("sex", ""),
+        age=values.get("age", ""),
     )
+
+
+def _check_controls(manifest: Manifest, lines: Sequence[int]) -> None:
+    """Raise DataError if all rows are controls, or the kind of a control is the name of a class."""
+    classes = set(manifest.classes)
+    if not classes:
+        raise DataError(
+            f"{manifest.path} lists controls only.",
+            "Add the images of the classes: a network is measured on both.",
+        )
+    for line, entry in zip(lines, manifest.entries, strict=True):
+        if entry.split is Split.CONTROL and entry.finding in classes:
+            raise DataError(
+                f"{manifest.path}, line {line}: '{entry.finding}' is a class and cannot be the "
+                "kind of a control.",
+                "A control shows none of the classes: leave its label empty, and name its kind in "
+                "the column 'finding'. Otherwise give it the split train, val or test.",
+            )

@@ -65,6 +65,8 @@ class Found:
         label: Its class.
         patient_id: The patient's number in the header of a DICOM file; None for other files.
         view: The view in the header.
+        root: The data set, or the folder of its controls.
+        finding: Kind of a control, which has no class.
     """
 
     path: Path
@@ -72,6 +74,8 @@ class Found:
     label: str
     patient_id: str | None
     view: str
+    root: Path
+    finding: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,6 @@ class NamedPatient:
 
 def name_patients(
     images: Sequence[Found],
-    directory: Path,
     rule: PatientRule,
     pseudonyms: Pseudonyms,
     note: Callable[[str], None],
@@ -96,7 +99,6 @@ def name_patients(
 
     Args:
         images: The images.
-        directory: The data set.
         rule: Where the names come from.
         pseudonyms: Pseudonyms of patients.
         note: Called with a sentence about what was found.
@@ -104,7 +106,7 @@ def name_patients(
     Raises:
         DataError: The pattern or the table is not valid.
     """
-    name_of = _reader(rule, directory)
+    name_of = _reader(rule)
     one_spelling = _Spellings()
     named = [one_spelling.of(name_of(image)) for image in images]
     placeholders = _placeholders(images)
@@ -127,10 +129,16 @@ def name_patients(
         elif rule.source is PatientFrom.IMAGE or (
             rule.source is PatientFrom.HEADER and image.patient_id is None
         ):
-            found.append(NamedPatient(image.path.relative_to(directory).as_posix(), False))
+            found.append(NamedPatient(_path_in_set(image), False))
         else:
             found.append(None)
     return found
+
+
+def _path_in_set(image: Found) -> str:
+    """Return an image's path; that of a control begins with the name of its folder."""
+    inside = image.path.relative_to(image.root).as_posix()
+    return f"{image.root.name}/{inside}" if image.finding else inside
 
 
 def why_no_patient(images: Iterable[Found], rule: PatientRule) -> str:
@@ -165,13 +173,13 @@ class _Spellings:
         return self._first.setdefault(_LEADING_ZEROS.sub("", plain), name)
 
 
-def _reader(rule: PatientRule, directory: Path) -> Callable[[Found], str | None]:
+def _reader(rule: PatientRule) -> Callable[[Found], str | None]:
     """Return a function that finds the patient of an image by a rule."""
     readers: list[Callable[[Found], str | None]] = []
     if rule.source is PatientFrom.FOLDER:
         readers.append(_folder_name)
     if rule.source is PatientFrom.CSV:
-        readers.append(_table_reader(rule.table or Path(), directory))
+        readers.append(_table_reader(rule.table or Path()))
     if rule.pattern is not None or rule.source is PatientFrom.NAME:
         readers.append(_name_reader(_compile(rule.pattern or _LAST_NUMBER)))
 
@@ -196,7 +204,7 @@ def _folder_name(image: Found) -> str | None:
     return parts[0] if len(parts) > 1 else None
 
 
-def _table_reader(path: Path, directory: Path) -> Callable[[Found], str | None]:
+def _table_reader(path: Path) -> Callable[[Found], str | None]:
     """Return a function that looks an image up by its path in the set, or by its file name."""
     if not path.is_file():
         raise DataError(f"--patient-from csv:{path}: there is no such file.", "Check the path.")
@@ -220,7 +228,7 @@ def _table_reader(path: Path, directory: Path) -> Callable[[Found], str | None]:
             by_path[str(absolute_path(path.parent / image))] = patient
 
     def from_table(found: Found) -> str | None:
-        inside = found.path.relative_to(directory).as_posix()
+        inside = found.path.relative_to(found.root).as_posix()
         keys = (inside, str(absolute_path(found.path)), found.path.name)
         return next((by_path[key] for key in keys if key in by_path), None)
 

@@ -126,6 +126,22 @@ def _check_phantom(label: str, size: int, least_number: int) -> None:
         )
 
 
+def expose(
+    film: Plane, patient: np.random.Generator, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Position the patient, similarly in each exposure, expose and add grain.
+
+    Args:
+        film: Attenuation, float32 (256, 256), about 0 to 1.2.
+        patient: Source of what the exposures of a patient share.
+        rng: Source of what differs between them.
+
+    Returns:
+        uint8 (256, 256).
+    """
+    return _expose(_place(film, _position(patient, rng)), rng)
+
+
 def _position(patient: np.random.Generator, rng: np.random.Generator) -> tuple[float, ...]:
     """Position the patient, similarly in each exposure.
 
@@ -182,10 +198,33 @@ def write_phantoms(
     Raises:
         DataError: The folder holds something else, a label is unknown, or a number is out of range.
     """
-    _check_request(directory, patients_per_class, size, seed, labels)
+    _check_request(patients_per_class, size, seed, labels)
+    return fill_folder(
+        directory,
+        labels,
+        lambda drawn: _draw(drawn, patients_per_class, size, seed, labels, on_image),
+    )
+
+
+def fill_folder(directory: Path, names: Sequence[str], draw: Callable[[Path], int]) -> int:
+    """Write a folder of pictures, or nothing.
+
+    Args:
+        directory: Folder to write; it must be new, empty, or hold the same pictures already.
+        names: Names of the folders in it.
+        draw: Writes the folders into the folder that it is called with; returns how many pictures.
+
+    Returns:
+        The number of pictures.
+
+    Raises:
+        DataError: The folder holds something else.
+    """
+    if not _is_empty(directory) and not _has_folders(directory, names):
+        raise _occupied(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(directory) as drawn:
-        count = _draw(drawn, patients_per_class, size, seed, labels, on_image)
+        count = draw(drawn)
         if _is_empty(directory):
             drawn.chmod(0o777 & ~current_umask())
             sync_tree(drawn)
@@ -219,9 +258,7 @@ def _draw(
     return written
 
 
-def _check_request(
-    directory: Path, patients: int, size: int, seed: int, labels: Sequence[str]
-) -> None:
+def _check_request(patients: int, size: int, seed: int, labels: Sequence[str]) -> None:
     for label in labels:
         _check_phantom(label, size, seed)
     if patients < 1 or len(set(labels)) != len(labels) or not labels:
@@ -229,8 +266,6 @@ def _check_request(
             f"Cannot write {patients} patients of each of {tuple(labels)}.",
             "Give 1 patient or more, and each label once.",
         )
-    if not _is_empty(directory) and not _has_folders(directory, labels):
-        raise _occupied(directory)
 
 
 def _is_empty(directory: Path) -> bool:

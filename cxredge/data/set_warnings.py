@@ -17,7 +17,7 @@ def patient_warnings(manifest: Manifest) -> list[str]:
     if not unknown:
         return []
     return [
-        f"The patient of {unknown} of {len(manifest.entries)} images is not known; each counts as "
+        f"The patient of {unknown} of {len(manifest.labelled)} images is not known; each counts as "
         "a patient of its own. If patients have several images, they may be in several splits: "
         "accuracy is optimistic. Name patients by 'cxredge data folder --patient' or "
         "'--patient-from'."

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from cxredge.data.manifest import Entry
-from cxredge.vocabulary import Split, SplitBy
+from cxredge.vocabulary import CLASS_SPLITS, Split, SplitBy
 
 
 def split_fractions(
@@ -27,7 +27,9 @@ def split_fractions(
         groups = group_whole(found, split_by)
         rng.shuffle(groups)
         groups.sort(key=len, reverse=True)
-        lacking = {split: len(found) * part for split, part in zip(Split, fractions, strict=True)}
+        lacking = {
+            split: len(found) * part for split, part in zip(CLASS_SPLITS, fractions, strict=True)
+        }
         for group in groups:
             neediest = max(lacking, key=lambda split: lacking[split])
             key = group[0].patient if split_by is SplitBy.PATIENT else group[0].sha256

@@ -179,6 +179,7 @@ class ManifestDescription:
         images: Number of images.
         counts: Number of images by split and class.
         patients_in_two_splits: Number of patients with images in several splits.
+        controls: Number of controls by kind.
     """
 
     kind: Literal["manifest"]
@@ -187,6 +188,7 @@ class ManifestDescription:
     images: int
     counts: Mapping[str, Mapping[str, int]]
     patients_in_two_splits: int
+    controls: Mapping[str, int]
 
 
 @dataclass(frozen=True)

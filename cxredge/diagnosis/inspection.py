@@ -230,8 +230,9 @@ def _manifest(path: Path) -> ManifestDescription:
         kind="manifest",
         path=str(path),
         sha256=manifest.sha256,
-        images=len(manifest.entries),
+        images=len(manifest.labelled),
         counts=manifest.counts(),
+        controls=manifest.control_counts(),
         patients_in_two_splits=manifest.patients_in_two_splits(),
     )
 

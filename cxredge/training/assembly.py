@@ -22,7 +22,7 @@ from cxredge.training.devices import open_devices
 from cxredge.training.fit import Trainer
 from cxredge.training.frozen_features import choose_source
 from cxredge.training.performance import keep_depthwise_in_float32, keep_gradients_channels_last
-from cxredge.vocabulary import Split, TrainingPrecision
+from cxredge.vocabulary import CLASS_SPLITS, Split, TrainingPrecision
 
 Images = Mapping[Split, LabelledImages]
 """Decoded images of a manifest by split."""
@@ -41,7 +41,7 @@ def load_images(manifest: Manifest, input_size: int, progress: Progress) -> Imag
     Raises:
         CxredgeError: A class has no training images, or an image cannot be read.
     """
-    splits = {split: manifest.of(split) for split in Split}
+    splits = {split: manifest.of(split) for split in CLASS_SPLITS}
     absent = set(manifest.classes) - {entry.label for entry in splits[Split.TRAIN]}
     if absent:
         raise CxredgeError(

@@ -137,7 +137,7 @@ def _check_requirements(
             cannot be downloaded.
     """
     on_processor = require_devices(hardware)
-    require_memory(config, len(manifest.classes), len(manifest.entries), on_processor)
+    require_memory(config, len(manifest.classes), len(manifest.labelled), on_processor)
     if config.weights != "none":
         build_model(config.network, 0, config.weights)
 

@@ -38,7 +38,15 @@ from cxredge.quantization.config import QuantizeConfig
 from cxredge.report import write_report
 from cxredge.targets.registry import target_of_this_machine
 from cxredge.training.config import TrainConfig
-from cxredge.vocabulary import Augmentation, Dialect, Effort, JudgedOn, Precision, Split
+from cxredge.vocabulary import (
+    CLASS_SPLITS,
+    Augmentation,
+    Dialect,
+    Effort,
+    JudgedOn,
+    Precision,
+    Split,
+)
 from tests.fitted_images import write_fitted_images
 
 HOSTILE = "<script>alert(1)</script>"
@@ -82,7 +90,7 @@ def write_images(folder: Path) -> Manifest:
     images = folder / SECRET_FOLDER
     images.mkdir(parents=True)
     entries = []
-    for split in Split:
+    for split in CLASS_SPLITS:
         for index in range(36):
             label = index % len(CLASSES)
             level = BRIGHTNESS[label] + rng.normal(0, 22)

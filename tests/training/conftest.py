@@ -7,7 +7,7 @@ import pytest
 from cxredge.data.manifest import Manifest, write_manifest
 from cxredge.progress import Silent
 from cxredge.training.config import TrainConfig
-from cxredge.vocabulary import Augmentation, Split
+from cxredge.vocabulary import CLASS_SPLITS, Augmentation
 
 
 class Listener(Silent):
@@ -27,7 +27,7 @@ def listener() -> Listener:
 
 @pytest.fixture(scope="module")
 def few(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    kept = [e for split in Split for e in manifest.of(split)[::3]]
+    kept = [e for split in CLASS_SPLITS for e in manifest.of(split)[::3]]
     return write_manifest(tmp_path_factory.mktemp("few") / "manifest.csv", kept)
 
 

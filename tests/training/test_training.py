@@ -27,7 +27,7 @@ from cxredge.training.fit import Trainer  # noqa: E402
 from cxredge.training.history import Epoch, best_epoch  # noqa: E402
 from cxredge.training.optimization import WeightAverage, schedule  # noqa: E402
 from cxredge.training.run import train  # noqa: E402
-from cxredge.vocabulary import Augmentation, Split, TrainingPrecision  # noqa: E402
+from cxredge.vocabulary import CLASS_SPLITS, Augmentation, Split, TrainingPrecision  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -42,7 +42,7 @@ CPU = TrainingHardware(accelerator="cpu")
 
 @pytest.fixture(scope="module")
 def few(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    kept = [e for split in Split for e in manifest.of(split)[::3]]
+    kept = [e for split in CLASS_SPLITS for e in manifest.of(split)[::3]]
     return write_manifest(tmp_path_factory.mktemp("few") / "manifest.csv", kept)
 
 
