@@ -56,8 +56,8 @@ def _make_data(output: Output, out: Path) -> None:
     from cxredge.cli.data import phantoms
 
     data, manifest = out / "data", _manifest(out)
-    words = f"data phantoms --patients {_PATIENTS} --out {data}"
-    _run(output, words, lambda: phantoms(output, data, _PATIENTS))
+    words = f"data phantoms --patients {_PATIENTS} --controls --out {data}"
+    _run(output, words, lambda: phantoms(output, data, _PATIENTS, controls=True))
     _run(output, f"data audit {manifest}", lambda: audit(output, manifest))
 
 

@@ -8,11 +8,13 @@ from PIL import Image
 from cxredge.data.audit import (
     audit_images,
     audit_manifest,
+    control_warnings,
     manifest_warnings,
     source_association,
     source_warnings,
 )
 from cxredge.data.manifest import Entry, Manifest, read_manifest
+from cxredge.data.phantoms import render_phantom
 from cxredge.data.shortcuts import Shortcuts
 from cxredge.progress import Silent
 from cxredge.vocabulary import Split
@@ -172,3 +174,38 @@ def test_near_duplicates_and_shortcuts_are_warned_of(phantoms: Path, tmp_path: P
     warnings = " ".join(found.warnings)
     assert "2 images are near duplicates of an image in another split (1 pairs)" in warnings
     assert audit_images(listed, Silent()).near_duplicates_across_splits.count == 0
+
+
+def test_controls_are_counted_and_are_no_class(tmp_path: Path) -> None:
+    entries = [
+        Entry(tmp_path / f"{n}.png", "ab"[n % 2], f"p{n}", f"s{n % 2}", split=split, sha256="")
+        for n, split in enumerate((Split.TRAIN, Split.TRAIN, Split.TEST, Split.TEST))
+    ]
+    alone = Manifest(tmp_path / "m.csv", tuple(entries), "")
+    (warning,) = control_warnings(alone)
+    assert "a (s0); b (s1)" in warning
+    control = Entry(tmp_path / "c.png", "", "q", "s0", split=Split.CONTROL, finding="ct")
+    manifest = Manifest(tmp_path / "m.csv", (*entries, control), "")
+    (warning,) = control_warnings(manifest)
+    assert "b (s1)" in warning
+    assert "a (s0)" not in warning
+    audit, before = audit_manifest(manifest), audit_manifest(alone)
+    assert audit.controls == {"ct": {"s0": 1}}
+    assert (audit.images, audit.patients) == (4, 4)
+    for name in ("counts", "sources", "source_association", "views", "duplicates_across_splits"):
+        assert getattr(audit, name) == getattr(before, name)
+
+
+def test_controls_that_show_an_xray_of_a_class_are_reported(tmp_path: Path) -> None:
+    entries = []
+    for n, (split, number) in enumerate(
+        [(Split.TRAIN, 0), (Split.TEST, 1), (Split.CONTROL, 0), (Split.CONTROL, 2)]
+    ):
+        path = tmp_path / f"{n}.jpg"
+        Image.fromarray(render_phantom("normal", number, 0)).save(path, quality=60 + n)
+        label = "" if split is Split.CONTROL else "normal"
+        entries.append(Entry(path, label, f"p{n}", "s", split=split, finding="ct"))
+    audit = audit_images(Manifest(tmp_path / "m.csv", tuple(entries), ""), Silent())
+    near = audit.near_duplicates_across_splits
+    assert (near.count, near.images, near.of_controls) == (0, 0, 1)
+    assert any("1 controls are near duplicates" in warning for warning in audit.warnings)

@@ -76,6 +76,33 @@ def test_rows_left_out_are_counted_by_reason(
     assert dropped == {reason: 2}
 
 
+def test_other_pictures_are_controls_if_they_are_wanted(tmp_path: Path) -> None:
+    directory = collection(
+        tmp_path,
+        {"modality": "CT", "view": "Axial"},
+        {"view": "L"},
+        {"finding": "Legionella", "patientid": ""},
+        {"finding": "Legionella", "filename": "gone.png"},
+        {},
+    )
+    samples, dropped = read_cohen(directory, with_controls=True)
+    assert [(s.label, s.finding, s.view, s.patient_known) for s in samples] == [
+        ("", "ct", "Axial", True),
+        ("", "lateral", "L", True),
+        ("", "other finding", "PA", False),
+        ("covid19", "", "PA", True),
+    ]
+    assert dropped == {"other_finding": 1}
+
+
+def test_sex_and_age_are_kept_if_the_table_has_them(tmp_path: Path) -> None:
+    directory = collection(tmp_path, {})
+    table = directory / "metadata.csv"
+    header, row = table.read_text().splitlines()
+    table.write_text(f"{header},sex,age\n{row},M, 65 \n")
+    assert [(s.sex, s.age) for s in read_cohen(directory)[0]] == [("M", "65")]
+
+
 def test_every_row_is_either_a_sample_or_counted(tmp_path: Path) -> None:
     rows = [
         {},

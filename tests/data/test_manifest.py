@@ -219,6 +219,54 @@ def test_counts_classes_and_splits(tmp_path: Path) -> None:
         manifest.of(Split.VAL)
 
 
+def test_controls_are_rows_without_a_label_and_no_class(tmp_path: Path) -> None:
+    entries = [
+        entry(tmp_path / "a.png", "normal", Split.TRAIN, patient="1"),
+        entry(tmp_path / "b.png", "viral", Split.TEST, patient="2", sex="F", age="41"),
+        entry(tmp_path / "c.png", "", Split.CONTROL, patient="2", finding="lateral"),
+        entry(tmp_path / "d.png", "", Split.CONTROL, patient="3", finding="ct"),
+    ]
+    manifest = write_manifest(tmp_path / "manifest.csv", entries)
+    assert list(manifest.entries) == entries
+    assert manifest.path.read_text().splitlines()[0] == f"{HEADER.strip()},finding,sex,age"
+    assert manifest.classes == ("normal", "viral")
+    assert manifest.counts() == {"train": {"normal": 1}, "test": {"viral": 1}}
+    assert manifest.control_counts() == {"ct": 1, "lateral": 1}
+    assert manifest.patients() == {"train": 1, "test": 1}
+    assert list(manifest.of(Split.CONTROL)) == list(manifest.controls) == entries[2:]
+    check_labels(manifest, ["normal", "viral"])
+
+
+def test_optional_columns_are_written_only_if_a_row_has_a_value(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "m.csv", [entry(tmp_path / "a.png")])
+    assert (tmp_path / "m.csv").read_text() == HEADER + "a.png,normal,train,p,s,,\n"
+    write_manifest(tmp_path / "m.csv", [entry(tmp_path / "a.png", age="9")])
+    assert (tmp_path / "m.csv").read_text() == HEADER[:-1] + ",age\na.png,normal,train,p,s,,,9\n"
+
+
+def test_control_of_a_patient_seen_in_training_counts_as_in_two_splits(tmp_path: Path) -> None:
+    splits = [(Split.TRAIN, "1"), (Split.VAL, "2"), (Split.TEST, "3")]
+    entries = [entry(tmp_path / f"{p}.png", "normal", s, patient=p) for s, p in splits]
+    controls = [
+        entry(tmp_path / f"c{p}.png", "", Split.CONTROL, patient=p, finding="ct") for p in "123"
+    ]
+    manifest = write_manifest(tmp_path / "m.csv", [*entries, *controls])
+    assert manifest.patients_in_two_splits() == 2
+
+
+def test_label_of_a_control_names_its_kind_unless_it_is_a_class(tmp_path: Path) -> None:
+    rows = "a.png,normal,train,p,s,,\nb.png,ct,control,q,s,,\n"
+    manifest = read_manifest(written(tmp_path / "m.csv", HEADER + rows))
+    assert [(e.label, e.finding) for e in manifest.controls] == [("", "ct")]
+    for rows, words in (
+        ("a.png,normal,train,p,s,,\nb.png,normal,control,q,s,,\n", "line 3: 'normal' is a class"),
+        ("a.png,normal,train,p,s,,\nb.png,,control,q,s,,\n", "line 3: path and finding"),
+        ("b.png,ct,control,q,s,,\n", "lists controls only"),
+    ):
+        with pytest.raises(DataError, match=words):
+            read_manifest(written(tmp_path / "m.csv", HEADER + rows))
+
+
 def test_labels_the_model_does_not_know_are_named(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path, (entry(tmp_path, "zebra"), entry(tmp_path, "normal")), "")
     check_labels(manifest, ["normal", "viral", "zebra"])
