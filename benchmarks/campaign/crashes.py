@@ -31,6 +31,7 @@ from cxredge.artifacts.run_card import RunCard
 from cxredge.bundle.card import BundleCard
 from cxredge.data.phantoms import render_phantom
 from cxredge.errors import CxredgeError
+from tests.quick_search import shorten
 
 TRIALS = 16
 """Largest number of trials per command, evenly spread over its changes."""
@@ -168,7 +169,8 @@ def run(scratch: Path) -> Section:
         tuple(rows),
         (
             "SIGKILL before a file change; then the same command again. `train`: before the run "
-            "has a card, it is unfinished, and the same command resumes it.",
+            "has a card, it is unfinished, and the same command resumes it. Searches for settings "
+            "are short, as deploy times candidates for a minute otherwise.",
             *problems,
         ),
     )
@@ -220,6 +222,7 @@ def _child(words: list[str], root: Path, stop_at: int, log: Path) -> tuple[int, 
                 os.dup2(stream.fileno(), 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
             tempfile.tempdir = str(root)
+            shorten()
             changes = _kill_before(str(root), stop_at)
             code = int(cli.app([*words, "-q"], standalone_mode=False) or 0)
             os.write(writing, str(changes["count"]).encode())
