@@ -10,6 +10,7 @@ Files that a device adds (engines, passport, results) are not covered.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _MAX_BYTES = 100_000
 """Maximum size of a key or a signature; they have some hundred bytes."""
+_MAX_BESIDE = 100
 _COPY_AGAIN = "Copy the bundle again."
 _MAKE_KEY = "Make one: openssl genpkey -algorithm ed25519 -out private.pem"
 _MAKE_PUBLIC = "Make it of the private key: openssl pkey -in private.pem -pubout -out public.pem"
@@ -81,6 +83,16 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     if not isinstance(key, Ed25519PublicKey):
         raise WrongUsage(f"{path} holds a key of another kind than Ed25519.", _MAKE_PUBLIC)
     return key
+
+
+def find_public_key(private: Path, key: Ed25519PrivateKey) -> Path | None:
+    """Return the file beside a private key that holds its public key; None if there is none."""
+    wanted = key.public_key().public_bytes_raw()
+    for path in sorted(private.parent.glob("*.pem"))[:_MAX_BESIDE]:
+        with contextlib.suppress(WrongUsage):
+            if read_public_key(path).public_bytes_raw() == wanted:
+                return path
+    return None
 
 
 def sign(bundle: Path, key: Ed25519PrivateKey) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,6 +95,7 @@ def predict(
             f"Resume with: {shlex.join(str(word) for word in again)}",
         ) from None
     require_some(tally, path)
+    manifest = _manifest_of(paths)
     return Outcome(
         {
             "predictions": str(path),
@@ -101,8 +103,14 @@ def predict(
             **tally.to_json(),
         },
         "\n".join(_lines(tally, path, heatmaps)),
-        f"cxredge evaluate {quoted(bundle)} MANIFEST",
+        f"cxredge evaluate {quoted(bundle)} {quoted(manifest)}" if manifest else "",
     )
+
+
+def _manifest_of(paths: Sequence[Path]) -> Path | None:
+    """Return the manifest in a predicted folder or in the one above; None if there is none."""
+    places = (place / "manifest.csv" for path in paths for place in (path, path.parent))
+    return next((place for place in places if place.is_file()), None)
 
 
 def _lines(tally: Tally, path: Path, heatmaps: Path | None) -> list[str]:

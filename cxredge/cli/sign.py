@@ -45,7 +45,7 @@ def sign(
         unpacked,
         write_archive,
     )
-    from cxredge.bundle.signature import read_private_key
+    from cxredge.bundle.signature import find_public_key, read_private_key
     from cxredge.bundle.signature import sign as stage
 
     private = read_private_key(key)
@@ -67,5 +67,16 @@ def sign(
     return Outcome(
         data,
         f"Signed {bundle}: {where}{more}",
-        f"cxredge verify {quoted(packed or bundle)} --public-key public.pem",
+        _check(packed or bundle, key, find_public_key(key, private)),
     )
+
+
+def _check(signed: Path, key: Path, public: Path | None) -> str:
+    """Return the command that verifies the signature, after the one that makes the public key."""
+    if public:
+        return f"cxredge verify {quoted(signed)} --public-key {quoted(public)}"
+    public = key.with_name("public.pem")
+    if public.exists():
+        public = key.with_name(f"{key.stem}-public.pem")
+    made = f"openssl pkey -in {quoted(key)} -pubout -out {quoted(public)}"
+    return f"{made} && cxredge verify {quoted(signed)} --public-key {quoted(public)}"

@@ -70,6 +70,24 @@ def test_signing_again_gives_the_same(signed: Path, keys: Path, cxredge: Run) ->
     assert (signed / "card.sig").read_bytes() == first
 
 
+def test_next_command_names_the_public_key_or_makes_it(
+    bundle: Path, keys: Path, cxredge: Run
+) -> None:
+    def next_of(key: Path) -> str:
+        ran = cxredge("sign", bundle, "--key", key)
+        assert ran.code == 0, ran.err
+        return ran.err[ran.err.index("Next: ") :].strip()
+
+    check = f"cxredge verify {bundle} --public-key"
+    assert next_of(keys / "private.pem") == f"Next: {check} {keys / 'public.pem'}"
+    alone = bundle.with_name("mine.pem")
+    shutil.copy(keys / "private.pem", alone)
+    for public in (bundle.with_name("public.pem"), bundle.with_name("mine-public.pem")):
+        made = f"openssl pkey -in {alone} -pubout -out {public}"
+        assert next_of(alone) == f"Next: {made} && {check} {public}"
+        shutil.copy(keys / "other.pem", public)
+
+
 def test_an_archive_is_signed_in_its_place(bundle: Path, keys: Path, cxredge: Run) -> None:
     path = bundle.with_name("mine.tar")
     write_archive(bundle, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -109,11 +110,14 @@ def test_commands_to_go_on_with_can_be_copied_whatever_a_folder_is_called(
 ) -> None:
     """A space, another script, quotes or a line break in a path, and it is still one word."""
     strange = bundle.rename(bundle.with_name("mein Ordner\n肺 'x'"))
-    image = next(phantoms.rglob("*.png"))
+    image = shutil.copy(next(phantoms.rglob("*.png")), strange.parent)
     done = cxredge("predict", strange, image, "--out", strange.with_name("p.csv"))
     assert done.code == 0, done.err
+    assert "Next: " not in done.err, "no manifest is known"
+    manifest = shutil.copy(phantoms / "manifest.csv", strange.parent)
+    done = cxredge("predict", strange, image, "--out", strange.with_name("p.csv"))
     step = done.err[done.err.index("Next: ") :]
-    assert shlex.split(step) == ["Next:", "cxredge", "evaluate", str(strange), "MANIFEST"]
+    assert shlex.split(step) == ["Next:", "cxredge", "evaluate", str(strange), str(manifest)]
     inside = strange / "golden.npz"
     refused = cxredge("predict", inside, image, "--out", strange.with_name("q.csv"))
     assert refused.code == 1
