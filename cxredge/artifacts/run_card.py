@@ -9,6 +9,7 @@ from typing import ClassVar
 from cxredge.artifacts.card import ArtifactKind, Card
 from cxredge.artifacts.records import UNSET, Count, NonNegative, Share, UnsetType
 from cxredge.artifacts.run_config import RunConfig
+from cxredge.metrics.number_types import as_different_texts
 from cxredge.vocabulary import FeatureCache, Split
 
 _ROUNDING = 1e-4
@@ -132,7 +133,5 @@ class RunCard(Card[RunConfig, RunFacts]):
         images = sum(map(sum, test.confusion))
         right = sum(row[index] for index, row in enumerate(test.confusion) if index < len(row))
         if images and abs(test.accuracy - right / images) > _ROUNDING:
-            yield (
-                f"the test accuracy is {test.accuracy:.4f}, but its confusion matrix gives "
-                f"{right / images:.4f}"
-            )
+            stated, computed = as_different_texts(test.accuracy, right / images)
+            yield f"the test accuracy is {stated}, but its confusion matrix gives {computed}"

@@ -13,6 +13,8 @@ from cxredge.errors import CxredgeError, GateRefused, quoted
 from cxredge.targets.record import Target
 from cxredge.vocabulary import Precision
 
+_IN_NOISE = " (within the noise)"
+
 
 def choose(
     candidates: Sequence[Candidate],
@@ -129,7 +131,10 @@ def _reason(
             parts.append(f"{name} was refused: {other.gate.refusal}")
         else:
             parts.append(_speed_ratio(best, other, candidates))
-    return ", ".join(parts) + "."
+    words = ", ".join(parts) + "."
+    if _IN_NOISE in words:
+        words += " Within the noise: on this machine the intervals of the medians overlap."
+    return words
 
 
 def _speed_ratio(best: Candidate, other: Candidate, candidates: Sequence[Candidate]) -> str:
@@ -143,5 +148,5 @@ def _speed_ratio(best: Candidate, other: Candidate, candidates: Sequence[Candida
         return f"{name} also passes"
     words = f"{(two.p50 + to_two) / (one.p50 + to_one):.2f} times as fast as {name}"
     if two.p50_ci95[0] + to_two <= one.p50_ci95[1] + to_one:
-        words += " (within the noise of this machine: the intervals of the medians overlap)"
+        words += _IN_NOISE
     return words

@@ -103,6 +103,10 @@ def _text(found: Comparison) -> str:
     header = ["metric", "of", "A", "B", "difference (95%)", "assessment"]
     lines = [table(header, [_cells(row) for row in found.rows])]
     unlike = dict.fromkeys(reason for row in found.rows for reason in row.unlike)
+    lines += [
+        f"{name} is the same as {found.against}, or a copy: these results were measured once."
+        for name in found.same
+    ]
     lines += [f"Not comparable: {reason} (if intended: --across)." for reason in unlike]
     lines += [f"Not compared: {reason}." for reason in found.not_compared[:_MAX_LISTED]]
     more = len(found.not_compared) - _MAX_LISTED

@@ -11,6 +11,9 @@ import typer
 from cxredge.cli.command import command
 from cxredge.cli.output import Outcome, Output, Verbosity
 
+_DIGITS = 4
+_WHOLE = 10_000
+"""Value from which a number is shown without decimals."""
 _LONG = 60
 """Number of characters above which each value has a separate line."""
 
@@ -56,9 +59,21 @@ def _lines(found: Mapping[str, object], indent: str = "") -> list[str]:
             for item in value:
                 lines += [*_lines(item, indent + "  "), ""]
         elif isinstance(value, list) and any(len(str(item)) > _LONG for item in value):
-            lines += [f"{indent}{key}:", *(f"{indent}  {item}" for item in value)]
-        elif isinstance(value, list):
-            lines.append(f"{indent}{key}: {', '.join(map(str, value))}")
+            lines += [f"{indent}{key}:", *(f"{indent}  {_in_words(item)}" for item in value)]
         else:
-            lines.append(f"{indent}{key}: {value}")
+            lines.append(f"{indent}{key}: {_in_words(value)}")
     return lines
+
+
+def _in_words(value: object) -> str:
+    """Return a value for people; --json has all digits."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= _WHOLE else f"{value:.{_DIGITS}g}"
+    if isinstance(value, list):
+        items = ", ".join(map(_in_words, value))
+        return f"[{items}]" if any(isinstance(item, list) for item in value) else items
+    return str(value)

@@ -81,12 +81,14 @@ class Comparison:
         rows: One per metric and set.
         not_compared: Results that were not compared, with the reason.
         regressions: Number of regressions.
+        same: Names of the sets that are the first one, or a copy of it, so that nothing differs.
     """
 
     against: str
     rows: tuple[ComparisonRow, ...]
     not_compared: tuple[str, ...]
     regressions: int
+    same: tuple[str, ...] = ()
 
 
 def compare(
@@ -136,6 +138,7 @@ def compare_what_matches(
         rows=tuple(rows),
         not_compared=tuple(dict.fromkeys([*unpaired, *left_out])),
         regressions=sum(row.regression for row in rows),
+        same=tuple(other.name for other in others if list(other.results) == list(first.results)),
     )
 
 

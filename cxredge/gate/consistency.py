@@ -8,6 +8,7 @@ from cxredge.gate.fidelity import Deviation, Measure
 from cxredge.gate.gate import GateResult
 from cxredge.gate.limits import GateLimits, LimitCheck, check
 from cxredge.metrics.classification import wilson
+from cxredge.metrics.number_types import as_different_texts
 
 _ROUNDING = 1e-9
 
@@ -57,19 +58,29 @@ def _of_flips(gate: GateResult) -> Iterator[str]:
     images, flips = gate.images, gate.flipped
     same = images - len(flips)
     if not _same(gate.agreement, same / images):
-        yield f"agreement is {gate.agreement:.4f}, but {len(flips)} of {images} decisions changed"
+        stated, computed = as_different_texts(gate.agreement, same / images)
+        yield (
+            f"agreement is {stated}, but {len(flips)} of {images} decisions changed, which makes "
+            f"{computed}"
+        )
     low, high = wilson(same, images)
     if not (_same(gate.agreement_ci95[0], low) and _same(gate.agreement_ci95[1], high)):
         yield f"the interval of the agreement is not Wilson's, {low:.4f} to {high:.4f}"
     gained = sum((flip.now == flip.label) - (flip.fp32 == flip.label) for flip in flips)
     if not _same(gate.accuracy - gate.accuracy_fp32, gained / images):
+        difference = gate.accuracy - gate.accuracy_fp32
+        stated, computed = as_different_texts(difference, gained / images)
         yield (
-            f"accuracy is {gate.accuracy:.4f}, in FP32 {gate.accuracy_fp32:.4f}, but the changed "
-            f"decisions make a difference of {gained} of {images} images"
+            f"accuracy is {gate.accuracy:.4f}, in FP32 {gate.accuracy_fp32:.4f}, a difference of "
+            f"{stated}, but the changed decisions make {gained} of {images} images, {computed}"
         )
     right = gate.accuracy * images
     if abs(right - round(right)) > images * _ROUNDING:
-        yield f"accuracy is {gate.accuracy:.6f}, which no number of {images} images makes"
+        stated, computed = as_different_texts(gate.accuracy, round(right) / images)
+        yield (
+            f"accuracy is {stated}, which no number of {images} images makes; {round(right)} make "
+            f"{computed}"
+        )
 
 
 def _of_thresholds(gate: GateResult) -> Iterator[str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from cxredge.metrics.classification import wilson
 from cxredge.metrics.latency import summarise
+from cxredge.metrics.number_types import as_different_texts
 from cxredge.results.bench import BenchResult
 from cxredge.results.evaluation import ClassMetrics, Evaluation, Interval
 
@@ -91,7 +92,8 @@ def _on_curve(result: Evaluation, name: str, row: ClassMetrics) -> Iterator[str]
     if row.auroc is not None:
         area = float(np.sum(np.diff(false) * (true[1:] + true[:-1]) / 2))
         if abs(area - row.auroc) > 5 * _RATES:
-            yield f"AUROC of {name} is {row.auroc:.4f}, but the area below its curve is {area:.4f}"
+            stated, computed = as_different_texts(row.auroc, area)
+            yield f"AUROC of {name} is {stated}, but the area below its curve is {computed}"
     if row.sensitivity is not None and row.specificity is not None:
         distance = np.maximum(abs(false - 1 + row.specificity), abs(true - row.sensitivity))
         if not len(distance) or distance.min() > _RATES:
@@ -156,8 +158,8 @@ def _share(
             yield f"{name} is {value:.4f}, but there are no images"
         return
     if value is None or abs(value - hits / total) > _ROUNDING:
-        shown = "missing" if value is None else f"{value:.4f}"
-        yield f"{name} is {shown}, but {hits} of {total} images make {hits / total:.4f}"
+        stated, computed = as_different_texts(value, hits / total)
+        yield f"{name} is {stated}, but {hits} of {total} images make {computed}"
         return
     low, high = wilson(hits, total)
     if ci95 is None or max(abs(ci95[0] - low), abs(ci95[1] - high)) > _ROUNDING:
@@ -174,11 +176,8 @@ def _differs(name: str, value: float | None, found: float | None, origin: str) -
     if value is None and found is None:
         return
     if value is None or found is None or abs(value - found) > _ROUNDING:
-        yield f"{name} is {_text(value)}, not {_text(found)} as computed from {origin}"
-
-
-def _text(value: float | None) -> str:
-    return "missing" if value is None else f"{value:.4f}"
+        stated, computed = as_different_texts(value, found)
+        yield f"{name} is {stated}, not {computed} as computed from {origin}"
 
 
 def _of_bench(result: BenchResult) -> Iterator[str]:
@@ -226,7 +225,8 @@ def _of_histogram(result: BenchResult) -> Iterator[str]:
     for name in ("p50", "p90", "p99", "mean", "cv"):
         one, other = getattr(stated, name), getattr(found, name)
         if abs(one - other) > (_MEAN if name == "mean" else _MILLISECONDS):
-            yield f"{name} is {one:.3f}, but that of the latencies is {other:.3f}"
+            stated_ms, computed = as_different_texts(one, other, 3)
+            yield f"{name} is {stated_ms}, but that of the latencies is {computed}"
     for name in ("p50_ci95", "p90_ci95", "p99_ci95"):
         bounds = zip(getattr(stated, name), getattr(found, name), strict=True)
         if any(abs(one - other) > _MILLISECONDS for one, other in bounds):
@@ -243,7 +243,8 @@ def _of_score(result: BenchResult) -> Iterator[str]:
         known = {50: latency.p50, 90: latency.p90, 99: latency.p99}
         found, unit = known.get(score.percentile, score.value), "ms"
     if abs(score.value - found) > _MILLISECONDS + _RELATIVE * abs(found):
-        yield f"the score is {score.value:.3f} {unit}, but the queries give {found:.3f}"
+        stated, computed = as_different_texts(score.value, found, 3)
+        yield f"the score is {stated} {unit}, but the queries give {computed}"
 
 
 def _of_accuracy(result: BenchResult) -> Iterator[str]:

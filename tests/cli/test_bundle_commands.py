@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -207,6 +208,7 @@ def test_inspect(
         assert words in short
     assert len(short.splitlines()) < 25 < len(whole.splitlines())
     assert "card_sha256: " in whole
+    assert not re.search(r"\b(None|True|False)\b|\d\.\d{7}", whole), "words, and few digits"
     tried = cxredge("inspect", bundle, "--json").json["tried"]
     assert [one["backend"] for one in tried] == ["onnxruntime"]
 
@@ -228,6 +230,8 @@ def test_compare(bundle: Path, phantoms: Path, tmp_path: Path, cxredge) -> None:
     ran = cxredge("compare", result, result, "--json")
     assert ran.code == 0, ran.err
     assert ran.json["regressions"] == 0
+    assert ran.json["same"] == [str(result)]
+    assert f"{result} is the same as {result}, or a copy" in cxredge("compare", result, result).out
     assert {row["metric"] for row in ran.json["rows"]} >= {"accuracy", "auroc"}
     worse = tmp_path / "b.json"
     cxredge("evaluate", bundle, with_rotated_labels(phantoms, tmp_path), "--out", worse)

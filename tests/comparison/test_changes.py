@@ -163,3 +163,13 @@ def test_unchanged_zero_is_no_change() -> None:
     (row,) = compared(evaluation(0.0, (0, 0.1)), evaluation(0.0, (0, 0.1)))
     assert row.change == 0
     assert row.finding is Change.SAME
+
+
+def test_sets_that_are_the_same_are_named() -> None:
+    first, copied = (
+        result_set(evaluation(0.9, (0.85, 0.95)), name="b"),
+        result_set(evaluation(0.9, (0.85, 0.95)), name="copy of b"),
+    )
+    other = result_set(evaluation(0.8, (0.7, 0.9)), name="c")
+    assert compare(first, [copied, first, other], Limits()).same == ("copy of b", "b")
+    assert compare(first, [other], Limits()).same == ()

@@ -119,6 +119,7 @@ def test_a_changed_file_does_not_match_its_own_hash(result: Any, tmp_path: Path)
     ("changes", "words"),
     [
         ({"accuracy": 0.999}, "accuracy is 0.9990, but 80 of 160 images make 0.5000"),
+        ({"accuracy": 0.50002}, "accuracy is 0.50002, but 80 of 160 images make 0.50000"),
         ({"accuracy_ci95": (0.4, 0.6)}, "the interval of accuracy is not Wilson's"),
         ({"macro_f1": 0.9}, "macro_f1 is 0.9000, not 0.5000 as computed from the confusion matrix"),
         ({"images": 161}, "'images' is 161, but the confusion matrix counts 160"),
