@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from cxredge.artifacts.card import read_artifact, read_card  # noqa: E402
 from cxredge.artifacts.model_card import ExportedCard  # noqa: E402
+from cxredge.backends import open_session  # noqa: E402
 from cxredge.backends.base import available_cores  # noqa: E402
 from cxredge.backends.batched import infer_file  # noqa: E402
 from cxredge.backends.tensorrt.api import Flavour  # noqa: E402
@@ -25,9 +26,12 @@ from cxredge.bundle.card import BundleCard  # noqa: E402
 from cxredge.bundle.serving import RuntimeSettings  # noqa: E402
 from cxredge.data.loading import load_pixels  # noqa: E402
 from cxredge.data.manifest import Manifest, write_manifest  # noqa: E402
+from cxredge.errors import CxredgeError  # noqa: E402
 from cxredge.export.half_precision import write_fp16  # noqa: E402
+from cxredge.graph.geometry import grid_of  # noqa: E402
 from cxredge.graph.index import GraphIndex  # noqa: E402
-from cxredge.graph.model_file import infer_values  # noqa: E402
+from cxredge.graph.model_file import infer_values, read_model  # noqa: E402
+from cxredge.graph.outputs import add_maps, find_head  # noqa: E402
 from cxredge.models.zoo import ZOO  # noqa: E402
 from cxredge.quantization import quantize  # noqa: E402
 from cxredge.quantization.correction.centring import centre  # noqa: E402
@@ -253,3 +257,30 @@ def test_every_graph_is_simplified(exported: Path) -> None:
     assert not {"Identity", "Slice", "Constant", "Shape", "Dropout", "Reshape"} & set(kinds)
     is_nasnet = read_card(exported, ExportedCard).classifier.network == "nasnet_mobile"
     assert kinds.count("Pad") == (4 if is_nasnet else 0)
+
+
+def test_the_mean_of_a_map_and_the_bias_are_the_logit(
+    exported: Path, few: Manifest, tmp_path: Path
+) -> None:
+    """Zhou et al. 2016; a network with a layer behind the pooling has no such map."""
+    graph = read_model(exported / "model.onnx")
+    network = read_card(exported, ExportedCard).classifier.network
+    head = find_head(graph)
+    if head is None:
+        assert network == "mobilenet_v4_conv_small"
+        with pytest.raises(CxredgeError, match="Class activation maps require"):
+            add_maps(graph)
+        return
+    onnx.save(add_maps(graph), tmp_path / "maps.onnx")
+    pixels = load_pixels(few.of(Split.TEST), size_of(network))
+    with open_session(tmp_path / "maps.onnx") as session:
+        found = session.run(pixels)
+    assert found.maps is not None
+    scale = np.abs(found.maps).max()
+    means = found.maps.mean(axis=(2, 3)) + head.bias
+    np.testing.assert_allclose(means, found.logits, atol=1e-5 * max(1.0, scale))
+    grid = grid_of(graph, head.features, size_of(network))
+    assert grid is not None
+    assert grid.stride == 32
+    last = grid.top + grid.stride * (found.maps.shape[2] - 1)
+    assert 0 <= grid.top <= last < size_of(network)

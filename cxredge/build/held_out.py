@@ -15,6 +15,7 @@ from cxredge.bundle.golden import Golden
 from cxredge.data.loading import LabelledImages, load_labelled
 from cxredge.data.manifest import Entry
 from cxredge.gate.gate import GateLimits, GateResult, Validation, compare
+from cxredge.metrics.maps import MapFidelity, measure_map_fidelity
 from cxredge.progress import Progress
 from cxredge.vocabulary import Precision
 
@@ -39,9 +40,14 @@ class SplitOutputs:
         return {variant: found.logits for variant, found in self.outputs.items()}
 
     @property
+    def reference(self) -> Outputs:
+        """The reference's outputs."""
+        return next(v for k, v in self.outputs.items() if k.precision is Precision.FP32)
+
+    @property
     def fp32(self) -> Logits:
         """The reference's logits."""
-        return next(v for k, v in self.logits.items() if k.precision is Precision.FP32)
+        return self.reference.logits
 
     def of(self, variants: Sequence[Variant]) -> SplitOutputs:
         """Return the outputs of some variants."""
@@ -107,7 +113,19 @@ def judge(
             validation.fp32, validation.logits[variant], validation.images.labels, specificity
         ),
     )
-    return replace(found, cascade=cascade and variant.precision is not Precision.FP32)
+    return replace(
+        found,
+        cascade=cascade and variant.precision is not Precision.FP32,
+        maps=_map_fidelity(variant, held_out),
+    )
+
+
+def _map_fidelity(variant: Variant, held_out: SplitOutputs) -> MapFidelity | None:
+    """Compare a variant's maps with FP32's; None without maps."""
+    maps, reference = held_out.outputs[variant].maps, held_out.reference.maps
+    if maps is None or reference is None:
+        return None
+    return measure_map_fidelity(reference, maps, held_out.fp32.argmax(axis=1))
 
 
 def pick_goldens(held_out: SplitOutputs) -> Golden:

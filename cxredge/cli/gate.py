@@ -122,6 +122,8 @@ def gate_text(gate: Mapping[str, Any], now: str) -> str:
     parts += ["", _flipped(gate["flipped"], now, gate["cascade"])]
     if gate["near_ties"]:
         parts += ["", _near_ties(gate["near_ties"], now, gate["cascade"])]
+    if gate.get("maps"):
+        parts += ["", _maps(gate["maps"], now)]
     return "\n".join(parts)
 
 
@@ -194,6 +196,14 @@ def _near_ties(found: Mapping[str, Any], now: str, cascade: bool) -> str:
     return (
         f"{which} {when}: agreement is then {share(found['agreement'])}, accuracy "
         f"{share(found['accuracy'])}."
+    )
+
+
+def _maps(found: Mapping[str, Any], now: str) -> str:
+    return (
+        f"Heatmaps of {now}: their mean correlation with FP32's is {found['correlation']:.3f}; in "
+        f"{share(found['peaks_kept'])} of {found['images']} images the strongest cell moves by at "
+        "most one cell."
     )
 
 

@@ -10,6 +10,7 @@ from cxredge.gate.fidelity import Flip, Measure, Paired, measure_fidelity
 from cxredge.gate.limits import MIN_PATIENTS, GateLimits, LimitCheck, LimitVerdict, check
 from cxredge.gate.thresholds import Drift, Validation
 from cxredge.metrics import classification as metrics
+from cxredge.metrics.maps import MapFidelity
 from cxredge.metrics.near_ties import NearTies, measure_near_ties
 from cxredge.metrics.number_types import Count, Share
 
@@ -32,12 +33,14 @@ class GateResult:
         cascade: Whether FP32 decides near ties where the candidate serves. Measures and verdicts
             are of the candidate alone: a candidate that loses too much is refused, even if FP32
             would make up for it.
+        maps: Agreement of the class activation maps with FP32's; None without maps, and on cards of
+            earlier versions. It has no limit.
     """
 
     JSON_KEYS: ClassVar = (
         "passed", "refusals", "cautions", "images", "patients", "accuracy_fp32", "accuracy",
         "accuracy_difference_ci95", "agreement", "agreement_ci95", "logit_error", "checks",
-        "thresholds", "flipped", "near_ties", "cascade",
+        "thresholds", "flipped", "near_ties", "cascade", "maps",
     )  # fmt: skip
 
     checks: tuple[LimitCheck, ...]
@@ -48,6 +51,7 @@ class GateResult:
     flipped: tuple[Flip, ...]
     near_ties: NearTies | None = None
     cascade: bool = False
+    maps: MapFidelity | None = None
 
     @property
     def refused(self) -> tuple[LimitCheck, ...]:

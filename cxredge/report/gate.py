@@ -9,6 +9,7 @@ from cxredge.bundle.layout import FLIPPED_NAME
 from cxredge.gate.gate import GateResult
 from cxredge.gate.limits import LimitCheck
 from cxredge.gate.thresholds import Drift
+from cxredge.metrics.maps import MapFidelity
 from cxredge.metrics.near_ties import NearTies
 from cxredge.report import numbers
 from cxredge.report.accuracy import effect
@@ -44,6 +45,8 @@ def _of_precision(bundle: Bundle, precision: Precision, pictures: bool) -> list[
     blocks.append(_flips(bundle, gate, name, pictures))
     if gate.near_ties:
         blocks.append(_near_ties(gate.near_ties, name, gate.cascade))
+    if gate.maps:
+        blocks.append(_maps(gate.maps, name))
     return blocks
 
 
@@ -135,6 +138,16 @@ def _flips(bundle: Bundle, gate: GateResult, name: str, pictures: bool) -> Block
     alone = f" of {name} alone" if gate.cascade else ""
     title = f"Decisions{alone} that differ from FP32 at build: {len(flipped)} of {gate.images}"
     return Flips(title, name, flips, note)
+
+
+def _maps(found: MapFidelity, name: str) -> Sentences:
+    words = (
+        f"The maps of {name} for the class that FP32 decides correlate with those of FP32 by "
+        f"{numbers.fraction(found.correlation)} on average over {numbers.count(found.images)} "
+        f"images. In {numbers.share(found.peaks_kept)} of them the strongest cell of the map is "
+        "the same or a neighbour."
+    )
+    return Sentences(f"Heatmaps of {name}", (words,))
 
 
 def _near_ties(found: NearTies, name: str, cascade: bool) -> Sentences:

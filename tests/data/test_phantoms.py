@@ -6,7 +6,13 @@ import pytest
 from PIL import Image
 
 from cxredge.data import phantoms
-from cxredge.data.phantoms import ALL_LABELS, LABELS, render_phantom, write_phantoms
+from cxredge.data.phantoms import (
+    ALL_LABELS,
+    LABELS,
+    phantom_opacity,
+    render_phantom,
+    write_phantoms,
+)
 from cxredge.errors import DataError
 
 
@@ -190,3 +196,18 @@ def test_interrupted_phantoms_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_phantoms(tmp_path / "images", 1, size=32, on_image=stop)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("label", sorted(set(ALL_LABELS) - {"normal"}))
+def test_the_opacity_of_a_phantom_is_where_its_pixels_are_brighter(label: str) -> None:
+    for patient in range(3):
+        known = phantom_opacity(label, patient, 0)
+        ill, healthy = (render_phantom(one, patient, 0).astype(float) for one in (label, "normal"))
+        assert np.corrcoef(known.ravel(), (ill - healthy).ravel())[0, 1] > 0.85
+        assert 0.05 < known.max() < 0.6
+        half = phantom_opacity(label, patient, 0, size=128)
+        np.testing.assert_allclose(half, known.reshape(128, 2, 128, 2).mean(axis=(1, 3)), atol=0.05)
+
+
+def test_the_healthy_have_no_opacity() -> None:
+    assert not phantom_opacity("normal", 0, 0).any()
