@@ -91,7 +91,8 @@ def _build(
         models = add_outputs(present, training, config, scratch, progress)
         measured = measure(models, manifest, config, progress)
         facts = describe(source, int8.card if int8 else None, manifest, measured, config)
-        facts = replace(facts, map_grid=map_grid(models))
+        maps = measured.held_out.reference.maps
+        facts = replace(facts, map_grid=map_grid(models[Precision.FP32], maps))
         result = pack(models, measured, planned, facts, config, out, progress)
     if result.bundle.passport is None and is_here(config.target):
         progress.note(f"Wrote {out}. This is its device: finishing it here.")

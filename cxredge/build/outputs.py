@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 
 from cxredge.artifacts.card import AnyCard, Artifact
+from cxredge.backends.base import Maps
 from cxredge.backends.onnxruntime import run_graph
 from cxredge.build.config import BuildConfig
 from cxredge.data.loading import LabelledImages, load_labelled
@@ -81,6 +82,7 @@ def add_outputs(
     Raises:
         CxredgeError: A training image cannot be read, or the network has no pooled features.
     """
+    heatmaps = config.heatmaps and _can_have_maps(models[Precision.FP32], progress)
     images = None
     if config.familiar_share is not None:
         classifier = models[Precision.FP32].card.classifier
@@ -90,21 +92,39 @@ def add_outputs(
     for precision, model in models.items():
         graph = read_model(model.path / FP32_NAME)
         density = _fit(graph, images, precision, progress) if images else None
-        extra = ExtraOutputs(density, config.heatmaps)
+        extra = ExtraOutputs(density, heatmaps)
         file = scratch / f"{precision.value}-with-outputs.onnx"
         onnx.save(extra.add_to(graph), file)
         found[precision] = BundleModel(model, file, extra)
     return found
 
 
-def map_grid(models: Mapping[Precision, BundleModel]) -> MapGrid | None:
-    """Return where the cells of the maps lie; None without maps, or if the graph does not tell."""
-    fp32 = models[Precision.FP32]
-    if not fp32.extra.heatmaps:
+def _can_have_maps(fp32: Artifact[AnyCard], progress: Progress) -> bool:
+    """Return whether a network has class activation maps; note it if not."""
+    if find_head(read_model(fp32.path / FP32_NAME)) is not None:
+        return True
+    progress.note(
+        "This network has a layer between pooling and classes, so that no class activation map "
+        "adds up to its logits: heatmaps are left out."
+    )
+    return False
+
+
+def map_grid(fp32: BundleModel, maps: Maps | None) -> MapGrid | None:
+    """Return where the cells of maps lie; None without maps.
+
+    If the graph does not tell, the cells divide the picture evenly.
+
+    Args:
+        fp32: The FP32 model.
+        maps: Any maps of it.
+    """
+    if maps is None:
         return None
-    graph = read_model(fp32.artifact.path / FP32_NAME)
+    graph, size = read_model(fp32.file), fp32.artifact.card.classifier.input_size
     head = find_head(graph)
-    return grid_of(graph, head.features, fp32.artifact.card.classifier.input_size) if head else None
+    found = grid_of(graph, head.features, size) if head else None
+    return found or MapGrid.even(size, maps.shape[-1])
 
 
 def _fit(

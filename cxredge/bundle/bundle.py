@@ -212,9 +212,10 @@ class Bundle:
             found = "a distance" if spec.has_distances else "no distance"
             stated = "no limit of it" if limit is None else f"a largest distance of {limit:.3f}"
             return f"returns {found}, but its card states {stated}; no image could be refused"
-        if (spec.map_sides is not None) != self.card.config.heatmaps:
+        has_maps = self.card.facts.map_grid is not None
+        if (spec.map_sides is not None) != has_maps:
             found = "no maps" if spec.map_sides is None else "class activation maps"
-            stated = "with" if self.card.config.heatmaps else "without"
+            stated = "with" if has_maps else "without"
             return f"returns {found}, but its card states that it was built {stated} heatmaps"
         return None
 

@@ -89,8 +89,8 @@ class BundleFacts:
         thresholds: Operating threshold by precision and class, in ONNX Runtime if it has the
             precision.
         operating_points: Limits by runtime and precision; empty on cards of earlier versions.
-        map_grid: Where the cells of class activation maps lie in the picture; None without maps,
-            and on cards of earlier versions.
+        map_grid: Where the cells of class activation maps lie in the picture; None if the models
+            return no maps.
         data: Number of images by split and class.
         patients: Number of patients by split.
         images_without_patient: Number of images whose patient is not known, by split; each counts

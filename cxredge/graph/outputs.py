@@ -128,7 +128,7 @@ def feature_graph(model: onnx.ModelProto, taps: Sequence[str] = ()) -> onnx.Mode
             features that the network itself pools.
 
     Raises:
-        CxredgeError: The network does not end with global average pooling and one linear layer.
+        CxredgeError: The network has no global average pooling.
     """
     tail = _Tail(copy_of(model))
     name = tail.node("Identity", [tail.pooled(taps)], f"{_PREFIX}_features")
@@ -196,16 +196,9 @@ class _Tail:
         return found
 
     def pooled(self, taps: Sequence[str]) -> str:
-        """Return the name of the features: the means of the taps, and what the head reads."""
-        head = find_head(self.model)
-        if head is None:
-            raise CxredgeError(
-                "Distances require global average pooling followed by one linear layer, and this "
-                "network ends differently.",
-                "Build with --no-familiarity.",
-            )
+        """Return the name of the features: the means of the taps, and what the network pools."""
         means = [self._mean(self._present(tap)) for tap in taps]
-        parts = [*means, self.to_float(head.pooled)]
+        parts = [*means, self._last_pooled()]
         return parts[0] if len(parts) == 1 else self.node("Concat", parts, axis=1)
 
     def sum_of_squares(self, name: str, axis: int) -> str:
@@ -225,6 +218,22 @@ class _Tail:
         self.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, shape))
         onnx.checker.check_model(self.model, full_check=True)
         return self.model
+
+    def _last_pooled(self) -> str:
+        """Return the name of the features that the head reads, or a layer before the head."""
+        head = find_head(self.model)
+        if head is not None:
+            return self.to_float(head.pooled)
+        index = GraphIndex(self.graph)
+        node = _behind(index, OUTPUT_NAME)
+        while node is not None and not (node.op_type in _POOLS and _pools_everything(node, index)):
+            node = index.producers.get(node.input[0]) if node.input else None
+        if node is None:
+            raise CxredgeError(
+                "Distances require a network with global average pooling, and this one has none.",
+                "Build with --no-familiarity.",
+            )
+        return self.node("Flatten", [self.to_float(node.output[0])], axis=1)
 
     def _mean(self, maps: str) -> str:
         return self.node("Flatten", [self.node("GlobalAveragePool", [self.to_float(maps)])], axis=1)
