@@ -44,8 +44,8 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
     for row in rows:
         for key in ("probability", "p_normal", "p_viral", "familiarity", "margin"):
             row[key] = float(row[key]) if row[key] else None
-        for key in ("set", "above_threshold"):
-            names = row[key].split(";") if row[key] else []
+        for key, separator in (("set", "|"), ("above_threshold", ";")):
+            names = row[key].split(separator) if row[key] else []
             row[key] = names if row["label"] else None
     return rows
 

@@ -105,11 +105,10 @@ def add_distance(
     offset = tail.constant("offset", density.offset)
     inverse = tail.constant("inverse_scale", 1 / density.scale)
     centred = tail.node("Mul", [tail.node("Sub", [features, offset]), inverse])
-    along = tail.node("MatMul", [centred, tail.constant("axes", density.axes)])
+    along, whitened = tail.products(centred, [density.axes, density.whitening])
     rest = tail.node("Sub", [tail.sum_of_squares(centred, 1), tail.sum_of_squares(along, 1)])
     weight = tail.constant("rest_weight", np.float32(density.rest_weight))
     rest = tail.node("Mul", [tail.node("Relu", [rest]), weight])
-    whitened = tail.node("MatMul", [along, tail.constant("whitening", density.whitening)])
     each = tail.node("Unsqueeze", [whitened, tail.axis(1)])
     apart = tail.node("Sub", [each, tail.constant("centres", density.centres[None])])
     nearest = tail.smallest(tail.sum_of_squares(apart, 2), 1)
@@ -162,7 +161,8 @@ class _Tail:
 
     def constant(self, name: str, values: npt.ArrayLike) -> str:
         """Add an FP32 constant and return its name."""
-        tensor = numpy_helper.from_array(np.asarray(values, np.float32), f"{_PREFIX}_{name}")
+        array = np.asarray(values, np.float32)
+        tensor = numpy_helper.from_array(array, f"{_PREFIX}_{name}")
         self.graph.initializer.append(tensor)
         return str(tensor.name)
 
@@ -200,6 +200,22 @@ class _Tail:
         means = [self._mean(self._present(tap)) for tap in taps]
         parts = [*means, self._last_pooled()]
         return parts[0] if len(parts) == 1 else self.node("Concat", parts, axis=1)
+
+    def products(self, name: str, matrices: Sequence[Array]) -> list[str]:
+        """Append the product of vectors, (N, F), with a matrix, of that with the next, and so on.
+
+        They are 1x1 convolutions: TensorRT for RTX has no FP32 matrix products on Turing GPUs.
+        """
+        shape = numpy_helper.from_array(
+            np.array([0, len(matrices[0]), 1, 1], np.int64), f"{_PREFIX}_columns"
+        )
+        self.graph.initializer.append(shape)
+        maps, found = self.node("Reshape", [name, shape.name]), []
+        for number, matrix in enumerate(matrices):
+            kernel = self.constant(f"matrix_{number}", matrix.T[:, :, None, None])
+            maps = self.node("Conv", [maps, kernel])
+            found.append(self.node("Flatten", [maps], axis=1))
+        return found
 
     def sum_of_squares(self, name: str, axis: int) -> str:
         """Append the sum of squares over an axis, which is dropped."""

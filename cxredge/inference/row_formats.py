@@ -16,7 +16,8 @@ FORMATS = (".csv", ".jsonl", ".parquet")
 _FIRST_COLUMNS = ("path", "status", "label", "probability")
 _LAST_COLUMNS = ("set", "familiarity", "decided_by", "margin", "above_threshold", "error")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-_LIST_SEPARATOR = ";"
+_SEPARATORS = {"set": "|", "above_threshold": ";"}
+"""Separator of the lists of a column in CSV."""
 _PARQUET_ROWS = 4096
 
 Values = Mapping[str, Any]
@@ -96,7 +97,7 @@ def csv_cell(column: str, value: object) -> object:
     (https://owasp.org/www-community/attacks/CSV_Injection). Numbers are not changed.
     """
     if isinstance(value, list):
-        value = _LIST_SEPARATOR.join(value)
+        value = _SEPARATORS[column].join(value)
     if not isinstance(value, str):
         return value
     text = value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

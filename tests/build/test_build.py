@@ -16,7 +16,7 @@ import pytest
 from cxredge.artifacts import card as card_module
 from cxredge.artifacts.card import read_card
 from cxredge.artifacts.records import to_json
-from cxredge.backends.batched import infer_file
+from cxredge.backends.batched import infer_file, run_file
 from cxredge.build.speed import Variant
 from cxredge.bundle.bundle import open_bundle, read_golden
 from cxredge.bundle.card import BundleCard
@@ -78,7 +78,8 @@ def test_nothing_in_a_bundle_names_a_patient_or_a_folder(
         assert not [patient for patient in patients if patient in text]
     with zipfile.ZipFile(built / "golden.npz") as archive:
         assert sorted(archive.namelist()) == [
-            "labels.npy", "logits_fp32.npy", "logits_int8.npy", "pixels.npy",
+            "distance_fp32.npy", "distance_int8.npy", "labels.npy", "logits_fp32.npy",
+            "logits_int8.npy", "pixels.npy",
         ]  # fmt: skip
 
 
@@ -88,8 +89,10 @@ def test_goldens_hold_every_class_and_what_the_models_say(built: Path) -> None:
     assert golden.pixels.shape == (12, 64, 64)
     assert np.bincount(golden.labels).tolist() == [3, 3, 3, 3]
     for precision, expected in golden.logits.items():
-        found = infer_file(built / f"model-{precision.value}.onnx", golden.pixels)
-        assert np.allclose(found, expected, atol=1e-3)
+        found = run_file(built / f"model-{precision.value}.onnx", golden.pixels)
+        assert np.allclose(found.logits, expected, atol=1e-3)
+        assert found.distances is not None
+        assert np.allclose(found.distances, golden.distances[precision], rtol=1e-3)
 
 
 def test_thresholds_reach_the_specificity_on_validation_images(

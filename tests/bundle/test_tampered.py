@@ -93,7 +93,7 @@ def replace_classes(card: BundleCard, classifier: ClassifierSpec) -> BundleCard:
     return replace(
         card,
         classifier=classifier,
-        facts=replace(card.facts, thresholds=thresholds, gate=gate),
+        facts=replace(card.facts, thresholds=thresholds, gate=gate, operating_points={}),
     )
 
 

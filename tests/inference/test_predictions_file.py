@@ -88,7 +88,7 @@ def test_csv_begins_with_the_documented_columns(tmp_path: Path) -> None:
     assert path.read_text().splitlines() == [
         "path,status,label,probability,p_normal,p_viral,set,familiarity,decided_by,margin,"
         "above_threshold,error",
-        "a/1.png,ok,normal,0.75,0.75,0.25,normal;viral,1.5,int8,0.5,normal;viral,",
+        "a/1.png,ok,normal,0.75,0.75,0.25,normal|viral,1.5,int8,0.5,normal;viral,",
         'a/2.png,unreadable,,,,,,,,,,"a/2.png is no ""image"", sorry."',
     ]
 

@@ -146,9 +146,9 @@ class Overflow(Peak):
         self._value = value
 
     def run(self, images: np.ndarray) -> Outputs:
-        logits = super().run(images).logits
-        logits[images[:, 0].mean(axis=1) > 100, 2] = self._value
-        return logits
+        found = super().run(images)
+        found.logits[images[:, 0].mean(axis=1) > 100, 2] = self._value
+        return found
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
