@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import struct
+from pathlib import Path
 
 import numpy as np
 import pydicom
+import pytest
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
@@ -20,6 +22,9 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     RLELossless,
 )
+
+from cxredge.data.images import load_grey
+from cxredge.errors import ImageError
 
 IDENTIFIERS = {
     "PatientName": "Quixote^Alonso",
@@ -147,6 +152,23 @@ def jpeg_lossless(pixels: np.ndarray, bits: int) -> bytes:
         + coded
         + b"\xff\xd9"
     )
+
+
+def shown(folder: Path, content: bytes, size: int) -> np.ndarray:
+    """Return the pixels that a network sees of a file."""
+    path = folder / "image"
+    path.write_bytes(content)
+    return load_grey(path, size)
+
+
+def refused(folder: Path, content: bytes) -> ImageError:
+    """Return the error of a file, which names nobody and says what to do."""
+    with pytest.raises(ImageError) as caught:
+        shown(folder, content, 48)
+    told = str(caught.value)
+    assert not [value for value in IDENTIFIERS.values() if value in told]
+    assert caught.value.hint
+    return caught.value
 
 
 def _put_pixels(dataset: FileDataset, pixels: np.ndarray, syntax: str) -> None:

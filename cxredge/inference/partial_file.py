@@ -8,6 +8,7 @@ import os
 import stat
 from pathlib import Path
 
+from cxredge.artifacts.file_lock import Locked, is_at, lock
 from cxredge.errors import CxredgeError
 
 _FLAGS = (
@@ -60,18 +61,9 @@ def _not_ours(path: Path) -> CxredgeError:
 
 def _lock(handle: int, path: Path) -> None:
     """Lock a file until it is closed, so that two predictions cannot write to the same one."""
-    try:
-        import fcntl
-    except ImportError:  # not a Unix
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        taken = not path.exists() or not os.path.samestat(os.fstat(handle), path.lstat())
-    except BlockingIOError:
-        taken = True
-    except OSError:  # a file system without locks
-        return
-    if taken:
+    locked = lock(handle)
+    was_removed = locked is Locked.YES and not is_at(handle, path)
+    if locked is Locked.BY_ANOTHER or was_removed:
         raise CxredgeError(
             f"Another prediction is writing {path}.", "Wait for it, or use another --out."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ from pydicom.uid import (  # noqa: E402
 from cxredge.data.images import is_image_file, load_grey  # noqa: E402
 from cxredge.data.phantoms import render_phantom  # noqa: E402
 from cxredge.errors import ImageError, ImageProblem  # noqa: E402
-from tests.dicom_files import dicom, jpeg_lossless, lookup_table  # noqa: E402
+from tests.dicom_files import dicom, jpeg_lossless, lookup_table, refused  # noqa: E402
+from tests.dicom_files import shown as shown_at  # noqa: E402
 
 RAMP12 = np.add.outer(np.arange(48) * 40, np.arange(48) * 47).astype(np.uint16)
 RAMP8 = (RAMP12 >> 4).astype(np.uint8)
@@ -33,16 +35,7 @@ SHOWN = np.rint(RAMP12 * (255 / 4095))
 WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
 
 
-def shown(tmp_path: Path, content: bytes) -> np.ndarray:
-    (tmp_path / "image").write_bytes(content)
-    return load_grey(tmp_path / "image", 48)
-
-
-def refused(tmp_path: Path, content: bytes) -> ImageError:
-    with pytest.raises(ImageError) as caught:
-        shown(tmp_path, content)
-    assert caught.value.hint
-    return caught.value
+shown = partial(shown_at, size=48)
 
 
 @pytest.mark.parametrize(

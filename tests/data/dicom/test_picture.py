@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,10 @@ from tests.dicom_files import (  # noqa: E402
     LOSSLESS,
     dicom,
     lookup_table,
+    refused,
     view_code,
 )
+from tests.dicom_files import shown as shown_at  # noqa: E402
 
 RNG = np.random.default_rng(5)
 GREY8 = RNG.integers(0, 256, (40, 40), dtype=np.uint8)
@@ -43,19 +46,7 @@ GREY12 = (GREY16 >> 4).astype(np.uint16)
 SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
 
 
-def shown(tmp_path: Path, content: bytes, size: int = 40) -> np.ndarray:
-    path = tmp_path / "image"
-    path.write_bytes(content)
-    return load_grey(path, size)
-
-
-def refused(tmp_path: Path, content: bytes) -> ImageError:
-    with pytest.raises(ImageError) as caught:
-        shown(tmp_path, content)
-    told = str(caught.value)
-    assert not [value for value in IDENTIFIERS.values() if value in told]
-    assert caught.value.hint
-    return caught.value
+shown = partial(shown_at, size=40)
 
 
 @pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda uid: uid.name)
@@ -70,7 +61,7 @@ def test_every_lossless_syntax_gives_the_same_pixels(tmp_path: Path, syntax: str
 
 def test_lossy_jpeg_is_close(tmp_path: Path) -> None:
     ramp = np.add.outer(np.arange(80), np.arange(80)).astype(np.uint8)
-    pixels = shown(tmp_path, dicom(ramp, JPEGBaseline8Bit), 80)
+    pixels = shown(tmp_path, dicom(ramp, JPEGBaseline8Bit), size=80)
     assert np.abs(pixels.astype(int) - ramp).max() <= 4
 
 
