@@ -160,6 +160,8 @@ def _read_splits(
 def _read_classes(tops: Sequence[Path], found: _Found) -> None:
     """Read class folders; some sets have the splits inside them."""
     inner = {top: _splits_in(top) for top in tops}
+    if len(tops) > 1:
+        _check_no_sets(inner)
     divided = [top for top, parts in inner.items() if _is_divided(parts)]
     whole = [top for top in tops if top not in divided and _has_images(top)]
     if divided and whole:
@@ -170,7 +172,7 @@ def _read_classes(tops: Sequence[Path], found: _Found) -> None:
         )
     if not divided:
         found.folders += [ClassFolder(top, top.name, None) for top in tops]
-        found.notes += [*_perhaps_splits(tops), *_perhaps_one_class(tops)]
+        found.notes += [*_perhaps_splits(tops), *_perhaps_sets(tops), *_perhaps_one_class(tops)]
         return
     for top in divided:
         found.folders += [ClassFolder(p, top.name, split) for p, split in inner[top].items()]
@@ -190,6 +192,37 @@ def _perhaps_splits(tops: Sequence[Path]) -> Iterator[str]:
         yield (
             f"{listed} are read as classes, although each holds {', '.join(sorted(names))}. If "
             f"they are splits, name each: --split-folder {quoted(tops[0].name)}=train"
+        )
+
+
+def _check_no_sets(inner: Mapping[Path, Mapping[Path, Split]]) -> None:
+    """Raise DataError if a folder is a whole set: its splits hold the same class folders.
+
+    Folders of patients differ between splits.
+    """
+    for top, parts in inner.items():
+        held = [{sub.name for sub in _subfolders(part)} for part in parts]
+        if _is_divided(parts) and len(classes := set.intersection(*held)) > 1:
+            listed = ", ".join(sorted(classes)[:_MAX_CLASSES])
+            raise DataError(
+                f"{top} is a data set of its own: {_names(parts)} in it hold {listed}.",
+                f"Give a single set: cxredge data folder {quoted(top)} --out OUT",
+            )
+
+
+def _perhaps_sets(tops: Sequence[Path]) -> Iterator[str]:
+    """Yield a sentence if several folders have no images, but a few folders with other names."""
+    inside = {
+        top: subs
+        for top in tops
+        if 1 < len(subs := [sub.name for sub in _subfolders(top)]) <= _MAX_CLASSES
+        and next(_loose(top), None) is None
+    }
+    if len(inside) > 1 and len({frozenset(subs) for subs in inside.values()}) > 1:
+        listed = " and ".join(f"'{top.name}' ({', '.join(subs)})" for top, subs in inside.items())
+        yield (
+            f"{listed} are read as classes, with all folders in them. If they are data sets of "
+            f"their own, give a single one: cxredge data folder {quoted(next(iter(inside)))}"
         )
 
 

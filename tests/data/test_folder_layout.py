@@ -146,6 +146,32 @@ def test_a_set_inside_of_its_archives_folder_is_named(tmp_path: Path) -> None:
     assert f"cxredge data folder {directory / 'chest_xray'}" in caught.value.hint
 
 
+def test_a_folder_of_whole_sets_is_refused(tmp_path: Path) -> None:
+    directory = dataset(tmp_path, *classes("kermany/train", "kermany/test"), "cohen/images/1.png")
+    with pytest.raises(
+        DataError, match=r"kermany is a data set of its own: .* hold a, b"
+    ) as caught:
+        read_folder(directory)
+    assert f"cxredge data folder {directory / 'kermany'} " in caught.value.hint
+    # Folders of patients differ between splits.
+    names = [
+        f"{label}/{split}/{label}{split}{n}/1.png"
+        for label in "ab"
+        for split in ("train", "test")
+        for n in "12"
+    ]
+    assert splits(dataset(tmp_path / "patients", *names)) == {
+        (split, label) for split in ("train", "test") for label in "ab"
+    }
+
+
+def test_folders_that_may_be_sets_without_splits_are_noted(tmp_path: Path) -> None:
+    directory = dataset(tmp_path, *[f"{d}/{c}/1.png" for d, c in ("xp", "xq", "yr", "ys")])
+    notes: list[str] = []
+    read_folder(directory, note=notes.append)
+    assert any(n.startswith("'x' (p, q) and 'y' (r, s) are read as classes") for n in notes)
+
+
 def test_folders_that_may_be_splits_in_another_language_are_noted(tmp_path: Path) -> None:
     folders = [f"{split}/{label}" for split in ("Entrenamiento", "Prueba") for label in "ab"]
     directory = dataset(tmp_path, *(f"{folder}/1.png" for folder in folders))
