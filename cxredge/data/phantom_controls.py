@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxredge.data.phantom_anatomy import Plane, X, Y, clouds, edge, ellipse, strokes, tree
-from cxredge.data.phantoms import expose, fill_folder, render_phantom
+from cxredge.data.phantom_exposure import expose
+from cxredge.data.phantoms import fill_folder, render_phantom
 
 _FIRST_PATIENT = 100_000
 """Number of the first patient with another finding: far from those of the classes."""

@@ -17,12 +17,11 @@ from PIL import Image
 from cxredge.artifacts.atomic import current_umask
 from cxredge.artifacts.exchange import put_folder, sync_tree
 from cxredge.artifacts.temporary import temporary_folder
-from cxredge.data.phantom_anatomy import SIDE, Plane, anatomy_of
-from cxredge.data.phantom_diseases import DISEASES
+from cxredge.data.phantom_anatomy import SIDE
+from cxredge.data.phantom_exposure import ALL_LABELS, LABELS, develop, place, shot_of
 from cxredge.errors import DataError
 
-LABELS = ("bacterial", "covid19", "normal", "viral")
-ALL_LABELS = ("bacterial", "covid19", "normal", "sars", "viral")
+__all__ = ["ALL_LABELS", "LABELS", "phantom_opacity", "render_phantom", "write_phantoms"]
 
 _MIN_SIZE = 32
 
@@ -52,9 +51,10 @@ def render_phantom(
     Raises:
         DataError: The label is unknown, the size is too small or a number is negative.
     """
-    shot = _Shot(label, patient, exposure, size, seed)
+    _check_phantom(label, size, min(patient, exposure, seed))
+    shot = shot_of(label, patient, exposure, seed)
     film = shot.anatomy.tissue - shot.anatomy.air * (1.0 - shot.density)
-    image = Image.fromarray(_expose(_place(film, shot.position), shot.technique))
+    image = Image.fromarray(develop(place(film, shot.position), shot.technique))
     if size != SIDE:
         image = image.resize((size, size), Image.Resampling.LANCZOS)
     return np.asarray(image)
@@ -78,38 +78,12 @@ def phantom_opacity(
     Raises:
         DataError: As in :func:`render_phantom`.
     """
-    shot = _Shot(label, patient, exposure, size, seed)
-    placed = Image.fromarray(_place(shot.anatomy.air * shot.density, shot.position))
+    _check_phantom(label, size, min(patient, exposure, seed))
+    shot = shot_of(label, patient, exposure, seed)
+    placed = Image.fromarray(place(shot.anatomy.air * shot.density, shot.position))
     if size != SIDE:
         placed = placed.resize((size, size), Image.Resampling.BILINEAR)
     return np.array(placed, np.float32)
-
-
-class _Shot:
-    """What one exposure shows: anatomy, disease and position.
-
-    Args:
-        label: See :func:`render_phantom`, also the other arguments.
-        patient: See :func:`render_phantom`.
-        exposure: See :func:`render_phantom`.
-        size: See :func:`render_phantom`.
-        seed: See :func:`render_phantom`.
-
-    Attributes:
-        anatomy: The healthy chest.
-        density: Density of the disease, 0 to 0.95; float32 (256, 256).
-        position: Affine matrix of the patient's position, as Pillow takes it.
-        technique: Source of contrast, brightness and grain.
-    """
-
-    def __init__(self, label: str, patient: int, exposure: int, size: int, seed: int) -> None:
-        _check_phantom(label, size, min(patient, exposure, seed))
-        self.anatomy = anatomy_of(seed, patient)
-        self.technique = np.random.default_rng([seed, patient, 2, exposure])
-        course = float(self.technique.uniform(0.85, 1.15))
-        disease = np.random.default_rng([seed, patient, 1, ALL_LABELS.index(label)])
-        self.density = np.clip(DISEASES[label](disease, self.anatomy, course), 0.0, 0.95)
-        self.position = _position(np.random.default_rng([seed, patient, 4]), self.technique)
 
 
 def _check_phantom(label: str, size: int, least_number: int) -> None:
@@ -124,50 +98,6 @@ def _check_phantom(label: str, size: int, least_number: int) -> None:
             f"Patient, exposure or seed is {least_number}; it must not be negative.",
             "Give 0 or more.",
         )
-
-
-def expose(
-    film: Plane, patient: np.random.Generator, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Position the patient, similarly in each exposure, expose and add grain.
-
-    Args:
-        film: Attenuation, float32 (256, 256), about 0 to 1.2.
-        patient: Source of what the exposures of a patient share.
-        rng: Source of what differs between them.
-
-    Returns:
-        uint8 (256, 256).
-    """
-    return _expose(_place(film, _position(patient, rng)), rng)
-
-
-def _position(patient: np.random.Generator, rng: np.random.Generator) -> tuple[float, ...]:
-    """Position the patient, similarly in each exposure.
-
-    Positions differ enough between patients for a perceptual hash to separate them.
-    """
-    zoom = patient.uniform(0.87, 0.96) + rng.uniform(-0.02, 0.02)
-    turn = patient.normal(0.0, 0.035) + rng.normal(0.0, 0.02)
-    half = SIDE / 2
-    shift = half * (1.0 - zoom) + patient.uniform(-7.0, 7.0, 2) + rng.uniform(-4.0, 4.0, 2)
-    return (zoom, turn, shift[0] - turn * half, -turn, zoom, shift[1] + turn * half)
-
-
-def _place(plane: Plane, position: tuple[float, ...]) -> Plane:
-    """Return a plane in the patient's position, float32 (256, 256)."""
-    placed = Image.fromarray(plane.astype(np.float32)).transform(
-        (SIDE, SIDE), Image.Transform.AFFINE, position, Image.Resampling.BILINEAR
-    )
-    return np.asarray(placed)
-
-
-def _expose(placed: Plane, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Expose a film and add grain; uint8 (256, 256)."""
-    contrast, brightness = rng.uniform(0.85, 1.15), rng.normal(0.0, 0.03)
-    tone = np.clip(0.5 + contrast * (placed - 0.47) + brightness, 0.0, 1.0)
-    grain = rng.standard_normal((SIDE, SIDE), np.float32) * np.float32(rng.uniform(0.010, 0.022))
-    return np.asarray(np.clip((tone + grain) * 255.0, 0.0, 255.0), np.uint8)
 
 
 def write_phantoms(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxredge.data import phantoms
+from cxredge.data.phantom_anatomy import anatomy_of
 from cxredge.data.phantoms import (
     ALL_LABELS,
     LABELS,
@@ -46,7 +46,7 @@ def mean_opacity(label: str) -> np.ndarray:
 @pytest.mark.parametrize("label", ALL_LABELS)
 def test_same_arguments_give_same_pixels(label: str) -> None:
     first = render_phantom(label, 3, 1)
-    phantoms.anatomy_of.cache_clear()
+    anatomy_of.cache_clear()
     np.testing.assert_array_equal(first, render_phantom(label, 3, 1))
 
 

@@ -1,0 +1,55 @@
+"""Share of the evidence for decisions that lies in the border of the pictures.
+
+A network that has learnt the disease looks at the lungs. Marks, tubes, collimation and the position
+of the patient, which tell the source of an X-ray, are often in the border.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cxredge.backends.base import Outputs
+from cxredge.bundle.bundle import Bundle
+from cxredge.data.manifest import Entry
+from cxredge.metrics.bootstrap import bootstrap
+from cxredge.metrics.maps import UNIFORM_BORDER_SHARE, border_shares
+from cxredge.results.map_evidence import BorderEvidence
+
+
+def border_evidence(
+    bundle: Bundle, entries: Sequence[Entry], outputs: Outputs
+) -> tuple[BorderEvidence, ...]:
+    """Return the share of the evidence in the border by class and source; empty without maps.
+
+    Args:
+        bundle: The bundle that computed the outputs.
+        entries: The images.
+        outputs: Their outputs.
+    """
+    grid = bundle.card.facts.map_grid
+    if outputs.maps is None or grid is None:
+        return ()
+    decided = outputs.logits.argmax(axis=1)
+    shares = border_shares(outputs.maps[np.arange(len(decided)), decided], grid)
+    by_group: dict[tuple[str, str], list[int]] = {}
+    for index, entry in enumerate(entries):
+        if np.isfinite(shares[index]):
+            by_group.setdefault((entry.label, entry.source), []).append(index)
+    found = []
+    for (label, source), indices in sorted(by_group.items()):
+        values = shares[indices]
+        patients = [entries[index].patient for index in indices]
+        low, high = bootstrap(lambda drawn, of=values: float(of[drawn].mean()), patients)
+        found.append(
+            BorderEvidence(
+                label=label,
+                source=source,
+                images=len(indices),
+                share=float(values.mean()),
+                share_ci95=(low, high),
+                uniform=UNIFORM_BORDER_SHARE,
+            )
+        )
+    return tuple(found)
