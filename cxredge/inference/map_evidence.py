@@ -7,6 +7,7 @@ of the patient, which tell the source of an X-ray, are often in the border.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from cxredge.backends.base import Outputs
 from cxredge.bundle.bundle import Bundle
 from cxredge.data.manifest import Entry
 from cxredge.metrics.bootstrap import bootstrap
+from cxredge.metrics.classification import Floats, Ints
 from cxredge.metrics.maps import UNIFORM_BORDER_SHARE, border_shares
 from cxredge.results.map_evidence import BorderEvidence
 
@@ -41,7 +43,7 @@ def border_evidence(
     for (label, source), indices in sorted(by_group.items()):
         values = shares[indices]
         patients = [entries[index].patient for index in indices]
-        low, high = bootstrap(lambda drawn, of=values: float(of[drawn].mean()), patients)
+        low, high = bootstrap(partial(_mean, values), patients)
         found.append(
             BorderEvidence(
                 label=label,
@@ -53,3 +55,7 @@ def border_evidence(
             )
         )
     return tuple(found)
+
+
+def _mean(values: Floats, drawn: Ints) -> float:
+    return float(values[drawn].mean())
