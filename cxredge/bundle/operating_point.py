@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from cxredge.artifacts.records import NonNegative, Share, Threshold
+from cxredge.backends.base import Distances
+from cxredge.metrics.bootstrap import Bools
 
 
 @dataclass(frozen=True)
@@ -22,3 +26,14 @@ class OperatingPoint:
     thresholds: Mapping[str, Threshold]
     max_distance: NonNegative | None = None
     set_levels: Mapping[str, Share] = field(default_factory=dict)
+
+    def refused(self, distances: Distances | None) -> Bools | None:
+        """Return which images are unfamiliar, bool (N,); None if there is no limit.
+
+        Args:
+            distances: float32 (N,); None if the network returns none.
+        """
+        if distances is None or self.max_distance is None:
+            return None
+        found: Bools = distances.astype(np.float64) > self.max_distance
+        return found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cxredge.cli.answered import answers_lines
 from cxredge.cli.command import command
 from cxredge.cli.options import BundleArgument, ManifestArgument, PatientKeyOption, SplitOption
 from cxredge.cli.output import Outcome, Output
@@ -38,11 +39,12 @@ def evaluate(
     ] = None,
     patient_key: PatientKeyOption = None,
 ) -> Outcome:
-    """Measure accuracy, AUROC, sensitivity and calibration.
+    """Measure accuracy, AUROC, sensitivity, calibration, refusals and controls.
 
     Metrics have 95% confidence intervals. Also lists the images that the bundle classifies
     differently from FP32, by their position in the split, and counts the images and patients that
-    the network was trained on. Results of several manifests are kept side by side; measuring the
+    the network was trained on. If the manifest has controls, it says first what they are called.
+    Results of several manifests are kept side by side; measuring the
     same again replaces the earlier result. No result holds a file name.
     """
     from cxredge.bundle.bundle import open_bundle
@@ -74,6 +76,8 @@ def _images(manifest: Manifest, split: Split) -> str:
 
 
 def _text(found: Evaluation, path: Path) -> str:
+    from cxredge.metrics.controls import control_sentences
+
     rows = [
         [
             name,
@@ -88,6 +92,8 @@ def _text(found: Evaluation, path: Path) -> str:
     header = ["class", "images", "recall", "AUROC", "sensitivity*", "specificity*"]
     return "\n".join(
         [
+            *control_sentences(found.controls),
+            *([""] if found.controls else []),
             table(header, rows),
             "* at the operating threshold on the card",
             "",
@@ -96,6 +102,7 @@ def _text(found: Evaluation, path: Path) -> str:
             f"{_fraction(found.calibration_error)}; {found.images} images of {found.patients} "
             f"patients, {found.precision.value}.",
             *near_ties(found.cascade),
+            *answers_lines(found),
             *_seen_lines(found),
             *_unknown_lines(found),
             f"Decisions that differ from FP32: {len(found.flipped)}. Accuracy of FP32: "

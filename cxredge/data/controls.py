@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -11,8 +12,9 @@ from cxredge.data.appearance import hash_images
 from cxredge.data.duplicates import DisjointSets
 from cxredge.data.left_out import LeftOut
 from cxredge.data.loading import check_samples
-from cxredge.data.manifest import Entry, Sample
+from cxredge.data.manifest import Entry, Manifest, Sample
 from cxredge.data.perceptual_hash import Hashes, near_pairs
+from cxredge.metrics.controls import ControlImages
 from cxredge.vocabulary import Split
 
 SEEN_PATIENT = "patient_in_train_or_val"
@@ -73,6 +75,18 @@ def apart_from_training(
         else:
             kept.append(replace(entry, split=Split.CONTROL))
     return kept, left_out
+
+
+def control_images(manifest: Manifest) -> ControlImages:
+    """Return what a manifest states of its controls and of the sources of its classes."""
+    class_sources: dict[str, set[str]] = defaultdict(set)
+    for entry in manifest.labelled:
+        class_sources[entry.label].add(entry.source)
+    return ControlImages(
+        kinds=[entry.finding for entry in manifest.controls],
+        sources=[entry.source for entry in manifest.controls],
+        class_sources=class_sources,
+    )
 
 
 def _is_seen(entry: Entry) -> bool:

@@ -13,6 +13,7 @@ from cxredge.bundle.operating_point import OperatingPoint
 from cxredge.data.images import LoadedImage
 from cxredge.data.in_memory import ImageInput, name_of
 from cxredge.errors import Caution, ImageError, ImageProblem, quoted
+from cxredge.metrics.bootstrap import Bools
 from cxredge.metrics.classification import Floats, softmax
 from cxredge.metrics.conformal import prediction_set
 from cxredge.metrics.maps import MapGrid
@@ -91,6 +92,21 @@ class PredictionRow:
     def cautions(self) -> tuple[str, ...]:
         """Reasons to doubt the prediction, a sentence each."""
         return tuple(code.sentence for code in self.caution_codes)
+
+
+def refused_images(bundle: Bundle, outputs: Outputs) -> Bools | None:
+    """Return which images are refused as unfamiliar, bool (N,); None if the bundle refuses none.
+
+    Args:
+        bundle: The bundle that computed the outputs.
+        outputs: Outputs of the images.
+    """
+    own = bundle.operating_point().refused(outputs.distances)
+    by_fp32 = bundle.operating_point(Precision.FP32).refused(outputs.distances)
+    if own is None or by_fp32 is None or outputs.decided_by_fp32 is None:
+        return own
+    found: Bools = np.where(outputs.decided_by_fp32, by_fp32, own)
+    return found
 
 
 def answer_of(

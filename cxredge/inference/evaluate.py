@@ -12,15 +12,21 @@ import numpy as np
 from cxredge.artifacts.card import CARD_NAME
 from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.artifacts.training_images import read_training_images
-from cxredge.backends.base import Session
-from cxredge.backends.batched import infer_all
+from cxredge.backends.batched import run_all
 from cxredge.bundle.bundle import Bundle, note_if_strange
 from cxredge.data.audit_record import evaluation_warnings
-from cxredge.data.images import GreyImage
 from cxredge.data.loading import load_labelled
 from cxredge.data.manifest import Manifest, check_labels
 from cxredge.data.pseudonyms import patient_key as find_key
 from cxredge.data.seen_images import count_seen, seen_warnings
+from cxredge.inference.controls import (
+    called,
+    called_by_fp32,
+    load_controls,
+    seen_control_warnings,
+    seen_images,
+)
+from cxredge.inference.groups import answered, by_group, within_sources
 from cxredge.metrics import classification as metrics
 from cxredge.metrics.bootstrap import bootstrap
 from cxredge.metrics.classification import Floats, Ints
@@ -64,11 +70,19 @@ def evaluate(
     key = find_key(patient_key)
     seen = count_seen(training, manifest, split, images.pixels, key) if training else None
     labels, patients = images.labels, images.patients
+    others = load_controls(manifest, bundle.card.classifier.input_size, progress)
     with bundle.open() as session:
-        probabilities = _probabilities(session, images.pixels)
+        outputs = run_all(session, images.pixels)
         cascade = session.cascade
+        of_controls = run_all(session, others) if len(others) else None
     with bundle.open(Precision.FP32) as session:
-        reference = _probabilities(session, images.pixels)
+        fp32 = run_all(session, images.pixels)
+        of_controls_fp32 = run_all(session, others) if len(others) else None
+    probabilities, reference = metrics.softmax(outputs.logits), metrics.softmax(fp32.logits)
+    found = seen_images(bundle, entries, labels, outputs, fp32)
+    controls = None
+    if of_controls and of_controls_fp32:
+        controls = seen_images(bundle, manifest.controls, None, of_controls, of_controls_fp32)
     right = _right(probabilities, labels)
     same = int((probabilities.argmax(1) == reference.argmax(1)).sum())
     change = right * 1.0 - _right(reference, labels)
@@ -112,12 +126,17 @@ def evaluate(
         roc=_roc(classes, probabilities, labels),
         images_without_patient=sum(not entry.patient_known for entry in entries),
         seen=seen,
-        warnings=tuple([*seen_warnings(seen), *evaluation_warnings(manifest)]),
+        warnings=(
+            *seen_warnings(seen),
+            *seen_control_warnings(training, manifest, others, key),
+            *evaluation_warnings(manifest),
+        ),
+        answered=answered(found, classes),
+        by=by_group(found, classes),
+        auroc_within_source=within_sources(found, controls, classes),
+        controls=called(manifest, controls, classes),
+        controls_fp32=called_by_fp32(manifest, of_controls_fp32, controls, classes),
     )
-
-
-def _probabilities(session: Session, pixels: GreyImage) -> Floats:
-    return metrics.softmax(infer_all(session, pixels))
 
 
 def _right(probabilities: Floats, labels: Ints) -> np.ndarray:

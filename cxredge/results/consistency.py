@@ -9,6 +9,7 @@ import numpy as np
 from cxredge.metrics.classification import wilson
 from cxredge.metrics.latency import summarise
 from cxredge.metrics.number_types import as_different_texts
+from cxredge.results.answered_consistency import of_answers
 from cxredge.results.bench import BenchResult
 from cxredge.results.evaluation import ClassMetrics, Evaluation, Interval
 
@@ -51,6 +52,7 @@ def _of_evaluation(result: Evaluation) -> Iterator[str]:
     yield from _of_classes(result, counts)
     yield from _against_fp32(result, right)
     yield from _of_bins(result, right)
+    yield from of_answers(result)
 
 
 def _macro_f1(counts: np.ndarray) -> float:

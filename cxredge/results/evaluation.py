@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from cxredge.artifacts.records import (
@@ -18,6 +18,8 @@ from cxredge.artifacts.records import (
 from cxredge.artifacts.training_images import SeenCounts
 from cxredge.backends.base import CascadeCounts
 from cxredge.metrics.classification import ReliabilityBin
+from cxredge.metrics.controls import Controls
+from cxredge.results.answered import Answered, Groups, WithinSource
 from cxredge.vocabulary import Precision, Split
 
 Interval = tuple[float, float]
@@ -137,6 +139,13 @@ class Evaluation:
         seen: Number of images and patients that the network was trained on; None if the bundle does
             not list them.
         warnings: Warnings of the data audit.
+        answered: What is answered and what refused as unfamiliar; None if the bundle refuses none,
+            and in results of earlier versions.
+        by: Accuracy by source, sex, age band and view, of all images, also refused ones; empty in
+            results of earlier versions.
+        auroc_within_source: How well classes are told from other images of their own source.
+        controls: What the bundle calls images that show none of the classes, by kind.
+        controls_fp32: What FP32 calls them.
         content_sha256: SHA-256 of the other keys; UNSET in results of older versions.
     """
 
@@ -173,4 +182,9 @@ class Evaluation:
     images_without_patient: Count | None = None
     seen: SeenCounts | None = None
     warnings: tuple[str, ...] = ()
+    answered: Answered | None = None
+    by: Groups = field(default_factory=dict)
+    auroc_within_source: tuple[WithinSource, ...] = ()
+    controls: Controls = field(default_factory=dict)
+    controls_fp32: Controls = field(default_factory=dict)
     content_sha256: Sha256 | UnsetType = UNSET
