@@ -12,7 +12,7 @@ from cxredge.cli.answered import answers_lines
 from cxredge.cli.command import command
 from cxredge.cli.options import BundleArgument, ManifestArgument, PatientKeyOption, SplitOption
 from cxredge.cli.output import Outcome, Output
-from cxredge.cli.text import near_ties, share, table
+from cxredge.cli.text import near_ties, set_lines, share, table
 from cxredge.errors import quoted
 from cxredge.vocabulary import Split
 
@@ -103,6 +103,7 @@ def _text(found: Evaluation, path: Path) -> str:
             f"patients, {found.precision.value}.",
             *near_ties(found.cascade),
             *answers_lines(found),
+            *set_lines(found.coverage),
             *_seen_lines(found),
             *_unknown_lines(found),
             f"Decisions that differ from FP32: {len(found.flipped)}. Accuracy of FP32: "

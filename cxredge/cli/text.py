@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cxredge.backends.base import CascadeCounts
     from cxredge.metrics.latency import Latency
+    from cxredge.results.coverage import SetCoverage
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -49,6 +50,22 @@ def near_ties(cascade: CascadeCounts | None) -> list[str]:
         return []
     near, images = cascade.near, cascade.images
     return [f"Near ties that FP32 decided: {near} of {images} ({share(near / images)})."]
+
+
+def set_lines(found: SetCoverage | None) -> list[str]:
+    """Return what prediction sets cover and their size; no line without sets."""
+    if found is None or not found.images:
+        return []
+    target = share(found.target).replace(".0%", "%")
+    by_class = ", ".join(
+        f"{name} {share(row.coverage, row.coverage_ci95)}" for name, row in found.by_class.items()
+    )
+    return [
+        f"Prediction sets for {target} coverage contain the class of {found.covered} of "
+        f"{found.images} answered images: {by_class}.",
+        f"They hold {found.mean_size:.2f} classes on average; {share(found.single_share)} of them "
+        "hold one.",
+    ]
 
 
 def milliseconds(latency: Latency, percentile: str, decimals: int) -> str:

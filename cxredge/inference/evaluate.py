@@ -26,6 +26,7 @@ from cxredge.inference.controls import (
     seen_control_warnings,
     seen_images,
 )
+from cxredge.inference.coverage import measure_coverage
 from cxredge.inference.groups import answered, by_group, within_sources
 from cxredge.metrics import classification as metrics
 from cxredge.metrics.bootstrap import bootstrap
@@ -136,6 +137,7 @@ def evaluate(
         auroc_within_source=within_sources(found, controls, classes),
         controls=called(manifest, controls, classes),
         controls_fp32=called_by_fp32(manifest, of_controls_fp32, controls, classes),
+        coverage=measure_coverage(bundle, outputs, labels),
     )
 
 

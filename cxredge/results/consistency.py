@@ -11,6 +11,7 @@ from cxredge.metrics.latency import summarise
 from cxredge.metrics.number_types import as_different_texts
 from cxredge.results.answered_consistency import of_answers
 from cxredge.results.bench import BenchResult
+from cxredge.results.coverage_consistency import of_coverage
 from cxredge.results.evaluation import ClassMetrics, Evaluation, Interval
 
 _ROUNDING = 1e-6
@@ -53,6 +54,11 @@ def _of_evaluation(result: Evaluation) -> Iterator[str]:
     yield from _against_fp32(result, right)
     yield from _of_bins(result, right)
     yield from of_answers(result)
+    if result.coverage is not None:
+        yield from of_coverage(result.coverage, result.classes, counts.sum(axis=1).tolist())
+        sets = result.coverage.images
+        if result.answered and sets != result.images - result.answered.refused:
+            yield f"{result.images - result.answered.refused} images are answered, {sets} have sets"
 
 
 def _macro_f1(counts: np.ndarray) -> float:

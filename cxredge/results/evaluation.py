@@ -20,6 +20,7 @@ from cxredge.backends.base import CascadeCounts
 from cxredge.metrics.classification import ReliabilityBin
 from cxredge.metrics.controls import Controls
 from cxredge.results.answered import Answered, Groups, WithinSource
+from cxredge.results.coverage import SetCoverage
 from cxredge.vocabulary import Precision, Split
 
 Interval = tuple[float, float]
@@ -146,6 +147,8 @@ class Evaluation:
         auroc_within_source: How well classes are told from other images of their own source.
         controls: What the bundle calls images that show none of the classes, by kind.
         controls_fp32: What FP32 calls them.
+        coverage: Prediction sets of the answered images; None if the bundle has none, and in
+            results of earlier versions.
         content_sha256: SHA-256 of the other keys; UNSET in results of older versions.
     """
 
@@ -187,4 +190,5 @@ class Evaluation:
     auroc_within_source: tuple[WithinSource, ...] = ()
     controls: Controls = field(default_factory=dict)
     controls_fp32: Controls = field(default_factory=dict)
+    coverage: SetCoverage | None = None
     content_sha256: Sha256 | UnsetType = UNSET
