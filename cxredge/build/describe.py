@@ -13,6 +13,7 @@ from cxredge.build.candidates import Candidate
 from cxredge.build.choice import choose
 from cxredge.build.config import BuildConfig, Source
 from cxredge.build.measure import Measured
+from cxredge.build.operating_points import warn_of_few_patients
 from cxredge.bundle.card import BundleFacts
 from cxredge.bundle.layout import float_input_name, model_name
 from cxredge.bundle.operating_point import OperatingPoint
@@ -63,6 +64,7 @@ def describe(
         warnings=(
             *warn_of_gate_images(training, manifest.of(config.split)),
             *build_warnings(manifest),
+            *warn_of_few_patients(manifest, config.set_coverage),
         ),
         quantization=_quantization(int8) if int8 else None,
         trtexec={Precision(name): line for name, line in lines.items()},

@@ -186,4 +186,9 @@ def _replay(bundle: Bundle, precision: Precision, golden: Golden, progress: Prog
         return False
     if are_built(bundle.backend):
         record_golden(bundle.engine_of(precision), to_json(found))
+    if not found.passed:
+        progress.note(
+            f"{precision.value} on {bundle.backend} does not reproduce the build: "
+            f"{found.differences()}."
+        )
     return found.passed

@@ -11,7 +11,7 @@ from cxredge.backends.batched import NotFiniteError
 from cxredge.build.candidates import Candidate
 from cxredge.build.config import BuildConfig
 from cxredge.build.held_out import SplitOutputs, infer_split, judge
-from cxredge.build.operating_points import operating_point
+from cxredge.build.operating_points import operating_point, warn_of_few_patients
 from cxredge.build.outputs import BundleModel
 from cxredge.build.speed import Variant, measure_speeds
 from cxredge.bundle.serving import Speed
@@ -73,6 +73,8 @@ def measure(
     """
     classifier = models[Precision.FP32].artifact.card.classifier
     check_labels(manifest, classifier.classes)
+    for sentence in warn_of_few_patients(manifest, config.set_coverage):
+        progress.note(sentence)
     timed = is_here(config.target) and config.target.backend in CPU_BACKENDS
     files = {precision: model.file for precision, model in models.items()}
     variants = _variants(files, config, timed)

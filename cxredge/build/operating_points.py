@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,9 +13,11 @@ from cxredge.build.config import BuildConfig
 from cxredge.build.held_out import SplitOutputs
 from cxredge.build.speed import Variant
 from cxredge.bundle.operating_point import OperatingPoint
+from cxredge.data.manifest import Manifest
 from cxredge.gate.gate import GateResult
 from cxredge.metrics.classification import softmax
-from cxredge.metrics.conformal import set_levels
+from cxredge.metrics.conformal import patients_needed, set_levels
+from cxredge.vocabulary import Split
 
 
 def operating_point(
@@ -42,6 +45,21 @@ def operating_point(
         limit = _limit(outputs.distances, config.familiar_share)
     thresholds = {row.class_name: row.candidate for row in gate.thresholds}
     return OperatingPoint(thresholds, limit, dict(zip(classes, levels, strict=True)))
+
+
+def warn_of_few_patients(manifest: Manifest, coverage: float) -> list[str]:
+    """Return a sentence if a class has too few validation patients for its prediction sets."""
+    needed, patients = patients_needed(coverage), Counter[str]()
+    for label, _ in {(entry.label, entry.patient) for entry in manifest.of(Split.VAL)}:
+        patients[label] += 1
+    few = [f"{name} ({patients[name]})" for name in manifest.classes if patients[name] < needed]
+    if not few:
+        return []
+    return [
+        f"Prediction sets: a coverage of {coverage:.0%} can be guaranteed from {needed} validation "
+        f"patients of a class. {', '.join(few)} {'has' if len(few) == 1 else 'have'} fewer and "
+        f"{'takes' if len(few) == 1 else 'take'} the most cautious level known."
+    ]
 
 
 def _limit(distances: Distances, share: float) -> float:

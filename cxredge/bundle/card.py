@@ -191,8 +191,11 @@ class BundleCard(Card[BundleConfig, BundleFacts]):
             if config.familiar_share is not None or config.set_coverage is not None:
                 yield "it has no operating points, but shares that they are derived for"
             return
+        if facts.operating_points.keys() != facts.gate_by_runtime.keys():
+            yield "the gate compared other runtimes than the operating points are for"
+            return
         for backend, gates in facts.gate_by_runtime.items():
-            points = facts.operating_points.get(backend, {})
+            points = facts.operating_points[backend]
             if points.keys() != gates.keys():
                 yield f"{backend} has not the same precisions in its gate and operating points"
                 return

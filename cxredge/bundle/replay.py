@@ -68,6 +68,21 @@ class Replay:
     refusals_changed: int | None = None
     max_map_difference: float | None = None
 
+    def differences(self) -> str:
+        """Return what differs on this machine, in a sentence without its end."""
+        found = (
+            f"of {self.images} golden images {self.classes_changed} change class, probabilities "
+            f"change by up to {self.max_probability_difference:.3f}"
+        )
+        if self.max_distance_difference is not None:
+            found += (
+                f", {self.refusals_changed} become familiar or unfamiliar, distances change by up "
+                f"to {self.max_distance_difference:.1%}"
+            )
+        if self.max_map_difference is not None:
+            found += f", heatmaps differ from the logits by up to {self.max_map_difference:.1%}"
+        return found
+
 
 def replay(bundle: Bundle, precision: Precision, golden: Golden) -> Replay:
     """Run the golden images on this machine and compare with their outputs at build.

@@ -70,14 +70,22 @@ def verify(
     signed = f"\nIts signature matches {public_key}." if public_key else ""
     if not replays:
         return Outcome(data, f"{files} files are intact.{signed}\nNot checked: {_NOT_REPLAYED}")
-    rows = [
+    return Outcome(data, f"{_table(replays)}\n\n{files} files are intact; {bundle} passed.{signed}")
+
+
+def _table(replays: Sequence[Replay]) -> str:
+    """Return the replays as a table; distances are left out if no network returns any."""
+    header = ["precision", "golden images", "largest probability change", "changed decisions"]
+    rows: list[list[object]] = [
         [r.precision.value, r.images, f"{r.max_probability_difference:.1e}", r.classes_changed]
         for r in replays
     ]
-    text = table(
-        ["precision", "golden images", "largest probability change", "changed decisions"], rows
-    )
-    return Outcome(data, f"{text}\n\n{files} files are intact; {bundle} passed.{signed}")
+    if any(r.max_distance_difference is not None for r in replays):
+        header += ["largest distance change", "changed refusals"]
+        for row, r in zip(rows, replays, strict=True):
+            known = r.max_distance_difference is not None
+            row += [f"{r.max_distance_difference:.1e}", r.refusals_changed] if known else ["-", "-"]
+    return table(header, rows)
 
 
 def _replay(folder: Path) -> tuple[int, list[Replay]]:
@@ -124,9 +132,8 @@ def _refuse_differences(bundle: Path, replays: Sequence[Replay], data: Mapping[s
         return
     worst = max(failed, key=lambda r: r.max_probability_difference)
     raise GateRefused(
-        f"{worst.precision.value} computes different results on this machine: of {worst.images} "
-        f"golden images {worst.classes_changed} change class, probabilities change by up to "
-        f"{worst.max_probability_difference:.3f}.",
+        f"{worst.precision.value} computes different results on this machine: "
+        f"{worst.differences()}.",
         "Compare versions with: cxredge doctor; choose another precision with: "
         f"cxredge deploy {quoted(bundle)}",
         data,
