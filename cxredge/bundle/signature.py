@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from cxredge.artifacts.atomic import atomic_file
 from cxredge.artifacts.card import CARD_NAME, read_artifact, read_card
+from cxredge.artifacts.disk_space import writing
 from cxredge.artifacts.regular_file import read_regular
 from cxredge.bundle.archive import MAX_CARD_BYTES, SIGNATURE_NAME, is_archive, read_head
 from cxredge.bundle.card import BundleCard
@@ -104,7 +105,8 @@ def sign(bundle: Path, key: Ed25519PrivateKey) -> None:
         ArtifactError: The folder is not a bundle, or a file is missing or differs.
     """
     read_artifact(bundle, BundleCard)
-    with atomic_file(bundle / SIGNATURE_NAME) as temporary:
+    room = writing(bundle, _MAX_BYTES, SIGNATURE_NAME)
+    with room, atomic_file(bundle / SIGNATURE_NAME) as temporary:
         temporary.write_bytes(key.sign((bundle / CARD_NAME).read_bytes()))
 
 

@@ -109,8 +109,7 @@ def bench(
     from cxredge.results.bench import BenchResult
     from cxredge.results.write import check_out, path_in_bundle, write_result
 
-    if out is not None:
-        check_out(out, BenchResult)
+    check_out(out, bundle, BenchResult)
     config = BenchConfig(
         scenario=scenario,
         seconds=seconds,

@@ -53,8 +53,7 @@ def evaluate(
     from cxredge.results.evaluation import Evaluation
     from cxredge.results.write import check_out, path_in_bundle, write_result
 
-    if out is not None:
-        check_out(out, Evaluation)
+    check_out(out, bundle, Evaluation)
     opened, listed = open_bundle(bundle), read_manifest(manifest)
     found = stage(opened, listed, split, output, patient_key)
     path = out or path_in_bundle(bundle, found)

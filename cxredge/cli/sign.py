@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from cxredge.cli.command import command
 from cxredge.cli.options import BundleOrArchiveArgument
 from cxredge.cli.output import Outcome, Output
-from cxredge.errors import quoted
+from cxredge.errors import CxredgeError, quoted
 
 
 def register(app: typer.Typer) -> None:
@@ -49,6 +50,12 @@ def sign(
     from cxredge.bundle.signature import sign as stage
 
     private = read_private_key(key)
+    folder = bundle.absolute().parent if is_archive(bundle) else bundle
+    if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+        raise CxredgeError(
+            f"{bundle} cannot be signed: {folder} is not writable.",
+            "Copy it to another folder, and sign the copy.",
+        )
     packed = None
     with exclusive(bundle):
         if is_archive(bundle):

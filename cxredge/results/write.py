@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from cxredge.artifacts.atomic import write_json
 from cxredge.artifacts.hashing import with_content_hash
 from cxredge.artifacts.output_file import check_output_file
 from cxredge.artifacts.records import to_json
-from cxredge.errors import ArtifactError, quoted
+from cxredge.errors import ArtifactError, CxredgeError, quoted
 from cxredge.results.bench import BenchResult
 from cxredge.results.evaluation import Evaluation
 from cxredge.results.read import Result, read_result
@@ -53,13 +54,26 @@ def path_in_bundle(bundle: Path, result: Result, more: str = "") -> Path:
     return free
 
 
-def check_out(path: Path, kind: type[Result]) -> None:
-    """Refuse a path that holds something else than a result of a kind, before any work.
+def check_out(path: Path | None, bundle: Path, kind: type[Result]) -> None:
+    """Check that a result can be written, before any work.
+
+    Args:
+        path: Its file; None for one in the bundle.
+        bundle: The bundle's folder.
+        kind: Kind of the result; a file that holds something else is not replaced.
 
     Raises:
-        ArtifactError: It is a file that is not such a result.
-        CxredgeError: It is a folder, or its folder does not exist.
+        ArtifactError: The path is a file that is not such a result.
+        CxredgeError: It is a folder, its folder does not exist, or it is not writable.
     """
+    if path is None:
+        folder = next((one for one in (bundle / "results", bundle) if one.is_dir()), None)
+        if folder is not None and not os.access(folder, os.W_OK | os.X_OK):
+            raise CxredgeError(
+                f"The result cannot be written: {folder} is not writable.",
+                "Write it to another folder with --out FILE.",
+            )
+        return
     check_output_file(path)
     if path.exists() and not isinstance(_read(path), kind):
         raise ArtifactError(

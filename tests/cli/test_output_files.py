@@ -54,3 +54,35 @@ def test_what_is_not_a_file_is_not_replaced(
     ]:
         with pytest.raises(CxredgeError, match=words):
             check_output_file(Path(name))
+
+
+@pytest.mark.parametrize("command", ["evaluate", "bench", "sign"])
+def test_a_bundle_that_cannot_be_written_to_is_refused_before_any_work(
+    command: str,
+    built: Path,
+    phantoms: Path,
+    tmp_path: Path,
+    cxredge: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    more: list[object] = [phantoms / "manifest.csv"] if command == "evaluate" else []
+    if command == "sign":
+        key = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+        from cryptography.hazmat.primitives import serialization as pem
+
+        private = key.Ed25519PrivateKey.generate()
+        text = private.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption())
+        (tmp_path / "key.pem").write_bytes(text)
+        more = ["--key", tmp_path / "key.pem"]
+    held = sorted(built.rglob("*"))
+    real = os.access
+    monkeypatch.setattr(
+        os,
+        "access",
+        lambda path, mode: not (Path(path) == built and mode & os.W_OK) and real(path, mode),
+    )
+    ran = cxredge(command, built, *more)
+    assert ran.code == 1
+    assert f"{built} is not writable." in ran.err
+    assert "--out FILE" in ran.err or "sign the copy" in ran.err
+    assert sorted(built.rglob("*")) == held

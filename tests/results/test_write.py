@@ -68,13 +68,13 @@ def test_a_benchmark_elsewhere_does_not_replace_the_first(tmp_path: Path) -> Non
 
 
 def test_out_replaces_a_result_of_the_command_only(tmp_path: Path) -> None:
-    check_out(tmp_path / "new.json", Evaluation)
+    check_out(tmp_path / "new.json", tmp_path, Evaluation)
     write_result(tmp_path / "old.json", FIRST)
-    check_out(tmp_path / "old.json", Evaluation)
+    check_out(tmp_path / "old.json", tmp_path, Evaluation)
     write_result(tmp_path / "bench.json", bench(1))
     (tmp_path / "card.json").write_text("{}")
     for name in ("bench.json", "card.json"):
         with pytest.raises(ArtifactError, match="is not a valid result of this command"):
-            check_out(tmp_path / name, Evaluation)
+            check_out(tmp_path / name, tmp_path, Evaluation)
     with pytest.raises(CxredgeError, match="is a folder"):
-        check_out(tmp_path, Evaluation)
+        check_out(tmp_path, tmp_path, Evaluation)
