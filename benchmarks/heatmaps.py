@@ -39,12 +39,12 @@ from cxredge.graph.index import GraphIndex
 from cxredge.graph.model_file import read_model
 from cxredge.inference.map_evidence import border_evidence
 from cxredge.metrics.classification import softmax
-from cxredge.metrics.maps import deletion_curve, measure_map_fidelity
+from cxredge.metrics.maps import delete_patches, measure_map_fidelity
 from cxredge.progress import Silent
 from cxredge.telemetry.linux import read_machine
 from cxredge.vocabulary import DISTANCE_NAME, MAPS_NAME, Precision, Split
 
-SHARES = (0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1)
+SHARES = (0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1)
 OUTPUTS = {"none": (), "familiarity": (DISTANCE_NAME,), "maps": (MAPS_NAME,)}
 OUTPUTS["both"] = (DISTANCE_NAME, MAPS_NAME)
 BLUR = 12
@@ -110,32 +110,26 @@ def border(case: Case) -> list[dict[str, Any]]:
 def deletion(case: Case) -> dict[str, Any]:
     """Remove what the maps name first, and random patches, replaced by mean or blur."""
     pixels = case.images.pixels
+    means = np.broadcast_to(pixels.mean(axis=(1, 2), keepdims=True), pixels.shape)
     fills = {
-        "mean": np.broadcast_to(pixels.mean(axis=(1, 2), keepdims=True), pixels.shape).astype(
-            np.uint8
-        ),
+        "mean": means.astype(np.uint8),
         "blurred": np.stack([_blurred(one) for one in pixels]),
     }
     found: dict[str, Any] = {}
-    chosen_variants = [name for name in case.variants() if name.endswith("ONNX Runtime")]
-    for name in (chosen_variants[0], chosen_variants[2]):
-        file, backend, precision = case.variants()[name]
+    for name in ("FP32, ONNX Runtime", "INT8 for the processor, ONNX Runtime"):
         outputs = case.outputs(name)
         decided = outputs.logits.argmax(axis=1)
         maps = outputs.maps[np.arange(len(decided)), decided]
         groups = {"all": np.ones(len(decided), bool)}
-        groups |= {c: decided == n for n, c in enumerate(case.classes)}
-        for group, chosen in groups.items():
-            if not chosen.any():
-                continue
-            answer = partial(_probability, file, backend, precision, decided[chosen])
-            for fill, values in fills.items():
-                curve = deletion_curve(
-                    pixels[chosen], maps[chosen], case.grid, values[chosen], answer, SHARES
-                )
+        groups |= {c: decided == n for n, c in enumerate(case.classes) if (decided == n).any()}
+        answer = partial(_probability, *case.variants()[name], decided)
+        for fill, values in fills.items():
+            every = delete_patches(pixels, maps, case.grid, values, answer, SHARES)
+            for group, chosen in groups.items():
+                curve = every.mean(chosen)
                 kept = to_json(curve) | {"area_between": curve.area_between}
                 found.setdefault(name, {}).setdefault(group, {})[fill] = kept
-                print(name, group, fill, round(curve.area_between, 3), flush=True)
+            print(name, fill, every.mean().area_between, flush=True)
     return found
 
 
@@ -239,9 +233,9 @@ def _with(model: onnx.ModelProto, kept: tuple[str, ...]) -> onnx.ModelProto:
 PARTS = {
     "agreement": agreement,
     "border": border,
-    "deletion": deletion,
     "size": size,
     "latency": latency,
+    "deletion": deletion,
 }
 
 

@@ -55,11 +55,11 @@ class ShownXray:
         return bool(self.label)
 
     def map_of(self, name: str) -> Map:
-        """Return the map of a class, float32 (h, w)."""
+        """Return the map of a class, float32 (h, w); what is not finite is no evidence."""
         if self.maps is None:
             raise ValueError("There are no maps.")
         found: Map = self.maps[list(self.probabilities).index(name)]
-        return found
+        return np.where(np.isfinite(found), found, np.float32(0))
 
     def limit_of(self, names: tuple[str, ...]) -> float:
         """Return the upper end of the scale that the maps of these classes share."""

@@ -149,7 +149,30 @@ class DeletionCurve:
         return float((steps * (gap[1:] + gap[:-1]) / 2).sum())
 
 
-def deletion_curve(
+@dataclass(frozen=True)
+class Deletions:
+    """Probabilities of images while parts of them are removed; see :class:`DeletionCurve`.
+
+    Attributes:
+        shares: Share of the picture that is removed, from 0 to 1.
+        by_map: float (shares, N).
+        at_random: float (shares, N).
+    """
+
+    shares: tuple[float, ...]
+    by_map: Floats
+    at_random: Floats
+
+    def mean(self, chosen: npt.NDArray[np.bool_] | None = None) -> DeletionCurve:
+        """Return the mean curve of some images, bool (N,), or of all."""
+        kept = np.ones(self.by_map.shape[1], np.bool_) if chosen is None else chosen
+        by_map, at_random = (
+            tuple(found[:, kept].mean(axis=1).tolist()) for found in (self.by_map, self.at_random)
+        )
+        return DeletionCurve(self.shares, by_map, at_random)
+
+
+def delete_patches(
     images: Images,
     maps: Floats,
     grid: MapGrid,
@@ -158,7 +181,7 @@ def deletion_curve(
     shares: Sequence[float],
     patches: int = 14,
     seed: int = 0,
-) -> DeletionCurve:
+) -> Deletions:
     """Remove square patches of images, those with the highest mean in the upsampled map first.
 
     It is the deletion of Petsiuk et al. 2018, "RISE", with patches instead of pixels.
@@ -174,21 +197,25 @@ def deletion_curve(
         seed: Seed of the random order.
     """
     side, cells = images.shape[1] // patches, patches * patches
-    fine = grid.upsample(maps.astype(np.float64), *images.shape[1:])
+    height, width = images.shape[1:]
+    fine = grid.upsample(maps.astype(np.float64), height, width)
     means = fine.reshape(-1, patches, side, patches, side).mean(axis=(2, 4)).reshape(-1, cells)
     rng = np.random.default_rng(seed)
     orders = (
         np.argsort(-means, axis=1, kind="stable"),
         np.stack([rng.permutation(cells) for _ in images]),
     )
-    curves: list[list[float]] = [[], []]
     counts = [round(share * cells) for share in shares]
-    for count in counts:
-        for curve, order in zip(curves, orders, strict=True):
-            gone = _covered(order[:, :count], patches, side)
-            curve.append(float(probability(np.where(gone, fills, images)).mean()))
-    removed = tuple(count / cells for count in counts)
-    return DeletionCurve(removed, tuple(curves[0]), tuple(curves[1]))
+    found = [
+        np.stack(
+            [
+                probability(np.where(_covered(order[:, :count], patches, side), fills, images))
+                for count in counts
+            ]
+        )
+        for order in orders
+    ]
+    return Deletions(tuple(count / cells for count in counts), found[0], found[1])
 
 
 def _peaks(maps: Floats) -> tuple[Ints, Ints]:

@@ -10,7 +10,7 @@ from cxredge.metrics.maps import (
     UNIFORM_BORDER_SHARE,
     MapGrid,
     border_shares,
-    deletion_curve,
+    delete_patches,
     measure_map_fidelity,
 )
 
@@ -84,11 +84,14 @@ def test_deletion_falls_faster_along_a_map_that_names_what_counts() -> None:
     def curve(found: np.ndarray):
         fills = np.full_like(images, 55)
         grid = MapGrid.even(56, 7)
-        return deletion_curve(images, found, grid, fills, probability, (0, 0.1, 0.5, 1), 7)
+        return delete_patches(images, found, grid, fills, probability, (0, 0.1, 0.5, 1), 7)
 
-    right = curve(maps)
+    every = curve(maps)
+    right = every.mean()
     assert right.shares == (0, 5 / 49, 24 / 49, 1)
     assert right.by_map[0] == right.at_random[0] == pytest.approx(1)
     assert right.by_map[1:] == (0, 0, 0)
     assert right.at_random[1] > 0
-    assert right.area_between > 0.2 > 0 > curve(-maps).area_between
+    assert right.area_between > 0.2 > 0 > curve(-maps).mean().area_between
+    first = every.mean(np.arange(6) == 0)
+    assert first.at_random == tuple(every.at_random[:, 0])
