@@ -10,6 +10,7 @@ import typer
 
 from cxredge.cli.answered import answers_lines
 from cxredge.cli.command import command
+from cxredge.cli.evidence import evidence_lines
 from cxredge.cli.options import BundleArgument, ManifestArgument, PatientKeyOption, SplitOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import near_ties, set_lines, share, table
@@ -103,6 +104,7 @@ def _text(found: Evaluation, path: Path) -> str:
             *near_ties(found.cascade),
             *answers_lines(found),
             *set_lines(found.coverage),
+            *evidence_lines(found),
             *_seen_lines(found),
             *_unknown_lines(found),
             f"Decisions that differ from FP32: {len(found.flipped)}. Accuracy of FP32: "

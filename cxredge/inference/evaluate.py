@@ -28,6 +28,7 @@ from cxredge.inference.controls import (
 )
 from cxredge.inference.coverage import measure_coverage
 from cxredge.inference.groups import answered, by_group, within_sources
+from cxredge.inference.map_evidence import border_evidence, map_fidelity
 from cxredge.metrics import classification as metrics
 from cxredge.metrics.bootstrap import bootstrap
 from cxredge.metrics.classification import Floats, Ints
@@ -138,6 +139,8 @@ def evaluate(
         controls=called(manifest, controls, classes),
         controls_fp32=called_by_fp32(manifest, of_controls_fp32, controls, classes),
         coverage=measure_coverage(bundle, outputs, labels),
+        border_evidence=border_evidence(bundle, entries, outputs),
+        heatmaps_fp32=map_fidelity(fp32, outputs),
     )
 
 

@@ -1,4 +1,4 @@
-"""Share of the evidence for decisions that lies in the border of the pictures.
+"""Heatmaps of an evaluation: evidence in the border of the pictures, and agreement with FP32.
 
 A network that has learnt the disease looks at the lungs. Marks, tubes, collimation and the position
 of the patient, which tell the source of an X-ray, are often in the border.
@@ -16,7 +16,12 @@ from cxredge.bundle.bundle import Bundle
 from cxredge.data.manifest import Entry
 from cxredge.metrics.bootstrap import bootstrap
 from cxredge.metrics.classification import Floats, Ints
-from cxredge.metrics.maps import UNIFORM_BORDER_SHARE, border_shares
+from cxredge.metrics.maps import (
+    UNIFORM_BORDER_SHARE,
+    MapFidelity,
+    border_shares,
+    measure_map_fidelity,
+)
 from cxredge.results.map_evidence import BorderEvidence
 
 
@@ -55,6 +60,13 @@ def border_evidence(
             )
         )
     return tuple(found)
+
+
+def map_fidelity(fp32: Outputs, outputs: Outputs) -> MapFidelity | None:
+    """Compare maps with FP32's for the class that FP32 decides; None without maps."""
+    if fp32.maps is None or outputs.maps is None:
+        return None
+    return measure_map_fidelity(fp32.maps, outputs.maps, fp32.logits.argmax(axis=1))
 
 
 def _mean(values: Floats, drawn: Ints) -> float:

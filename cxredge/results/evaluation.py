@@ -19,8 +19,10 @@ from cxredge.artifacts.training_images import SeenCounts
 from cxredge.backends.base import CascadeCounts
 from cxredge.metrics.classification import ReliabilityBin
 from cxredge.metrics.controls import Controls
+from cxredge.metrics.maps import MapFidelity
 from cxredge.results.answered import Answered, Groups, WithinSource
 from cxredge.results.coverage import SetCoverage
+from cxredge.results.map_evidence import BorderEvidence
 from cxredge.vocabulary import Precision, Split
 
 Interval = tuple[float, float]
@@ -149,6 +151,9 @@ class Evaluation:
         controls_fp32: What FP32 calls them.
         coverage: Prediction sets of the answered images; None if the bundle has none, and in
             results of earlier versions.
+        border_evidence: Share of the evidence for the decided class in the border of the picture,
+            by class and source; empty without heatmaps, and in results of earlier versions.
+        heatmaps_fp32: Agreement of the heatmaps with FP32's; None in the same cases.
         content_sha256: SHA-256 of the other keys; UNSET in results of older versions.
     """
 
@@ -191,4 +196,6 @@ class Evaluation:
     controls: Controls = field(default_factory=dict)
     controls_fp32: Controls = field(default_factory=dict)
     coverage: SetCoverage | None = None
+    border_evidence: tuple[BorderEvidence, ...] = ()
+    heatmaps_fp32: MapFidelity | None = None
     content_sha256: Sha256 | UnsetType = UNSET

@@ -52,3 +52,20 @@ def test_the_card_states_where_cells_lie(built: Path) -> None:
     grid = open_bundle(built).card.facts.map_grid
     assert grid is not None
     assert (grid.size, grid.stride, grid.top, grid.left) == (64, 2, 0, 0)
+
+
+def test_evaluate_states_agreement_and_evidence_in_the_border(
+    bundle: Path, phantoms: Path, manifest: Manifest, cxredge
+) -> None:
+    found = cxredge("evaluate", bundle, phantoms / "manifest.csv", "--json").json
+    assert found["heatmaps_fp32"]["images"] == found["images"]
+    rows = found["border_evidence"]
+    assert [row["label"] for row in rows] == sorted(manifest.classes)
+    assert sum(row["images"] for row in rows) <= found["images"]
+    for row in rows:
+        low, high = row["share_ci95"]
+        assert 0 <= low <= row["share"] <= high <= 1
+        assert row["uniform"] == 0.4375
+    text = cxredge("evaluate", bundle, phantoms / "manifest.csv").out
+    assert "Evidence for the decided class in the outer eighth of the picture" in text
+    assert "Heatmaps: their mean correlation with FP32's" in text
