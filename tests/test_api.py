@@ -48,6 +48,7 @@ def test_the_public_surface() -> None:
         "PredictionRow",
         "__version__",
         "load",
+        "overlay",
     ]
     for name in package.__all__:
         assert getattr(package, name) is not None

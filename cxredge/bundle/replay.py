@@ -22,12 +22,13 @@ MAX_PROBABILITY_DIFFERENCE = {
 """Largest allowed difference of a probability by precision; the class must not change."""
 MAX_DISTANCE_DIFFERENCE = {
     Precision.FP32: 1e-3,
-    Precision.BF16: 5e-2,
-    Precision.FP16: 2e-2,
-    Precision.INT8: 5e-2,
+    Precision.BF16: 1e-1,
+    Precision.FP16: 5e-2,
+    Precision.INT8: 1e-1,
 }
 """Largest allowed difference of a distance by precision, as a share of the expected one; an image
-must not become unfamiliar or familiar."""
+must not become unfamiliar or familiar. MobileNet V1 in INT8 differs by up to 1.2% between OpenVINO
+and ONNX Runtime."""
 MAX_MAP_DIFFERENCE = MAX_DISTANCE_DIFFERENCE
 """Largest allowed difference of the mean of a map plus bias from its logit by precision, as a share
 of the largest logit."""

@@ -81,7 +81,7 @@ def add_maps(model: onnx.ModelProto) -> onnx.ModelProto:
         raise CxredgeError(
             "Class activation maps require global average pooling followed by one linear layer, "
             "and this network ends differently.",
-            "Build without --heatmaps.",
+            "Build with --no-heatmaps.",
         )
     tail = _Tail(copy_of(model))
     features = tail.to_float(head.features)

@@ -71,7 +71,8 @@ def test_predict(suffix: str, bundle: Path, phantoms: Path, tmp_path: Path, cxre
     ran = cxredge("predict", bundle, phantoms / "images", "--out", out, "--json")
     assert ran.code == 0, ran.err
     found = ran.json
-    assert found["images"] == found["ok"] > 0
+    assert found["images"] == found["ok"] + found["unfamiliar"]
+    assert found["ok"] > 100
     assert found["failed"] == 0
     assert found["images_per_second"] > 0
     assert {"decode", "infer", "write"} <= set(found["stages"])
@@ -93,11 +94,19 @@ def test_predictions_csv_columns(bundle: Path, phantoms: Path, tmp_path: Path, c
     for row in rows:
         shares = [float(row[f"p_{c}"]) for c in classes]
         assert sum(shares) == pytest.approx(1, abs=1e-4)
+        assert row["decided_by"] in ("fp32", "int8")
+        if row["status"] == "unfamiliar":
+            assert float(row["familiarity"]) < 1
+            unknown = ("label", "probability", "set", "margin", "above_threshold")
+            assert {row[name] for name in unknown} == {""}
+            continue
+        assert float(row["familiarity"]) >= 1
         assert row["label"] == classes[int(np.argmax(shares))]
+        assert row["label"] in row["set"].split("|")
+        assert set(row["set"].split("|")) <= set(classes)
         assert float(row["probability"]) == pytest.approx(max(shares), abs=1e-6)
         *_, second, first = sorted(shares)
         assert float(row["margin"]) == pytest.approx(first - second, abs=2e-6)
-        assert row["decided_by"] in ("fp32", "int8")
         assert set(row["above_threshold"].split(";")) <= {"", *classes}
 
 

@@ -28,6 +28,7 @@ from cxredge.artifacts.run_config import TrainedOn, TrainingSummary
 from cxredge.build.config import BuildConfig, plan
 from cxredge.build.describe import describe
 from cxredge.build.measure import measure
+from cxredge.build.outputs import add_outputs
 from cxredge.build.pack import pack
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Entry, Manifest, write_manifest
@@ -158,7 +159,10 @@ def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> P
     )  # fmt: skip
     out = folder / name
     source, made = read_artifact(fp32, ExportedCard), read_artifact(int8, QuantizedCard)
-    models = {Precision.FP32: source, Precision.INT8: made}
+    scratch = folder / f"{name}-outputs"
+    scratch.mkdir()
+    stages = {Precision.FP32: source, Precision.INT8: made}
+    models = add_outputs(stages, manifest, settings, scratch, Silent())
     measured = measure(models, manifest, settings, Silent())
     facts = describe(source, made.card, manifest, measured, settings)
     planned = plan(source, manifest, None, settings)
