@@ -28,7 +28,7 @@ from cxredge.artifacts.run_config import TrainedOn, TrainingSummary
 from cxredge.build.config import BuildConfig, plan
 from cxredge.build.describe import describe
 from cxredge.build.measure import measure
-from cxredge.build.outputs import add_outputs
+from cxredge.build.outputs import add_outputs, map_grid
 from cxredge.build.pack import pack
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Entry, Manifest, write_manifest
@@ -165,8 +165,17 @@ def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> P
     models = add_outputs(stages, manifest, settings, scratch, Silent())
     measured = measure(models, manifest, settings, Silent())
     facts = describe(source, made.card, manifest, measured, settings)
+    grid = map_grid(models[Precision.FP32], measured.held_out.reference.maps)
     planned = plan(source, manifest, None, settings)
-    pack(models, measured, planned, replace(facts, training=training), settings, out, Silent())
+    pack(
+        models,
+        measured,
+        planned,
+        replace(facts, training=training, map_grid=grid),
+        settings,
+        out,
+        Silent(),
+    )
     return out
 
 
