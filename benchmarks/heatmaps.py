@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from time import perf_counter_ns, process_time_ns
 from typing import Any
 
 import numpy as np
@@ -157,7 +158,11 @@ def size(case: Case) -> dict[str, dict[str, int]]:
 
 
 def latency(case: Case) -> dict[str, Any]:
-    """Time one image with each set of outputs, in turn, in random order within each round."""
+    """Time one image with each set of outputs, in turn, in random order within each round.
+
+    On one thread, processor time is measured, which other work on the machine hardly changes; on
+    two threads, wall time, as threads that wait for each other use the processor too.
+    """
     rounds, calls = case.arguments.rounds, case.arguments.calls
     wanted = [n for n in case.variants() if "TensorRT" not in n and "FP16" not in n]
     found: dict[str, Any] = {}
@@ -174,21 +179,24 @@ def latency(case: Case) -> dict[str, Any]:
                     onnx.save(_with(read_model(file), kept), path)
                     session = open_session(path, backend, threads, precision)
                     timed[label] = partial(opened.enter_context(session).run, image)
-                taken = _take_turns(timed, rounds, calls, shuffle)
+                clock = process_time_ns if threads == 1 else perf_counter_ns
+                taken = _take_turns(timed, rounds, calls, shuffle, clock)
             found.setdefault(name, {})[f"{threads}"] = taken
             print(name, threads, {k: statistics.median(v) for k, v in taken.items()}, flush=True)
     return {"rounds": rounds, "calls": calls, "other_work": other.share(), "variants": found}
 
 
 def _take_turns(
-    timed: dict[str, Callable[[], object]], rounds: int, calls: int, shuffle: random.Random
+    timed: dict[str, Callable[[], object]],
+    rounds: int,
+    calls: int,
+    shuffle: random.Random,
+    clock: Callable[[], int],
 ) -> dict[str, list[float]]:
     """Return milliseconds per image by round: within each, calls alternate in random order.
 
     A round's figure is the median of its calls, which other work on the machine hardly moves.
     """
-    from time import perf_counter_ns
-
     taken: dict[str, list[float]] = {label: [] for label in timed}
     for number in range(-2, rounds):
         each: dict[str, list[float]] = {label: [] for label in timed}
@@ -196,9 +204,9 @@ def _take_turns(
             order = list(timed)
             shuffle.shuffle(order)
             for label in order:
-                start = perf_counter_ns()
+                start = clock()
                 timed[label]()
-                each[label].append((perf_counter_ns() - start) / 1e6)
+                each[label].append((clock() - start) / 1e6)
         if number >= 0:
             for label, values in each.items():
                 taken[label].append(statistics.median(values))

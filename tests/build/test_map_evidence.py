@@ -69,3 +69,7 @@ def test_evaluate_states_agreement_and_evidence_in_the_border(
     text = cxredge("evaluate", bundle, phantoms / "manifest.csv").out
     assert "Evidence for the decided class in the outer eighth of the picture" in text
     assert "Heatmaps: their mean correlation with FP32's" in text
+    page = bundle.parent / "report.md"
+    assert cxredge("report", bundle, "--no-images", "--out", page).code == 0
+    assert "Evidence in the border of the picture" in page.read_text()
+    assert "A uniform heatmap has 43.8% there" in page.read_text()
