@@ -119,9 +119,9 @@ def _latency(found: dict[str, Any]) -> list[str]:
         "## Latency of further outputs",
         "",
         f"One image, without reading its file. {found['rounds']} rounds of {found['calls']} "
-        "images, the four graphs in random order for each image; a round's figure is its median. On "
-        "one thread processor time, on two threads wall time. "
-        "Medians of the ratios within rounds, with their quartiles. Other work took "
+        "images, the four graphs in random order for each image; a round's figure is its median. "
+        "On one thread processor time, on two threads wall time. Medians of the ratios within "
+        "rounds, with their quartiles. Other work took "
         f"{100 * found['other_work']:.0f}% of the processor meanwhile.",
         "",
         "| | threads | no output, ms | familiarity | maps | both |",
