@@ -103,18 +103,19 @@ def add_distance(
     tail = _Tail(copy_of(model))
     features = tail.pooled(taps)
     offset = tail.constant("offset", density.offset)
-    inverse = tail.constant("inverse_scale", 1 / density.scale)
+    # Squares are divided by the number of features before they are added: an engine that computes
+    # them in FP16 would overflow for images that are far away.
+    share = float(1 / np.sqrt(len(density.offset)))
+    inverse = tail.constant("inverse_scale", share / density.scale)
     centred = tail.node("Mul", [tail.node("Sub", [features, offset]), inverse])
     along, whitened = tail.products(centred, [density.axes, density.whitening])
     rest = tail.node("Sub", [tail.sum_of_squares(centred, 1), tail.sum_of_squares(along, 1)])
     weight = tail.constant("rest_weight", np.float32(density.rest_weight))
     rest = tail.node("Mul", [tail.node("Relu", [rest]), weight])
     each = tail.node("Unsqueeze", [whitened, tail.axis(1)])
-    apart = tail.node("Sub", [each, tail.constant("centres", density.centres[None])])
+    apart = tail.node("Sub", [each, tail.constant("centres", share * density.centres[None])])
     nearest = tail.smallest(tail.sum_of_squares(apart, 2), 1)
-    total = tail.node("Add", [nearest, rest])
-    share = tail.constant("per_feature", np.float32(1 / len(density.offset)))
-    tail.node("Sqrt", [tail.node("Mul", [total, share])], DISTANCE_NAME)
+    tail.node("Sqrt", [tail.node("Add", [nearest, rest])], DISTANCE_NAME)
     return tail.finish(DISTANCE_NAME, ["batch"])
 
 

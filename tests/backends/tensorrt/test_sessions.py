@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from cxredge.backends import open_session
 from cxredge.backends.base import EngineRun
+from cxredge.backends.onnxruntime import run_graph
+from cxredge.backends.tensorrt.builder import build_engine
 from cxredge.backends.tensorrt.facts import EngineFacts, facts_path, read_facts, record_golden
 from cxredge.backends.tensorrt.session import SessionOptions, TensorRTSession, Transfer
+from cxredge.backends.tensorrt.settings import EngineConfig
 from cxredge.errors import ArtifactError, CxredgeError
+from cxredge.graph.outputs import add_distance, add_maps, feature_graph
+from cxredge.metrics.density import fit_density
+from cxredge.vocabulary import Precision
 from tests.backends.conftest import Fake
 
 LOADING = [
@@ -162,3 +170,36 @@ def test_facts_are_bound_to_the_engine(plan: Path, fake: Fake) -> None:
     plan.write_bytes(plan.read_bytes()[:-1] + b"?")
     with pytest.raises(ArtifactError, match="SHA-256 differs"):
         TensorRTSession(plan)
+
+
+@pytest.mark.parametrize("transfer", list(Transfer))
+def test_all_outputs_are_returned_for_every_batch(
+    transfer: Transfer, model: Path, fake: Fake, images: np.ndarray, tmp_path: Path
+) -> None:
+    path, plan = tmp_path / "whole.onnx", tmp_path / "whole.plan"
+    graph = onnx.load(model / "model.onnx")
+    features = run_graph(feature_graph(graph), images, lambda _: None)
+    density = fit_density(features, np.arange(len(images)) % 4, axes=4)
+    onnx.save(add_maps(add_distance(graph, density)), path)
+    fake("10.3.0")
+    build_engine(path, plan, EngineConfig(Precision.FP32, batches=(1, 4)))
+    with TensorRTSession(plan, SessionOptions(transfer)) as session, open_session(path) as other:
+        assert session.spec.has_distances
+        assert session.spec.map_sides == other.spec.map_sides == (32, 32)
+        expected = other.run(images)
+        first = session.run(images)
+        kept = replace(first, distances=copy(first.distances), maps=copy(first.maps))
+        # The second and third run of a batch size record and launch a CUDA graph.
+        for count in (len(images), len(images), 1, 3):
+            found = session.run(images[:count])
+            assert found.logits == pytest.approx(expected.logits[:count], abs=1e-4)
+            assert found.distances == pytest.approx(copy(expected.distances)[:count], rel=1e-4)
+            assert found.maps == pytest.approx(copy(expected.maps)[:count], abs=1e-4)
+            assert found.decided_by_fp32 is None
+        assert (first.distances == kept.distances).all()
+        assert (first.maps == kept.maps).all()
+
+
+def copy(values: np.ndarray | None) -> np.ndarray:
+    assert values is not None
+    return values.copy()
