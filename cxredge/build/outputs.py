@@ -18,13 +18,13 @@ from cxredge.data.manifest import Entry, Manifest
 from cxredge.graph.geometry import grid_of
 from cxredge.graph.model_file import FP32_NAME, read_model
 from cxredge.graph.outputs import add_distance, add_maps, feature_graph, find_head
-from cxredge.metrics.density import Density, fit_density
 from cxredge.metrics.maps import MapGrid
+from cxredge.metrics.reference_bank import ReferenceBank, fit_bank
 from cxredge.progress import Progress
 from cxredge.vocabulary import Precision, Split
 
 MAX_IMAGES_PER_CLASS = 500
-"""Largest number of training images of a class that the density is fitted to."""
+"""Largest number of training images of a class that a bank is fitted to."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,17 @@ class ExtraOutputs:
     """What is added to a graph.
 
     Attributes:
-        density: Density of the training images; None for no distance.
+        bank: Bank of the training images; None for no distance.
         heatmaps: Whether the graph also returns class activation maps.
     """
 
-    density: Density | None
+    bank: ReferenceBank | None
     heatmaps: bool
 
     def add_to(self, graph: onnx.ModelProto) -> onnx.ModelProto:
         """Return a copy of a graph that has the outputs."""
-        if self.density is not None:
-            graph = add_distance(graph, self.density)
+        if self.bank is not None:
+            graph = add_distance(graph, self.bank)
         return add_maps(graph) if self.heatmaps else graph
 
 
@@ -70,7 +70,7 @@ def add_outputs(
 ) -> dict[Precision, BundleModel]:
     """Add the outputs of a bundle to its models.
 
-    Every precision has its own density, fitted to its own features of the same training images.
+    Every precision has its own bank, fitted to its own features of the same training images.
 
     Args:
         models: Models by precision.
@@ -91,8 +91,8 @@ def add_outputs(
     found = {}
     for precision, model in models.items():
         graph = read_model(model.path / FP32_NAME)
-        density = _fit(graph, images, precision, progress) if images else None
-        extra = ExtraOutputs(density, heatmaps)
+        bank = _fit(graph, images, precision, progress) if images else None
+        extra = ExtraOutputs(bank, heatmaps)
         file = scratch / f"{precision.value}-with-outputs.onnx"
         onnx.save(extra.add_to(graph), file)
         found[precision] = BundleModel(model, file, extra)
@@ -129,10 +129,10 @@ def map_grid(fp32: BundleModel, maps: Maps | None) -> MapGrid | None:
 
 def _fit(
     graph: onnx.ModelProto, images: LabelledImages, precision: Precision, progress: Progress
-) -> Density:
+) -> ReferenceBank:
     with progress.task(f"Measuring features in {precision.value}", len(images.labels)) as advance:
         features = run_graph(feature_graph(graph), images.pixels, advance)
-    return fit_density(features, images.labels)
+    return fit_bank(features, images.labels)
 
 
 def _chosen(entries: Sequence[Entry]) -> list[Entry]:

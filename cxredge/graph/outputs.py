@@ -19,14 +19,15 @@ from cxredge.errors import CxredgeError
 from cxredge.graph.index import GraphIndex
 from cxredge.graph.model_file import infer_values
 from cxredge.graph.nodes import Array, copy_of, integers_of, number_of
-from cxredge.metrics.density import Density
+from cxredge.metrics.reference_bank import ReferenceBank
 from cxredge.vocabulary import DISTANCE_NAME, MAPS_NAME, OUTPUT_NAME
 
 _PREFIX = "cxredge"
 _POOLS = ("GlobalAveragePool", "ReduceMean")
 _PASSES = ("Flatten", "Reshape", "Squeeze", "Cast", "Identity")
 """Operators between pooling and head that do not change values."""
-_AXES_ARE_INPUTS = 18
+_ENDS_BLOCK = ("Clip", "Relu", "Add", "Concat", "DequantizeLinear")
+"""Operators whose results are feature maps as the next layers read them."""
 
 
 @dataclass(frozen=True)
@@ -90,50 +91,63 @@ def add_maps(model: onnx.ModelProto) -> onnx.ModelProto:
     return tail.finish(MAPS_NAME, ["batch", len(head.weight), *tail.sides(head.features)])
 
 
-def add_distance(
-    model: onnx.ModelProto, density: Density, taps: Sequence[str] = ()
-) -> onnx.ModelProto:
+def add_distance(model: onnx.ModelProto, bank: ReferenceBank) -> onnx.ModelProto:
     """Return a copy that also returns the distance of each image from the training images.
 
     Args:
         model: A graph in any precision; it is not changed.
-        density: Density of the features, fitted to those of :func:`feature_graph`.
-        taps: As in :func:`feature_graph`.
+        bank: Fitted to the features of :func:`feature_graph`.
     """
     tail = _Tail(copy_of(model))
-    features = tail.pooled(taps)
-    offset = tail.constant("offset", density.offset)
+    features = tail.pooled()
+    offset = tail.constant("offset", bank.offset)
     # Squares are divided by the number of features before they are added: an engine that computes
     # them in FP16 would overflow for images that are far away.
-    share = float(1 / np.sqrt(len(density.offset)))
-    inverse = tail.constant("inverse_scale", share / density.scale)
-    centred = tail.node("Mul", [tail.node("Sub", [features, offset]), inverse])
-    along, whitened = tail.products(centred, [density.axes, density.whitening])
-    rest = tail.node("Sub", [tail.sum_of_squares(centred, 1), tail.sum_of_squares(along, 1)])
-    weight = tail.constant("rest_weight", np.float32(density.rest_weight))
-    rest = tail.node("Mul", [tail.node("Relu", [rest]), weight])
-    each = tail.node("Unsqueeze", [whitened, tail.axis(1)])
-    apart = tail.node("Sub", [each, tail.constant("centres", share * density.centres[None])])
-    nearest = tail.smallest(tail.sum_of_squares(apart, 2), 1)
-    tail.node("Sqrt", [tail.node("Add", [nearest, rest])], DISTANCE_NAME)
+    share = float(1 / np.sqrt(len(bank.offset)))
+    inverse = tail.constant("inverse_scale", share / bank.scale)
+    scaled = tail.node("Mul", [tail.node("Sub", [features, offset]), inverse])
+    along = tail.product(scaled, bank.axes)
+    rest = tail.node("Sub", [tail.sum_of_squares(scaled, 1), tail.sum_of_squares(along, 1)])
+    each = tail.node("Unsqueeze", [along, tail.axis(1)])
+    apart = tail.node("Sub", [each, tail.constant("vectors", share * bank.vectors[None])])
+    nearest = tail.smallest(tail.sum_of_squares(apart, 2), bank.neighbour)
+    tail.node("Sqrt", [tail.node("Add", [nearest, tail.node("Relu", [rest])])], DISTANCE_NAME)
     return tail.finish(DISTANCE_NAME, ["batch"])
 
 
-def feature_graph(model: onnx.ModelProto, taps: Sequence[str] = ()) -> onnx.ModelProto:
+def feature_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy that returns, instead of logits, the features that distances are computed of.
+
+    They are the means of the feature maps of :func:`find_middle`, if there are any, and what the
+    network itself pools.
 
     Args:
         model: A graph in any precision; it is not changed.
-        taps: Names of feature maps in the FP32 graph, whose means over the picture come before the
-            features that the network itself pools.
 
     Raises:
         CxredgeError: The network has no global average pooling.
     """
     tail = _Tail(copy_of(model))
-    name = tail.node("Identity", [tail.pooled(taps)], f"{_PREFIX}_features")
+    name = tail.node("Identity", [tail.pooled()], f"{_PREFIX}_features")
     del tail.graph.output[:]
     return tail.finish(name, ["batch", "features"])
+
+
+def find_middle(model: onnx.ModelProto) -> str | None:
+    """Return the name of feature maps in the middle of a network; None if there are none.
+
+    They are the first ones with the most channels among those a sixteenth as wide as the picture.
+    The middle of a network shows how an X-ray was taken and processed, its end what is on it.
+    """
+    values = {v.name: v.type.tensor_type for v in infer_values(model)}
+    size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
+    channels = {}
+    for node in model.graph.node:
+        name = node.output[0]
+        sides = [side.dim_value for side in values[name].shape.dim] if name in values else []
+        if node.op_type in _ENDS_BLOCK and len(sides) == 4 and 12 <= size / (sides[2] or 1) <= 20:
+            channels[name] = sides[1]
+    return max(channels, key=lambda name: channels[name]) if channels else None
 
 
 class _Tail:
@@ -146,7 +160,6 @@ class _Tail:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model, self.graph = model, model.graph
         self._values = {v.name: v.type.tensor_type for v in infer_values(model)}
-        self._tensors = {name for node in model.graph.node for name in node.output}
         # A graph may have such nodes already.
         self._number = sum(node.name.startswith(_PREFIX) for node in model.graph.node)
 
@@ -196,39 +209,39 @@ class _Tail:
             )
         return found
 
-    def pooled(self, taps: Sequence[str]) -> str:
-        """Return the name of the features: the means of the taps, and what the network pools."""
-        means = [self._mean(self._present(tap)) for tap in taps]
-        parts = [*means, self._last_pooled()]
-        return parts[0] if len(parts) == 1 else self.node("Concat", parts, axis=1)
+    def pooled(self) -> str:
+        """Return the name of the features, see :func:`feature_graph`."""
+        middle, last = find_middle(self.model), self._last_pooled()
+        return last if middle is None else self.node("Concat", [self._mean(middle), last], axis=1)
 
-    def products(self, name: str, matrices: Sequence[Array]) -> list[str]:
-        """Append the product of vectors, (N, F), with a matrix, of that with the next, and so on.
+    def product(self, name: str, matrix: Array) -> str:
+        """Append the product of vectors, (N, F), with a matrix.
 
-        They are 1x1 convolutions: TensorRT for RTX has no FP32 matrix products on Turing GPUs.
+        It is a 1x1 convolution: TensorRT for RTX has no FP32 matrix products on Turing GPUs.
         """
-        shape = numpy_helper.from_array(
-            np.array([0, len(matrices[0]), 1, 1], np.int64), f"{_PREFIX}_columns"
-        )
-        self.graph.initializer.append(shape)
-        maps, found = self.node("Reshape", [name, shape.name]), []
-        for number, matrix in enumerate(matrices):
-            kernel = self.constant(f"matrix_{number}", matrix.T[:, :, None, None])
-            maps = self.node("Conv", [maps, kernel])
-            found.append(self.node("Flatten", [maps], axis=1))
-        return found
+        shape = np.array([0, len(matrix), 1, 1], np.int64)
+        self.graph.initializer.append(numpy_helper.from_array(shape, f"{_PREFIX}_columns"))
+        kernel = self.constant("axes", matrix.T[:, :, None, None])
+        columns = self.node("Reshape", [name, f"{_PREFIX}_columns"])
+        return self.node("Flatten", [self.node("Conv", [columns, kernel])], axis=1)
 
     def sum_of_squares(self, name: str, axis: int) -> str:
         """Append the sum of squares over an axis, which is dropped."""
         squares = self.node("Mul", [name, name])
         return self.node("ReduceSum", [squares, self.axis(axis)], keepdims=0)
 
-    def smallest(self, name: str, axis: int) -> str:
-        """Append the minimum over an axis, which is dropped; opset 18 made the axis an input."""
-        opset = next(o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx"))
-        if opset < _AXES_ARE_INPUTS:
-            return self.node("ReduceMin", [name], axes=[axis], keepdims=0)
-        return self.node("ReduceMin", [name, self.axis(axis)], keepdims=0)
+    def smallest(self, name: str, rank: int) -> str:
+        """Append the value of a rank among the values of each row, which is the smallest for 1."""
+        count = numpy_helper.from_array(np.array([rank], np.int64), f"{_PREFIX}_rank")
+        self.graph.initializer.append(count)
+        self._number += 1
+        names = [f"{_PREFIX}_TopK_{self._number}_{part}" for part in ("values", "indices")]
+        topk = helper.make_node("TopK", [name, count.name], names, names[0], axis=1, largest=0)
+        self.graph.node.append(topk)
+        # The values are sorted, so that the last one has the rank.
+        last = numpy_helper.from_array(np.array(rank - 1, np.int64), f"{_PREFIX}_last")
+        self.graph.initializer.append(last)
+        return self.node("Gather", [names[0], last.name], axis=1)
 
     def finish(self, output: str, shape: Sequence[int | str]) -> onnx.ModelProto:
         """Declare an output and return the checked graph."""
@@ -254,11 +267,6 @@ class _Tail:
 
     def _mean(self, maps: str) -> str:
         return self.node("Flatten", [self.node("GlobalAveragePool", [self.to_float(maps)])], axis=1)
-
-    def _present(self, tap: str) -> str:
-        """Return a tap as its readers read it: dequantized, if it is quantized."""
-        quantized = f"{tap}_dequantized"
-        return quantized if quantized in self._tensors else tap
 
 
 def _behind(index: GraphIndex, name: str) -> onnx.NodeProto | None:
