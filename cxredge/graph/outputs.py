@@ -145,9 +145,13 @@ def find_middle(model: onnx.ModelProto) -> str | None:
     for node in model.graph.node:
         name = node.output[0]
         sides = [side.dim_value for side in values[name].shape.dim] if name in values else []
-        if node.op_type in _ENDS_BLOCK and len(sides) == 4 and 12 <= size / (sides[2] or 1) <= 20:
+        # The number of images is not fixed; that of the filters of a quantized weight is.
+        is_maps = node.op_type in _ENDS_BLOCK and len(sides) == 4 and not sides[0]
+        if is_maps and 12 <= size / (sides[2] or 1) <= 20:
             channels[name] = sides[1]
-    return max(channels, key=lambda name: channels[name]) if channels else None
+    if not channels:
+        return None
+    return _as_read(max(channels, key=lambda name: channels[name]), GraphIndex(model.graph))
 
 
 class _Tail:
@@ -267,6 +271,19 @@ class _Tail:
 
     def _mean(self, maps: str) -> str:
         return self.node("Flatten", [self.node("GlobalAveragePool", [self.to_float(maps)])], axis=1)
+
+
+def _as_read(name: str, index: GraphIndex) -> str:
+    """Return a tensor as the next layers read it: dequantized, if it is quantized.
+
+    A further reader of the float values would keep a runtime from computing in integers.
+    """
+    for operator in ("QuantizeLinear", "DequantizeLinear"):
+        node = next((one for one in index.readers(name) if one.op_type == operator), None)
+        if node is None:
+            return name
+        name = node.output[0]
+    return name
 
 
 def _behind(index: GraphIndex, name: str) -> onnx.NodeProto | None:
