@@ -58,18 +58,19 @@ class ReferenceBank:
         return found
 
 
-def fit_bank(features: Floats, labels: Ints) -> ReferenceBank:
+def fit_bank(features: Floats, labels: Ints, max_axes: int = MAX_AXES) -> ReferenceBank:
     """Fit the axes to all images, and keep some images of every class.
 
     Args:
         features: float (N, F) of training images; the first ones of each class are kept.
         labels: int (N,).
+        max_axes: Largest number of axes.
     """
     found = features.astype(np.float64)
     offset = found.mean(axis=0)
     scale = np.maximum(found.std(axis=0), _SMALLEST_SCALE * (found.std() or 1.0))
     scaled = (found - offset) / scale
-    axes = np.linalg.svd(scaled, full_matrices=False)[2][:MAX_AXES].T
+    axes = np.linalg.svd(scaled, full_matrices=False)[2][:max_axes].T
     classes = np.unique(labels)
     share = MAX_VECTORS // len(classes) or 1
     kept = np.concatenate([np.flatnonzero(labels == label)[:share] for label in classes])

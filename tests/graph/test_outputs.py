@@ -16,8 +16,9 @@ from cxredge.data.loading import load_pixels
 from cxredge.data.manifest import Manifest
 from cxredge.errors import CxredgeError
 from cxredge.export.half_precision import to_fp16
-from cxredge.graph.outputs import add_distance, add_maps, feature_graph, find_head
-from cxredge.metrics.density import Density, fit_density
+from cxredge.graph.nodes import copy_of, set_attribute
+from cxredge.graph.outputs import add_distance, add_maps, feature_graph, find_head, find_middle
+from cxredge.metrics.reference_bank import ReferenceBank, fit_bank
 from cxredge.quantization.qdq.emit import emit
 from cxredge.quantization.qdq.int8_with_fp16 import to_int8_with_fp16
 from cxredge.quantization.ranges.measure import measure_ranges
@@ -54,9 +55,9 @@ def features_of(graph: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
     return found
 
 
-def density_of(graph: onnx.ModelProto, images: np.ndarray) -> Density:
+def bank_of(graph: onnx.ModelProto, images: np.ndarray) -> ReferenceBank:
     features = features_of(graph, images)
-    return fit_density(features, np.arange(len(features)) % 4, axes=8)
+    return fit_bank(features, np.arange(len(features)) % 4, max_axes=8)
 
 
 def run(graph: onnx.ModelProto, images: np.ndarray, path: Path, backend: str) -> Outputs:
@@ -66,16 +67,16 @@ def run(graph: onnx.ModelProto, images: np.ndarray, path: Path, backend: str) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_distance_is_that_of_the_density(
+def test_the_distance_is_that_of_the_bank(
     kind: str, graphs: Mapping[str, onnx.ModelProto], images: np.ndarray, tmp_path: Path
 ) -> None:
     graph = graphs[kind]
-    density = density_of(graph, images)
-    whole = add_maps(add_distance(graph, density))
+    bank = bank_of(graph, images)
+    whole = add_maps(add_distance(graph, bank))
     found = run(whole, images, tmp_path / "g.onnx", "onnxruntime")
     plain = run(graph, images, tmp_path / "p.onnx", "onnxruntime")
-    expected = density.distances(features_of(graph, images).astype(np.float64))
-    # On few images of few features the density is narrow, which amplifies rounding.
+    expected = bank.distances(features_of(graph, images).astype(np.float64))
+    # Distances among few images are small differences of features, which amplifies rounding.
     assert found.distances == pytest.approx(expected, rel=5e-3)
     assert 0.1 < expected.min() < expected.max() < 10
     # ONNX Runtime fuses FP16 differently around more outputs.
@@ -107,7 +108,7 @@ def test_openvino_returns_what_onnx_runtime_returns(
     tmp_path: Path,
     openvino: None,
 ) -> None:
-    graph = add_maps(add_distance(graphs[kind], density_of(graphs[kind], images)))
+    graph = add_maps(add_distance(graphs[kind], bank_of(graphs[kind], images)))
     one = run(graph, images, tmp_path / "g.onnx", "onnxruntime")
     other = run(graph, images, tmp_path / "g.onnx", "openvino")
     assert one.distances is not None
@@ -123,7 +124,7 @@ def test_openvino_returns_what_onnx_runtime_returns(
 def test_the_real_builder_takes_both_outputs(
     kind: str, graphs: Mapping[str, onnx.ModelProto], images: np.ndarray
 ) -> None:
-    graph = add_maps(add_distance(graphs[kind], density_of(graphs[kind], images)))
+    graph = add_maps(add_distance(graphs[kind], bank_of(graphs[kind], images)))
     size, said = built_bytes(graph)
     # The builder prints this for every kernel with FP32 scales, without loss of accuracy.
     assert [words for words in said if "scales to fp32" not in words] == []
@@ -131,19 +132,28 @@ def test_the_real_builder_takes_both_outputs(
     assert [output.name for output in graph.graph.output] == ["logits", DISTANCE_NAME, MAPS_NAME]
 
 
-def test_means_of_other_feature_maps_come_first(
-    graphs: Mapping[str, onnx.ModelProto], images: np.ndarray, tmp_path: Path
+@pytest.mark.parametrize(
+    ("kind", "middle"),
+    [("fp32", "r1"), ("int8-cpu", "r1_dequantized"), ("int8-tensorrt", "r1_dequantized")],
+)
+def test_the_middle_counts_as_the_next_layers_read_it(
+    kind: str,
+    middle: str,
+    graphs: Mapping[str, onnx.ModelProto],
+    images: np.ndarray,
+    tmp_path: Path,
 ) -> None:
-    taps = ["r1", "r2"]
-    for kind in ("fp32", "int8-cpu"):
-        found = run_graph(feature_graph(graphs[kind], taps), images, lambda _: None)
-        plain = features_of(graphs[kind], images)
-        assert found.shape == (24, 3 * 24)
-        assert found[:, 48:] == pytest.approx(plain)
-        density = fit_density(found, np.arange(24) % 4, axes=8)
-        graph = add_distance(graphs[kind], density, taps)
-        distances = run(graph, images, tmp_path / "g.onnx", "onnxruntime").distances
-        assert distances == pytest.approx(density.distances(found.astype(np.float64)), rel=1e-4)
+    graph = copy_of(graphs[kind])
+    assert find_middle(graph) is None, "its maps are half as wide as the picture"
+    first = next(node for node in graph.graph.node if node.op_type == "Conv")
+    set_attribute(first, "strides", [16, 16])
+    del graph.graph.value_info[:]
+    assert find_middle(graph) == middle
+    features = features_of(graph, images)
+    assert features.shape == (24, 2 * 24)
+    bank = fit_bank(features, np.arange(24) % 4, max_axes=8)
+    distances = run(add_distance(graph, bank), images, tmp_path / "g.onnx", "onnxruntime").distances
+    assert distances == pytest.approx(bank.distances(features.astype(np.float64)), rel=1e-3)
 
 
 def test_a_graph_of_a_newer_opset_has_the_same_distance(
@@ -151,9 +161,9 @@ def test_a_graph_of_a_newer_opset_has_the_same_distance(
 ) -> None:
     """Opset 18 made the axes of ReduceMin an input."""
     newer = onnx.version_converter.convert_version(graphs["fp32"], 18)
-    density = density_of(graphs["fp32"], images)
+    bank = bank_of(graphs["fp32"], images)
     found = [
-        run(add_distance(graph, density), images, tmp_path / "g.onnx", "onnxruntime").distances
+        run(add_distance(graph, bank), images, tmp_path / "g.onnx", "onnxruntime").distances
         for graph in (graphs["fp32"], newer)
     ]
     assert found[0] == pytest.approx(found[1], rel=1e-5)
@@ -163,14 +173,14 @@ def test_the_graph_that_is_given_is_not_changed(
     graphs: Mapping[str, onnx.ModelProto], images: np.ndarray
 ) -> None:
     before = graphs["fp32"].SerializeToString()
-    add_maps(add_distance(graphs["fp32"], density_of(graphs["fp32"], images)))
+    add_maps(add_distance(graphs["fp32"], bank_of(graphs["fp32"], images)))
     assert graphs["fp32"].SerializeToString() == before
 
 
 def test_a_network_that_ends_otherwise_has_neither(
     graphs: Mapping[str, onnx.ModelProto], images: np.ndarray
 ) -> None:
-    density = density_of(graphs["fp32"], images)
+    bank = bank_of(graphs["fp32"], images)
     other = onnx.ModelProto()
     other.CopyFrom(graphs["fp32"])
     (pool,) = [node for node in other.graph.node if node.op_type == "GlobalAveragePool"]
@@ -180,7 +190,7 @@ def test_a_network_that_ends_otherwise_has_neither(
         add_maps(other)
     assert "--no-heatmaps" in maps.value.hint
     with pytest.raises(CxredgeError, match="Distances require a network with") as distance:
-        add_distance(other, density)
+        add_distance(other, bank)
     assert "--no-familiarity" in distance.value.hint
 
 
@@ -193,10 +203,10 @@ def test_each_network_of_the_zoo_returns_its_distance(
     images[:, : size // 2] //= rng.integers(1, 9, (8, 1, 1), dtype=np.uint8)
     features = features_of(zoo_graph, images)
     # With as many axes as images nothing would be left off them.
-    density = fit_density(features, np.arange(8) % 2, axes=2)
-    graph = add_maps(add_distance(zoo_graph, density))
+    bank = fit_bank(features, np.arange(8) % 2, max_axes=2)
+    graph = add_maps(add_distance(zoo_graph, bank))
     found = run(graph, images, tmp_path / "g.onnx", "onnxruntime")
-    expected = density.distances(features.astype(np.float64))
+    expected = bank.distances(features.astype(np.float64))
     assert found.distances == pytest.approx(expected, rel=1e-3)
     assert 0.5 < expected.mean() < 2
     head = find_head(zoo_graph)
