@@ -19,7 +19,7 @@ from cxredge.backends.tensorrt.session import SessionOptions, TensorRTSession, T
 from cxredge.backends.tensorrt.settings import EngineConfig
 from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.graph.outputs import add_distance, add_maps, feature_graph
-from cxredge.metrics.density import fit_density
+from cxredge.metrics.reference_bank import fit_bank
 from cxredge.vocabulary import Precision
 from tests.backends.conftest import Fake
 
@@ -179,7 +179,7 @@ def test_all_outputs_are_returned_for_every_batch(
     path, plan = tmp_path / "whole.onnx", tmp_path / "whole.plan"
     graph = onnx.load(model / "model.onnx")
     features = run_graph(feature_graph(graph), images, lambda _: None)
-    density = fit_density(features, np.arange(len(images)) % 4, axes=4)
+    density = fit_bank(features, np.arange(len(images)) % 4, axes=4)
     onnx.save(add_maps(add_distance(graph, density)), path)
     fake("10.3.0")
     build_engine(path, plan, EngineConfig(Precision.FP32, batches=(1, 4)))
