@@ -8,8 +8,10 @@ from cxredge.artifacts.exclusive import exclusive
 from cxredge.build.candidates import BuildResult
 from cxredge.build.engines import DEFAULT_OPTIONS, EngineOptions, check_options
 from cxredge.build.finish import finish, require_here
+from cxredge.bundle.bundle import open_unfinished, read_golden
 from cxredge.bundle.delivery import deliver, destination, read_delivered
 from cxredge.bundle.signature import check_signature, read_public_key
+from cxredge.graph.file_check import check_model_file
 from cxredge.progress import Progress, Silent
 from cxredge.vocabulary import Precision
 
@@ -48,4 +50,14 @@ def deploy_bundle(
         progress.note(f"{source} was signed with the key to {public_key}.")
     folder = destination(source, out)
     with exclusive(folder):
-        return finish(deliver(source, folder, progress), precision, progress, options)
+        delivered = deliver(source, folder, progress, _check_usable)
+        return finish(delivered, precision, progress, options)
+
+
+def _check_usable(folder: Path) -> None:
+    """Refuse a bundle that no device can finish, so that it does not replace one that works."""
+    bundle = open_unfinished(folder)
+    read_golden(bundle)
+    for name in bundle.card.files:
+        if name.endswith(".onnx"):
+            check_model_file(folder / name)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -123,7 +123,7 @@ def check_archive(path: Path) -> BundleCard:
     return read_head(path)[0]
 
 
-def unpack(path: Path, out: Path) -> None:
+def unpack(path: Path, out: Path, check: Callable[[Path], None] = lambda folder: None) -> None:
     """Unpack an archive into a folder, completely or not at all.
 
     Every file is compared with its hash on the card while it is written.
@@ -131,6 +131,7 @@ def unpack(path: Path, out: Path) -> None:
     Args:
         path: The archive.
         out: The folder; an existing bundle is replaced.
+        check: Called with the unpacked folder before it replaces another; may refuse it.
 
     Raises:
         ArtifactError: The archive is damaged, incomplete, or holds files that the card does not
@@ -146,6 +147,7 @@ def unpack(path: Path, out: Path) -> None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             with (folder / name).open("xb") as stream:
                 stream.writelines(chunks)
+        check(folder)
 
 
 @uninterrupted

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from cxredge.artifacts.card import CARD_NAME, ArtifactKind, held_files, read_artifact, read_card
@@ -54,16 +55,17 @@ def destination(source: Path, out: Path | None) -> Path:
     return folder
 
 
-def deliver(source: Path, folder: Path, progress: Progress) -> Path:
+def deliver(source: Path, folder: Path, progress: Progress, check: Callable[[Path], None]) -> Path:
     """Unpack or copy a bundle to the folder in which it is finished, if required; return that.
 
     Args:
         source: A bundle's folder or its archive.
         folder: The folder, as :func:`destination` returns it.
         progress: Progress listener.
+        check: Called with the new folder before it replaces another; may refuse it.
 
     Raises:
-        ArtifactError: The bundle is damaged, or ``folder`` holds something else.
+        ArtifactError: The bundle is damaged or refused, or ``folder`` holds something else.
         CxredgeError: The disk is full, or the folder cannot be written to.
     """
     if folder.resolve() == source.resolve():
@@ -73,10 +75,10 @@ def deliver(source: Path, folder: Path, progress: Progress) -> Path:
         return folder
     check_replaceable(folder, ArtifactKind.BUNDLE.value)
     if is_archive(source):
-        unpack(source, folder)
+        unpack(source, folder, _naming(source, check))
         progress.note(f"Unpacked {source} to {folder}.")
     else:
-        _copy(source, folder)
+        _copy(source, folder, _naming(source, check))
         progress.note(f"Copied {source} to {folder}.")
     return folder
 
@@ -110,7 +112,20 @@ def _is_there(source: Path, folder: Path) -> bool:
     return True
 
 
-def _copy(source: Path, folder: Path) -> None:
+def _naming(source: Path, check: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Return the check with the source in its messages, not a folder that is gone then."""
+
+    def check_copy(folder: Path) -> None:
+        try:
+            check(folder)
+        except ArtifactError as error:
+            texts = (text.replace(str(folder), str(source)) for text in (error.message, error.hint))
+            raise ArtifactError(*texts) from None
+
+    return check_copy
+
+
+def _copy(source: Path, folder: Path, check: Callable[[Path], None]) -> None:
     """Copy the packed files, without those that another device has added."""
     card = read_artifact(source, BundleCard).card
     names = [CARD_NAME, *held_files(source, card)]
@@ -123,6 +138,7 @@ def _copy(source: Path, folder: Path) -> None:
         for name in names:
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, temporary / name)
+        check(temporary)
 
 
 def _bytes(path: Path) -> bytes | None:

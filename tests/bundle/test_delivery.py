@@ -175,6 +175,28 @@ def test_what_is_copied_is_checked(bundle: Path, tmp_path: Path, cxredge: Run) -
     assert delivery.read_delivered(bundle).kind.value == "bundle"
 
 
+def test_a_bundle_that_no_device_can_finish_does_not_replace_another(
+    bundle: Path, tmp_path: Path, cxredge: Run
+) -> None:
+    pytest.importorskip("onnx")
+    from benchmarks.campaign.tampered import bind
+
+    other = Path(shutil.copytree(bundle, tmp_path / "other"))
+    (other / "golden.npz").write_bytes(b"no arrays")
+    bind(other)
+    works = Path(shutil.copytree(bundle, tmp_path / "works"))
+    held = (works / "card.json").read_bytes()
+    for source in (other, tmp_path / "other.tar"):
+        if source.suffix:
+            write_archive(other, source)
+        for out in (works, tmp_path / "new"):
+            refused = cxredge("deploy", source, "--out", out)
+            assert refused.code == 1
+            assert f"Error: {source}/golden.npz cannot be read" in refused.err
+    assert (works / "card.json").read_bytes() == held
+    assert {p.name for p in tmp_path.iterdir()} == {"bundle", "other", "other.tar", "works"}
+
+
 def test_build_is_another_name_of_deploy_for_a_bundle(bundle: Path, cxredge: Run) -> None:
     note = f"'cxredge build BUNDLE' is an alias of: cxredge deploy {bundle}"
     ran = cxredge("build", bundle, "--json")
