@@ -10,6 +10,7 @@ from cxredge.artifacts.records import to_json
 from cxredge.backends import CPU_BACKENDS
 from cxredge.build.candidates import Candidate, Choice
 from cxredge.errors import CxredgeError, GateRefused, quoted
+from cxredge.gate.fidelity import Measure
 from cxredge.targets.record import Target
 from cxredge.vocabulary import Precision
 
@@ -75,6 +76,13 @@ def _refusal(candidate: Candidate, name: str, bundle: Path | None) -> GateRefuse
         return GateRefused(
             f"{name} refused: the golden images have different results on this machine.",
             f"See how large the differences are: cxredge verify {quoted(bundle or 'BUNDLE')}",
+            details,
+        )
+    if all(one.measure is Measure.CONTROL_RATE for one in candidate.gate.refused):
+        return GateRefused(
+            f"{name} refused by the gate: {candidate.gate.refusal}.",
+            "No precision is better than its network: train on more sources, refuse more images "
+            "with a smaller --familiar-share, or allow it with --max-control-rate.",
             details,
         )
     return GateRefused(

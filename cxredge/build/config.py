@@ -14,7 +14,7 @@ from cxredge.build.engines import DEFAULT_OPTIONS, EngineOptions, check_options
 from cxredge.build.rtx_engines import resolve_capabilities
 from cxredge.bundle.card import BundleConfig
 from cxredge.data.manifest import Manifest
-from cxredge.gate.limits import GateLimits
+from cxredge.gate.limits import GateLimits, RefusalLimits
 from cxredge.quantization.calibration_set import read_calibration
 from cxredge.targets.engine_request import EngineRequest
 from cxredge.targets.precision import require_precision, uses_cascade
@@ -49,6 +49,7 @@ class BuildConfig:
             that do not measure familiarity.
         set_coverage: Share of images whose prediction set contains their class.
         heatmaps: Whether the networks also return class activation maps.
+        refusals: Limits of the gate on controls and refusals.
     """
 
     target: Target
@@ -64,6 +65,7 @@ class BuildConfig:
     familiar_share: float | None = FAMILIAR_SHARE
     set_coverage: float = SET_COVERAGE
     heatmaps: bool = True
+    refusals: RefusalLimits = field(default_factory=RefusalLimits)
 
     @classmethod
     def for_target(
@@ -143,6 +145,7 @@ class BuildConfig:
             familiar_share=self.familiar_share,
             set_coverage=self.set_coverage,
             heatmaps=self.heatmaps,
+            refusals=self.refusals,
         )
 
 

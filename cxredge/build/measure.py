@@ -7,11 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxredge.backends import CPU_BACKENDS, installed_on_cpu, reduced_precisions
+from cxredge.backends.base import Outputs
 from cxredge.backends.batched import NotFiniteError
 from cxredge.build.candidates import Candidate
 from cxredge.build.config import BuildConfig
+from cxredge.build.controls import infer_controls, judge_refusals
 from cxredge.build.held_out import SplitOutputs, infer_split, judge
-from cxredge.build.operating_points import operating_point, warn_of_few_patients
+from cxredge.build.operating_points import (
+    max_distances,
+    operating_point,
+    warn_of_few_patients,
+)
 from cxredge.build.outputs import BundleModel
 from cxredge.build.speed import Variant, measure_speeds
 from cxredge.bundle.serving import Speed
@@ -63,7 +69,8 @@ def measure(
 
     Args:
         models: Models by precision; FP32 is always among them, INT8 is in the target's dialect.
-        manifest: Has the split of the gate, and ``val`` for the operating thresholds.
+        manifest: Has the split of the gate, and ``val`` for the operating thresholds; its controls
+            are measured too.
         config: The settings.
         progress: Progress listener.
 
@@ -79,32 +86,37 @@ def measure(
     files = {precision: model.file for precision, model in models.items()}
     variants = _variants(files, config, timed)
     held_out = infer_split(manifest.of(config.split), variants, classifier, progress)
-    variants = _finite(variants, held_out, config)
+    variants = _finite(variants, held_out.outputs, config)
     validation = infer_split(manifest.of(Split.VAL), variants, classifier, progress)
-    variants = _finite(variants, validation, config)
+    variants = _finite(variants, validation.outputs, config)
+    controls = infer_controls(manifest, variants, classifier, progress)
+    variants = _finite(variants, controls.outputs, config) if controls else variants
     held_out, validation = held_out.of(variants), validation.of(variants)
     speeds: dict[Variant, Speed] = {}
     if timed:
         progress.note("Timing the candidates side by side on this machine.")
         speeds = measure_speeds(variants, held_out.images.pixels[:1], progress)
     rules = (config.limits, classifier.classes, config.specificity, config.cascade)
-    candidates = []
+    candidates, limits = [], max_distances(validation, config)
     for variant in variants:
         gate = judge(variant, held_out, validation, *rules)
-        point = operating_point(variant, validation, gate, config, classifier.classes)
+        gate = judge_refusals(gate, variant, held_out, controls, limits, config.refusals)
+        point = operating_point(
+            variant, validation, gate, limits[variant], config.set_coverage, classifier.classes
+        )
         candidates.append(Candidate(variant, gate, speeds.get(variant), operating_point=point))
     return Measured(tuple(candidates), held_out, timed)
 
 
 def _finite(
-    variants: Sequence[Variant], found: SplitOutputs, config: BuildConfig
+    variants: Sequence[Variant], found: Mapping[Variant, Outputs], config: BuildConfig
 ) -> tuple[Variant, ...]:
     """Return the variants with finite logits.
 
     Raises:
         NotFiniteError: None of them has the precision to ship.
     """
-    left = tuple(v for v in variants if v in found.outputs)
+    left = tuple(v for v in variants if v in found)
     if config.precision and config.precision not in {v.precision for v in left}:
         raise NotFiniteError(
             f"The network returns NaN or infinity in {config.precision.value}.",

@@ -24,7 +24,8 @@ def operating_point(
     variant: Variant,
     validation: SplitOutputs,
     gate: GateResult,
-    config: BuildConfig,
+    max_distance: float | None,
+    set_coverage: float,
     classes: Sequence[str],
 ) -> OperatingPoint:
     """Return the limits of a candidate.
@@ -33,18 +34,25 @@ def operating_point(
         variant: The candidate.
         validation: Outputs for the validation images.
         gate: Its comparison with FP32, which holds its operating thresholds.
-        config: The settings.
+        max_distance: Largest distance of a familiar image; None if it measures none.
+        set_coverage: Share of images whose prediction set contains their class.
         classes: Names of the classes.
     """
     outputs, images = validation.outputs[variant], validation.images
-    levels = set_levels(
-        softmax(outputs.logits), images.labels, images.patients, config.set_coverage
-    )
-    limit = None
-    if outputs.distances is not None and config.familiar_share is not None:
-        limit = _limit(outputs.distances, config.familiar_share)
+    levels = set_levels(softmax(outputs.logits), images.labels, images.patients, set_coverage)
     thresholds = {row.class_name: row.candidate for row in gate.thresholds}
-    return OperatingPoint(thresholds, limit, dict(zip(classes, levels, strict=True)))
+    return OperatingPoint(thresholds, max_distance, dict(zip(classes, levels, strict=True)))
+
+
+def max_distances(validation: SplitOutputs, config: BuildConfig) -> dict[Variant, float | None]:
+    """Return the largest distance of a familiar image by variant; None if it measures none."""
+    share = config.familiar_share
+    return {
+        variant: None
+        if outputs.distances is None or share is None
+        else _limit(outputs.distances, share)
+        for variant, outputs in validation.outputs.items()
+    }
 
 
 def warn_of_few_patients(manifest: Manifest, coverage: float) -> list[str]:

@@ -13,8 +13,9 @@ from cxredge.artifacts.run_config import TrainingSummary
 from cxredge.bundle.layout import PICTURES
 from cxredge.bundle.operating_point import OperatingPoint
 from cxredge.gate.consistency import contradictions
+from cxredge.gate.fidelity import Measure
 from cxredge.gate.gate import GateResult
-from cxredge.gate.limits import GateLimits
+from cxredge.gate.limits import GateLimits, RefusalLimits
 from cxredge.metrics.maps import MapGrid
 from cxredge.targets.engine_request import EngineRequest
 from cxredge.vocabulary import Effort, Precision, Split
@@ -42,6 +43,7 @@ class BundleConfig:
         set_coverage: Share of images whose prediction set contains their class; None on cards of
             earlier versions, which have no prediction sets.
         heatmaps: Whether the networks also return class activation maps.
+        refusals: Limits of the gate on controls and refusals.
     """
 
     float_stem: bool
@@ -59,6 +61,7 @@ class BundleConfig:
     familiar_share: Share | None = None
     set_coverage: Share | None = None
     heatmaps: bool = False
+    refusals: RefusalLimits = field(default_factory=RefusalLimits)
 
 
 @dataclass(frozen=True)
@@ -155,9 +158,9 @@ class BundleCard(Card[BundleConfig, BundleFacts]):
                     f"{', '.join(self.classifier.classes)}, got {', '.join(thresholds) or 'none'}"
                 )
         for precision, gate in self.facts.gate.items():
-            named = {c.class_name for c in gate.checks} | {
-                row.class_name for row in gate.thresholds
-            }
+            named = {c.class_name for c in gate.checks if c.measure is not Measure.CONTROL_RATE}
+            named |= {row.class_name for row in gate.thresholds}
+            named |= {name for kind in gate.controls.values() for name in kind.called}
             named |= {name for flip in gate.flipped for name in (flip.label, flip.fp32, flip.now)}
             if unknown := named - classes - {None}:
                 raise ValueError(
@@ -176,7 +179,7 @@ class BundleCard(Card[BundleConfig, BundleFacts]):
         facts = self.facts
         for gates in (facts.gate, *facts.gate_by_runtime.values()):
             for precision, gate in gates.items():
-                for problem in contradictions(gate, self.config.gate):
+                for problem in contradictions(gate, self.config.gate, self.config.refusals):
                     yield f"gate of {precision.value}: {problem}"
         for precision, gate in facts.gate.items():
             own = {row.class_name: row.candidate for row in gate.thresholds}

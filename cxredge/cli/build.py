@@ -9,7 +9,7 @@ import typer
 
 from cxredge.cli.command import command
 from cxredge.cli.engine import ComputeCapabilityOption, TensorRTOptions, capabilities
-from cxredge.cli.gate import GateOptions, explained
+from cxredge.cli.gate import GateOptions, RefusalOptions, explained
 from cxredge.cli.options import (
     EffortOption,
     PrecisionOption,
@@ -102,6 +102,7 @@ def build(
     ] = None,
     split: SplitOption = Split.TEST,
     gate: GateOptions,
+    refusals: RefusalOptions,
     seed: SeedOption = 0,
     effort: EffortOption = Effort.DEFAULT,
     cascade: Annotated[
@@ -127,7 +128,8 @@ def build(
     """Build a bundle: export, quantize, compare with FP32, pack.
 
     Runs the stages that are missing, compares every precision with FP32 on held-out images, times
-    them if this machine is the target, and packs what passes. Finish the bundle on its device with
+    them if this machine is the target, and packs what passes. The manifest's controls show what the
+    network calls X-rays that show none of the classes. Finish the bundle on its device with
     'cxredge deploy'. X-rays travel inside: about a dozen golden images, and those that a precision
     decides differently from FP32 (golden.npz, flipped.npz).
     Exits with code 3 if the requested precision does not pass the gate.
@@ -149,7 +151,8 @@ def build(
     config = BuildConfig.for_target(
         target, precision, engine=engine.engine_options(), cascade=cascade,
         compute_capabilities=capabilities(compute_capability), limits=gate.limits(), split=split,
-        specificity=gate.specificity, calibration_seed=seed, effort=effort, **outputs.settings(),
+        specificity=gate.specificity, calibration_seed=seed, effort=effort,
+        refusals=refusals.limits(), **outputs.settings(),
     )  # fmt: skip
     manifest = read_manifest(evaluate or source / "manifest.csv")
     entries = manifest.of(split)

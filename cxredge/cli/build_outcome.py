@@ -14,6 +14,7 @@ from cxredge.cli.gate import gate_text, with_paths
 from cxredge.cli.output import Outcome
 from cxredge.cli.text import share, table
 from cxredge.errors import quoted
+from cxredge.metrics.controls import control_sentences
 from cxredge.targets.registry import find_target
 from cxredge.vocabulary import Precision
 
@@ -156,7 +157,10 @@ def outcome_of(
     left_out = [
         f"{name} has no engine on this machine: {why}" for name, why in built.left_out.items()
     ]
+    sentences = control_sentences(built.gate.controls)
     lines = [
+        *sentences,
+        *([""] if sentences else []),
         *compared,
         table(_HEADER, rows),
         "",

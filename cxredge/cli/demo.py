@@ -100,7 +100,7 @@ def _build(output: Output, out: Path) -> Outcome:
     from cxredge.cli.build import build
     from cxredge.cli.calibrate import calibrate
     from cxredge.cli.engine import TensorRTOptions
-    from cxredge.cli.gate import GateOptions
+    from cxredge.cli.gate import GateOptions, RefusalOptions
     from cxredge.cli.outputs import OutputOptions
     from cxredge.cli.verify import verify
 
@@ -118,6 +118,7 @@ def _build(output: Output, out: Path) -> Outcome:
             calibration=calibration,
             out=bundle,
             gate=GateOptions(),
+            refusals=RefusalOptions(),
             outputs=OutputOptions(),
             engine=TensorRTOptions(),
         ),

@@ -15,7 +15,7 @@ from cxredge.errors import GateRefused
 
 if TYPE_CHECKING:
     from cxredge.data.manifest import Entry
-    from cxredge.gate.limits import GateLimits
+    from cxredge.gate.limits import GateLimits, RefusalLimits
 
 _MAX_FLIPPED = 20
 
@@ -71,6 +71,35 @@ class GateOptions:
         return GateLimits(**self.named)
 
 
+@dataclass(frozen=True)
+class RefusalOptions:
+    """Limits of the gate on controls and refusals, None for the defaults."""
+
+    max_control_rate: Annotated[
+        float | None,
+        _limit(
+            "--max-control-rate",
+            "largest share of a kind of controls that is called a class and not refused. [default: "
+            "no limit; the share is always shown]",
+        ),
+    ] = None
+    min_refusal_agreement: Annotated[
+        float | None,
+        _limit(
+            "--min-refusal-agreement",
+            "smallest share of images that are refused as unfamiliar, or answered, as in FP32. "
+            "[default: 0.97]",
+        ),
+    ] = None
+
+    def limits(self) -> RefusalLimits:
+        """Return the limits given on the command line, and the defaults of the others."""
+        from cxredge.gate.limits import RefusalLimits
+
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return RefusalLimits(**given)
+
+
 def with_paths(gate: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Any]:
     """Return a result of the gate with the paths of flipped images added.
 
@@ -120,6 +149,8 @@ def gate_text(gate: Mapping[str, Any], now: str) -> str:
     if gate["thresholds"]:
         parts += ["", _thresholds(gate["thresholds"], now)]
     parts += ["", _flipped(gate["flipped"], now, gate["cascade"])]
+    if gate["unfamiliar"]:
+        parts += ["", _unfamiliar(gate["unfamiliar"], now)]
     if gate["near_ties"]:
         parts += ["", _near_ties(gate["near_ties"], now, gate["cascade"])]
     if gate.get("maps"):
@@ -204,6 +235,14 @@ def _maps(found: Mapping[str, Any], now: str) -> str:
         f"Heatmaps of {now}: their mean correlation with FP32's is {found['correlation']:.3f}; in "
         f"{share(found['peaks_kept'])} of {found['images']} images the strongest cell moves by at "
         "most one cell."
+    )
+
+
+def _unfamiliar(found: Mapping[str, Any], now: str) -> str:
+    alike = share(found["alike"] / found["images"], found["alike_ci95"])
+    return (
+        f"Refused as unfamiliar: {found['refused_fp32']} of {found['images']} images by FP32, "
+        f"{found['refused']} by {now}; alike in {found['alike']} ({alike})."
     )
 
 

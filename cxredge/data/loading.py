@@ -27,7 +27,7 @@ class LabelledImages:
 
     Attributes:
         pixels: uint8 (N, S, S).
-        labels: int64 (N,), class indices.
+        labels: int64 (N,), class indices; -1 for controls.
         patients: The patient of each image.
     """
 
@@ -138,7 +138,8 @@ def load_labelled(
     """
     with progress.task("Decoding X-rays", len(entries)) as advance:
         pixels = load_pixels(entries, size, lambda: advance(1))
-    labels = np.array([classes.index(entry.label) for entry in entries], dtype=np.int64)
+    index = {"": -1, **{name: number for number, name in enumerate(classes)}}
+    labels = np.array([index[entry.label] for entry in entries], dtype=np.int64)
     return LabelledImages(pixels, labels, [entry.patient for entry in entries])
 
 

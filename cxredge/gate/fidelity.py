@@ -32,6 +32,8 @@ class Measure(str, Enum):
     SENSITIVITY = "sensitivity"
     CALIBRATION_ERROR = "calibration_error"
     LOGIT_ERROR = "logit_error"
+    REFUSAL_AGREEMENT = "refusal_agreement"
+    CONTROL_RATE = "control_rate"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Deviation:
 
     Attributes:
         measure: The measure. FP32 agrees with itself and has no logit error.
-        class_name: The class; None for all images or the mean of the classes.
+        class_name: The class; of controls, their kind; None for all images or the mean of the
+            classes.
         patients: Number of patients that contribute: all, or those with an image of the class (for
             AUROC, those without one if they are fewer).
         fp32: Value of FP32; None if it is not defined.
@@ -159,7 +162,7 @@ def _deviations(pair: Paired, drift: Sequence[Drift]) -> tuple[Deviation, ...]:
             _number(before[column]),
             _number(after[column]),
             _number(after[column] - before[column]),
-            _interval(drawn),
+            change_interval(drawn),
         )
         for column, ((measure, name), drawn) in enumerate(
             zip(_columns(pair.classes, bool(drift)), np.vstack(draws).T, strict=True)
@@ -167,7 +170,7 @@ def _deviations(pair: Paired, drift: Sequence[Drift]) -> tuple[Deviation, ...]:
     )
 
 
-def _interval(drawn: metrics.Floats) -> metrics.Interval | None:
+def change_interval(drawn: metrics.Floats) -> metrics.Interval | None:
     """Return the interval rounded to 1e-6: rounding errors of the sums are below that."""
     interval = percentile_interval(drawn)
     return interval and (round(interval[0], 6), round(interval[1], 6))

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from cxredge.gate.fidelity import Flip, Measure, Paired, measure_fidelity
-from cxredge.gate.limits import MIN_PATIENTS, GateLimits, LimitCheck, LimitVerdict, check
+from cxredge.gate.limits import (
+    MIN_PATIENTS,
+    GateLimits,
+    LimitCheck,
+    LimitVerdict,
+    RefusalLimits,
+    check,
+)
+from cxredge.gate.refusals import (
+    PairedControls,
+    PairedRefusals,
+    RefusalAgreement,
+    agreement_deviation,
+    called_by_candidate,
+    control_deviations,
+    refusal_agreement,
+)
 from cxredge.gate.thresholds import Drift, Validation
 from cxredge.metrics import classification as metrics
+from cxredge.metrics.controls import Controls
 from cxredge.metrics.maps import MapFidelity
 from cxredge.metrics.near_ties import NearTies, measure_near_ties
 from cxredge.metrics.number_types import Count, Share
 
-__all__ = ["GateLimits", "GateResult", "Validation", "compare"]
+__all__ = ["GateLimits", "GateResult", "Validation", "compare", "with_refusals"]
 
 
 @dataclass(frozen=True)
@@ -35,12 +52,15 @@ class GateResult:
             would make up for it.
         maps: Agreement of the class activation maps with FP32's; None without maps, and on cards of
             earlier versions. It has no limit.
+        unfamiliar: Refusals of both precisions on the held-out images and the controls; None if the
+            network refuses none, and on cards of earlier versions.
+        controls: What the candidate calls controls, by kind; empty without controls.
     """
 
     JSON_KEYS: ClassVar = (
         "passed", "refusals", "cautions", "images", "patients", "accuracy_fp32", "accuracy",
         "accuracy_difference_ci95", "agreement", "agreement_ci95", "logit_error", "checks",
-        "thresholds", "flipped", "near_ties", "cascade", "maps",
+        "thresholds", "flipped", "near_ties", "cascade", "maps", "unfamiliar", "controls",
     )  # fmt: skip
 
     checks: tuple[LimitCheck, ...]
@@ -52,6 +72,8 @@ class GateResult:
     near_ties: NearTies | None = None
     cascade: bool = False
     maps: MapFidelity | None = None
+    unfamiliar: RefusalAgreement | None = None
+    controls: Controls = field(default_factory=dict)
 
     @property
     def refused(self) -> tuple[LimitCheck, ...]:
@@ -165,4 +187,29 @@ def compare(
         thresholds=found.thresholds,
         flipped=found.flipped,
         near_ties=near_ties,
+    )
+
+
+def with_refusals(
+    result: GateResult,
+    refusals: PairedRefusals | None,
+    controls: PairedControls | None,
+    limits: RefusalLimits,
+) -> GateResult:
+    """Return a result with the checks of refusals and controls.
+
+    Args:
+        result: Comparison of the logits.
+        refusals: Refusals on the held-out images and the controls; None if the network refuses
+            none.
+        controls: Decisions on the controls; None without controls.
+        limits: Limits on both.
+    """
+    deviations = [agreement_deviation(refusals)] if refusals else []
+    deviations += control_deviations(controls) if controls else []
+    return replace(
+        result,
+        checks=(*result.checks, *(check(deviation, limits) for deviation in deviations)),
+        unfamiliar=refusal_agreement(refusals) if refusals else None,
+        controls=called_by_candidate(controls) if controls else {},
     )

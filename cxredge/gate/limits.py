@@ -6,6 +6,9 @@ a loss refuses the candidate only if it exceeds its limit *and* its paired 95% i
 zero. The interval excludes zero from about four images lost and none gained: a draw misses all four
 with probability e^-4 = 0.018, which is below 0.025. A loss beyond the limit that chance can explain
 passes with a caution, and so does a class with too few patients for an interval.
+
+The agreement of refusals breaks its limit if its interval does too. The rate of controls is not
+compared with FP32's, but with its limit, as measured.
 """
 
 from __future__ import annotations
@@ -45,6 +48,25 @@ class GateLimits:
     max_calibration_error_rise: Share = 0.02
 
 
+@dataclass(frozen=True)
+class RefusalLimits:
+    """Limits on controls, and on refusals of unfamiliar images.
+
+    Attributes:
+        max_control_rate: Largest share of the controls of a kind that a precision, FP32 too, calls
+            a class and does not refuse; None for no limit.
+        min_refusal_agreement: Smallest share of images that are refused as unfamiliar, or answered,
+            as in FP32.
+    """
+
+    max_control_rate: Share | None = None
+    min_refusal_agreement: Share = 0.97
+
+
+ON_REFUSALS = (Measure.REFUSAL_AGREEMENT, Measure.CONTROL_RATE)
+"""Measures of refusals, which controls count in too."""
+
+
 class LimitVerdict(str, Enum):
     """Verdict of the gate on one measure."""
 
@@ -74,7 +96,11 @@ _RULES = {
     Measure.CALIBRATION_ERROR: _Rule(
         "max_calibration_error_rise", "may rise by", "calibration error", rise_is_loss=True
     ),
+    Measure.REFUSAL_AGREEMENT: _Rule("min_refusal_agreement", "at least", "agreement of refusals"),
+    Measure.CONTROL_RATE: _Rule("max_control_rate", "at most", "controls called a class"),
 }
+_AGAINST_ONE = (Measure.AGREEMENT, Measure.REFUSAL_AGREEMENT)
+"""Measures whose limit is their smallest value, not a change."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +123,7 @@ class LimitCheck(Deviation):
     def limit_text(self) -> str:
         """The limit in words, such as ``may drop by 0.01``."""
         rule = _RULES.get(self.measure)
-        return f"{rule.words} {self.limit:g}" if rule else ""
+        return f"{rule.words} {self.limit:g}" if rule and self.limit is not None else ""
 
     @property
     def option(self) -> str:
@@ -110,14 +136,15 @@ class LimitCheck(Deviation):
         rule, name = _RULES.get(self.measure), self.class_name
         words = rule.name if rule else self.measure.value.replace("_", " ")
         if name is not None:
-            return f"{words} of {name}"
+            joint = ": " if self.measure is Measure.CONTROL_RATE else " of "
+            return f"{words}{joint}{name}"
         by_class = self.measure in (Measure.AUROC, Measure.SENSITIVITY)
         return f"mean {words}" if by_class else words
 
     @property
     def sentence(self) -> str:
         """The values and the limit, in words."""
-        if self.measure is Measure.AGREEMENT:
+        if self.measure in (*_AGAINST_ONE, Measure.CONTROL_RATE):
             return f"{self.subject} {self.candidate:.4f} ({self.limit_text})"
         words = f"{self.subject} {self.candidate:.4f} against {self.fp32:.4f} in FP32"
         if self.measure is Measure.ACCURACY or self.ci95 is None:
@@ -126,21 +153,24 @@ class LimitCheck(Deviation):
         return f"{words} ({self.limit_text}; 95% interval of the change {low:+.4f} to {high:+.4f})"
 
 
-def check(deviation: Deviation, limits: GateLimits) -> LimitCheck:
-    """Compare one measure with its limit."""
+def check(deviation: Deviation, limits: GateLimits | RefusalLimits) -> LimitCheck:
+    """Compare one measure with its limit; those of refusals have limits of their own."""
     rule = _RULES.get(deviation.measure)
     if rule is None:
         return LimitCheck(**vars(deviation), limit=None, verdict=LimitVerdict.NO_LIMIT)
-    limit: float = getattr(limits, rule.limit)
-    verdict = _verdict(deviation, rule, limit)
+    limit: float | None = getattr(limits, rule.limit)
+    verdict = LimitVerdict.NO_LIMIT if limit is None else _verdict(deviation, rule, limit)
     return LimitCheck(**vars(deviation), limit=limit, verdict=verdict)
 
 
 def _verdict(deviation: Deviation, rule: _Rule, limit: float) -> LimitVerdict:
     if deviation.difference is None or deviation.ci95 is None:
         return LimitVerdict.TOO_FEW
+    if deviation.measure is Measure.CONTROL_RATE:
+        rate = deviation.candidate or 0.0
+        return LimitVerdict.HELD if rate <= limit + _ROUNDING else LimitVerdict.REFUSED
     loss = deviation.difference if rule.rise_is_loss else -deviation.difference
-    allowed = 1 - limit if deviation.measure is Measure.AGREEMENT else limit
+    allowed = 1 - limit if deviation.measure in _AGAINST_ONE else limit
     # The tolerance absorbs only the rounding of a difference of shares.
     held = loss <= allowed + _ROUNDING
     if rule.as_measured:
@@ -150,4 +180,7 @@ def _verdict(deviation: Deviation, rule: _Rule, limit: float) -> LimitVerdict:
     if held:
         return LimitVerdict.HELD
     low, high = deviation.ci95
+    if deviation.measure is Measure.REFUSAL_AGREEMENT:
+        # The largest agreement that chance can explain, as FP32 agrees with itself in all images.
+        return LimitVerdict.UNCLEAR if -high <= allowed + _ROUNDING else LimitVerdict.REFUSED
     return LimitVerdict.UNCLEAR if low <= 0 <= high else LimitVerdict.REFUSED

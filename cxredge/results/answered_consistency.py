@@ -74,6 +74,9 @@ def _of_groups(result: Evaluation, name: str, groups: list[Group]) -> Iterator[s
 
 
 def _share(name: str, hits: int, total: int, ci95: Interval | None) -> Iterator[str]:
+    if hits > total:
+        yield f"{name} counts {hits} of {total} images"
+        return
     low, high = wilson(hits, total)
     if ci95 is None or max(abs(ci95[0] - low), abs(ci95[1] - high)) > _ROUNDING:
         yield f"the interval of {name} is not Wilson's, {low:.4f} to {high:.4f}"
