@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxredge.backends import CPU_BACKENDS, installed_on_cpu, reduced_precisions
-from cxredge.backends.base import Outputs
 from cxredge.backends.batched import NotFiniteError
 from cxredge.build.candidates import Candidate
 from cxredge.build.config import BuildConfig
-from cxredge.build.controls import infer_controls, judge_refusals
+from cxredge.build.controls import ControlOutputs, infer_controls, judge_refusals
 from cxredge.build.held_out import SplitOutputs, infer_split, judge
 from cxredge.build.operating_points import (
     max_distances,
@@ -86,11 +85,11 @@ def measure(
     files = {precision: model.file for precision, model in models.items()}
     variants = _variants(files, config, timed)
     held_out = infer_split(manifest.of(config.split), variants, classifier, progress)
-    variants = _finite(variants, held_out.outputs, config)
+    variants = _finite(variants, held_out, config)
     validation = infer_split(manifest.of(Split.VAL), variants, classifier, progress)
-    variants = _finite(variants, validation.outputs, config)
+    variants = _finite(variants, validation, config)
     controls = infer_controls(manifest, variants, classifier, progress)
-    variants = _finite(variants, controls.outputs, config) if controls else variants
+    variants = _finite(variants, controls, config) if controls else variants
     held_out, validation = held_out.of(variants), validation.of(variants)
     speeds: dict[Variant, Speed] = {}
     if timed:
@@ -109,14 +108,14 @@ def measure(
 
 
 def _finite(
-    variants: Sequence[Variant], found: Mapping[Variant, Outputs], config: BuildConfig
+    variants: Sequence[Variant], found: SplitOutputs | ControlOutputs, config: BuildConfig
 ) -> tuple[Variant, ...]:
     """Return the variants with finite logits.
 
     Raises:
         NotFiniteError: None of them has the precision to ship.
     """
-    left = tuple(v for v in variants if v in found)
+    left = tuple(v for v in variants if v in found.outputs)
     if config.precision and config.precision not in {v.precision for v in left}:
         raise NotFiniteError(
             f"The network returns NaN or infinity in {config.precision.value}.",

@@ -57,7 +57,8 @@ def test_limits_of_a_build_are_on_its_card(
     card = read_card(out, BundleCard)
     assert {f"--{k.replace('_', '-')}": v for k, v in vars(card.config.gate).items()} == LIMITS
     checks = card.facts.gate[Precision.INT8].checks
-    assert {check.limit for check in checks} == {*LIMITS.values(), None}
+    agreement_of_refusals = card.config.refusals.min_refusal_agreement
+    assert {check.limit for check in checks} == {*LIMITS.values(), agreement_of_refusals, None}
 
 
 @pytest.mark.usefixtures("careless_int8")

@@ -9,45 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.bundle.bundle import open_bundle
-from cxredge.data.manifest import Entry, Manifest, read_manifest, write_manifest
-from cxredge.data.phantom_controls import KINDS, render_control
+from cxredge.data.manifest import Manifest, read_manifest, write_manifest
+from cxredge.data.phantom_controls import KINDS
 from cxredge.errors import ArtifactError
 from cxredge.inference.rows import predict_one
 from cxredge.results.read import read_result
 from cxredge.vocabulary import Precision, Split
-from tests.conftest import SIZE, Run
-
-EACH = 4
+from tests.conftest import Run
+from tests.control_images import EACH, with_controls
 
 
 @pytest.fixture(scope="module")
 def listed(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The phantoms' manifest with controls, sexes and ages; viral has a source of its own."""
-    folder = tmp_path_factory.mktemp("controls")
-    entries = [
-        replace(
-            entry,
-            source="north" if entry.label == "viral" else "south",
-            sex="FM"[number % 2],
-            age=str(20 + number % 50),
-        )
-        for number, entry in enumerate(manifest.entries)
-    ]
-    for number in range(EACH * len(KINDS)):
-        kind = list(KINDS)[number // EACH]
-        path = folder / f"control-{number}.png"
-        Image.fromarray(render_control(kind, number, SIZE)).save(path)
-        entries.append(
-            Entry(
-                path, "", f"c{number}", "north", "", Split.CONTROL, sha256_of_file(path),
-                finding=kind,
-            )
-        )  # fmt: skip
-    return write_manifest(folder / "manifest.csv", entries).path
+    return with_controls(manifest, tmp_path_factory.mktemp("controls"))
 
 
 @pytest.fixture(scope="module")
