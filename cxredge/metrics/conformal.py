@@ -50,21 +50,35 @@ def set_levels(
 ) -> list[float]:
     """Return the level of each class: the largest score of a class in the set.
 
-    A class with fewer patients than the guarantee requires takes the largest of the levels of the
-    other classes, of the level of all patients together, and of the scores of its own images.
-
     Args:
         probabilities: float (N, classes) of validation images.
         labels: int (N,).
-        patients: The patient of each image. Each patient counts once, with the largest score of its
-            images, as images of one patient are not independent.
+        patients: The patient of each image.
         coverage: Share of images whose set contains their class.
 
     Returns:
         Levels in [0, 1]; at 1, a class is in every set.
     """
-    of_label = np.take_along_axis(scores(probabilities), labels[:, None], axis=1)[:, 0]
-    by_class: list[dict[str, float]] = [{} for _ in range(probabilities.shape[1])]
+    return levels_of(scores(probabilities), labels, patients, coverage)
+
+
+def levels_of(
+    of_classes: Floats, labels: Ints, patients: Sequence[str], coverage: float
+) -> list[float]:
+    """Return the level of each class, for any score between 0 and 1.
+
+    A class with fewer patients than the guarantee requires takes the largest of the levels of the
+    other classes, of the level of all patients together, and of the scores of its own images.
+
+    Args:
+        of_classes: float (N, classes), scores of validation images.
+        labels: int (N,).
+        patients: The patient of each image. Each patient counts once, with the largest score of its
+            images, as images of one patient are not independent.
+        coverage: Share of images whose set contains their class.
+    """
+    of_label = np.take_along_axis(of_classes, labels[:, None], axis=1)[:, 0]
+    by_class: list[dict[str, float]] = [{} for _ in range(of_classes.shape[1])]
     for label, patient, score in zip(labels.tolist(), patients, of_label.tolist(), strict=True):
         known = by_class[label]
         known[patient] = max(score, known.get(patient, 0.0))

@@ -16,6 +16,7 @@ from cxredge.bundle.bundle import open_bundle
 from cxredge.data.images import load_grey
 from cxredge.data.inputs import walk_images
 from cxredge.errors import ImageError, ImageProblem
+from cxredge.inference.answers import PredictionOptions
 from cxredge.inference.predict import predict
 from cxredge.progress import Silent
 from tests.predictions import read_rows
@@ -59,7 +60,8 @@ def test_mutated_files_have_one_row_each(built: Path, tmp_path: Path) -> None:
     write_files(again, 280, 3)
     for path in folder.iterdir():
         assert path.read_bytes() == (again / path.name).read_bytes()
-    predict(open_bundle(built), [folder], out, False, Silent())
+    options = PredictionOptions(answer_all=True)
+    predict(open_bundle(built), [folder], out, False, Silent(), options=options)
     rows = Counter(row["path"] for row in read_rows(out))
     assert [rows[str(path)] for path in folder.iterdir() if path.suffix != ".zip"] == [1] * 260
     assert {"ok", "truncated", "unreadable"} <= {row["status"] for row in read_rows(out)}
