@@ -22,6 +22,8 @@ from cxredge.inference.answers import PredictionRow
 from cxredge.inference.pictures import shown
 
 _PICTURE_BYTES = 400_000
+_COMPRESSION = 3
+"""Level at which a picture takes less than half the time of the usual one, and a seventh more."""
 
 
 class HeatmapFolder:
@@ -100,7 +102,9 @@ class HeatmapFolder:
         self.close()
 
     def _draw(self, row: PredictionRow, image: LoadedImage, number: int) -> None:
-        draw_pair(shown(row, image)).save(self._partial / picture_name(number), "PNG")
+        draw_pair(shown(row, image)).save(
+            self._partial / picture_name(number), "PNG", compress_level=_COMPRESSION
+        )
 
 
 def picture_name(number: int) -> str:
