@@ -19,6 +19,7 @@ from cxredge.diagnosis.description import (
     description_as_json,
 )
 from cxredge.gate.gate import GateResult
+from cxredge.metrics.controls import control_sentences
 from cxredge.targets.registry import all_targets
 from cxredge.targets.trtexec import how_to_deploy
 
@@ -64,10 +65,12 @@ def _archive(found: ArchiveDescription) -> dict[str, Any]:
 
 def _content(card: BundleCard, backend: str) -> dict[str, Any]:
     size, facts = card.classifier.input_size, card.facts
+    sentences = control_sentences(facts.gate_of(facts.precision, backend).controls)
     return {
         "network": f"{card.classifier.network}, {size}x{size} grey pixels",
         "classes": list(card.classifier.classes),
         "target": f"{card.config.target}, {card.config.backend}",
+        **({"controls": sentences} if sentences else {}),
         "gate": {name.value: _verdict(facts.gate_of(name, backend)) for name in facts.gate},
     }
 
