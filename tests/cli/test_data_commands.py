@@ -113,3 +113,43 @@ def test_data_audit_of_one_source(phantoms: Path, tmp_path: Path, cxredge) -> No
     assert "Cramér" not in shown
     write_manifest(listed, [replace(entry, source=entry.label) for entry in entries])
     assert "Class and source: Cramér's V 1.00" in cxredge("data", "audit", listed).out
+
+
+def test_data_prepare_fills_controls(tmp_path: Path, cxredge) -> None:
+    """All but the patient's lateral who is in train or val, as each patient has one image."""
+    cohen, kermany = make_cohen(tmp_path / "cohen", 12, 2), make_kermany(tmp_path / "kermany", 12)
+    adults = tmp_path / "adults"
+    (adults / "images").mkdir(parents=True)
+    for name in ("a", "b"):
+        noise_image(adults / "images" / f"{name}.jpg")
+    (adults / "metadata.csv").write_text(
+        "filename,patientid,finding\na.jpg,1,No Finding\nb.jpg,2,Pneumonia\n"
+    )
+    with (cohen / "metadata.csv").open("a", newline="") as stream:
+        rows = [("l1", "COVID-19", "L", "X-ray"), ("t1", "COVID-19", "Axial", "CT")]
+        for name, finding, view, modality in [*rows, ("o1", "No Finding", "AP", "X-ray")]:
+            csv.writer(stream).writerow([name, finding, view, modality, f"{name}.png"])
+            noise_image(cohen / "images" / f"{name}.png")
+        for n in range(12):  # laterals of the patients of the class
+            csv.writer(stream).writerow([f"c{n}", "COVID-19", "L", "X-ray", f"side{n}.png"])
+            noise_image(cohen / "images" / f"side{n}.png")
+    ran = cxredge(
+        "data", "prepare", "--protocol", "full", "--cohen", cohen, "--kermany", kermany,
+        "--adults", adults, "--out", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    manifest = read_manifest(Path(ran.json["manifest"]))
+    seen = sum(e.label == "covid19" and e.split.value in ("train", "val") for e in manifest.entries)
+    assert 0 < seen < 12
+    assert ran.json["controls"] == {
+        "adult no finding": 1,
+        "adult pneumonia": 1,
+        "ct": 1,
+        "lateral": 1 + 12 - seen,
+        "other finding": 1,
+    }
+    assert ran.json["dropped"]["patient_in_train_or_val"] == seen
+    assert "other_finding" not in ran.json["dropped"]
+    assert ran.json["patients_in_two_splits"] == 0
+    assert {e.label for e in manifest.controls} == {""}
+    assert ran.json["images"] == len(manifest.labelled) == 12 * 4
