@@ -169,7 +169,7 @@ def latency(case: Case) -> dict[str, Any]:
     other, shuffle = OtherWork(), random.Random(0)
     image = case.images.pixels[:1]
     case.arguments.work.mkdir(parents=True, exist_ok=True)
-    for threads in (1, 2):
+    for threads in case.arguments.threads:
         for name in wanted:
             file, backend, precision = case.variants()[name]
             with ExitStack() as opened:
@@ -254,6 +254,7 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--calls", type=int, default=40, help="images per round and variant")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="per inference")
     parser.add_argument("--again", choices=PARTS, action="append", default=[])
     parser.add_argument("--work", type=Path, required=True, help="folder for what is made; stays")
     parser.add_argument("--out", type=Path, required=True, help="OUT.json and OUT.md are written")
