@@ -1,0 +1,261 @@
+"""Familiarity and prediction sets on real X-rays: refusals by kind, sets, and other methods.
+
+    python benchmarks/familiarity.py --bundles PROCESSOR BOARD ... --manifest MANIFEST \
+        --out benchmarks/results/familiarity
+
+MANIFEST has controls (``cxredge data prepare --adults DIR``). Every bundle is of one network; those
+for this machine and those for boards differ in their INT8. Everything runs in ONNX Runtime here.
+Bundles that OUT.json has are not measured again; ``--methods MODEL`` compares methods on the
+features of one FP32 model over random splits of the manifest's X-rays by patient.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from familiarity_page import write_page
+
+from cxredge.artifacts.atomic import write_json
+from cxredge.artifacts.card import read_artifact, tool_versions
+from cxredge.artifacts.model_card import ExportedCard
+from cxredge.artifacts.records import read_json_file, to_json
+from cxredge.backends.base import Outputs
+from cxredge.backends.batched import run_file
+from cxredge.backends.onnxruntime import run_graph
+from cxredge.bundle.bundle import Bundle, open_bundle
+from cxredge.bundle.operating_point import OperatingPoint
+from cxredge.data.loading import load_pixels
+from cxredge.data.manifest import Entry, Manifest, read_manifest
+from cxredge.graph.model_file import FP32_NAME, read_model
+from cxredge.graph.outputs import feature_graph, find_head
+from cxredge.metrics.classification import softmax, wilson
+from cxredge.metrics.conformal import prediction_sets
+from cxredge.metrics.reference_bank import fit_bank
+from cxredge.telemetry.linux import read_machine
+from cxredge.vocabulary import Precision, Split
+
+SPLITS, TEST_PATIENT_SHARE, VAL_PATIENT_SHARE, FAMILIAR = 20, 0.2, 0.16, 0.95
+Array = np.ndarray
+
+
+def measure_bundle(bundle: Bundle, manifest: Manifest) -> dict[str, Any]:
+    """Measure every precision of a bundle on test images and controls."""
+    classes, size = bundle.card.classifier.classes, bundle.card.classifier.input_size
+    test, controls = manifest.of(Split.TEST), manifest.of(Split.CONTROL)
+    pixels = {"test": load_pixels(test, size), "control": load_pixels(controls, size)}
+    found: dict[str, Any] = {"network": bundle.card.classifier.network}
+    found["target"] = bundle.card.config.target
+    reference: dict[str, Array] = {}
+    for precision in (Precision.FP32, Precision.INT8):
+        file = bundle.model_of(precision)
+        outputs = {name: run_file(file, images) for name, images in pixels.items()}
+        point = bundle.card.facts.operating_point(precision, "onnxruntime")
+        refused = {name: _refused(one, point) for name, one in outputs.items()}
+        reference = reference or refused
+        alike = np.concatenate([refused[name] == reference[name] for name in refused])
+        labels = np.array([classes.index(entry.label) for entry in test])
+        found[precision.value] = {
+            "test": _share(refused["test"]),
+            "test_by_class": {
+                name: _share(refused["test"][labels == n]) for n, name in enumerate(classes)
+            },
+            "controls": _by_kind(controls, outputs["control"], refused["control"], classes),
+            "alike": _share(alike),
+            "sets": _sets(outputs["test"], refused["test"], labels, classes, point),
+        }
+    return found
+
+
+def _refused(outputs: Outputs, point: OperatingPoint) -> Array:
+    if outputs.distances is None or point.max_distance is None:
+        raise SystemExit("The bundle does not measure familiarity.")
+    found: Array = outputs.distances > point.max_distance
+    return found
+
+
+def _by_kind(
+    entries: Sequence[Entry], outputs: Outputs, refused: Array, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Return refusals of each kind, and the classes of the images that are answered."""
+    kinds = np.array([entry.finding for entry in entries])
+    decided = outputs.logits.argmax(axis=1)
+    return {
+        kind: _share(refused[kinds == kind])
+        | {
+            "called": {
+                name: int(((kinds == kind) & ~refused & (decided == n)).sum())
+                for n, name in enumerate(classes)
+            }
+        }
+        for kind in sorted(set(kinds.tolist()))
+    }
+
+
+def _sets(
+    outputs: Outputs,
+    refused: Array,
+    labels: Array,
+    classes: Sequence[str],
+    point: OperatingPoint,
+) -> dict[str, Any]:
+    """Return coverage by class and the mean size of the sets of answered test images."""
+    levels = np.array([point.set_levels[name] for name in classes])
+    inside = prediction_sets(softmax(outputs.logits), levels)[~refused]
+    answered = labels[~refused]
+    right = inside[np.arange(len(answered)), answered]
+    return {
+        "mean_size": float(inside.sum(axis=1).mean()),
+        "coverage": _share(right),
+        "by_class": {name: _share(right[answered == n]) for n, name in enumerate(classes)},
+    }
+
+
+def _share(chosen: Array) -> dict[str, Any]:
+    hits, total = int(chosen.sum()), len(chosen)
+    return {"images": total, "share": hits / max(total, 1), "ci95": wilson(hits, max(total, 1))}
+
+
+def compare_methods(model: Path, manifest: Manifest) -> dict[str, Any]:
+    """Compare methods over random splits: refusals at the same share of familiar images.
+
+    The features are those of a network that was trained on some of the X-rays. Its middle is
+    frozen, so that only the features at its end know the training images.
+    """
+    artifact = read_artifact(model, ExportedCard)
+    graph, size = read_model(model / FP32_NAME), artifact.card.classifier.input_size
+    known = [entry for entry in manifest.entries if entry.split is not Split.CONTROL]
+    controls = manifest.of(Split.CONTROL)
+    features = {
+        name: run_graph(feature_graph(graph), load_pixels(entries, size), lambda _: None)
+        for name, entries in (("known", known), ("control", controls))
+    }
+    width = _end_width(graph)
+    parts = {"middle and end": slice(None), "end": slice(-width, None), "middle": slice(0, -width)}
+    kinds = np.array([entry.finding for entry in controls])
+    labels = np.array([artifact.card.classifier.classes.index(entry.label) for entry in known])
+    patients = np.array([entry.patient for entry in known])
+    rows: dict[str, dict[str, list[float]]] = {}
+    for seed in range(SPLITS):
+        train, val, test = _split(patients, labels, seed)
+        for part, columns in parts.items():
+            of_known, of_controls = features["known"][:, columns], features["control"][:, columns]
+            for method, fit in METHODS.items():
+                distances = fit(of_known[train], labels[train])
+                ordered = np.sort(distances(of_known[val]))
+                limit = ordered[int(np.ceil(FAMILIAR * len(ordered))) - 1]
+                row = rows.setdefault(f"{method}, {part}", {})
+                row.setdefault("test", []).append((distances(of_known[test]) > limit).mean())
+                refused = distances(of_controls) > limit
+                for kind in sorted(set(kinds.tolist())):
+                    row.setdefault(kind, []).append(refused[kinds == kind].mean())
+    return {
+        name: {kind: [float(np.mean(v)), float(np.std(v))] for kind, v in row.items()}
+        for name, row in rows.items()
+    }
+
+
+def _end_width(graph: onnx.ModelProto) -> int:
+    """Return the number of features at the end of a network."""
+    head = find_head(graph)
+    if head is None:
+        raise SystemExit("The network does not end with pooling and one linear layer.")
+    return int(head.weight.shape[1])
+
+
+def _split(patients: Array, labels: Array, seed: int) -> tuple[Array, Array, Array]:
+    """Return the indices of train, val and test images; patients are kept whole."""
+    rng = np.random.default_rng(seed)
+    part: dict[str, str] = {}
+    for label in np.unique(labels):
+        of_class = np.unique(patients[labels == label])
+        rng.shuffle(of_class)
+        test = round(TEST_PATIENT_SHARE * len(of_class))
+        val = test + round(VAL_PATIENT_SHARE * len(of_class))
+        for number, patient in enumerate(of_class.tolist()):
+            part[patient] = "test" if number < test else "val" if number < val else "train"
+    found = np.array([part[patient] for patient in patients.tolist()])
+    train, val, test = (np.flatnonzero(found == name) for name in ("train", "val", "test"))
+    return train, val, test
+
+
+def _bank(features: Array, labels: Array) -> Callable[[Array], Array]:
+    return fit_bank(features, labels).distances
+
+
+def _neighbour(features: Array, labels: Array) -> Callable[[Array], Array]:
+    """Return the distance from the fifth neighbour among all images, with all features."""
+    offset, scale = features.mean(axis=0), features.std(axis=0) + 1e-3 * features.std()
+    known = (features - offset) / scale
+
+    def distances(others: Array) -> Array:
+        scaled = (others - offset) / scale
+        squares = (scaled**2).sum(axis=1)[:, None] + (known**2).sum(axis=1)
+        return np.sort(squares - 2 * scaled @ known.T, axis=1)[:, 4]
+
+    return distances
+
+
+def _mahalanobis(features: Array, labels: Array) -> Callable[[Array], Array]:
+    """Return Lee et al.'s distance: class means, and one covariance, shrunk by a tenth."""
+    offset, scale = features.mean(axis=0), features.std(axis=0) + 1e-3 * features.std()
+    scaled = (features - offset) / scale
+    means = np.stack([scaled[labels == label].mean(axis=0) for label in np.unique(labels)])
+    within = scaled - means[np.searchsorted(np.unique(labels), labels)]
+    _, singular, axes = np.linalg.svd(within, full_matrices=False)
+    variances = singular**2 / len(within)
+    floor = 0.1 * variances.sum() / features.shape[1]
+    widths = 0.9 * variances + floor
+
+    def distances(others: Array) -> Array:
+        found = []
+        for mean in means:
+            apart = (others - offset) / scale - mean
+            along = apart @ axes.T
+            rest = (apart**2).sum(axis=1) - (along**2).sum(axis=1)
+            found.append((along**2 / widths).sum(axis=1) + rest / floor)
+        return np.min(found, axis=0)
+
+    return distances
+
+
+METHODS: Mapping[str, Callable[[Array, Array], Callable[[Array], Array]]] = {
+    "bank (as built)": _bank,
+    "fifth neighbour, all features": _neighbour,
+    "class means, one covariance": _mahalanobis,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bundles", type=Path, nargs="*", default=[])
+    parser.add_argument("--methods", type=Path, help="folder of an FP32 model")
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="OUT.json and OUT.md are written")
+    arguments = parser.parse_args()
+    out, manifest = arguments.out.with_suffix(".json"), read_manifest(arguments.manifest)
+    found: dict[str, Any] = read_json_file(out) if out.is_file() else {}
+    found |= {
+        "machine": to_json(read_machine()),
+        "tools": tool_versions("onnxruntime", "numpy"),
+        "manifest_sha256": manifest.sha256,
+    }
+    measured = found.setdefault("bundles", {})
+    for path in arguments.bundles:
+        bundle = open_bundle(path)
+        key = bundle.card.files["model-fp32.onnx"][:12] + " " + bundle.card.config.target
+        if key not in measured:
+            measured[key] = measure_bundle(bundle, manifest)
+            write_json(out, found)
+    if arguments.methods and "methods" not in found:
+        found["methods"] = compare_methods(arguments.methods, manifest)
+    write_json(out, found)
+    write_page(found, arguments.out.with_suffix(".md"))
+
+
+if __name__ == "__main__":
+    main()
