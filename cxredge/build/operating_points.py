@@ -45,12 +45,21 @@ def operating_point(
 
 
 def max_distances(validation: SplitOutputs, config: BuildConfig) -> dict[Variant, float | None]:
-    """Return the largest distance of a familiar image by variant; None if it measures none."""
-    share = config.familiar_share
+    """Return the largest distance of a familiar image by variant; None if it measures none.
+
+    FP32's is the distance within which the share of the validation images lies. That of another
+    variant is FP32's times the median ratio of their distances of the same images: the ratio is
+    certain to a few thousandths, whereas a quantile of its own, which one or two images decide,
+    would refuse other images than FP32 does.
+    """
+    share, reference = config.familiar_share, validation.reference.distances
+    if share is None or reference is None:
+        return dict.fromkeys(validation.outputs)
+    limit = _limit(reference, share)
     return {
         variant: None
-        if outputs.distances is None or share is None
-        else _limit(outputs.distances, share)
+        if outputs.distances is None
+        else limit * _median_ratio(outputs.distances, reference)
         for variant, outputs in validation.outputs.items()
     }
 
@@ -74,3 +83,9 @@ def _limit(distances: Distances, share: float) -> float:
     """Return the smallest distance within which a share of the images lies."""
     rank = min(math.ceil(share * len(distances)), len(distances))
     return float(np.sort(distances)[max(rank, 1) - 1])
+
+
+def _median_ratio(distances: Distances, reference: Distances) -> float:
+    """Return the median ratio of the distances of the same images."""
+    measured = reference > 0
+    return float(np.median(distances[measured] / reference[measured])) if measured.any() else 1.0
