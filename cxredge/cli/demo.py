@@ -143,7 +143,8 @@ def _measure(output: Output, out: Path) -> None:
     _run(output, words, lambda: bench(output, bundle, None, scenario, _BENCH_S))
     words += f" --images {images}"
     _run(output, words, lambda: bench(output, bundle, [images], scenario, _BENCH_S))
-    _run(output, f"report {bundle} --out {page}", lambda: report(output, [bundle], page))
+    words = f"report {bundle} --examples {manifest} --out {page}"
+    _run(output, words, lambda: report(output, [bundle], page, examples=manifest))
 
 
 def _run(output: Output, words: str, step: Callable[[], Outcome]) -> Outcome:

@@ -32,16 +32,26 @@ def report(
             help="Show X-rays of the data set: golden images and changed decisions.",
         ),
     ] = True,
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            "--examples",
+            help="Manifest or folder of X-rays: shows three that are answered right, three wrong "
+            "and three refused. [default: only golden images]",
+        ),
+    ] = None,
 ) -> Outcome:
     """Write one self-contained page about bundles and their results.
 
-    It shows accuracy, latency, data, warnings and provenance. The report of a bundle includes all
-    results in its results/ folder; add results of other devices as further paths. Several bundles
-    are compared. A page (.html) contains X-rays of the data set unless --no-images is given.
+    Its first pages say in plain words what the network is for, whom it was tried on, how often it
+    is right, what it does with other X-rays and where it looks; accuracy, latency, data and
+    provenance follow as an appendix. The report of a bundle includes all results in its results/
+    folder; add results of other devices as further paths. Several bundles are compared. A page
+    (.html) contains X-rays of the data set unless --no-images is given.
     """
     from cxredge.report import write_report
 
-    written = write_report(paths, out, xrays)
+    written = write_report(paths, out, xrays, examples)
     for note in written.notes:
         output.note(note)
     data = {

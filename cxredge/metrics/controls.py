@@ -23,6 +23,7 @@ _ROUNDING = 1e-6
 _TELLS_THE_SOURCE = 0.5
 """If the interval of the share of controls of a class's own source that are called the class lies
 above, the network does not tell the class from its source."""
+_MOST = 0.5
 _NOUNS = {
     "other finding": ("X-rays", "with other findings"),
     "lateral": ("lateral X-rays", ""),
@@ -156,6 +157,20 @@ def control_sentences(controls: Controls) -> list[str]:
         controls.items(), key=lambda item: (_told_source(item[1]) is None, -item[1].rate, item[0])
     )
     return [control_sentence(kind, found) for kind, found in ranked]
+
+
+def objections(controls: Controls) -> list[str]:
+    """Return the sentences of the kinds that speak against the accuracy.
+
+    Those are the kinds of a source that the network tells by a class, and those of which it gives
+    most images a class.
+    """
+    against = {
+        kind: found
+        for kind, found in controls.items()
+        if _told_source(found) is not None or found.rate > _MOST
+    }
+    return control_sentences(against)
 
 
 def control_sentence(kind: str, found: ControlKind) -> str:

@@ -44,14 +44,17 @@ def purpose_section(reported: ReportedBundle) -> Section:
     if reported.bundle is None:
         classes = reported.evaluations[0].classes if reported.evaluations else None
         pairs = (("Network", reported.results[0].network), ("Classes", numbers.plain(classes)))
-        return Section("Summary", (Facts("", pairs), _without_bundle()))
+        return Section("Summary", (Facts("", pairs), without_bundle()))
     card, classifier = reported.bundle.card, reported.bundle.card.classifier
     size = classifier.input_size
     runtime = reported.bundle.backend if reported.bundle.passport else card.config.backend
     facts = Facts(
         "",
         (
-            ("Intended use", f"research on chest X-ray classifiers on {_device(reported.bundle)}"),
+            (
+                "Intended use",
+                f"research on chest X-ray classifiers on {device_words(reported.bundle)}",
+            ),
             ("Out of scope", "patients, devices or views that the data below do not include"),
             ("Task", f"classification of a chest X-ray into {len(classifier.classes)} classes"),
             ("Classes", ", ".join(classifier.classes)),
@@ -151,14 +154,15 @@ def served_precision(reported: ReportedBundle) -> str:
     return f"{name}, and FP32 for its near ties"
 
 
-def _device(bundle: Bundle) -> str:
+def device_words(bundle: Bundle) -> str:
     """Return the title and name of the target; the name only if this version lacks it."""
     name = bundle.card.config.target
     known = all_targets().get(name)
     return f"{known.title} ({name})" if known else name
 
 
-def _without_bundle() -> Sentences:
+def without_bundle() -> Sentences:
+    """Return what a report of results alone lacks."""
     line = (
         "Only results were given. With the bundle's folder, the report also shows data, hashes and "
         "X-rays."
@@ -183,7 +187,7 @@ def _decision(bundle: Bundle) -> str:
     return (
         f"{label}; accuracy, recall and the confusion matrix count labels. The operating "
         "thresholds do not change it: sensitivity and specificity are those at the thresholds, "
-        "and predictions list every class at or above its own in above_threshold"
+        "and predictions list every class at or above its own in the column above_threshold"
     )
 
 
@@ -191,10 +195,11 @@ def _thresholds(bundle: Bundle) -> Table:
     aim = numbers.share(bundle.card.config.specificity)
     return Table(
         "Operating thresholds",
-        ("class", "listed in above_threshold from"),
+        ("class", "listed from"),
         tuple((name, numbers.fraction(value)) for name, value in bundle.thresholds.items()),
-        f"Set on validation images for a specificity of {aim}. The label does not depend on them: "
-        "it is the most probable class.",
+        f"Set on validation images for a specificity of {aim}. Predictions list the classes at or "
+        "above them in the column above_threshold. The label does not depend on them: it is the "
+        "most probable class.",
     )
 
 
@@ -225,7 +230,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
             pairs += _flat(value, f"{prefix}{key}.")
         else:
             text = f"{value:g}" if isinstance(value, float) else numbers.plain(value)
-            pairs.append((f"{prefix}{key}", text))
+            pairs.append((numbers.words_of(f"{prefix}{key}"), text))
     return pairs
 
 

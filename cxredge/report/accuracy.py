@@ -34,35 +34,8 @@ def accuracy_section(reported: ReportedBundle) -> Section:
             _roc(result),
             _reliability(result),
             _by_class(result),
-            *_border_evidence(result),
         ]
     return Section(title, (*blocks, *_all_evaluations(reported)))
-
-
-def _border_evidence(result: Evaluation) -> tuple[Table, ...]:
-    """Show how much of the evidence lies in the border of the picture; nothing without heatmaps."""
-    rows = result.border_evidence
-    if not rows:
-        return ()
-    return (
-        Table(
-            "Evidence in the border of the picture",
-            ("class", "source", "images", "share of the evidence"),
-            tuple(
-                (
-                    row.label,
-                    row.source or "-",
-                    numbers.count(row.images),
-                    numbers.share(row.share, row.share_ci95),
-                )
-                for row in rows
-            ),
-            "Share of the positive evidence for the decided class in the outer eighth of the "
-            f"picture on each side. A uniform heatmap has {numbers.share(rows[0].uniform)} there. "
-            "Marks, tubes and collimation, which can tell the source of an X-ray instead of the "
-            "disease, are often in the border.",
-        ),
-    )
 
 
 def evaluation_name(result: Evaluation) -> str:
@@ -125,7 +98,8 @@ def _overall(result: Evaluation) -> Facts:
             ("AUROC (mean of classes)", numbers.fraction(result.auroc, result.auroc_ci95)),
             (
                 "Calibration error",
-                numbers.fraction(result.calibration_error, result.calibration_error_ci95),
+                f"{numbers.fraction(result.calibration_error, result.calibration_error_ci95)}: "
+                "mean difference of the stated probability from the share that is right",
             ),
             (
                 "Intervals",

@@ -16,6 +16,12 @@ _INTERVAL = re.compile(r"(?P<value>.*\S) \((?P<interval>[^()]*\d[^()]*)\)$")
 _WORDS = ("", "-", numbers.MISSING, numbers.TOO_FEW, "is FP32", "not measured")
 _SHORT = 26
 """Largest number of characters in a cell that is not wrapped."""
+_LONG = 18
+"""Largest number of characters in a word that is not wrapped."""
+
+
+_NARROW, _MEDIUM = 58, 88
+"""Largest numbers of characters in a row of a narrow and of a medium table."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,14 @@ class Column:
 
     def style(self, cell: str) -> str:
         """Return the CSS classes of a cell."""
-        short = len(cell) <= _SHORT or self.kind == "number"
-        return " ".join([self.kind, *(["short"] if short and self.kind != "hash" else [])])
+        return f"{self.kind} {wrapping(cell)}" if self.kind == "text" else f"{self.kind} short"
+
+
+def wrapping(cell: str) -> str:
+    """Return how a text is wrapped: ``short``, not; ``long``, also within words; else empty."""
+    if any(len(word) > _LONG for word in cell.split()):
+        return "long"
+    return "short" if len(cell) <= _SHORT else ""
 
 
 def columns(table: Table) -> list[Column]:
@@ -46,6 +58,23 @@ def columns(table: Table) -> list[Column]:
     return [
         _column(name, [row[index] for row in table.rows]) for index, name in enumerate(table.header)
     ]
+
+
+def width(table: Table) -> str:
+    """Return how much room a table requires: ``narrow``, ``medium`` or ``wide``.
+
+    A narrow one fits a phone and half a printed page, a medium one a tablet; others are shown as
+    lists.
+    """
+    texts = zip(table.header, *table.rows, strict=True)
+    needed = sum(min(max(map(_length, cells)), _SHORT) + 2 for cells in texts)
+    return "narrow" if needed <= _NARROW else "medium" if needed <= _MEDIUM else "wide"
+
+
+def _length(cell: str) -> int:
+    """Return the number of characters of a cell's longest line; an interval has its own line."""
+    found = _INTERVAL.match(cell)
+    return max(map(len, found.groups())) if found else len(cell)
 
 
 def _column(name: str, cells: Sequence[str]) -> Column:

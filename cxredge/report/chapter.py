@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cxredge.artifacts.card import CARD_NAME
 from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.report import numbers
@@ -14,17 +16,19 @@ from cxredge.report.measurements import measurements
 from cxredge.report.page import Chapter
 from cxredge.report.precision import precision_section
 from cxredge.report.reported_bundle import ReportedBundle
+from cxredge.report.summary import evidence_of, first_warnings, subject, summary_sections
 from cxredge.report.trust import data_warnings, trust_questions
 from cxredge.report.xrays import xray_section
 from cxredge.vocabulary import Split
 
 
-def make_chapter(reported: ReportedBundle, pictures: bool) -> Chapter:
+def make_chapter(reported: ReportedBundle, pictures: bool, examples: Path | None = None) -> Chapter:
     """Return the chapter of a bundle.
 
     Args:
         reported: The bundle.
         pictures: Whether to show X-rays; they come from the data set.
+        examples: Manifest or folder to choose further X-rays from.
     """
     if reported.bundle is not None:
         network = reported.bundle.card.classifier.network
@@ -53,11 +57,20 @@ def make_chapter(reported: ReportedBundle, pictures: bool) -> Chapter:
             provenance_section(reported),
         ),
         measurements=measurements(reported),
+        subject=subject(reported),
+        first=_first(reported),
+        summary=summary_sections(reported, pictures, examples),
+        evidence=evidence_of(reported.evaluation),
     )
 
 
+def _first(reported: ReportedBundle) -> tuple[str, ...]:
+    """Return the warnings that concern every reader."""
+    return tuple(dict.fromkeys([*first_warnings(reported), *data_warnings(reported)]))
+
+
 def _warnings(reported: ReportedBundle) -> tuple[str, ...]:
-    found = data_warnings(reported)
+    found = list(_first(reported))
     gate = gate_of(reported)
     if gate is not None:
         found += gate.cautions

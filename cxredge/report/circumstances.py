@@ -99,7 +99,7 @@ def _state(state: States) -> dict[str, str]:
     names = dict.fromkeys(field.name for moment in moments for field in fields(moment))
     ordered = [*(name for name in _STATE if name in names), *(n for n in names if n not in _STATE)]
     return {
-        _STATE.get(name, name): _reading(
+        _STATE.get(name, numbers.words_of(name)): _reading(
             [getattr(moment, name) for moment in moments if hasattr(moment, name)]
         )
         for name in ordered

@@ -63,7 +63,8 @@ def _measures(gate: GateResult, name: str, where: str) -> Table:
         f"Gate: {name}{where} {'passed' if gate.passed else 'refused'}",
         ("metric", "FP32", name, "difference", "limit", "verdict"),
         tuple(_measure(check) for check in gate.checks),
-        f"The same {numbers.count(gate.images)} images of {numbers.count(gate.patients)} "
+        f"The gate is the list of limits that {name} must keep against FP32 before it may serve. "
+        f"Compared: the same {numbers.count(gate.images)} images of {numbers.count(gate.patients)} "
         "patients in both precisions. In brackets: 95% intervals of a bootstrap over patients, "
         "with the same draws for all metrics; they are too narrow if very few images differ. A "
         "loss in a class is refused if it exceeds its limit and its interval excludes zero. "
@@ -104,6 +105,7 @@ def _thresholds(bundle: Bundle, gate: GateResult, name: str) -> Table:
             )
             for row in gate.thresholds
         ),
+        "A class is listed if its probability reaches its operating threshold. "
         f"The thresholds of each precision were set on validation images for a specificity of "
         f"{aim}{first}. The rates are of the compared images: FP32, {name} at its own threshold, "
         f"and {name} at FP32's threshold.",
@@ -152,6 +154,7 @@ def _maps(found: MapFidelity, name: str) -> Sentences:
 
 def _near_ties(found: NearTies, name: str, cascade: bool) -> Sentences:
     which = (
+        "A near tie is an X-ray whose two best classes are closer than the error of quantization. "
         f"{found.near} of the {numbers.count(found.images)} images compared "
         f"({numbers.share(found.share)}) are near ties: their two largest logits differ by at "
         f"most {numbers.fraction(found.margin)}."

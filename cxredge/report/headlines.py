@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cxredge.gate.gate import GateResult
 from cxredge.metrics import classification as metrics
+from cxredge.metrics.controls import objections
 from cxredge.metrics.latency import LEAST_COUNTS
 from cxredge.metrics.near_ties import NearTies
 from cxredge.report import numbers
@@ -48,6 +49,7 @@ def _accuracy(reported: ReportedBundle) -> Headline:
     if result is not None:
         value, ci95 = result.accuracy, result.accuracy_ci95
         detail = f"{numbers.count(result.images)} images, split '{result.split.value}'"
+        detail += _contradicted(reported)
     elif gate is not None and reported.bundle is not None:
         value, images = _as_served(gate).accuracy, gate.images
         ci95 = metrics.wilson(round(value * images), images)
@@ -69,7 +71,16 @@ def _lowest_sensitivity(reported: ReportedBundle) -> Headline:
     if not known:
         return _unmeasured(label, _EVALUATE)
     value, ci95, name = min(known, key=lambda one: one[0])
-    return _share(label, value, ci95, f"of {name}, at its operating threshold")
+    detail = f"of {name}, at its operating threshold{_contradicted(reported)}"
+    return _share(label, value, ci95, detail)
+
+
+def _contradicted(reported: ReportedBundle) -> str:
+    """Return words if controls are called the classes as well; else nothing."""
+    result = reported.evaluation
+    if result is None or not objections(result.controls):
+        return ""
+    return "; controls get a class as well"
 
 
 def _agreement(reported: ReportedBundle) -> Headline:

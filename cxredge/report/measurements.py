@@ -13,6 +13,7 @@ from cxredge.results.bench import BenchResult
 from cxredge.results.evaluation import ClassMetrics, Evaluation, PartialInterval
 from cxredge.vocabulary import Split
 
+_Bounds = PartialInterval | None
 _Estimate = tuple[str, float | None, PartialInterval | None]
 
 _OVERALL = ("accuracy", "macro_f1", "auroc", "calibration_error", "agreement_fp32")
@@ -53,6 +54,8 @@ def _of_evaluation(result: Evaluation) -> Iterator[Measurement]:
     for label, row in result.by_class.items():
         for name, value, ci95 in _of_class(row):
             yield Measurement(name, label, value, ci95, "1", measured, verdict=verdict)
+    for name, of, value, ci95 in _of_answers(result):
+        yield Measurement(name, of, value, ci95, "1", measured, verdict=verdict)
 
 
 def _overall(result: Evaluation) -> Iterator[_Estimate]:
@@ -68,6 +71,35 @@ def _of_class(row: ClassMetrics) -> Iterator[_Estimate]:
     yield "auroc", row.auroc, row.auroc_ci95
     yield "sensitivity", row.sensitivity, row.sensitivity_ci95
     yield "specificity", row.specificity, row.specificity_ci95
+
+
+def _of_answers(result: Evaluation) -> Iterator[tuple[str, str, float | None, _Bounds]]:
+    """Yield refusals, controls, prediction sets, groups and evidence: figure, of, value, interval.
+
+    Groups are those of all images, also refused ones.
+    """
+    if (found := result.answered) is not None:
+        yield "refused", "", found.refused / result.images, found.refused_ci95
+        yield "accuracy answered", "", found.accuracy_answered, found.accuracy_answered_ci95
+    for kind, control in result.controls.items():
+        share = control.refused / control.images
+        yield "control refused", kind, share, control.refused_ci95
+        for name, number in control.called.items():
+            ci95 = control.called_ci95[name]
+            yield f"control called {name}", kind, number / control.images, ci95
+    if (sets := result.coverage) is not None:
+        for label, row in {"": sets, **sets.by_class}.items():
+            yield "set coverage", label, row.coverage, row.coverage_ci95
+            yield "set of one class", label, row.single_share, row.single_share_ci95
+    for name, groups in result.by.items():
+        for value, group in groups.items():
+            yield f"accuracy by {name}", value, group.accuracy, group.accuracy_ci95
+    for one in result.auroc_within_source:
+        of = f"{one.class_name} from {one.against}"
+        yield f"auroc within {one.source}", of, one.auroc, one.auroc_ci95
+    for evidence in result.border_evidence:
+        of = ", ".join(filter(None, (evidence.label, evidence.source)))
+        yield "evidence in the border", of, evidence.share, evidence.share_ci95
 
 
 def _of_bench(name: str, result: BenchResult) -> Iterator[Measurement]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from cxredge.metrics.classification import wilson
 from cxredge.metrics.latency import LEAST_COUNTS, Latency
 
 MISSING = "not available"
@@ -25,6 +26,24 @@ def share(value: float | None, ci95: Interval = None) -> str:
     if value is None:
         return MISSING
     return f"{100 * value:.1f}%{bounds(ci95, 100, 1)}"
+
+
+def percent(value: float | None, ci95: Interval = None) -> str:
+    """Return a share in [0, 1] as a whole percentage, with its 95% interval."""
+    if value is None:
+        return MISSING
+    return f"{100 * value:.0f}%{bounds(ci95, 100, 0)}"
+
+
+def part(number: int, total: int) -> str:
+    """Return a number of images as a part of others, with Wilson's 95% interval of its share.
+
+    Such as: "88 of 88 (96\N{EN DASH}100%)".
+    """
+    if not total:
+        return "0 of 0"
+    low, high = wilson(number, total)
+    return f"{number:,} of {total:,} ({100 * low:.0f}{_TO}{100 * high:.0f}%)"
 
 
 def fraction(value: float | None, ci95: Interval = None) -> str:
@@ -144,6 +163,18 @@ def bounds(ci95: Interval, scale: float, decimals: int) -> str:
 def is_interval(ci95: Interval) -> bool:
     """Return whether both bounds are known."""
     return ci95 is not None and len(ci95) == 2 and None not in ci95
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return words as a list in a sentence."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def words_of(key: str) -> str:
+    """Return the name of a setting in words, such as "Gate: max accuracy drop"."""
+    text = key.replace("_", " ").replace(".", ": ").removesuffix(" mb")
+    return text[:1].upper() + text[1:] + (", MB" if key.endswith("_mb") else "")
 
 
 def plain(value: Any) -> str:

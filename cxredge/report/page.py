@@ -10,6 +10,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
+from cxredge.metrics.controls import Controls
+from cxredge.metrics.maps import MapFidelity
+from cxredge.results.answered import Answered, Groups, WithinSource
+from cxredge.results.coverage import SetCoverage
+from cxredge.results.map_evidence import BorderEvidence
+
 Cells = tuple[str, ...]
 
 
@@ -155,7 +161,40 @@ class Flips:
     note: str
 
 
-Block = Part | Table | Facts | Sentences | Commands | Missing | Figure | Gallery | Flips
+@dataclass(frozen=True)
+class Example:
+    """One X-ray beside its heatmap.
+
+    Attributes:
+        png: The X-ray in base64; empty without pictures.
+        heatmap_png: The X-ray with the heatmap of the most probable class; empty without one.
+        outcome: ``right``, ``wrong``, ``refused``, or ``answered`` if its class is not known.
+        truth: Its true class, or the kind of a control.
+        predicted: The most probable class.
+        probability: Its probability.
+        details: Prediction set, familiarity and scale of the heatmap.
+    """
+
+    png: str
+    heatmap_png: str
+    outcome: str
+    truth: str
+    predicted: str
+    probability: str
+    details: str
+
+
+@dataclass(frozen=True)
+class Examples:
+    """X-rays beside their heatmaps."""
+
+    kind: ClassVar[str] = "examples"
+    title: str
+    examples: tuple[Example, ...]
+    note: str
+
+
+Block = Part | Table | Facts | Sentences | Commands | Missing | Figure | Gallery | Flips | Examples
 
 
 @dataclass(frozen=True)
@@ -242,6 +281,29 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What one evaluation found beyond accuracy, as the records of its result.
+
+    Attributes:
+        answered: What is answered and what refused.
+        controls: What controls are called, by kind.
+        coverage: Prediction sets.
+        by: Accuracy by source, sex, age and view.
+        auroc_within_source: How well classes are told apart within one source.
+        border_evidence: Share of the evidence in the border of the picture.
+        heatmaps_fp32: Agreement of the heatmaps with FP32's.
+    """
+
+    answered: Answered | None
+    controls: Controls
+    coverage: SetCoverage | None
+    by: Groups
+    auroc_within_source: tuple[WithinSource, ...]
+    border_evidence: tuple[BorderEvidence, ...]
+    heatmaps_fp32: MapFidelity | None
+
+
+@dataclass(frozen=True)
 class Chapter:
     """The part of a report about one bundle.
 
@@ -256,6 +318,10 @@ class Chapter:
         checks: Questions that decide whether the numbers can be relied on.
         sections: The other sections, in order.
         measurements: All metrics as numbers.
+        subject: What the network answers, in plain words.
+        first: The warnings that concern every reader: what controls show, and the data.
+        summary: The sections for readers who use the answers; ``sections`` are the appendix.
+        evidence: The records behind the summary; None without an evaluation.
     """
 
     name: str
@@ -268,6 +334,15 @@ class Chapter:
     checks: tuple[TrustQuestion, ...]
     sections: tuple[Section, ...]
     measurements: tuple[Measurement, ...]
+    subject: str = ""
+    first: tuple[str, ...] = ()
+    summary: tuple[Section, ...] = ()
+    evidence: Evidence | None = None
+
+    @property
+    def later(self) -> tuple[str, ...]:
+        """The warnings that concern engineers."""
+        return tuple(text for text in self.warnings if text not in self.first)
 
     @property
     def title(self) -> str:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from cxredge.artifacts.csv_text import csv_line
 from cxredge.plots import NAMESPACE
-from cxredge.report.cells import columns
+from cxredge.report.cells import columns, width, wrapping
 from cxredge.report.page import Report
 
 SCHEMA = "cxredge.report/2"
@@ -33,7 +33,7 @@ CSV_HEADER = (
     "machine",
     "verdict",
 )
-_PICTURES = ("svg", "png")
+_PICTURES = ("svg", "png", "heatmap_png")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _MARKDOWN = re.compile(r"([\\`*\[\]<>|#~!]|(?<!\w)_|_(?!\w))")
 
@@ -104,7 +104,13 @@ def _environment(autoescape: bool) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         finalize=_visible,
     )
-    environment.filters |= {"picture": _inline_picture, "md": markdown_text, "columns": columns}
+    environment.filters |= {
+        "picture": _inline_picture,
+        "md": markdown_text,
+        "columns": columns,
+        "width": width,
+        "wrap": wrapping,
+    }
     return environment
 
 

@@ -10,6 +10,7 @@ from cxredge.bundle.passport import passport_problem
 from cxredge.data.audit_record import NOT_AUDITED
 from cxredge.errors import quoted
 from cxredge.gate.limits import LimitVerdict
+from cxredge.metrics.controls import objections
 from cxredge.report import numbers
 from cxredge.report.benches import bench_names, machine_name, machine_of
 from cxredge.report.gate import in_runtime
@@ -134,7 +135,9 @@ def _unseen(result: Evaluation, bundle: Bundle | None) -> tuple[Answer, str]:
 
 def _data(reported: ReportedBundle) -> TrustQuestion:
     question = "Are the data free of known shortcuts?"
-    found = data_warnings(reported)
+    found, result = data_warnings(reported), reported.evaluation
+    if result is not None and (against := objections(result.controls)):
+        return TrustQuestion(question, Answer.NO, against[0])
     if not found and reported.evaluation is None:
         return TrustQuestion(
             question, Answer.UNKNOWN, "Run cxredge data audit MANIFEST, then evaluate."

@@ -12,6 +12,7 @@ from cxredge.artifacts.output_file import check_output_file
 from cxredge.artifacts.records import read_json_file
 from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.report.chapter import make_chapter
+from cxredge.report.example_files import check_source
 from cxredge.report.page import Report
 from cxredge.report.render import CSV_HEADER, SCHEMA, to_csv, to_html, to_json, to_markdown
 from cxredge.report.reported_bundle import ReportedBundle, read_bundles
@@ -49,21 +50,27 @@ class ReportSummary:
     xrays: int = 0
 
 
-def write_report(paths: Sequence[Path], out: Path, xrays: bool = True) -> ReportSummary:
+def write_report(
+    paths: Sequence[Path], out: Path, xrays: bool = True, examples: Path | None = None
+) -> ReportSummary:
     """Write a report of bundles and results; on failure, nothing is written.
 
     Args:
         paths: Bundle folders and result files, at least one.
         out: The file; its extension decides the format.
         xrays: Whether to include pictures of golden images and of changed decisions.
+        examples: Manifest or folder of X-rays to choose further examples from.
 
     Raises:
-        CxredgeError: ``out`` has an unknown extension, or is a file that is not a report.
+        CxredgeError: ``out`` has an unknown extension, or is a file that is not a report; or
+            ``examples`` does not exist or holds no X-rays.
         ArtifactError: A path is neither a bundle nor a result, or does not fit its record.
     """
     render = _renderer(out)
+    if examples is not None:
+        check_source(examples)
     bundles, notes = read_bundles(paths)
-    report = make_report(bundles, notes, xrays)
+    report = make_report(bundles, notes, xrays, examples)
     text = render(report)
     # A file name may hold bytes that are not UTF-8; the report is written nevertheless.
     write_text(out, text.encode("utf-8", "replace").decode("utf-8"))
@@ -78,10 +85,13 @@ def write_report(paths: Sequence[Path], out: Path, xrays: bool = True) -> Report
 
 
 def make_report(
-    bundles: Sequence[ReportedBundle], notes: Sequence[str], xrays: bool = True
+    bundles: Sequence[ReportedBundle],
+    notes: Sequence[str],
+    xrays: bool = True,
+    examples: Path | None = None,
 ) -> Report:
     """Return the view model that every format renders."""
-    chapters = tuple(make_chapter(reported, xrays) for reported in bundles)
+    chapters = tuple(make_chapter(reported, xrays, examples) for reported in bundles)
     title = chapters[0].title if len(chapters) == 1 else f"{len(chapters)} bundles side by side"
     comparison = side_by_side(bundles, chapters)
     return Report(

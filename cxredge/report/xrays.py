@@ -61,10 +61,10 @@ def xray_section(reported: ReportedBundle, pictures: bool) -> Section:
     return Section(title, (Gallery("", xrays, note),))
 
 
-def png(pixels: GreyImage) -> str:
-    """Return uint8 (S, S) pixels as a PNG in base64, at most 192 pixels wide and high."""
+def png(pixels: GreyImage, side: int = _MAX_PIXELS) -> str:
+    """Return uint8 (S, S) pixels as a PNG in base64, at most ``side`` pixels wide and high."""
     stream = io.BytesIO()
     picture = Image.fromarray(np.ascontiguousarray(pixels))
-    picture.thumbnail((_MAX_PIXELS, _MAX_PIXELS), Image.Resampling.LANCZOS)
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     picture.save(stream, format="PNG", optimize=True)
     return base64.b64encode(stream.getvalue()).decode("ascii")

@@ -12,6 +12,8 @@ from cxredge.report.cells import columns
 from cxredge.report.page import (
     Answer,
     Chapter,
+    Example,
+    Examples,
     Facts,
     Flip,
     Flips,
@@ -33,7 +35,7 @@ CHAPTER = Chapter(
     precision="int8",
     target="cpu-x86",
     card="ab" * 32,
-    warnings=("Mind | this",),
+    warnings=("Both", "Mind | this"),
     headlines=(Headline("Accuracy", "82.2%", "95%: 75.4-87.5%", 0.822, (0.754, 0.875)),),
     checks=(TrustQuestion("Is it?", Answer.DOUBTFUL, "Perhaps."),),
     sections=(
@@ -51,6 +53,20 @@ CHAPTER = Chapter(
             ),
         ),
     ),
+    subject="Names a | b",
+    first=("Both",),
+    summary=(
+        Section(
+            "What it is for",
+            (
+                Examples(
+                    "E",
+                    (Example("P", "H", "wrong", "a", "b", "51.0%", "set: a, b"),),
+                    "First ones.",
+                ),
+            ),
+        ),
+    ),
     measurements=(Measurement("accuracy", "", 0.822, (0.754, None), "1", "test, 9 images"),),
 )
 REPORT = Report("T*tle", "Research only.", ("Left out: x",), (), (), (CHAPTER,), "1.0")
@@ -63,7 +79,25 @@ MARKDOWN = r"""# T\*tle
 
 ## a_b: mobilenet_v1 · INT8 · cpu-x86
 
+Names a \| b.
+
 Read this first:
+
+- Both
+
+### What it is for
+
+#### E
+
+| | true class | most probable | probability | |
+| --- | --- | --- | --- | --- |
+| wrong | a | b | 51.0% | set: a, b |
+
+First ones.
+
+### Appendix for engineers
+
+Before these figures are used:
 
 - Mind \| this
 
@@ -127,8 +161,8 @@ def test_exact_csv() -> None:
 
 def test_html_separates_value_and_interval() -> None:
     page = to_html(REPORT)
-    assert '<td class="number short">65.8% <span class="interval"' in page
-    assert "(49.9-78.8)</span></td>" in page
+    assert '<td class="number short" data-label="recall"><span>65.8% <span class="interval"' in page
+    assert "(49.9-78.8)</span></span></td>" in page
     assert "&lt;b&gt;" in page
     assert '<li class="doubtful">' in page
 
