@@ -64,7 +64,7 @@ def looks_section(reported: ReportedBundle) -> Section:
 def border_table(result: Evaluation) -> Table:
     """Return the share of the evidence in the border by class and source."""
     rows = result.border_evidence
-    uniform = numbers.percent(rows[0].uniform)
+    uniform = numbers.share(rows[0].uniform)
     return Table(
         "Evidence in the border of the picture",
         ("class", "source", "X-rays", "evidence in the border"),
