@@ -47,8 +47,8 @@ MAY_IMPORT = {
     "diagnosis": "artifacts backends bundle data errors graph results targets telemetry vocabulary",
     "bench": "artifacts backends bundle comparison data errors inference metrics progress results"
     " targets telemetry vocabulary",
-    "report": "artifacts backends bundle comparison data errors gate inference metrics plots results"
-    " targets telemetry version vocabulary",
+    "report": "artifacts backends bundle comparison data errors gate inference metrics plots"
+    " results targets telemetry version vocabulary",
     "api": "backends bundle data errors inference",
     "build": "artifacts backends bundle data errors export gate graph metrics progress"
     " quantization targets training vocabulary",
