@@ -8,6 +8,7 @@ from cxredge.errors import quoted
 from cxredge.report import numbers
 from cxredge.report.page import Block, Facts, Figure, Missing, Part, Section, Table
 from cxredge.report.reported_bundle import ReportedBundle
+from cxredge.report.rightness import within_sources
 from cxredge.results.evaluation import ClassMetrics, Evaluation
 
 _MAX_FLIPPED = 100
@@ -34,6 +35,7 @@ def accuracy_section(reported: ReportedBundle) -> Section:
             _roc(result),
             _reliability(result),
             _by_class(result),
+            *([within_sources(result)] if result.auroc_within_source else []),
         ]
     return Section(title, (*blocks, *_all_evaluations(reported)))
 

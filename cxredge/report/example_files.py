@@ -14,6 +14,7 @@ from cxredge.data.manifest import Entry, read_manifest
 from cxredge.errors import CxredgeError
 from cxredge.vocabulary import Split
 
+_NO_CLASS = "no class"
 _SHOWN_SPLITS = (Split.TEST, Split.CONTROL)
 
 
@@ -30,6 +31,11 @@ class Candidate:
     image: ImageInput
     truth: str
     shown: str
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it shows none of the classes."""
+        return self.truth == _NO_CLASS
 
 
 def candidates(source: Path, classes: Sequence[str]) -> list[Candidate]:
@@ -74,5 +80,5 @@ def _images(folder: Path) -> list[Path]:
 
 def _of(entry: Entry) -> Candidate:
     if entry.split is Split.CONTROL:
-        return Candidate(entry.path, "no class", f"control, {entry.finding}")
+        return Candidate(entry.path, _NO_CLASS, f"control, {entry.finding}")
     return Candidate(entry.path, entry.label, entry.label)

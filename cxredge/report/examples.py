@@ -107,13 +107,25 @@ def _open(bundle: Bundle) -> _Runner:
 
 def _examples(bundle: Bundle, runner: _Runner, source: Path | None) -> list[_Seen]:
     """Return up to three X-rays of each outcome, those of the golden images first."""
-    counts: Counter[str] = Counter()
-    kept = []
-    for seen in (*_golden(bundle, runner), *_given(bundle, runner, source, counts)):
-        if counts[seen.outcome] < PER_OUTCOME:
+    kept: list[_Seen] = []
+    for seen in (*_golden(bundle, runner), *_given(bundle, runner, source, kept)):
+        if sum(_alike(seen, other) for other in kept) < PER_OUTCOME:
             kept.append(seen)
-            counts[seen.outcome] += 1
-    return sorted(kept, key=lambda one: _OUTCOMES.index(one.outcome))
+    # A control that is answered is wrong, too, but the classes come first.
+    kept.sort(key=lambda one: (_OUTCOMES.index(one.outcome), one.candidate.is_control))
+    ranks = Counter[str]()
+    found = []
+    for seen in kept:
+        ranks[seen.outcome] += 1
+        if ranks[seen.outcome] <= PER_OUTCOME:
+            found.append(seen)
+    return found
+
+
+def _alike(one: _Seen, other: _Seen) -> bool:
+    """Return whether two X-rays show the same; answered controls are apart from wrong classes."""
+    apart = one.outcome == "wrong" and one.candidate.is_control != other.candidate.is_control
+    return one.outcome == other.outcome and not apart
 
 
 def _golden(bundle: Bundle, runner: _Runner) -> Iterator[_Seen]:
@@ -131,7 +143,7 @@ def _golden(bundle: Bundle, runner: _Runner) -> Iterator[_Seen]:
 
 
 def _given(
-    bundle: Bundle, runner: _Runner, source: Path | None, counts: Counter[str]
+    bundle: Bundle, runner: _Runner, source: Path | None, kept: Sequence[_Seen]
 ) -> Iterator[_Seen]:
     """Yield X-rays of a manifest or folder until there are three right, wrong and refused ones."""
     if source is None or runner.session is None or not runner.serves:
@@ -139,6 +151,9 @@ def _given(
     size = bundle.card.classifier.input_size
     found = candidates(source, bundle.card.classifier.classes)
     for candidate in found[:MAX_SEEN]:
+        counts = Counter(
+            one.outcome for one in kept if one.outcome != "wrong" or not one.candidate.is_control
+        )
         if all(counts[outcome] >= PER_OUTCOME for outcome in _OUTCOMES[:3]):
             return
         try:

@@ -18,7 +18,7 @@ from cxredge.report.xrays import png
 from cxredge.vocabulary import Precision
 
 _MAX_FLIPPED = 100
-_SHARES = ("accuracy", "agreement", "sensitivity")
+_SHARES = ("accuracy", "agreement", "sensitivity", "refusal_agreement", "control_rate")
 
 
 def gate_blocks(bundle: Bundle, pictures: bool) -> list[Block]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cxredge.gate.gate import GateResult
 from cxredge.metrics import classification as metrics
-from cxredge.metrics.controls import objections
+from cxredge.metrics.controls import Controls, objections
 from cxredge.metrics.latency import LEAST_COUNTS
 from cxredge.metrics.near_ties import NearTies
 from cxredge.report import numbers
@@ -39,6 +39,14 @@ def gate_of(reported: ReportedBundle) -> GateResult | None:
     return reported.bundle.card.facts.gate_of(reported.precision, reported.bundle.backend)
 
 
+def controls_of(reported: ReportedBundle) -> Controls:
+    """Return what controls are called: in the evaluation, else at build; empty without any."""
+    if reported.evaluation is not None and reported.evaluation.controls:
+        return reported.evaluation.controls
+    gate = gate_of(reported)
+    return gate.controls if gate is not None else {}
+
+
 def _as_served(gate: GateResult) -> GateResult | NearTies:
     """Return the part of a gate's result with accuracy and agreement of what serves."""
     return gate.near_ties if gate.cascade and gate.near_ties else gate
@@ -55,6 +63,7 @@ def _accuracy(reported: ReportedBundle) -> Headline:
         ci95 = metrics.wilson(round(value * images), images)
         split = reported.bundle.card.config.split.value
         detail = f"at build: {numbers.count(images)} images, split '{split}'"
+        detail += _contradicted(reported)
     else:
         return _unmeasured(label, _EVALUATE)
     return _share(label, value, ci95, detail)
@@ -77,10 +86,7 @@ def _lowest_sensitivity(reported: ReportedBundle) -> Headline:
 
 def _contradicted(reported: ReportedBundle) -> str:
     """Return words if controls are called the classes as well; else nothing."""
-    result = reported.evaluation
-    if result is None or not objections(result.controls):
-        return ""
-    return "; controls get a class as well"
+    return "; controls get a class as well" if objections(controls_of(reported)) else ""
 
 
 def _agreement(reported: ReportedBundle) -> Headline:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from cxredge.errors import quoted
 from cxredge.metrics.controls import objections
 from cxredge.report import numbers
+from cxredge.report.headlines import controls_of
 from cxredge.report.page import Block, Facts, Missing, Section, Sentences, Table
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.results.coverage import SetCounts, SetCoverage
 from cxredge.results.evaluation import Evaluation
 
 _BRACKETS = "In brackets: 95% intervals, the range of the true share that so few X-rays allow."
-_PROPERTY = {"source": "source", "sex": "sex", "age": "age", "view": "view"}
 
 
 def rightness_section(reported: ReportedBundle) -> Section:
@@ -22,11 +22,11 @@ def rightness_section(reported: ReportedBundle) -> Section:
     if result is None:
         command = f"cxredge evaluate {quoted(reported.name)} MANIFEST --split test"
         return Section(title, (Missing("How often it is right", command),))
-    blocks: list[Block] = [Sentences("", tuple(_lead(result))), _by_class(result)]
-    if result.by:
+    blocks: list[Block] = [Sentences("", tuple(_lead(reported, result))), _by_class(result)]
+    if "source" in result.by or any(len(groups) > 1 for groups in result.by.values()):
         blocks.append(_by_group(result))
     if result.auroc_within_source:
-        blocks.append(_within_sources(result))
+        blocks.append(Sentences("", (_least_apart(result),)))
     return Section(title, tuple(blocks))
 
 
@@ -46,7 +46,7 @@ def answers_section(reported: ReportedBundle) -> Section:
     return Section(title, tuple(blocks))
 
 
-def _lead(result: Evaluation) -> Iterator[str]:
+def _lead(reported: ReportedBundle, result: Evaluation) -> Iterator[str]:
     right = sum(row[index] for index, row in enumerate(result.confusion))
     first = f"The label is right for {numbers.part(right, result.images)} test X-rays"
     found = result.answered
@@ -54,7 +54,7 @@ def _lead(result: Evaluation) -> Iterator[str]:
         left = result.images - found.refused
         first += f", and for {numbers.part(found.right, left)} of those that it answers"
     yield f"{first}. Each of them shows one of the classes."
-    if objections(result.controls):
+    if objections(controls_of(reported)):
         yield (
             "These figures do not show that it recognises the disease: X-rays that show none of "
             "the classes are given one as well, as stated above."
@@ -85,7 +85,7 @@ def _by_class(result: Evaluation) -> Table:
 def _by_group(result: Evaluation) -> Table:
     rows = [
         (
-            f"{_PROPERTY.get(name, name)}: {value}",
+            f"{name}: {value}",
             f"{numbers.count(group.images)} of {numbers.count(group.patients)} patients",
             numbers.percent(group.accuracy, group.accuracy_ci95),
             "; ".join(f"{label} {count}" for label, count in group.classes.items()),
@@ -94,12 +94,23 @@ def _by_group(result: Evaluation) -> Table:
         if name == "source" or len(groups) > 1
         for value, group in groups.items()
     ]
-    return Table(
-        "By source, sex, age and view", ("group", "X-rays", "right", "classes"), tuple(rows)
+    names = [name for name, groups in result.by.items() if name == "source" or len(groups) > 1]
+    header = ("group", "X-rays", "right", "classes")
+    return Table(f"By {numbers.listed(names)}", header, tuple(rows))
+
+
+def _least_apart(result: Evaluation) -> str:
+    one = min(result.auroc_within_source, key=lambda found: found.auroc)
+    return (
+        "Within one source, the source does not give the class away. Least told apart there: "
+        f"{one.class_name} from {one.against} in {one.source}, AUROC "
+        f"{_two_digits(one.auroc, one.auroc_ci95)}; 1 is always, 0.5 is chance. All pairs are in "
+        "the appendix."
     )
 
 
-def _within_sources(result: Evaluation) -> Table:
+def within_sources(result: Evaluation) -> Table:
+    """Return how well classes are told apart within one source."""
     return Table(
         "Told apart within one source",
         ("class", "source", "told from", "X-rays", "AUROC"),

@@ -11,6 +11,7 @@ from cxredge.metrics.controls import objections
 from cxredge.report import numbers
 from cxredge.report.about import device_words, without_bundle
 from cxredge.report.examples import examples_section
+from cxredge.report.headlines import controls_of
 from cxredge.report.page import Block, Evidence, Facts, Missing, Section, Sentences
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.report.rightness import answers_section, rightness_section
@@ -53,8 +54,7 @@ def summary_sections(
 
 def first_warnings(reported: ReportedBundle) -> list[str]:
     """Return what controls say against the accuracy, the source before the disease."""
-    result = reported.evaluation
-    return objections(result.controls) if result else []
+    return objections(controls_of(reported))
 
 
 def evidence_of(result: Evaluation | None) -> Evidence | None:
@@ -136,8 +136,7 @@ def _unseen(result: Evaluation) -> str:
 
 def _groups(groups: Mapping[str, Group]) -> str:
     return "; ".join(
-        f"{value} {numbers.count(group.images)}"
-        + (f" of {numbers.count(group.patients)} patients" if group.patients else "")
+        f"{value}: {numbers.count(group.images)} X-rays of {numbers.count(group.patients)} patients"
         for value, group in groups.items()
     )
 

@@ -14,7 +14,7 @@ from cxredge.metrics.controls import objections
 from cxredge.report import numbers
 from cxredge.report.benches import bench_names, machine_name, machine_of
 from cxredge.report.gate import in_runtime
-from cxredge.report.headlines import gate_of
+from cxredge.report.headlines import controls_of, gate_of
 from cxredge.report.page import Answer, TrustQuestion
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.results.evaluation import Evaluation
@@ -135,8 +135,8 @@ def _unseen(result: Evaluation, bundle: Bundle | None) -> tuple[Answer, str]:
 
 def _data(reported: ReportedBundle) -> TrustQuestion:
     question = "Are the data free of known shortcuts?"
-    found, result = data_warnings(reported), reported.evaluation
-    if result is not None and (against := objections(result.controls)):
+    found = data_warnings(reported)
+    if against := objections(controls_of(reported)):
         return TrustQuestion(question, Answer.NO, against[0])
     if not found and reported.evaluation is None:
         return TrustQuestion(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from cxredge.errors import quoted
-from cxredge.metrics.controls import ControlKind
+from cxredge.metrics.controls import ControlKind, Controls
 from cxredge.report import numbers
+from cxredge.report.headlines import controls_of
 from cxredge.report.page import Block, Missing, Section, Sentences, Table
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.results.evaluation import Evaluation
@@ -20,13 +21,14 @@ def unanswerable_section(reported: ReportedBundle) -> Section:
     """Show controls by kind, and how many X-rays of the classes are refused."""
     result = reported.evaluation
     blocks: list[Block] = [Sentences("", (_refusal(reported),))]
-    if result is None or not result.controls:
-        command = f"cxredge evaluate {quoted(reported.name)} MANIFEST --split test"
-        if result is not None:
-            command += " with a MANIFEST of: cxredge data folder IMAGES --controls OTHERS"
-        blocks.append(Missing("Controls, X-rays that show none of the classes", command))
+    if controls := controls_of(reported):
+        blocks.append(_controls(controls))
     else:
-        blocks.append(_controls(result))
+        command = (
+            "cxredge data folder IMAGES --controls OTHERS --out DATA, then cxredge evaluate "
+            f"{quoted(reported.name)} DATA/manifest.csv"
+        )
+        blocks.append(Missing("Controls, X-rays that show none of the classes", command))
     if result is not None and result.answered is not None:
         blocks.append(Sentences("", (_refused_tests(result),)))
     return Section("What it does with X-rays that it should not answer", tuple(blocks))
@@ -89,9 +91,9 @@ def _refusal(reported: ReportedBundle) -> str:
     return _FAMILIARITY if measured else _NOT_REFUSED
 
 
-def _controls(result: Evaluation) -> Table:
-    total = sum(found.images for found in result.controls.values())
-    refused = sum(found.refused for found in result.controls.values())
+def _controls(controls: Controls) -> Table:
+    total = sum(found.images for found in controls.values())
+    refused = sum(found.refused for found in controls.values())
     return Table(
         f"Controls: {numbers.count(refused)} of {numbers.count(total)} are refused",
         ("kind", "X-rays", "refused", "called, though none of the classes is right"),
@@ -102,7 +104,7 @@ def _controls(result: Evaluation) -> Table:
                 numbers.percent(found.refused / found.images, found.refused_ci95),
                 _called(found),
             )
-            for kind, found in result.controls.items()
+            for kind, found in controls.items()
         ),
         "Controls are X-rays that show none of the classes: the right answer is to refuse them. "
         "In brackets: 95% intervals, the range of the true share that so few X-rays allow.",

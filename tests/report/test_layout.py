@@ -13,7 +13,7 @@ WIDTHS = (1280, 800, 500)
 
 
 def test_nothing_is_cut_off_on_screens_and_on_paper(bundles, tmp_path):
-    page = page_of(bundles / "r.html", bundles / "first")
+    page = page_of(bundles / "r.html", bundles / "first", bundles / "second")
     found = layouts(page, WIDTHS, tmp_path)
     assert [layout.width for layout in found[:3]] == list(WIDTHS)
     for layout in found:
