@@ -65,6 +65,10 @@ def measure_bundle(bundle: Bundle, manifest: Manifest) -> dict[str, Any]:
                 name: _share(refused["test"][labels == n]) for n, name in enumerate(classes)
             },
             "controls": _by_kind(controls, outputs["control"], refused["control"], classes),
+            "altered": {
+                name: _share(_refused(run_file(file, altered), point))
+                for name, altered in _altered(pixels["test"]).items()
+            },
             "alike": _share(alike),
             "sets": _sets(outputs["test"], refused["test"], labels, classes, point),
         }
@@ -76,6 +80,18 @@ def _refused(outputs: Outputs, point: OperatingPoint) -> Array:
         raise SystemExit("The bundle does not measure familiarity.")
     found: Array = outputs.distances > point.max_distance
     return found
+
+
+def _altered(pixels: Array) -> dict[str, Array]:
+    """Return X-rays as they should not be given: uint8 (N, S, S) each."""
+    size = pixels.shape[1]
+    half = pixels[:, : size // 2, : size // 2]
+    return {
+        "upside down": pixels[:, ::-1].copy(),
+        "on its side": np.rot90(pixels, axes=(1, 2)).copy(),
+        "inverted": 255 - pixels,
+        "upper left quarter": half.repeat(2, axis=1).repeat(2, axis=2),
+    }
 
 
 def _by_kind(

@@ -47,6 +47,11 @@ def _refusals(bundles: dict[str, Any]) -> list[str]:
     for title, one in variants:
         cells = [one["test"], *one["controls"].values(), one["alike"]]
         lines.append(f"| {title} | {' | '.join(map(_share, cells))} |")
+    altered = list(variants[0][1]["altered"])
+    lines += ["", "Test images as they should not be given, refused:", ""]
+    lines += [f"| | {' | '.join(altered)} |", "|---" * (len(altered) + 1) + "|"]
+    for title, one in variants:
+        lines.append(f"| {title} | {' | '.join(map(_share, one['altered'].values()))} |")
     lines += ["", "Not refused, by the class that they are called:", ""]
     lines += [f"| | {' | '.join(kinds)} |", "|---" * (len(kinds) + 1) + "|"]
     for title, one in variants:
