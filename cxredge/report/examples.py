@@ -7,6 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -108,8 +109,9 @@ def _open(bundle: Bundle) -> _Runner:
 def _examples(bundle: Bundle, runner: _Runner, source: Path | None) -> list[_Seen]:
     """Return up to three X-rays of each outcome, those of the golden images first."""
     kept: list[_Seen] = []
-    for seen in (*_golden(bundle, runner), *_given(bundle, runner, source, kept)):
-        if sum(_alike(seen, other) for other in kept) < PER_OUTCOME:
+    for seen in chain(_golden(bundle, runner), _given(bundle, runner, source, kept)):
+        is_new = all(not np.array_equal(seen.image.pixels, one.image.pixels) for one in kept)
+        if is_new and sum(_alike(seen, one) for one in kept) < PER_OUTCOME:
             kept.append(seen)
     # A control that is answered is wrong, too, but the classes come first.
     kept.sort(key=lambda one: (_OUTCOMES.index(one.outcome), one.candidate.is_control))
@@ -138,7 +140,10 @@ def _golden(bundle: Bundle, runner: _Runner) -> Iterator[_Seen]:
         outputs = here if runner.serves else replace(outputs, maps=here.maps)
     for index, (pixels, label) in enumerate(zip(golden.pixels, golden.labels, strict=True)):
         image = LoadedImage(pixels, sides=pixels.shape)
-        row = answer_of(bundle, pixels, image, outputs, index, ANSWER_FAMILIAR)
+        try:
+            row = answer_of(bundle, pixels, image, outputs, index, ANSWER_FAMILIAR)
+        except ImageError:  # The network returned NaN or infinity.
+            continue
         yield _Seen(Candidate(pixels, classes[int(label)], classes[int(label)]), image, row)
 
 

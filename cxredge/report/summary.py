@@ -82,6 +82,10 @@ def _purpose(reported: ReportedBundle) -> Section:
     classes, device = _classes(reported), "a device"
     if reported.bundle is not None:
         device = device_words(reported.bundle)
+    refuses = reported.bundle and reported.bundle.operating_point().max_distance is not None
+    otherwise = ": it names one of these"
+    if refuses:
+        otherwise += " or, if the X-ray is unlike those of the training, none"
     count = f"one of {len(classes)} classes: {', '.join(classes)}" if classes else "a class"
     pairs = (
         ("For", f"research on classifiers of frontal chest X-rays that run on {device}"),
@@ -92,8 +96,7 @@ def _purpose(reported: ReportedBundle) -> Section:
         ),
         (
             "Answer",
-            f"{count}. It has no answer for another finding or for several: it names one of these "
-            "or, if the X-ray is unlike those of the training, none",
+            f"{count}. It has no answer for another finding or for several{otherwise}",
         ),
     )
     blocks: tuple[Block, ...] = (Facts("", pairs),)
