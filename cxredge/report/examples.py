@@ -113,21 +113,31 @@ def _examples(bundle: Bundle, runner: _Runner, source: Path | None) -> list[_See
         is_new = all(not np.array_equal(seen.image.pixels, one.image.pixels) for one in kept)
         if is_new and sum(_alike(seen, one) for one in kept) < PER_OUTCOME:
             kept.append(seen)
-    # A control that is answered is wrong, too, but the classes come first.
-    kept.sort(key=lambda one: (_OUTCOMES.index(one.outcome), one.candidate.is_control))
-    ranks = Counter[str]()
-    found = []
-    for seen in kept:
-        ranks[seen.outcome] += 1
-        if ranks[seen.outcome] <= PER_OUTCOME:
-            found.append(seen)
+    found: list[_Seen] = []
+    for outcome in _OUTCOMES:
+        found += _varied([one for one in kept if one.outcome == outcome])[:PER_OUTCOME]
     return found
 
 
 def _alike(one: _Seen, other: _Seen) -> bool:
-    """Return whether two X-rays show the same; answered controls are apart from wrong classes."""
-    apart = one.outcome == "wrong" and one.candidate.is_control != other.candidate.is_control
-    return one.outcome == other.outcome and not apart
+    """Return whether two X-rays have the same outcome and the same class or kind of control."""
+    return (one.outcome, one.candidate.shown) == (other.outcome, other.candidate.shown)
+
+
+def _varied(seen: Sequence[_Seen]) -> list[_Seen]:
+    """Return X-rays of one outcome, from each class and kind in turn.
+
+    A control that is answered is wrong, too, but those of the classes come first.
+    """
+    turns: Counter[str] = Counter()
+    keys = []
+    for one in seen:
+        keys.append(
+            (one.outcome == "wrong" and one.candidate.is_control, turns[one.candidate.shown])
+        )
+        turns[one.candidate.shown] += 1
+    order = sorted(range(len(seen)), key=keys.__getitem__)
+    return [seen[index] for index in order]
 
 
 def _golden(bundle: Bundle, runner: _Runner) -> Iterator[_Seen]:
@@ -207,8 +217,9 @@ def _colour_png(pixels: np.ndarray) -> str:
 def _note(seen: Sequence[_Seen], runner: _Runner, source: Path | None) -> str:
     origin = "the bundle's golden images" + (" and those of --examples" if source else "")
     words = (
-        f"The first of {origin}, as the network receives them: at most {PER_OUTCOME} right, "
-        f"{PER_OUTCOME} wrong and {PER_OUTCOME} refused; these numbers say nothing of the accuracy."
+        f"From {origin}, as the network receives them, each class in turn: at most {PER_OUTCOME} "
+        f"right, {PER_OUTCOME} wrong and {PER_OUTCOME} refused; these numbers say nothing of the "
+        "accuracy. They are X-rays of the data set: treat this page like them."
     )
     if any(one.row.maps is not None for one in seen):
         words += (
