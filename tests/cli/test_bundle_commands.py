@@ -289,8 +289,10 @@ def test_demo(tmp_path: Path, cxredge, monkeypatch: pytest.MonkeyPatch) -> None:
     images = sum(path.is_file() for path in (tmp_path / "demo" / "data" / "images").rglob("*"))
     with Path(found["predictions"]).open(newline="") as stream:
         statuses = [row["status"] for row in csv.DictReader(stream)]
-    assert statuses == ["ok"] * images
-    assert images > 200
+    # Every image has a row; a share of familiar images of 95% refuses some of them.
+    assert len(statuses) == images > 200
+    assert set(statuses) <= {"ok", "unfamiliar"}
+    assert statuses.count("ok") >= 0.9 * images
     results = {path.name for path in (Path(found["bundle"]) / "results").iterdir()}
     assert {name.rsplit("-", 1)[0] for name in results} == {
         "evaluate-test", "bench-single-stream-memory", "bench-single-stream-files"
