@@ -30,7 +30,7 @@ COMMANDS = {
     "verify": "Check all hashes, and run the golden images on this machine.",
     "predict": "Predict X-rays and write one row per input, in input order.",
     "show": "Show one X-ray: heatmap, probabilities, set and familiarity.",
-    "evaluate": "Measure accuracy, AUROC, sensitivity and calibration.",
+    "evaluate": "Measure accuracy, calibration, refusals and controls.",
     "bench": "Measure latency, throughput and accuracy on this machine.",
     "report": "Write one self-contained page about bundles and their results.",
     "compare": "Compare bundles, evaluations, benchmarks or passports with A.",

@@ -40,7 +40,7 @@ def evaluate(
     ] = None,
     patient_key: PatientKeyOption = None,
 ) -> Outcome:
-    """Measure accuracy, AUROC, sensitivity, calibration, refusals and controls.
+    """Measure accuracy, calibration, refusals and controls.
 
     Metrics have 95% confidence intervals. Also lists the images that the bundle classifies
     differently from FP32, by their position in the split, and counts the images and patients that

@@ -19,6 +19,14 @@ from tests.artifacts.conftest import names
 from tests.artifacts.signal_points import SignalPoints
 
 
+@pytest.fixture(autouse=True)
+def handled_sigint() -> Iterator[None]:
+    """Python's handler of SIGINT, which a process started in the background ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def write_folder(path: Path) -> None:
     with exclusive(path), atomic_folder(path) as folder:
         (folder / "model.onnx").touch()

@@ -155,7 +155,7 @@ def test_stages_and_speed_are_reported(bundle: Path, phantoms: Path, tmp_path: P
     assert min(tally.stages.values()) > 0
     cores = len(os.sched_getaffinity(0))
     assert sum(tally.stages.values()) <= (cores + 1) * tally.seconds
-    assert found["images_per_second"] == pytest.approx(found["ok"] / tally.seconds, rel=0.01)
+    assert found["images_per_second"] == pytest.approx(found["images"] / tally.seconds, rel=0.01)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["targets", "--json"]])

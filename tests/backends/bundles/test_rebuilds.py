@@ -123,5 +123,5 @@ def test_timing_caches_are_kept_by_version_gpu_and_board(
     finish(cxredge, bundle)
     assert len(list(timings.iterdir())) == 2, "another board, whose GPU has the same name"
     assert {path.name for path in timings.iterdir()} == {p.name for p in bundle.glob("*.cache")}
-    fresh = deliver(bundle, tmp_path / "copy", Silent())
+    fresh = deliver(bundle, tmp_path / "copy", Silent(), lambda folder: None)
     assert list(fresh.glob("*.cache")) == [], "they are not packed"

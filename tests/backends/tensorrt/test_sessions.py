@@ -179,8 +179,8 @@ def test_all_outputs_are_returned_for_every_batch(
     path, plan = tmp_path / "whole.onnx", tmp_path / "whole.plan"
     graph = onnx.load(model / "model.onnx")
     features = run_graph(feature_graph(graph), images, lambda _: None)
-    density = fit_bank(features, np.arange(len(images)) % 4, axes=4)
-    onnx.save(add_maps(add_distance(graph, density)), path)
+    bank = fit_bank(features, np.arange(len(images)) % 4, max_axes=4)
+    onnx.save(add_maps(add_distance(graph, bank)), path)
     fake("10.3.0")
     build_engine(path, plan, EngineConfig(Precision.FP32, batches=(1, 4)))
     with TensorRTSession(plan, SessionOptions(transfer)) as session, open_session(path) as other:
