@@ -225,8 +225,8 @@ def _appearance_warnings(audit: Audit) -> list[str]:
         )
     if near.of_controls:
         sentences.append(
-            f"{near.of_controls} controls are near duplicates of an image of a class: they may "
-            "show it."
+            "Near duplicates of an image of a class among the controls, which may show that "
+            f"class: {near.of_controls}."
         )
     return sentences + shortcut_warnings(audit.shortcuts)
 
