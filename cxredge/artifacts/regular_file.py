@@ -33,13 +33,15 @@ def open_regular(path: Path) -> BinaryIO:
         NotRegularError: It is a pipe, a device or a socket. Nothing was opened.
     """
     _check(path, path.stat().st_mode)
-    handle = os.open(path, _FLAGS)
+    # Not os.open and os.fdopen: after a signal between the two it is not known which one to close,
+    # the descriptor or the stream.
+    stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | _FLAGS))  # noqa: SIM115
     try:
-        _check(path, os.fstat(handle).st_mode)
-        return os.fdopen(handle, "rb")
+        _check(path, os.fstat(stream.fileno()).st_mode)
     except BaseException:
-        os.close(handle)
+        stream.close()
         raise
+    return stream
 
 
 def read_regular(path: Path, max_bytes: int, remedy: str) -> bytes:

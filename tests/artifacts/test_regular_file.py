@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cxredge.artifacts import regular_file
 from cxredge.artifacts.regular_file import NotRegularError, open_regular
 
 
@@ -55,4 +58,21 @@ def test_a_folder_and_a_missing_file_raise_what_open_raises(tmp_path: Path) -> N
     with pytest.raises(IsADirectoryError):
         open_regular(tmp_path)
     with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / "a")
+
+
+def test_a_signal_right_after_opening_closes_the_file_once(tmp_path: Path, monkeypatch) -> None:
+    """Closing it again raises "Bad file descriptor" instead of the signal's exception."""
+
+    def interrupted(opens: Callable[..., Any]) -> Callable[..., Any]:
+        def open_then_stop(*args: Any, **kwargs: Any) -> Any:
+            with opens(*args, **kwargs):
+                raise KeyboardInterrupt
+
+        return open_then_stop
+
+    (tmp_path / "a").write_bytes(b"content")
+    monkeypatch.setattr(os, "fdopen", interrupted(os.fdopen))
+    monkeypatch.setattr(regular_file, "open", interrupted(open), raising=False)
+    with pytest.raises(KeyboardInterrupt):
         open_regular(tmp_path / "a")
