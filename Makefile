@@ -55,7 +55,7 @@ wheel:
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "cxredge needs Python 3.10 or newer. Choose one: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev,rtx,mlperf,openvino]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev,rtx,mlperf,openvino,ray,s3]'
 	touch $(READY)
 
 clean:

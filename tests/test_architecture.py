@@ -70,6 +70,7 @@ LIBRARIES = {
     "msgspec": "artifacts metrics results",
     "cryptography": "bundle.signature",
     "pyarrow": "inference",
+    "fsspec": "data.remote",
     "mlperf_loadgen": "bench.loadgen",
     "jinja2": "report.render",
     "tomli": "targets.toml_file",

@@ -157,15 +157,18 @@ class Bundle:
         session = open_session(engine, self.backend, threads or best, wanted, gpu=gpu)
         return self._fitting(session, engine, wanted)
 
-    def open_for_many(self) -> Session:
+    def open_for_many(self, cores: int = 0) -> Session:
         """Load the precision that serves with the fastest settings for many images.
 
         Without a passport, an inference has one thread and one image: one such inference per core
         is close to the best on most CPUs.
+
+        Args:
+            cores: Number of cores to use; 0 for all that this process may use.
         """
         found = self.passport.throughput if self.passport else None
         best = found.settings if found else RuntimeSettings(threads=1)
-        threads, margin = min(best.threads, available_cores()), self.cascade_margin
+        threads, margin = min(best.threads, cores or available_cores()), self.cascade_margin
 
         def load(precision: Precision) -> Session:
             # Near ties are inferred one at a time.

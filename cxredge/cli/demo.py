@@ -136,7 +136,7 @@ def _measure(output: Output, out: Path) -> None:
     manifest, bundle, images = _manifest(out), out / "bundle", out / "data" / "images"
     predictions, page = _predictions(out), _report(out)
     words = f"predict {bundle} {images} --out {predictions}"
-    _run(output, words, lambda: predict(output, bundle, [images], predictions))
+    _run(output, words, lambda: predict(output, bundle, [str(images)], predictions))
     words = f"evaluate {bundle} {manifest} --split test"
     _run(output, words, lambda: evaluate(output, bundle, manifest, Split.TEST))
     scenario, words = Scenario.SINGLE_STREAM, f"bench {bundle} --seconds {_BENCH_S}"

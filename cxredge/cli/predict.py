@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cxredge.artifacts.interruption import uninterrupted
 from cxredge.cli.command import command
 from cxredge.cli.options import BundleArgument
 from cxredge.cli.output import Outcome, Output
-from cxredge.errors import CxredgeError, Interrupted, quoted
+from cxredge.errors import CxredgeError, Interrupted, WrongUsage, quoted
 
 if TYPE_CHECKING:
+    from cxredge.data.places import Place
     from cxredge.inference.predict import Tally
 
 _DEFAULT_OUT = Path("predictions.csv")
@@ -28,16 +30,30 @@ def register(app: typer.Typer) -> None:
 def predict(
     output: Output,
     bundle: BundleArgument,
-    paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH...", help="Images (PNG, JPEG, DICOM), folders and zip files."),
-    ],
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH...",
+            help="Images (PNG, JPEG, DICOM), folders and zip files; or images and folders in "
+            "remote storage, such as s3://BUCKET/FOLDER (extra 's3').",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             help="File to write or replace: .csv, .jsonl or .parquet. [default: predictions.csv, "
             "which must not exist]",
+        ),
+    ] = None,
+    listed: Annotated[
+        Path | None,
+        typer.Option(
+            "--paths",
+            metavar="FILE",
+            help="List of images, one path or address per line; - is standard input. Relative "
+            "paths begin at the folder of FILE. Every line has a row.",
         ),
     ] = None,
     resume: Annotated[
@@ -77,6 +93,10 @@ def predict(
     from cxredge.inference.predict import predict as stage
     from cxredge.inference.predict import require_some
 
+    if not places and listed is None:
+        raise WrongUsage(
+            "There is nothing to predict.", "Give images, folders or zip files, or --paths FILE."
+        )
     path = out or _DEFAULT_OUT
     if out is None and not resume and path.exists():
         raise CxredgeError(
@@ -84,9 +104,12 @@ def predict(
         )
     try:
         options = PredictionOptions(any_view, answer_all)
-        tally = stage(open_bundle(bundle), paths, path, resume, output, options, heatmaps)
+        with _inputs(places or (), listed) as inputs:
+            tally = stage(open_bundle(bundle), inputs, path, resume, output, options, heatmaps)
     except KeyboardInterrupt:
-        again = ["cxredge", "predict", bundle, *paths, "--out", path, "--resume"]
+        again = ["cxredge", "predict", bundle, *(places or ())]
+        again += ["--paths", listed] if listed else []
+        again += ["--out", path, "--resume"]
         again += ["--any-view"] if any_view else []
         again += ["--answer-all"] if answer_all else []
         again += ["--heatmaps", heatmaps] if heatmaps else []
@@ -95,7 +118,7 @@ def predict(
             f"Resume with: {shlex.join(str(word) for word in again)}",
         ) from None
     require_some(tally, path)
-    manifest = _manifest_of(paths)
+    manifest = _manifest_of([Path(place) for place in places or ()])
     return Outcome(
         {
             "predictions": str(path),
@@ -105,6 +128,20 @@ def predict(
         "\n".join(_lines(tally, path, heatmaps)),
         f"cxredge evaluate {quoted(bundle)} {quoted(manifest)}" if manifest else "",
     )
+
+
+@uninterrupted
+def _inputs(places: Sequence[str], listed: Path | None) -> Iterator[list[Place]]:
+    """Yield what was given to predict: the arguments, then the list."""
+    from cxredge.data.path_list import reading_list
+    from cxredge.data.places import place_of
+
+    given = [place_of(place) for place in places]
+    if listed is None:
+        yield given
+    else:
+        with reading_list(listed) as images:
+            yield [*given, images]
 
 
 def _manifest_of(paths: Sequence[Path]) -> Path | None:

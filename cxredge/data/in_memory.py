@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cxredge.data.sources import MAX_BYTES, ImageSource, check_size
+from cxredge.data.sources import MAX_BYTES, Source, check_size
 from cxredge.errors import ImageError, ImageProblem
 
 
@@ -33,7 +33,7 @@ class NotAnImage:
         )
 
 
-ImageInput = ImageSource | bytes | Image.Image | npt.NDArray[Any] | NotAnImage
+ImageInput = Source | bytes | Image.Image | npt.NDArray[Any] | NotAnImage
 """Everything that an image is loaded from."""
 
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "I;16L", "I;16B")

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from cxredge.data.images import is_dicom_index, is_image_file, is_image_name
-from cxredge.data.sources import HEAD_BYTES, ImageSource, is_dicom_source, is_picture
+from cxredge.data.sources import HEAD_BYTES, ImageSource, Source, is_dicom_source, is_picture
 from cxredge.data.zip_members import ZipMember, head_of, is_archive_name, list_members
 from cxredge.errors import DataError, DependencyError
 
@@ -58,9 +58,22 @@ def check_inputs(paths: Sequence[Path]) -> None:
     for path in paths:
         if not path.exists():
             raise DataError(f"{path} does not exist.", "Give images, or folders or zips of them.")
-    first = next(walk_images(paths, Counter()), None)
+    check_first(next(walk_images(paths, Counter()), None), paths)
+
+
+def check_first(first: Source | None, places: Sequence[object]) -> None:
+    """Check that there is a first image and that its format can be decoded.
+
+    Args:
+        first: The first image; None if there is none.
+        places: Where it was looked for, for messages.
+
+    Raises:
+        DataError: There is none.
+        DependencyError: It is DICOM, and the extra for it is not installed.
+    """
     if first is None:
-        shown = ", ".join(str(path) for path in paths)
+        shown = ", ".join(str(place) for place in places)
         raise DataError(
             f"No images in {shown}; supported are PNG and JPEG (.png, .jpg, .jpeg) and DICOM.",
             "Give images, or folders or zips of them.",
@@ -125,7 +138,7 @@ def _unpack(archive: Path, skipped: Counter[str]) -> Iterator[ImageSource]:
 
 
 def _skip(source: ImageSource, skipped: Counter[str]) -> None:
-    skipped[_extension(source.name)] += 1
+    skipped[extension_of(source.name)] += 1
     if isinstance(skipped, Skipped):
         skipped.files.append(source)
 
@@ -139,7 +152,7 @@ def _is_image_member(member: ZipMember) -> bool:
     return is_picture(head_of(member, HEAD_BYTES))
 
 
-def _extension(name: str) -> str:
+def extension_of(name: str) -> str:
     """Return the extension of a file name, or the name if it has none."""
     name = name.rsplit("/", 1)[-1]
     return Path(name).suffix.lower() or name

@@ -14,11 +14,22 @@ from pathlib import Path
 
 from cxredge.artifacts.regular_file import NotRegularError, open_regular
 from cxredge.data.memory_budget import memory_budget
+from cxredge.data.remote import RemoteFile, read_remote, size_of_remote
 from cxredge.data.signatures import is_foreign_picture
-from cxredge.data.zip_members import ZipMember, head_of, member_at, open_member, size_of_member
+from cxredge.data.zip_members import (
+    ZipMember,
+    head_of,
+    is_archive_name,
+    member_at,
+    open_member,
+    size_of_member,
+)
 from cxredge.errors import ImageError, ImageProblem
 
 ImageSource = Path | ZipMember
+"""An image on this machine's file systems."""
+Source = ImageSource | RemoteFile
+"""An image in a file, an archive or remote storage."""
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 10 * MAX_PIXELS  # MAX_PIXELS in 16-bit RGBA, and room for metadata
@@ -99,10 +110,19 @@ def _head_of_file(path: Path) -> bytes:
         return b""
 
 
-def is_dicom_source(source: ImageSource) -> bool:
+def _head_of_remote(source: RemoteFile) -> bytes:
+    try:
+        return read_remote(source, min(HEAD_BYTES, size_of_remote(source)))
+    except ImageError:
+        return b""
+
+
+def is_dicom_source(source: Source) -> bool:
     """Return whether a file or member is DICOM by its content; False if it cannot be read."""
     if isinstance(source, ZipMember):
         return is_dicom(head_of(source, HEAD_BYTES))
+    if isinstance(source, RemoteFile):
+        return is_dicom(_head_of_remote(source))
     return is_dicom_file(source)
 
 
@@ -127,7 +147,7 @@ def too_many_pixels(name: str, found: str) -> ImageError:
     )
 
 
-def sha256_of_source(source: ImageSource) -> str:
+def sha256_of_source(source: Source) -> str:
     """Return the SHA-256 of an image's bytes.
 
     Raises:
@@ -138,17 +158,22 @@ def sha256_of_source(source: ImageSource) -> str:
 
 
 @contextmanager
-def reading(source: ImageSource) -> Iterator[bytes]:
+def reading(source: Source) -> Iterator[bytes]:
     """Yield the bytes of an image; their memory is reserved while the block runs.
 
     Raises:
         ImageError: See :func:`read_source`; or the file is larger than the memory for files.
     """
+    if isinstance(source, RemoteFile):
+        size_bytes = _size_of_remote(source)
+        with memory_budget().files.reserve(str(source), size_bytes):
+            yield read_remote(source, size_bytes)
+        return
     with memory_budget().files.reserve(str(source), min(_size_of(source), MAX_BYTES)):
         yield read_source(source)
 
 
-def read_source(source: ImageSource) -> bytes:
+def read_source(source: Source) -> bytes:
     """Return the bytes of an image, at least one.
 
     If a member of an archive does not begin like an image, only its first bytes are returned. A
@@ -160,6 +185,8 @@ def read_source(source: ImageSource) -> bytes:
     """
     if isinstance(source, ZipMember):
         return _read_member(source)
+    if isinstance(source, RemoteFile):
+        return read_remote(source, _size_of_remote(source))
     try:
         status = source.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -183,6 +210,25 @@ def read_source(source: ImageSource) -> bytes:
     if not content:
         raise _empty(source)
     return content
+
+
+def _size_of_remote(source: RemoteFile) -> int:
+    """Return the size of a remote image in bytes.
+
+    Raises:
+        ImageError: It is missing, empty, too large, or an archive.
+    """
+    if is_archive_name(source.name):
+        raise ImageError(
+            ImageProblem.UNSUPPORTED,
+            f"{source} is an archive in remote storage, which is not opened.",
+            "Copy it to this machine, or unpack it there.",
+        )
+    size_bytes = size_of_remote(source)
+    if not size_bytes:
+        raise _empty(source)
+    _check_bytes(source, size_bytes)
+    return size_bytes
 
 
 def _read_file(path: Path) -> bytes:
@@ -226,7 +272,7 @@ def _read_member(member: ZipMember) -> bytes:
         raise _unreadable(member, _reason(error)) from None
 
 
-def _check_bytes(path: Path, size_bytes: int) -> None:
+def _check_bytes(path: Path | RemoteFile, size_bytes: int) -> None:
     if size_bytes > MAX_BYTES:
         raise ImageError(
             ImageProblem.TOO_LARGE,
@@ -251,7 +297,7 @@ def _reason(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else str(error)
 
 
-def _empty(source: ImageSource) -> ImageError:
+def _empty(source: Source) -> ImageError:
     return ImageError(ImageProblem.EMPTY, f"{source} is empty (0 bytes).", "Copy it again.")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cxredge.artifacts.regular_file import open_regular
-from cxredge.data.sources import ImageSource
+from cxredge.data.sources import Source
 from cxredge.errors import ArtifactError
 from cxredge.inference.predictions_file import partial_of
 from cxredge.inference.row_formats import Values, column_names, csv_cell, parquet_text
@@ -24,7 +24,7 @@ def is_finished(path: Path) -> bool:
 
 
 def finished_rows(
-    path: Path, classes: Sequence[str], sources: Iterator[ImageSource]
+    path: Path, classes: Sequence[str], sources: Iterator[Source]
 ) -> Iterator[Values]:
     """Yield the rows of a finished file, after comparing them with the inputs.
 

@@ -17,8 +17,9 @@ from cxredge.artifacts.disk_space import FULL, amount
 from cxredge.artifacts.exclusive import exclusive
 from cxredge.artifacts.hashing import sha256_of_file, sha256_of_json
 from cxredge.bundle.bundle import Bundle, note_if_strange
-from cxredge.data.inputs import check_inputs, walk_images
-from cxredge.data.sources import ImageSource
+from cxredge.data.path_list import PathList
+from cxredge.data.places import Place, check_places, walk_places
+from cxredge.data.sources import Source
 from cxredge.errors import CxredgeError
 from cxredge.inference.answers import ANSWER_FAMILIAR, OK, UNFAMILIAR, PredictionOptions
 from cxredge.inference.finished_file import finished_rows, is_finished
@@ -119,7 +120,7 @@ class Tally:
 
 def predict(
     bundle: Bundle,
-    paths: Sequence[Path],
+    paths: Sequence[Place],
     out: Path,
     resume: bool,
     progress: Progress,
@@ -130,7 +131,8 @@ def predict(
 
     Args:
         bundle: Predicts.
-        paths: Files, folders and zip archives; folders are walked recursively.
+        paths: Files, folders and zip archives, addresses of such in remote storage, and lists of
+            images; folders are walked recursively.
         out: ``.csv``, ``.jsonl`` or ``.parquet``; it appears when the last row is written.
         resume: Continue an interrupted run of the same job.
         progress: Progress listener.
@@ -148,7 +150,7 @@ def predict(
     """
     start = time.perf_counter()
     check_output(out)
-    check_inputs(paths)
+    check_places(paths)
     classes = bundle.card.classifier.classes
     if resume and is_finished(out):
         tally = _count_finished(out, classes, paths)
@@ -161,13 +163,13 @@ def predict(
         session = opened.enter_context(bundle.open_for_many())
         if heatmaps is not None:
             check_has_maps(bundle, session)
-            check_heatmap_folder(heatmaps, paths)
+            check_heatmap_folder(heatmaps, [p for p in paths if isinstance(p, Path)])
             opened.enter_context(exclusive(heatmaps))
         batch = session.spec.batch
         writer = opened.enter_context(RowWriter(out, classes, job, resume, batch))
         folder = opened.enter_context(HeatmapFolder(heatmaps, writer.rows)) if heatmaps else None
         tally = Tally(replaced=out.exists(), near_ties=None if session.cascade is None else 0)
-        sources = _skip_rows(walk_images(paths, tally.skipped), writer, tally)
+        sources = _skip_rows(walk_places(paths, tally.skipped), writer, tally)
         try:
             rows = rows_of(bundle, session, sources, options)
             _write(rows, writer, folder, tally, progress)
@@ -194,16 +196,16 @@ def require_some(tally: Tally, out: Path) -> None:
         )
 
 
-def _count_finished(out: Path, classes: Sequence[str], paths: Sequence[Path]) -> Tally:
+def _count_finished(out: Path, classes: Sequence[str], paths: Sequence[Place]) -> Tally:
     """Count the rows of a finished file, which must be those of these inputs."""
     tally = Tally(finished_before=True)
-    for row in finished_rows(out, classes, walk_images(paths, tally.skipped)):
+    for row in finished_rows(out, classes, walk_places(paths, tally.skipped)):
         tally.add_earlier(row)
     return tally
 
 
 def _job(
-    bundle: Bundle, paths: Sequence[Path], options: PredictionOptions, heatmaps: Path | None
+    bundle: Bundle, paths: Sequence[Place], options: PredictionOptions, heatmaps: Path | None
 ) -> dict[str, Any]:
     """Return what determines the rows; a run is resumed only if all of it is equal."""
     engine = bundle.passport.engine_sha256 if bundle.passport else None
@@ -212,16 +214,19 @@ def _job(
         "card": sha256_of_file(bundle.path / CARD_NAME),
         "precision": bundle.precision.value,
         "engine": engine or bundle.card.files[bundle.engine.name],
-        "inputs": sha256_of_json([str(path) for path in paths]),
+        "inputs": sha256_of_json([_identity(path) for path in paths]),
         "any_view": options.any_view,
         "answer_all": options.answer_all,
         **pictures,
     }
 
 
-def _skip_rows(
-    sources: Iterator[ImageSource], writer: RowWriter, tally: Tally
-) -> Iterator[ImageSource]:
+def _identity(place: Place) -> str:
+    """Return what identifies an input without walking it; of a list, its content too."""
+    return f"{place.base} {place.sha256()}" if isinstance(place, PathList) else str(place)
+
+
+def _skip_rows(sources: Iterator[Source], writer: RowWriter, tally: Tally) -> Iterator[Source]:
     """Count the rows so far and skip their images, whose paths must be the same.
 
     Raises:
@@ -268,9 +273,9 @@ def _write(
                 raise KeyboardInterrupt
 
 
-def _disk_is_full(error: OSError, writer: RowWriter, paths: Sequence[Path]) -> CxredgeError:
+def _disk_is_full(error: OSError, writer: RowWriter, paths: Sequence[Place]) -> CxredgeError:
     """Return an error with an estimate of the space needed: the rest, and the final file."""
-    images = sum(1 for _ in walk_images(paths, Counter()))
+    images = sum(1 for _ in walk_places(paths, Counter()))
     row_bytes = writer.size_bytes / writer.rows if writer.rows else _ROW_BYTES
     needed_bytes = row_bytes * (2 * images - writer.rows)
     free_bytes = shutil.disk_usage(writer.path.parent).free

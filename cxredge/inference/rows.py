@@ -35,21 +35,25 @@ def rows_of(
     session: Session,
     images: Iterator[ImageInput],
     options: PredictionOptions = ANSWER_FAMILIAR,
+    cores: int = 0,
 ) -> Generator[RowGroup, None, None]:
-    """Predict images on all cores, a bounded number ahead of the consumer.
+    """Predict images on several cores, a bounded number ahead of the consumer.
 
-    Close the generator if it is not exhausted; work in progress is then finished.
+    ``cxredge predict``, the Python API and the workers of a cluster call this function, so their
+    rows are equal. Close the generator if it is not exhausted; work in progress is then finished.
 
     Args:
         bundle: The bundle that the session was opened from.
         session: Used by this generator alone until it ends, unless it is concurrent.
         images: Consumed in the caller's thread.
         options: Which images are answered.
+        cores: Number of cores to use; 0 for all that this process may use.
 
     Yields:
         Groups of rows in input order: whole batches of the session, then the remainder.
     """
-    with closing(infer_images(session, images, available_cores(), options.any_view)) as groups:
+    workers = cores or available_cores()
+    with closing(infer_images(session, images, workers, options.any_view)) as groups:
         for group in groups:
             decoded = [one if isinstance(one, LoadedImage) else None for one in group.loaded]
             yield RowGroup(_rows(bundle, group, options), group.seconds, decoded)
