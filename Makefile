@@ -55,7 +55,8 @@ wheel:
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "cxredge needs Python 3.10 or newer. Choose one: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev,rtx,mlperf,openvino,ray,s3]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev,rtx,mlperf,openvino,ray,s3,triton]'
+	$(BIN)/python -m tools.tritonserver
 	touch $(READY)
 
 clean:

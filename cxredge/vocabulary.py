@@ -141,6 +141,21 @@ class MemoryChoice(str, Enum):
     BOTH = "both"
 
 
+class TritonBackend(str, Enum):
+    """Backend of NVIDIA Triton that runs a bundle's network."""
+
+    ONNXRUNTIME = "onnxruntime"
+    OPENVINO = "openvino"
+    TENSORRT = "tensorrt"
+
+
+class TritonDevice(str, Enum):
+    """Device of the instances of a model in NVIDIA Triton."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
 class HarnessChoice(str, Enum):
     """Sender of the queries: MLPerf LoadGen, or the built-in loop."""
 

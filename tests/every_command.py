@@ -18,7 +18,7 @@ from cxredge.cli import app
 
 _NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostby", "socket.sendto")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-_STEPS = {
+STEPS = {
     "data phantoms": "--patients 3 --size 64 --out {out}/phantoms",
     "data folder": "{phantoms}/images --out {out}/folder",
     "data audit": "{out}/phantoms/manifest.csv",
@@ -40,17 +40,23 @@ _STEPS = {
     "show": "{phantoms}/images/viral/patient-0042-1.png --bundle {out}/bundle --out {out}/show.png",
     "evaluate": "{out}/bundle {phantoms}/manifest.csv",
     "bench": "{out}/bundle --images {phantoms}/images --seconds 0.1 --queries 10",
+    "export-triton": "{out}/bundle --out {out}/triton",
     "report": "{out}/bundle --out {out}/report.html",
     "compare": "{out}/bundle {out}/bundle",
     "inspect": "{out}/bundle",
     "doctor": "",
 }
-_LIBRARIES = {"train": "torch", "export": "torch", "sign": "cryptography"}
+_LIBRARIES = {
+    "train": "torch",
+    "export": "torch",
+    "sign": "cryptography",
+    "export-triton": "tritonclient",
+}
 
 
 def steps() -> dict[str, str]:
     """Return the arguments of each command whose library is installed."""
-    return {name: a for name, a in _STEPS.items() if find_spec(_LIBRARIES.get(name, "cxredge"))}
+    return {name: a for name, a in STEPS.items() if find_spec(_LIBRARIES.get(name, "cxredge"))}
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import cxredge
+from cxredge.triton.version_files import CODE
 
 ROOT = Path(cxredge.__file__).parent
 CONTRIBUTING = ROOT.parent / "CONTRIBUTING.md"
@@ -50,6 +51,7 @@ MAY_IMPORT = {
     "report": "artifacts backends bundle comparison data errors gate inference metrics plots"
     " results targets telemetry version vocabulary",
     "api": "backends bundle data errors inference",
+    "triton": "artifacts backends bundle data errors graph inference progress vocabulary",
     "build": "artifacts backends bundle data errors export gate graph metrics progress"
     " quantization targets training vocabulary",
     "cli": "everything",
@@ -72,6 +74,8 @@ LIBRARIES = {
     "pyarrow": "inference",
     "fsspec": "data.remote",
     "mlperf_loadgen": "bench.loadgen",
+    "tritonclient": "triton.model_config",
+    "triton_python_backend_utils": "triton.python_backend",
     "jinja2": "report.render",
     "tomli": "targets.toml_file",
     "typer": "cli",
@@ -137,6 +141,15 @@ def test_imports_point_down_the_table() -> None:
         if allowed != "everything":
             assert set(allowed.split()) <= set(above), package
         above.append(package)
+
+
+def test_a_triton_repository_holds_the_code_that_serving_may_import() -> None:
+    needed, missing = set(), {"triton"}
+    while missing:
+        name = missing.pop()
+        needed.add(name)
+        missing |= set(MAY_IMPORT[name].split()) - needed
+    assert {name.removesuffix(".py") for name in CODE} == needed | {"__init__"}
 
 
 def test_every_row_of_the_law_is_used() -> None:

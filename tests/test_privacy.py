@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from cxredge.cli import COMMANDS
-from tests.every_command import steps
+from tests.every_command import STEPS
 
 ROOT = Path(__file__).parents[1]
 NETWORK = re.compile(r"\b(?:socket|connect|sendto|sendmsg|bind)\(.*(?:AF_INET6?|PF_INET6?|sin_)")
@@ -102,7 +102,7 @@ def test_native_code_uses_no_network_and_writes_where_it_was_told(traced: Traced
 
 def test_every_command_is_traced() -> None:
     """``demo`` runs other commands, all of which are."""
-    assert {name.split()[0] for name in steps()} == set(COMMANDS) - {"demo"}
+    assert {name.split()[0] for name in STEPS} == set(COMMANDS) - {"demo"}
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from cxredge.metrics.latency import Latency
 from cxredge.metrics.near_ties import NearTies
 from cxredge.results.bench import BenchResult
 from cxredge.results.evaluation import Evaluation
+from cxredge.triton.record import ExportRecord
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
 
@@ -40,6 +41,7 @@ DOCUMENTS: dict[str, Sequence[type[Any]]] = {
     "audit": (AuditFile,),
     "evaluation": (Evaluation,),
     "bench": (BenchResult,),
+    "triton-export": (ExportRecord,),
 }
 """By name of the schema's file, the records of which a document is one."""
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "predict": "Predict X-rays and write one row per input, in input order.",
     "show": "Show one X-ray: heatmap, probabilities, set and familiarity.",
     "evaluate": "Measure accuracy, calibration, refusals and controls.",
+    "export-triton": "Write a model repository for NVIDIA Triton.",
     "bench": "Measure latency, throughput and accuracy on this machine.",
     "report": "Write one self-contained page about bundles and their results.",
     "compare": "Compare bundles, evaluations, benchmarks or passports with A.",
@@ -63,7 +64,7 @@ class _Workflow(TyperGroup):
         """Return a command; None if there is none of this name."""
         if cmd_name in COMMANDS and cmd_name not in self.commands:
             part = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-            importlib.import_module(f"cxredge.cli.{cmd_name}").register(part)
+            importlib.import_module(f"cxredge.cli.{cmd_name.replace('-', '_')}").register(part)
             self.commands.update(typer.main.get_group(part).commands)
         return super().get_command(ctx, cmd_name)
 

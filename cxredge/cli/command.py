@@ -171,6 +171,7 @@ _EXTRAS = {
     "h5py": "keras",
     "cryptography": "signing",
     "pydicom": "dicom",
+    "tritonclient": "triton",
 }
 """The extra that installs an optional package."""
 _LEFT_OUT = ("onnx",)

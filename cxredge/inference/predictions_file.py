@@ -193,16 +193,23 @@ def _differences(head: bytes, expected: bytes) -> str:
     return f" (what differs: {words})" if words else ""
 
 
-def _to_line(row: PredictionRow) -> bytes:
+def row_values(row: PredictionRow) -> tuple[Any, ...]:
+    """Return the values of a row as :func:`~cxredge.inference.row_formats.columns_of` takes them.
+
+    The cautions of a row with a prediction stand in the column ``error``.
+    """
     codes = ", ".join(code.value for code in row.caution_codes)
     remark = f"{_DOUBTFUL}{codes}." if codes else row.error
     probabilities = list(row.probabilities.values())
-    values = (
+    return (
         *(row.path, row.status, row.label, row.probability, probabilities),
         *(row.prediction_set if row.label else None, row.familiarity, row.decided_by, row.margin),
         *(row.above_threshold if row.label else None, remark),
     )
-    return (json.dumps(values) + "\n").encode()
+
+
+def _to_line(row: PredictionRow) -> bytes:
+    return (json.dumps(row_values(row)) + "\n").encode()
 
 
 def cautions_in(remark: str) -> list[str]:

@@ -1,0 +1,1 @@
+"""Model repositories for NVIDIA Triton, and the model that Triton's Python backend runs."""
