@@ -180,6 +180,13 @@ class TrainingPrecision(str, Enum):
     BF16_MIXED = "bf16-mixed"
 
 
+class Engine(str, Enum):
+    """What runs a prediction: this process, or a cluster."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 class Effort(str, Enum):
     """Extent of the search for a quantization.
 

@@ -54,6 +54,8 @@ MAY_IMPORT = {
     "triton": "artifacts backends bundle data errors graph inference progress vocabulary",
     "build": "artifacts backends bundle data errors export gate graph metrics progress"
     " quantization targets training vocabulary",
+    "cluster": "artifacts backends build bundle data errors inference progress telemetry version"
+    " vocabulary",
     "cli": "everything",
 }
 ENTRY_POINTS = {"__init__", "__main__"}
@@ -80,6 +82,7 @@ LIBRARIES = {
     "tomli": "targets.toml_file",
     "typer": "cli",
     "rich": "cli.output",
+    "ray": "cluster.ray_cluster",
 }
 # Libraries that exist only on a machine with a GPU: one module each imports them by name.
 GPU_LIBRARIES = {

@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cxredge.artifacts.interruption import uninterrupted
+from cxredge.cli.cluster import ClusterOptions
 from cxredge.cli.command import command
 from cxredge.cli.options import BundleArgument
 from cxredge.cli.output import Outcome, Output
 from cxredge.errors import CxredgeError, Interrupted, WrongUsage, quoted
 
 if TYPE_CHECKING:
+    from cxredge.bundle.bundle import Bundle
+    from cxredge.cluster.ray_cluster import ClusterSettings
+    from cxredge.cluster.summary import ClusterTally
     from cxredge.data.places import Place
-    from cxredge.inference.predict import Tally
+    from cxredge.inference.answers import PredictionOptions
+    from cxredge.inference.tally import Tally
 
 _DEFAULT_OUT = Path("predictions.csv")
 
@@ -83,29 +88,31 @@ def predict(
             "of its row (000001.png is the first). A picture shows what is written in the X-ray.",
         ),
     ] = None,
+    cluster: ClusterOptions = ClusterOptions(),  # noqa: B008 - frozen
 ) -> Outcome:
     """Predict X-rays and write one row per input, in input order.
 
-    The row of a file that cannot be read contains the reason. Research use only.
+    The row of a file that cannot be read contains the reason. With --engine ray, a cluster predicts
+    an archive of millions; finished shards are kept when the command, a worker or a machine is
+    killed. Research use only.
     """
     from cxredge.bundle.bundle import open_bundle
     from cxredge.inference.answers import PredictionOptions
-    from cxredge.inference.predict import predict as stage
-    from cxredge.inference.predict import require_some
+    from cxredge.inference.tally import require_some
 
-    if not places and listed is None:
-        raise WrongUsage(
-            "There is nothing to predict.", "Give images, folders or zip files, or --paths FILE."
-        )
     path = out or _DEFAULT_OUT
+    _check(places, listed, heatmaps, cluster)
     if out is None and not resume and path.exists():
         raise CxredgeError(
             f"{path} exists.", f"Choose another --out, or replace it with --out {path}"
         )
+    given = PredictionOptions(any_view, answer_all)
     try:
-        options = PredictionOptions(any_view, answer_all)
         with _inputs(places or (), listed) as inputs:
-            tally = stage(open_bundle(bundle), inputs, path, resume, output, options, heatmaps)
+            opened = open_bundle(bundle)
+            tally, summary = _run(
+                output, opened, inputs, path, resume, given, heatmaps, cluster.settings()
+            )
     except KeyboardInterrupt:
         again = ["cxredge", "predict", bundle, *(places or ())]
         again += ["--paths", listed] if listed else []
@@ -113,6 +120,7 @@ def predict(
         again += ["--any-view"] if any_view else []
         again += ["--answer-all"] if answer_all else []
         again += ["--heatmaps", heatmaps] if heatmaps else []
+        again += cluster.words()
         raise Interrupted(
             "Interrupted; the rows so far are kept.",
             f"Resume with: {shlex.join(str(word) for word in again)}",
@@ -123,11 +131,51 @@ def predict(
         {
             "predictions": str(path),
             "heatmaps": str(heatmaps) if heatmaps else None,
+            "engine": cluster.engine.value,
             **tally.to_json(),
+            "cluster": summary.to_json() if summary else None,
         },
-        "\n".join(_lines(tally, path, heatmaps)),
+        "\n".join([*_lines(tally, path, heatmaps), *(summary.lines() if summary else ())]),
         f"cxredge evaluate {quoted(bundle)} {quoted(manifest)}" if manifest else "",
     )
+
+
+def _check(
+    places: Sequence[str] | None,
+    listed: Path | None,
+    heatmaps: Path | None,
+    cluster: ClusterOptions,
+) -> None:
+    """Refuse options that do not go together."""
+    if not places and listed is None:
+        raise WrongUsage(
+            "There is nothing to predict.", "Give images, folders or zip files, or --paths FILE."
+        )
+    if cluster.settings() is not None and heatmaps is not None:
+        raise WrongUsage(
+            "--heatmaps is not available with --engine ray: a cluster returns rows, not pictures.",
+            "Leave one of them out; show draws single X-rays: cxredge show IMAGE --bundle BUNDLE",
+        )
+
+
+def _run(
+    output: Output,
+    bundle: Bundle,
+    inputs: Sequence[Place],
+    path: Path,
+    resume: bool,
+    options: PredictionOptions,
+    heatmaps: Path | None,
+    settings: ClusterSettings | None,
+) -> tuple[Tally, ClusterTally | None]:
+    """Predict in this process or on a cluster."""
+    if settings is None:
+        from cxredge.inference.predict import predict as stage
+
+        return stage(bundle, inputs, path, resume, output, options, heatmaps), None
+    from cxredge.cluster.predict import predict_on_cluster
+
+    return predict_on_cluster(bundle, inputs, path, resume, output, options, settings)
 
 
 @uninterrupted

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from cxredge.data.path_list import PathList
 from cxredge.data.places import Place, check_places, walk_places
 from cxredge.data.sources import Source
 from cxredge.errors import CxredgeError
-from cxredge.inference.answers import ANSWER_FAMILIAR, OK, UNFAMILIAR, PredictionOptions
+from cxredge.inference.answers import ANSWER_FAMILIAR, PredictionOptions
 from cxredge.inference.finished_file import finished_rows, is_finished
 from cxredge.inference.heatmap_folder import (
     HeatmapFolder,
@@ -30,92 +29,13 @@ from cxredge.inference.heatmap_folder import (
 )
 from cxredge.inference.interruption import Interruption
 from cxredge.inference.pictures import check_has_maps
-from cxredge.inference.predictions_file import RowWriter, cautions_in
-from cxredge.inference.row_formats import Values, check_output
+from cxredge.inference.predictions_file import RowWriter
+from cxredge.inference.row_formats import check_output
 from cxredge.inference.rows import RowGroup, rows_of
+from cxredge.inference.tally import Tally
 from cxredge.progress import Progress
-from cxredge.vocabulary import Precision
 
-STAGES = ("read", "decode", "preprocess", "infer", "write")
 _ROW_BYTES = 200  # a row with a path of usual length, as long as none is written
-
-
-@dataclass
-class Tally:
-    """Summary of a prediction run.
-
-    Attributes:
-        images: Rows in the file, including those of an interrupted run that was resumed.
-        resumed: Rows among them from before.
-        finished_before: The file was finished when ``--resume`` was given; nothing was predicted.
-        replaced: An earlier file was replaced.
-        status: Rows in the file, by status.
-        skipped: Files in folders and archives that are not images by their names, by extension.
-        cautions: Images predicted despite a doubt, by caution.
-        near_ties: Images that FP32 decided; None without a cascade.
-        stages: Wall seconds by stage, summed over parallel threads: the stages other than
-            ``write`` add up to about cores times ``seconds`` if no core is idle.
-        seconds: Wall time, including the loading of the model.
-        first_error: Error of the first image that failed.
-    """
-
-    images: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    resumed: int = 0
-    finished_before: bool = False
-    replaced: bool = False
-    status: Counter[str] = field(default_factory=Counter)
-    cautions: Counter[str] = field(default_factory=Counter)
-    near_ties: int | None = None
-    stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    seconds: float = 0.0
-    first_error: str = ""
-
-    def add_earlier(self, row: Values) -> None:
-        """Count a row of an earlier run."""
-        self.images += 1
-        self.resumed += 1
-        self.status[row["status"]] += 1
-        doubts = cautions_in(row["error"])
-        self.cautions.update(doubts)
-        if row["status"] not in (OK, UNFAMILIAR):
-            self.first_error = self.first_error or row["error"]
-        if self.near_ties is not None:
-            self.near_ties += row["decided_by"] == Precision.FP32
-
-    def add(self, group: RowGroup, write_seconds: float) -> None:
-        """Count a group of rows that was written."""
-        self.images += len(group.rows)
-        for row in group.rows:
-            self.status[row.status] += 1
-            self.cautions.update(code.value for code in row.caution_codes)
-            if row.status != UNFAMILIAR:
-                self.first_error = self.first_error or row.error
-            if self.near_ties is not None:
-                self.near_ties += row.decided_by == Precision.FP32
-        self.stages["write"] += write_seconds
-        for stage, seconds in group.seconds.items():
-            self.stages[stage] += seconds
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the summary as JSON values."""
-        new = self.images - self.resumed
-        return {
-            "images": self.images,
-            "ok": self.status[OK],
-            "failed": self.images - self.status[OK] - self.status[UNFAMILIAR],
-            "unfamiliar": self.status[UNFAMILIAR],
-            "resumed": self.resumed,
-            "finished_before": self.finished_before,
-            "replaced": self.replaced,
-            "status": dict(self.status),
-            "skipped": dict(self.skipped),
-            "cautions": dict(self.cautions),
-            "near_ties": self.near_ties,
-            "seconds": round(self.seconds, 3),
-            "images_per_second": round(new / self.seconds, 2) if self.seconds else 0.0,
-            "stages": {name: round(seconds, 3) for name, seconds in self.stages.items()},
-        }
 
 
 def predict(
@@ -153,11 +73,11 @@ def predict(
     check_places(paths)
     classes = bundle.card.classifier.classes
     if resume and is_finished(out):
-        tally = _count_finished(out, classes, paths)
+        tally = count_finished(out, classes, paths)
         if heatmaps is not None:
             require_heatmaps(heatmaps, out)
         return tally
-    job = _job(bundle, paths, options, heatmaps)
+    job = job_of(bundle, paths, options, heatmaps)
     note_if_strange(bundle, progress)
     with ExitStack() as opened:
         session = opened.enter_context(bundle.open_for_many())
@@ -186,25 +106,19 @@ def predict(
     return tally
 
 
-def require_some(tally: Tally, out: Path) -> None:
-    """Raise CxredgeError if not a single image could be read."""
-    answered = tally.status[OK] + tally.status[UNFAMILIAR]
-    if tally.images and not answered:
-        raise CxredgeError(
-            f"None of {tally.images} images could be read; the first: {tally.first_error}",
-            f"See the column 'error' of {out}.",
-        )
+def count_finished(out: Path, classes: Sequence[str], paths: Sequence[Place]) -> Tally:
+    """Count the rows of a finished file, which must be those of these inputs.
 
-
-def _count_finished(out: Path, classes: Sequence[str], paths: Sequence[Place]) -> Tally:
-    """Count the rows of a finished file, which must be those of these inputs."""
+    Raises:
+        ArtifactError: They are not.
+    """
     tally = Tally(finished_before=True)
     for row in finished_rows(out, classes, walk_places(paths, tally.skipped)):
         tally.add_earlier(row)
     return tally
 
 
-def _job(
+def job_of(
     bundle: Bundle, paths: Sequence[Place], options: PredictionOptions, heatmaps: Path | None
 ) -> dict[str, Any]:
     """Return what determines the rows; a run is resumed only if all of it is equal."""

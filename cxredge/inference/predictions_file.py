@@ -33,6 +33,8 @@ _JOB_WORDS = {
     "any_view": "--any-view",
     "answer_all": "--answer-all",
     "heatmaps": "--heatmaps",
+    "shard_rows": "--engine",
+    "finish": "--finish",
 }
 
 
@@ -69,8 +71,7 @@ class RowWriter:
         self.path = path
         self._classes = tuple(classes)
         self._partial = partial_of(path)
-        head = {"job": dict(job), "classes": list(classes), "rows": _ROWS_VERSION}
-        self._head = json.dumps(head, sort_keys=True)
+        self._head = head_of(job, classes)
         self._stream = open_partial(self._partial)
         try:
             self.rows = self._continue(batch) if resume and self.size_bytes else self._begin()
@@ -89,7 +90,7 @@ class RowWriter:
         Raises:
             OSError: The disk is full; none of these rows is kept.
         """
-        lines = b"".join(_to_line(row) for row in rows)
+        lines = b"".join(line_of(row) for row in rows)
         size_before = self.size_bytes
         try:
             while lines:
@@ -142,11 +143,7 @@ class RowWriter:
             if head != expected:
                 if expected.startswith(head):
                     return self._begin()
-                raise ArtifactError(
-                    f"{self._partial} was begun with another bundle or other inputs"
-                    f"{_differences(head, expected)}.",
-                    "Predict without --resume to start over.",
-                )
+                raise other_job(self._partial, head, expected)
             whole = end = stream.tell()
             kept = 0
             for number, line in enumerate(stream, start=1):
@@ -162,13 +159,7 @@ class RowWriter:
         with self._from_start() as stream:
             next(stream)
             for number, line in enumerate(stream, start=1):
-                try:
-                    yield columns_of(self._classes, json.loads(line))
-                except (ValueError, TypeError, LookupError, RecursionError):
-                    raise ArtifactError(
-                        f"Row {number} of {self._partial} is damaged.",
-                        "Predict without --resume to start over.",
-                    ) from None
+                yield values_in(line, self._classes, f"Row {number} of {self._partial}")
 
     def _from_start(self) -> io.BufferedReader:
         """Return a reader of the file that is open, even if another file has its name now."""
@@ -179,6 +170,26 @@ class RowWriter:
 def partial_of(path: Path) -> Path:
     """Return the partial file of a predictions file."""
     return path.with_name(f".{path.name}.partial")
+
+
+def head_of(job: Mapping[str, Any], classes: Sequence[str]) -> str:
+    """Return the first line of a partial file, which identifies the job."""
+    head = {"job": dict(job), "classes": list(classes), "rows": _ROWS_VERSION}
+    return json.dumps(head, sort_keys=True)
+
+
+def other_job(partial: Path, head: bytes, expected: bytes) -> ArtifactError:
+    """Return the error for rows of another job.
+
+    Args:
+        partial: The partial file.
+        head: Its first line.
+        expected: The first line of this job.
+    """
+    return ArtifactError(
+        f"{partial} was begun with another bundle or other inputs{_differences(head, expected)}.",
+        "Predict without --resume to start over.",
+    )
 
 
 def _differences(head: bytes, expected: bytes) -> str:
@@ -208,8 +219,28 @@ def row_values(row: PredictionRow) -> tuple[Any, ...]:
     )
 
 
-def _to_line(row: PredictionRow) -> bytes:
+def line_of(row: PredictionRow) -> bytes:
+    """Return a row as a line of a partial file, which :func:`values_in` reads."""
     return (json.dumps(row_values(row)) + "\n").encode()
+
+
+def values_in(line: bytes, classes: Sequence[str], shown: str) -> Values:
+    """Return the values of a line.
+
+    Args:
+        line: See :func:`line_of`.
+        classes: Class names.
+        shown: Which row of which file it is, for messages.
+
+    Raises:
+        ArtifactError: It is damaged.
+    """
+    try:
+        return columns_of(classes, json.loads(line))
+    except (ValueError, TypeError, LookupError, RecursionError):
+        raise ArtifactError(
+            f"{shown} is damaged.", "Predict without --resume to start over."
+        ) from None
 
 
 def cautions_in(remark: str) -> list[str]:

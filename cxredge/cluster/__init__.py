@@ -1,0 +1,1 @@
+"""Predictions on a cluster: paths go out in shards, rows come back, one process commits them."""
