@@ -13,18 +13,19 @@ from importlib.util import find_spec
 from cxredge.build import speed
 from cxredge.metrics import latency as timing
 
-_TAKE_TURNS = partial(timing.take_turns, settle_s=0.002, stretch_s=0.01)
+_TAKE_TURNS = partial(timing.take_turns, settle_s=0, stretch_s=0.002)
 _SPEED = {
-    "TRIAL_S": 0.01,
-    "LATENCY_S": 0.02,
-    "RATE_S": 0.01,
-    "_FILE_RATE_S": 0.01,
-    "_SETTLE_S": 0.002,
+    "TRIAL_S": 0.002,
+    "LATENCY_S": 0.002,
+    "RATE_S": 0.002,
+    "_FILE_RATE_S": 0.002,
+    "_FILE_SIDE": 128,
+    "_SETTLE_S": 0,
     "_TURNS": 1,
     "BATCHES": (1, 4),
     "take_turns": _TAKE_TURNS,
 }
-_STEP_LATENCY = {"_SECONDS": 0.01, "take_turns": _TAKE_TURNS}
+_STEP_LATENCY = {"_SECONDS": 0.002, "take_turns": _TAKE_TURNS}
 
 
 def shorten() -> None:

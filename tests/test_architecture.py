@@ -8,6 +8,7 @@ import re
 import resource
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -92,13 +93,23 @@ GPU_LIBRARIES = {
 }
 
 
+@cache
+def syntax_trees() -> dict[str, list[ast.AST]]:
+    """Return the nodes of every module of the package, by the path of its file."""
+    paths = ROOT.rglob("*.py")
+    return {
+        path.relative_to(ROOT).as_posix(): list(ast.walk(ast.parse(path.read_text())))
+        for path in paths
+    }
+
+
+@cache
 def imports() -> list[tuple[str, str]]:
     """Return (module, imported cxredge or third-party name) for every import of the package."""
     found = []
-    for path in ROOT.rglob("*.py"):
-        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        tree = ast.parse(path.read_text())
-        for node in ast.walk(tree):
+    for path, nodes in syntax_trees().items():
+        module = path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+        for node in nodes:
             if isinstance(node, ast.Import):
                 found += [(module, alias.name) for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
@@ -192,13 +203,13 @@ def test_libraries_of_the_gpu_are_imported_by_name_in_one_place() -> None:
 
 
 def test_only_the_command_line_prints() -> None:
-    for path in ROOT.rglob("*.py"):
+    for path, nodes in syntax_trees().items():
         calls = [
             node.func.id
-            for node in ast.walk(ast.parse(path.read_text()))
+            for node in nodes
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         ]
-        if path.relative_to(ROOT).as_posix() != "cli/output.py":
+        if path != "cli/output.py":
             assert "print" not in calls, path
 
 

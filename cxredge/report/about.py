@@ -11,7 +11,7 @@ from cxredge.bundle.bundle import Bundle
 from cxredge.bundle.card import BundleFacts
 from cxredge.errors import quoted
 from cxredge.report import numbers
-from cxredge.report.page import Block, Commands, Facts, Missing, Section, Sentences, Table
+from cxredge.report.blocks import Block, Commands, Facts, Missing, Section, Sentences, Table
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.results.evaluation import Evaluation
 from cxredge.targets.registry import all_targets

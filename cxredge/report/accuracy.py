@@ -6,7 +6,7 @@ from cxredge import plots
 from cxredge.artifacts.records import UNSET
 from cxredge.errors import quoted
 from cxredge.report import numbers
-from cxredge.report.page import Block, Facts, Figure, Missing, Part, Section, Table
+from cxredge.report.blocks import Block, Facts, Figure, Missing, Part, Section, Table
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.report.rightness import within_sources
 from cxredge.results.evaluation import ClassMetrics, Evaluation

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cxredge.report import numbers
-from cxredge.report.page import Table
+from cxredge.report.blocks import Table
 
 _NUMBER = re.compile(
     r"[+\-\N{MINUS SIGN}]?\d[\d,.]*( ?(%|ms|MB|kB|mJ|J|points|images/s))?( \([^()]*\))?$"

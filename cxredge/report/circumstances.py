@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from cxredge.report import numbers
 from cxredge.report.benches import machine_of
-from cxredge.report.page import Facts, Table
+from cxredge.report.blocks import Facts, Table
 from cxredge.results.bench import BenchResult, States
 from cxredge.telemetry.energy import EnergyPerImage
 from cxredge.telemetry.linux import Machine

@@ -13,7 +13,8 @@ from cxredge.artifacts.output_file import check_output_file
 from cxredge.comparison import Comparison, ComparisonRow
 from cxredge.errors import CxredgeError
 from cxredge.report import numbers
-from cxredge.report.page import Block, Report, Sentences, Table
+from cxredge.report.blocks import Block, Sentences, Table
+from cxredge.report.page import Report
 from cxredge.report.render import inert, to_html, to_markdown
 from cxredge.version import __version__
 from cxredge.vocabulary import NOTICE

@@ -21,8 +21,8 @@ from cxredge.errors import CxredgeError, ImageError, quoted
 from cxredge.inference.answers import ANSWER_FAMILIAR, PredictionRow, answer_of
 from cxredge.inference.pictures import shown
 from cxredge.report import numbers
+from cxredge.report.blocks import Block, Example, Examples, Missing, Section, Sentences
 from cxredge.report.example_files import Candidate, candidates
-from cxredge.report.page import Block, Example, Examples, Missing, Section, Sentences
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.report.xrays import png
 from cxredge.vocabulary import Precision

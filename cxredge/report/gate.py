@@ -13,7 +13,7 @@ from cxredge.metrics.maps import MapFidelity
 from cxredge.metrics.near_ties import NearTies
 from cxredge.report import numbers
 from cxredge.report.accuracy import effect
-from cxredge.report.page import Block, Flip, Flips, Sentences, Table
+from cxredge.report.blocks import Block, Flip, Flips, Sentences, Table
 from cxredge.report.xrays import png
 from cxredge.vocabulary import Precision
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from cxredge import plots
 from cxredge.artifacts.quantization_record import LayerNoise
 from cxredge.report import numbers
-from cxredge.report.page import Block, Figure, Table
+from cxredge.report.blocks import Block, Figure, Table
 
 _SHOWN = 3
 """Number of distributions that are drawn; the table lists all layers that have one."""

@@ -9,8 +9,8 @@ from cxredge.errors import quoted
 from cxredge.metrics.latency import SHARES
 from cxredge.report import numbers
 from cxredge.report.benches import bench_names, joules_per_image, machine_of
+from cxredge.report.blocks import Block, Figure, Missing, Part, Section, Sentences, Table
 from cxredge.report.circumstances import circumstances, machines
-from cxredge.report.page import Block, Figure, Missing, Part, Section, Sentences, Table
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.results.bench import BenchResult
 

@@ -14,10 +14,10 @@ from cxredge.gate.gate import GateResult
 from cxredge.metrics.latency import Latency
 from cxredge.report import numbers
 from cxredge.report.accuracy import flipped_table
+from cxredge.report.blocks import Block, Facts, Missing, Section, Sentences, Table
 from cxredge.report.circumstances import machine_facts
 from cxredge.report.gate import gate_blocks, in_runtime
 from cxredge.report.int8_layers import layer_blocks
-from cxredge.report.page import Block, Facts, Missing, Section, Sentences, Table
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.vocabulary import Precision
 

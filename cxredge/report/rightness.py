@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from cxredge.errors import quoted
 from cxredge.metrics.controls import objections
 from cxredge.report import numbers
+from cxredge.report.blocks import Block, Facts, Missing, Section, Sentences, Table
 from cxredge.report.headlines import controls_of
-from cxredge.report.page import Block, Facts, Missing, Section, Sentences, Table
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.results.coverage import SetCounts, SetCoverage
 from cxredge.results.evaluation import Evaluation

@@ -10,9 +10,10 @@ from cxredge.comparison import Limits, ResultSet, compare_what_matches
 from cxredge.report import numbers
 from cxredge.report.about import served_precision
 from cxredge.report.benches import bench_names, machine_of, scenario_words
+from cxredge.report.blocks import Block, Figure, Table
 from cxredge.report.comparison_page import comparison_tables, comparison_warnings, not_compared
 from cxredge.report.latency import latency_chart
-from cxredge.report.page import Block, Chapter, Figure, Table
+from cxredge.report.page import Chapter
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.results.evaluation import Interval
 

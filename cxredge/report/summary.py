@@ -10,9 +10,10 @@ from cxredge.errors import quoted
 from cxredge.metrics.controls import objections
 from cxredge.report import numbers
 from cxredge.report.about import device_words, without_bundle
+from cxredge.report.blocks import Block, Facts, Missing, Section, Sentences
 from cxredge.report.examples import examples_section
 from cxredge.report.headlines import controls_of
-from cxredge.report.page import Block, Evidence, Facts, Missing, Section, Sentences
+from cxredge.report.page import Evidence
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.report.rightness import answers_section, rightness_section
 from cxredge.report.unanswerable import looks_section, unanswerable_section

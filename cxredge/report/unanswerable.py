@@ -5,8 +5,8 @@ from __future__ import annotations
 from cxredge.errors import quoted
 from cxredge.metrics.controls import ControlKind, Controls
 from cxredge.report import numbers
+from cxredge.report.blocks import Block, Missing, Section, Sentences, Table
 from cxredge.report.headlines import controls_of
-from cxredge.report.page import Block, Missing, Section, Sentences, Table
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.results.evaluation import Evaluation
 

@@ -13,7 +13,7 @@ from cxredge.bundle.layout import GOLDEN_NAME
 from cxredge.data.images import GreyImage
 from cxredge.metrics.classification import softmax
 from cxredge.report import numbers
-from cxredge.report.page import Gallery, Missing, Section, Sentences, Xray
+from cxredge.report.blocks import Gallery, Missing, Section, Sentences, Xray
 from cxredge.report.reported_bundle import ReportedBundle
 
 _MAX_IMAGES = 12

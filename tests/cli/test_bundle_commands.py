@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from cxredge.artifacts.atomic import write_json
 from cxredge.artifacts.hashing import with_content_hash
 from cxredge.artifacts.records import read_json_file
+from cxredge.cli.bench import bench
 from cxredge.data.manifest import read_manifest, write_manifest
 from cxredge.quantization import search
 from cxredge.vocabulary import Effort, Split
@@ -281,6 +283,7 @@ def test_demo(tmp_path: Path, cxredge, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in small.items():
         monkeypatch.setattr(f"cxredge.cli.demo.{name}", value)
     monkeypatch.setattr(search, "_MAX_FLOAT_STEPS", dict.fromkeys(Effort, 1))
+    monkeypatch.setattr("cxredge.cli.bench.bench", partial(bench, queries=50))
     ran = cxredge("demo", "--out", tmp_path / "demo", "--json")
     assert ran.code == 0, ran.err
     found = ran.json

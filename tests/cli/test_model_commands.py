@@ -111,8 +111,12 @@ def test_what_cannot_be_centred(
 
 @pytest.mark.train
 def test_extensive_effort_goes_on_until_nothing_is_left_to_try(
-    model: Path, run_folder: Path, calibration: Path, phantoms: Path, tmp_path: Path, cxredge
-) -> None:
+    model: Path, run_folder: Path, calibration: Path, phantoms: Path, tmp_path: Path, cxredge,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    quantization_aware = pytest.importorskip("cxredge.training.quantization_aware")
+    short = quantization_aware.FineTuning(steps=10)
+    monkeypatch.setattr(quantization_aware, "FineTuning", lambda: short)
     ran = cxredge(
         "quantize", model, "--calibration", calibration, "--evaluate", phantoms / "manifest.csv",
         "--effort", "extensive", "--aim-agreement", 1, "--aim-logit-error", 0,

@@ -182,12 +182,12 @@ finally:
 
 
 @pytest.mark.slow
-def test_ten_thousand_images_need_no_more_memory_than_a_hundred(
+def test_five_thousand_images_need_no_more_memory_than_a_hundred(
     bundle: Path, phantoms: Path, tmp_path: Path
 ) -> None:
     sources = sorted((phantoms / "images").rglob("*.*"))
     peaks_mb = {}
-    for count in (100, 10_000):
+    for count in (100, 5000):
         folder = tmp_path / str(count)
         folder.mkdir()
         for number in range(count):
@@ -201,4 +201,5 @@ def test_ten_thousand_images_need_no_more_memory_than_a_hundred(
         )
         assert len(read_rows(Path(f"{folder}.csv"))) == count
         peaks_mb[count] = int(done.stderr.split()[-1]) / 1024
-    assert peaks_mb[10_000] - peaks_mb[100] < 100
+    # About 10 kB per image, less than one image of 224 x 224.
+    assert peaks_mb[5000] - peaks_mb[100] < 50

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,20 @@ def filled(network: str) -> nn.Module:
     return backbone
 
 
+@cache
+def unchanged(network: str) -> nn.Module:
+    """Return such a backbone, made once; a test must not change it."""
+    return filled(network)
+
+
+def nasnet_layers() -> KerasLayers:
+    """Return the weights of NASNetMobile in the layout of Keras; a test may replace some."""
+    return to_keras(unchanged("nasnet_mobile"), "nasnet_mobile")
+
+
 def written(path: Path, network: str) -> nn.Module:
     """Write the weights of such a backbone; the biases of its residual stream are zero."""
-    source = filled(network)
+    source = unchanged(network)
     layers = to_keras(source, network)
     if network == "resnet50_v2":
         for name, weights in layers.items():
@@ -110,16 +122,15 @@ def test_unsupported_networks_are_rejected_with_the_supported_ones(tmp_path: Pat
 
 
 def test_a_top_is_ignored(tmp_path: Path) -> None:
-    layers = to_keras(filled("nasnet_mobile"), "nasnet_mobile")
+    layers = nasnet_layers()
     layers["predictions"] = {"kernel": np.ones((1056, 1000), np.float32)}
     path = write_legacy_h5(tmp_path / "w.h5", layers)
-    assert_same_state(filled("nasnet_mobile"), build_model("nasnet_mobile", 7, path).backbone)
+    assert_same_state(unchanged("nasnet_mobile"), build_model("nasnet_mobile", 7, path).backbone)
 
 
 @pytest.mark.parametrize(("below", "chunk"), [("model_weights", 0), ("", 100)])
 def test_whole_models_and_long_name_lists(tmp_path: Path, below: str, chunk: int) -> None:
-    source = filled("nasnet_mobile")
-    layers = to_keras(source, "nasnet_mobile")
+    source, layers = unchanged("nasnet_mobile"), nasnet_layers()
     path = write_legacy_h5(tmp_path / "w.h5", layers, below=below, chunk=chunk)
     assert_same_state(source, build_model("nasnet_mobile", 0, path).backbone)
 
@@ -176,7 +187,7 @@ def test_hdf5_of_another_layout(tmp_path: Path) -> None:
 
 
 def test_missing_layer(tmp_path: Path) -> None:
-    layers = to_keras(filled("nasnet_mobile"), "nasnet_mobile")
+    layers = nasnet_layers()
     del layers["normal_conv_1_12"]
     path = write_legacy_h5(tmp_path / "w.h5", layers)
     with pytest.raises(CxredgeError, match=r"'normal_conv_1_12'.*missing.*closest"):
@@ -184,7 +195,7 @@ def test_missing_layer(tmp_path: Path) -> None:
 
 
 def test_extra_layer(tmp_path: Path) -> None:
-    layers = to_keras(filled("nasnet_mobile"), "nasnet_mobile")
+    layers = nasnet_layers()
     layers["normal_conv_1_13"] = layers["normal_conv_1_12"]
     path = write_legacy_h5(tmp_path / "w.h5", layers)
     with pytest.raises(CxredgeError, match=r"1 layers that .* 'normal_conv_1_13'"):
@@ -192,7 +203,7 @@ def test_extra_layer(tmp_path: Path) -> None:
 
 
 def test_missing_weight_shape_and_type(tmp_path: Path) -> None:
-    layers = to_keras(filled("nasnet_mobile"), "nasnet_mobile")
+    layers = nasnet_layers()
     layers["stem_bn1"]["gamma"] = np.ones(31, np.float32)
     path = write_legacy_h5(tmp_path / "shape.h5", layers)
     with pytest.raises(CxredgeError, match=r"stem_bn1.*shape \(31,\).*expected.*\(32,\)"):
@@ -216,7 +227,7 @@ def test_wrong_network(tmp_path: Path) -> None:
 
 
 def test_links_to_other_files_are_rejected(tmp_path: Path) -> None:
-    path = write_legacy_h5(tmp_path / "w.h5", to_keras(filled("nasnet_mobile"), "nasnet_mobile"))
+    path = write_legacy_h5(tmp_path / "w.h5", nasnet_layers())
     with h5py.File(path, "a") as file:
         del file["stem_conv1/stem_conv1/kernel:0"]
         file["stem_conv1/stem_conv1/kernel:0"] = h5py.ExternalLink("other.h5", "/kernel")

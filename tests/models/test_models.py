@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from cxredge.errors import CxredgeError  # noqa: E402
 from cxredge.models import build_model  # noqa: E402
 from cxredge.models.batch_norm import restore_statistics  # noqa: E402
 from cxredge.models.freeze import freeze_blocks, train_mode  # noqa: E402
-from cxredge.models.zoo import ZOO, find_network, first_trained_block  # noqa: E402
+from cxredge.models.networks import Classifier  # noqa: E402
+from cxredge.models.zoo import ZOO, Network, find_network, first_trained_block  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -42,6 +44,22 @@ TABLE_5 = {
 def smallest(name: str) -> int:
     """Return a small input size that the network accepts."""
     return 96 if name == "inception_v3" else 64
+
+
+@dataclass(frozen=True)
+class Built:
+    """A network of the zoo, without classes and with four; tests freeze it as they need."""
+
+    network: Network
+    features: Classifier
+    classifier: Classifier
+
+
+@pytest.fixture(scope="module", params=ZOO)
+def built(request: pytest.FixtureRequest) -> Built:
+    """Every network, built once for all tests that only look at it."""
+    name: str = request.param
+    return Built(ZOO[name], build_model(name, 0), build_model(name, 4))
 
 
 def test_the_zoo_has_all_networks_of_the_paper() -> None:
@@ -84,42 +102,37 @@ def test_keras_residual_networks_have_additional_biases(name: str, biased: type)
     assert ZOO[name].parameters + biases == ZOO[name].keras_parameters
 
 
-@pytest.mark.parametrize("name", ZOO)
-def test_parameter_counts_equal_those_of_the_table(name: str) -> None:
-    model = build_model(name, 0)
-    state = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
-    assert sum(v.numel() for v in state.values()) == ZOO[name].parameters
+def test_parameter_counts_equal_those_of_the_table(built: Built) -> None:
+    state = built.features.state_dict()
+    counted = [v.numel() for k, v in state.items() if not k.endswith("num_batches_tracked")]
+    assert sum(counted) == built.network.parameters
 
 
-@pytest.mark.parametrize("name", ZOO)
-def test_without_classes_the_network_returns_features(name: str) -> None:
-    network = ZOO[name]
-    images = torch.zeros(2, 3, *[smallest(name)] * 2)
-    assert build_model(name, 0).eval()(images).shape == (2, network.features)
-    assert build_model(name, 5).eval()(images).shape == (2, 5)
+def test_without_classes_the_network_returns_features(built: Built) -> None:
+    images = torch.zeros(2, 3, *[smallest(built.network.name)] * 2)
+    with torch.no_grad():
+        assert built.features.eval()(images).shape == (2, built.network.features)
+        assert built.classifier.eval()(images).shape == (2, 4)
 
 
-@pytest.mark.parametrize("name", ZOO)
-def test_blocks_cover_the_backbone_once(name: str) -> None:
-    model = build_model(name, 0)
-    modules = [module for block in ZOO[name].blocks for module in block.modules]
-    covered = [id(p) for m in modules for p in model.backbone.get_submodule(m).parameters()]
-    assert sorted(covered) == sorted(id(p) for p in model.backbone.parameters())
+def test_blocks_cover_the_backbone_once(built: Built) -> None:
+    backbone = built.features.backbone
+    modules = [module for block in built.network.blocks for module in block.modules]
+    covered = [id(p) for m in modules for p in backbone.get_submodule(m).parameters()]
+    assert sorted(covered) == sorted(id(p) for p in backbone.parameters())
 
 
-@pytest.mark.parametrize("name", ZOO)
-def test_paper_freeze_trains_the_weights_of_the_table(name: str) -> None:
-    model = build_model(name, 4)
-    assert freeze_blocks(model, ZOO[name], "paper") == ZOO[name].paper_freeze.trainable
+def test_paper_freeze_trains_the_weights_of_the_table(built: Built) -> None:
+    model, network = built.classifier, built.network
+    assert freeze_blocks(model, network, "paper") == network.paper_freeze.trainable
     assert all(p.requires_grad for p in model.head.parameters())
 
 
-@pytest.mark.parametrize("name", ZOO)
-def test_freeze_none_trains_all_blocks_and_freeze_head_trains_none(name: str) -> None:
-    model = build_model(name, 4)
+def test_freeze_none_trains_all_blocks_and_freeze_head_trains_none(built: Built) -> None:
+    model, network = built.classifier, built.network
     everything = sum(p.numel() for p in model.backbone.parameters())
-    assert freeze_blocks(model, ZOO[name], "none") == everything
-    assert freeze_blocks(model, ZOO[name], "head") == 0
+    assert freeze_blocks(model, network, "none") == everything
+    assert freeze_blocks(model, network, "head") == 0
     assert all(p.requires_grad for p in model.head.parameters())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
@@ -17,15 +19,25 @@ from cxredge.models.zoo import ZOO  # noqa: E402
 pytestmark = pytest.mark.train
 
 
+def outputs(model: nn.Module, *inputs: torch.Tensor) -> Any:
+    """Return what a module returns in inference mode."""
+    with torch.no_grad():
+        return model.eval()(*inputs)
+
+
 def assert_exact(model: Classifier, parts: Parts, size: int) -> tuple[torch.Tensor, ...]:
     """Compare the outputs in inference mode; return the tensors between the parts."""
     images = torch.rand(2, 3, size, size)
-    for module in (model, parts.frozen, parts.trained):
-        module.eval()
-    with torch.no_grad():
-        crossing = parts.frozen(images)
-        # In-place layers must not change the tensors between the parts.
-        assert torch.equal(parts.trained(*(t.clone() for t in crossing)), model(images))
+    return assert_returns(parts, images, outputs(model, images))
+
+
+def assert_returns(
+    parts: Parts, images: torch.Tensor, expected: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Compare the output of the parts; return the tensors between them."""
+    crossing: tuple[torch.Tensor, ...] = outputs(parts.frozen, images)
+    # In-place layers must not change the tensors between the parts.
+    assert torch.equal(outputs(parts.trained, *(t.clone() for t in crossing)), expected)
     return crossing
 
 
@@ -61,22 +73,19 @@ def test_parts_equal_the_whole_at_every_boundary(
 ) -> None:
     network, model = ZOO[name], build_model(name, 4, dropout=0.2)
     nn.init.normal_(model.head.weight)
+    images = torch.rand(2, 3, *[96 if name == "inception_v3" else 64] * 2)
+    expected = outputs(model, images)
+    freeze_blocks(model, network, "none")
+    assert split_network(model) is None, "no block is frozen"
     trace_once(model, monkeypatch)
     for freeze in [*(block.name for block in network.blocks[1:]), "head"]:
         trainable = freeze_blocks(model, network, freeze)
         parts = split_network(model)
         assert parts is not None, freeze
-        assert_exact(model, parts, 96 if name == "inception_v3" else 64)
+        assert_returns(parts, images, expected)
         before_head = [n for n, _ in parts.trained.named_parameters() if not n.startswith("head.")]
         assert sum(model.get_parameter(n).numel() for n in before_head) == trainable
         assert not any(p.requires_grad for p in parts.frozen.parameters())
-
-
-@pytest.mark.parametrize("name", ZOO)
-def test_a_network_without_frozen_blocks_is_not_split(name: str) -> None:
-    model = build_model(name, 4)
-    freeze_blocks(model, ZOO[name], "none")
-    assert split_network(model) is None
 
 
 def test_parts_share_their_weights_and_names_with_the_whole() -> None:

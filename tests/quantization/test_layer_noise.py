@@ -15,8 +15,8 @@ from cxredge.quantization.layer_noise import measure_layers
 from cxredge.quantization.qdq.emit import emit
 from cxredge.quantization.ranges.measure import measure
 from cxredge.quantization.sessions import session_with_outputs
+from cxredge.report.blocks import Figure, Table
 from cxredge.report.int8_layers import layer_blocks
-from cxredge.report.page import Figure, Table
 from cxredge.vocabulary import Dialect, RangeMethod, Split
 
 

@@ -14,9 +14,9 @@ from cxredge.bundle.bundle import Bundle
 from cxredge.data.manifest import read_manifest, write_manifest
 from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.report import reported_bundle, write_report
+from cxredge.report.blocks import Examples
 from cxredge.report.example_files import candidates
 from cxredge.report.examples import examples_section
-from cxredge.report.page import Examples
 from cxredge.vocabulary import Precision, Split
 from tests.report.sample_bundles import CLASSES, SECRET_FOLDER, SIZE
 

@@ -8,25 +8,20 @@ from pathlib import Path
 import pytest
 
 import cxredge.report
-from cxredge.report.cells import columns
-from cxredge.report.page import (
-    Answer,
-    Chapter,
+from cxredge.report.blocks import (
     Example,
     Examples,
     Facts,
     Flip,
     Flips,
-    Headline,
-    Measurement,
     Missing,
     Part,
-    Report,
     Section,
     Sentences,
     Table,
-    TrustQuestion,
 )
+from cxredge.report.cells import columns
+from cxredge.report.page import Answer, Chapter, Headline, Measurement, Report, TrustQuestion
 from cxredge.report.render import to_csv, to_html, to_markdown
 
 CHAPTER = Chapter(

@@ -10,8 +10,8 @@ import pytest
 from cxredge.metrics.classification import wilson
 from cxredge.metrics.controls import ControlKind
 from cxredge.report import numbers, reported_bundle
+from cxredge.report.blocks import Facts, Missing, Sentences, Table
 from cxredge.report.chapter import make_chapter
-from cxredge.report.page import Facts, Missing, Sentences, Table
 from cxredge.report.render import to_html, to_json, to_markdown
 from cxredge.report.write import make_report
 from tests.report.sample_bundles import CLASSES, page_of, words_of
