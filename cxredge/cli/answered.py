@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cxredge.cli.text import share, table
 
 if TYPE_CHECKING:
+    from cxredge.bundle.bundle import Bundle
     from cxredge.metrics.controls import ControlKind
     from cxredge.results.answered import Answered, Group, WithinSource
     from cxredge.results.evaluation import Evaluation
@@ -21,6 +22,22 @@ def answers_lines(found: Evaluation) -> list[str]:
     if found.controls:
         lines += ["", controls_table(found.controls)]
     return [*lines, ""] if len(lines) > 1 else lines
+
+
+def objections_of(bundle: Bundle) -> list[str]:
+    """Return a sentence for each kind of controls that speaks against the bundle's answers.
+
+    The build measured them; a bundle that was built without controls has none.
+    """
+    from cxredge.metrics.controls import objections
+
+    gate = bundle.card.facts.gate_of(bundle.precision, bundle.backend)
+    return objections(gate.controls)
+
+
+def objection_lines(sentences: Sequence[str]) -> list[str]:
+    """Return such sentences as lines below answers."""
+    return [f"Caution, from the controls of the build: {sentence}" for sentence in sentences]
 
 
 def controls_table(controls: Mapping[str, ControlKind]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cxredge.artifacts.interruption import uninterrupted
+from cxredge.cli.answered import objection_lines, objections_of
 from cxredge.cli.cluster import ClusterOptions
 from cxredge.cli.command import command
 from cxredge.cli.options import BundleArgument
@@ -127,15 +128,23 @@ def predict(
         ) from None
     require_some(tally, path)
     manifest = _manifest_of([Path(place) for place in places or ()])
+    objections = objections_of(opened)
     return Outcome(
         {
             "predictions": str(path),
             "heatmaps": str(heatmaps) if heatmaps else None,
             "engine": cluster.engine.value,
+            "objections": objections,
             **tally.to_json(),
             "cluster": summary.to_json() if summary else None,
         },
-        "\n".join([*_lines(tally, path, heatmaps), *(summary.lines() if summary else ())]),
+        "\n".join(
+            [
+                *_lines(tally, path, heatmaps),
+                *(summary.lines() if summary else ()),
+                *objection_lines(objections),
+            ]
+        ),
         f"cxredge evaluate {quoted(bundle)} {quoted(manifest)}" if manifest else "",
     )
 

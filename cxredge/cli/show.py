@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cxredge.cli.answered import objection_lines, objections_of
 from cxredge.cli.command import command
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import share, table
@@ -64,7 +66,9 @@ def show(
     with opened.open() as session:
         sheet = draw_prediction(opened, session, image, PredictionOptions(any_view, answer_all))
     _save(sheet.picture, path)
-    return Outcome(_values(sheet, path), "\n".join([*_lines(sheet), f"Wrote {path}"]))
+    objections = objections_of(opened)
+    values = {**_values(sheet, path), "objections": objections}
+    return Outcome(values, "\n".join([*_lines(sheet, objections), f"Wrote {path}"]))
 
 
 def _check_out(path: Path, image: Path, *, chosen: bool) -> None:
@@ -115,7 +119,7 @@ def _values(sheet: Sheet, path: Path) -> dict[str, Any]:
     }
 
 
-def _lines(sheet: Sheet) -> list[str]:
+def _lines(sheet: Sheet, objections: Sequence[str]) -> list[str]:
     """Return the prediction in words."""
     row, places = sheet.row, sheet.places
     ordered = sorted(row.probabilities.items(), key=lambda item: -item[1])
@@ -133,11 +137,14 @@ def _lines(sheet: Sheet) -> list[str]:
         lines.append(f"Familiarity {row.familiarity:.2f}: {like} the training images.")
     first = ordered[0][0]
     if row.maps is None:
-        lines.append("No heatmap: the bundle was built without --heatmaps.")
+        lines.append(
+            "No heatmap: the bundle was built with --no-heatmaps, or its network cannot have one."
+        )
     elif first in places:
         lines.append(f"Evidence for {first} is strongest in the {places[first]}.")
     else:
         lines.append(f"No part of the picture is evidence for {first}.")
     lines += [f"Caution: {caution}" for caution in row.cautions]
+    lines += objection_lines(objections)
     lines.append("Research use only; not for diagnosis.")
     return lines

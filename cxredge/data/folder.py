@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cxredge.data.folder_layout import ClassFolder, find_kinds, find_layout, inner_set
 from cxredge.data.inputs import Skipped, walk_images
 from cxredge.data.left_out import LeftOut
-from cxredge.data.manifest import Entry, Sample
+from cxredge.data.manifest import Entry, Sample, check_class_names
 from cxredge.data.patients import WAYS, Found, PatientRule, name_patients, why_no_patient
 from cxredge.data.pseudonyms import Pseudonyms
 from cxredge.data.sources import ImageSource, is_dicom_source
@@ -208,7 +208,9 @@ def _find_images(
 
 def _check_classes(directory: Path, listed: Sequence[Found]) -> None:
     found = [image for image in listed if image.label]
-    if len({image.label for image in found}) < 2:
+    labels = {image.label for image in found}
+    check_class_names(labels, directory)
+    if len(labels) < 2:
         hint = "Put the images of each class into a folder named after it: DIR/normal/, DIR/viral/."
         if inner := inner_set(directory):
             hint = (

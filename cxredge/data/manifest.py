@@ -23,6 +23,8 @@ from cxredge.vocabulary import CLASS_SPLITS, Split
 COLUMNS = ("path", "label", "split", "patient", "source", "view", "sha256")
 OPTIONAL_COLUMNS = ("finding", "sex", "age")
 """Columns that are written if a row has a value."""
+CLASS_SEPARATORS = "|;"
+"""Separators of classes in the columns ``set`` and ``above_threshold`` of predictions in CSV."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,31 @@ def check_labels(manifest: Manifest, classes: Sequence[str]) -> None:
             f"it has {', '.join(classes)}.",
             hint,
         )
+
+
+def check_class_names(classes: Iterable[str], named_by: Path) -> None:
+    """Check that lists of classes in a predictions file can be read back.
+
+    Models of earlier versions may have other names, and stay readable.
+
+    Args:
+        classes: Names of the classes.
+        named_by: The manifest or folder that names them.
+
+    Raises:
+        DataError: A name has a character that separates classes in CSV.
+    """
+    for name in sorted(classes):
+        if found := set(name).intersection(CLASS_SEPARATORS):
+            raise DataError(
+                f"{named_by} has the class '{name}', but '{min(found)}' separates classes in "
+                "predictions.",
+                f"Rename the class, such as '{_without_separators(name)}'.",
+            )
+
+
+def _without_separators(name: str) -> str:
+    return "".join("-" if c in CLASS_SEPARATORS else c for c in name)
 
 
 def path_beside(image: Path, folder: Path) -> str:

@@ -10,13 +10,14 @@ from typing import Any
 from cxredge.artifacts.csv_text import csv_line
 from cxredge.artifacts.output_file import check_output_file
 from cxredge.artifacts.regular_file import open_regular
+from cxredge.data.manifest import CLASS_SEPARATORS
 from cxredge.errors import ArtifactError, CxredgeError
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 _FIRST_COLUMNS = ("path", "status", "label", "probability")
 _LAST_COLUMNS = ("set", "familiarity", "decided_by", "margin", "above_threshold", "error")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-_SEPARATORS = {"set": "|", "above_threshold": ";"}
+_SEPARATORS = dict(zip(("set", "above_threshold"), CLASS_SEPARATORS, strict=True))
 """Separator of the lists of a column in CSV."""
 _PARQUET_ROWS = 4096
 

@@ -9,7 +9,7 @@ import torch
 
 from cxredge.data.images import GreyImage
 from cxredge.data.loading import LabelledImages, load_labelled
-from cxredge.data.manifest import Manifest
+from cxredge.data.manifest import Manifest, check_class_names
 from cxredge.errors import CxredgeError
 from cxredge.models import build_model
 from cxredge.models.batch_norm import follow_batches, restore_statistics
@@ -39,8 +39,10 @@ def load_images(manifest: Manifest, input_size: int, progress: Progress) -> Imag
         progress: Progress listener.
 
     Raises:
-        CxredgeError: A class has no training images, or an image cannot be read.
+        CxredgeError: The name of a class has a separator of predictions, a class has no training
+            images, or an image cannot be read.
     """
+    check_class_names(manifest.classes, manifest.path)
     splits = {split: manifest.of(split) for split in CLASS_SPLITS}
     absent = set(manifest.classes) - {entry.label for entry in splits[Split.TRAIN]}
     if absent:

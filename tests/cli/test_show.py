@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxredge.bundle.card import BundleFacts
 from cxredge.bundle.operating_point import OperatingPoint
+from cxredge.metrics.controls import ControlImages, measure_controls
 from tests.builds import build
 
 
@@ -77,7 +80,7 @@ def test_a_bundle_with_probabilities_alone_is_shown(
     assert (found["familiarity"], found["evidence"]) == (None, {})
     assert found["label"]
     words = cxredge("show", xray, "--bundle", plain, "--out", out).out
-    assert "No heatmap: the bundle was built without --heatmaps." in words
+    assert "No heatmap: the bundle was built with --no-heatmaps" in words
 
 
 def test_dicom_is_shown(bundle: Path, tmp_path: Path, cxredge, xray: Path) -> None:
@@ -130,3 +133,28 @@ def test_bad_inputs_are_explained_and_write_nothing(
     assert own.read_bytes() == before
     assert not (tmp_path / "x.png").exists()
     assert cxredge("show", xray).code == 2
+
+
+def test_controls_of_the_build_that_speak_against_the_answers_are_told(
+    xray: Path, bundle: Path, tmp_path: Path, cxredge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both where one X-ray is shown and where many are predicted."""
+    images = ControlImages(["lateral"] * 20, ["here"] * 20, {"viral": {"here"}, "normal": {"far"}})
+    decisions = np.zeros(20, dtype=int)
+    called = measure_controls(images, decisions, None, ["viral", "normal"])
+    usual = BundleFacts.gate_of
+    monkeypatch.setattr(
+        BundleFacts, "gate_of", lambda *of: dataclasses.replace(usual(*of), controls=called)
+    )
+    sentence = (
+        "Of 20 lateral X-rays from viral's own source, 20 (84-100%) are called viral: this network "
+        "tells the source, not the disease."
+    )
+    out = tmp_path / "x.png"
+    shown = cxredge("show", xray, "--bundle", bundle, "--out", out)
+    predicted = cxredge("predict", bundle, xray, "--out", tmp_path / "p.csv")
+    for ran in (shown, predicted):
+        assert f"Caution, from the controls of the build: {sentence}" in ran.out
+    assert cxredge("show", xray, "--bundle", bundle, "--out", out, "--json").json[
+        "objections"
+    ] == [sentence]  # fmt: skip

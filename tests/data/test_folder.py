@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,14 @@ def test_bad_pattern_is_refused(tmp_path: Path, pattern: str, words: str) -> Non
 def test_fewer_than_two_classes_are_refused(tmp_path: Path, names: list[str]) -> None:
     with pytest.raises(DataError, match="fewer than two class folders"):
         read_folder(dataset(tmp_path, *names), None)
+
+
+@pytest.mark.parametrize("name", ["a|b", "a;b"])
+def test_class_names_with_a_separator_of_predictions_are_refused(tmp_path: Path, name: str) -> None:
+    """Prediction sets are written as ``a|b``, and classes above their threshold as ``a;b``."""
+    directory = dataset(tmp_path, f"{name}/1.png", "normal/1.png")
+    with pytest.raises(DataError, match=rf"has the class '{re.escape(name)}'.*such as 'a-b'"):
+        read_folder(directory, None)
 
 
 def test_missing_folder_and_file_are_refused(tmp_path: Path) -> None:
