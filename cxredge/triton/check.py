@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from cxredge.backends import open_session
 from cxredge.backends.base import Outputs
 from cxredge.bundle.bundle import Bundle, read_golden
 from cxredge.bundle.layout import GOLDEN_NAME
@@ -46,14 +47,10 @@ def check_network(bundle: Bundle, network: Network, folder: Path) -> int | None:
         ArtifactError: An output differs.
     """
     on_cpu = network.device is TritonDevice.CPU
-    if (
-        network.backend is not TritonBackend.ONNXRUNTIME
-        or not on_cpu
-        or bundle.backend != "onnxruntime"
-    ):
+    if network.backend is not TritonBackend.ONNXRUNTIME or not on_cpu:
         return None
     pixels = _pixels(bundle)
-    with bundle.open(network.precision, network.threads) as session:
+    with open_session(network.file, network.backend.value, network.threads) as session:
         expected = Outputs.joined([session.run(image[None]) for image in pixels])
     found = _run_with_default_options(folder / network.file_name, network.threads, pixels)
     wanted: dict[str, Any] = {

@@ -10,9 +10,9 @@ import onnx
 
 from cxredge.backends.tensorrt.facts import EngineFacts, read_facts
 from cxredge.bundle.bundle import Bundle
-from cxredge.errors import CxredgeError, quoted
+from cxredge.errors import CxredgeError, GateRefused, quoted
 from cxredge.graph.model_file import read_model
-from cxredge.graph.unsigned_weights import holds_int8, with_unsigned_weights
+from cxredge.graph.portable_int8 import holds_int8, portable_int8
 from cxredge.triton.options import TritonOptions
 from cxredge.vocabulary import Precision, TritonBackend, TritonDevice
 
@@ -53,14 +53,14 @@ class Network:
     def write(self, folder: Path) -> None:
         """Write the file that Triton loads into the folder of a version.
 
-        Triton's ONNX Runtime backend passes on no option against saturation, so that INT8 weights
-        become unsigned.
+        Triton's ONNX Runtime backend passes on no option against saturation or the quantization of
+        float layers, so that the INT8 graph is changed instead.
         """
         target = folder / self.file_name
         if self.backend is TritonBackend.ONNXRUNTIME:
             model = read_model(self.file)
             if holds_int8(model):
-                onnx.save(with_unsigned_weights(model), target)
+                onnx.save(portable_int8(model), target)
                 return
         target.write_bytes(self.file.read_bytes())
 
@@ -74,6 +74,7 @@ def network_of(bundle: Bundle, options: TritonOptions) -> Network:
 
     Raises:
         CxredgeError: The bundle does not hold what was requested, or Triton cannot run it.
+        GateRefused: The requested precision did not pass the gate.
     """
     backend = options.backend or _backend_of(bundle)
     precision = options.precision or bundle.precision
@@ -84,6 +85,13 @@ def network_of(bundle: Bundle, options: TritonOptions) -> Network:
             f"{bundle.path} has no {precision.value}; it has "
             f"{', '.join(p.value for p in bundle.precisions)}.",
             f"Choose one of these: --precision {bundle.precisions[0].value}",
+        )
+    gate = bundle.card.facts.gate_of(precision, backend.value)
+    if not gate.passed:
+        raise GateRefused(
+            f"{precision.value} did not pass the gate of the build: {gate.refusal}.",
+            "Choose --precision fp32",
+            {"precision": precision.value},
         )
     suggested = bundle.passport.throughput if bundle.passport else None
     engine = _engine(bundle, precision) if backend is TritonBackend.TENSORRT else None
@@ -101,7 +109,7 @@ def network_of(bundle: Bundle, options: TritonOptions) -> Network:
         instances=options.instances or (suggested.lanes if suggested and on_cpu else 1),
         threads=options.threads or (suggested.threads if suggested and on_cpu else 0),
         engine=engine,
-        near_ties=_near_ties(bundle, precision),
+        near_ties=_near_ties(bundle, precision, backend),
     )
 
 
@@ -186,8 +194,8 @@ def _outputs(path: Path) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _near_ties(bundle: Bundle, precision: Precision) -> float | None:
+def _near_ties(bundle: Bundle, precision: Precision, backend: TritonBackend) -> float | None:
     if not bundle.card.config.cascade or precision is Precision.FP32:
         return None
-    found = bundle.card.facts.gate_of(precision, bundle.backend).near_ties
+    found = bundle.card.facts.gate_of(precision, backend.value).near_ties
     return found.share if found else None

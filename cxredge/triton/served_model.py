@@ -84,7 +84,7 @@ class ServedModel:
         self._closing.close()
 
     def _some_rows(self, files: Sequence[bytes]) -> list[PredictionRow]:
-        groups = rows_of(self._bundle, self._session, iter(files))
+        groups = rows_of(self._bundle, self._session, iter(files), cores=1)
         return [row for group in groups for row in group.rows]
 
     def _check_golden(self, note: Callable[[str], None]) -> None:

@@ -16,7 +16,8 @@ import pytest
 from cxredge.backends.tensorrt.facts import EngineFacts
 from cxredge.bundle.bundle import Bundle, open_bundle
 from cxredge.cli import export_triton as command
-from cxredge.errors import CxredgeError, DependencyError
+from cxredge.errors import CxredgeError, DependencyError, GateRefused
+from cxredge.gate.gate import GateResult
 from cxredge.progress import Silent
 from cxredge.triton import check, model_config, network
 from cxredge.triton.export import export_triton
@@ -342,6 +343,14 @@ def test_a_precision_without_its_file_is_refused(int8_bundle: Bundle) -> None:
     object.__setattr__(card, "facts", facts)
     with pytest.raises(CxredgeError, match="has no ONNX file in fp16"):
         network_of(replace(int8_bundle, card=card), TritonOptions(precision=Precision.FP16))
+
+
+def test_what_did_not_pass_the_gate_is_not_exported(
+    int8_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GateResult, "passed", property(lambda gate: False))
+    with pytest.raises(GateRefused, match="int8 did not pass the gate"):
+        network_of(int8_bundle, TritonOptions())
 
 
 def test_a_misspelt_field_is_refused(protobuf: Any, tmp_path: Path) -> None:

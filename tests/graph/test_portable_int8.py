@@ -1,4 +1,4 @@
-"""INT8 graphs with unsigned weights compute what the signed ones do, without saturation."""
+"""INT8 graphs that compute with default options what cxredge's sessions compute."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cxredge.backends.onnxruntime import exact_options
+from cxredge.backends.onnxruntime import DISABLED_OPTIMIZERS, exact_options
 from cxredge.errors import CxredgeError
 from cxredge.graph.model_file import read_model
-from cxredge.graph.unsigned_weights import holds_int8, with_unsigned_weights
+from cxredge.graph.portable_int8 import (
+    holds_int8,
+    portable_int8,
+    with_guarded_floats,
+    with_unsigned_weights,
+)
 from cxredge.quantization.qdq.emit import emit
 from cxredge.vocabulary import Dialect
 
@@ -83,3 +88,22 @@ def test_a_weight_that_two_layers_read_is_moved_once(int8: onnx.ModelProto) -> N
     shared.graph.output.append(helper.make_tensor_value_info("twin", TensorProto.FLOAT, [None] * 4))
     names = [tensor.name for tensor in with_unsigned_weights(shared).graph.initializer]
     assert len(names) == len(set(names))
+
+
+def test_layers_in_float_stay_in_float(model: Path) -> None:
+    """ONNX Runtime would quantize the weights of the layer between integers with one scale."""
+    fp32 = read_model(model / "model.onnx")
+    names = {name for node in fp32.graph.node for name in (*node.input, *node.output)}
+    mixed = emit(fp32, dict.fromkeys(names, (-6.0, 6.0)), Dialect.CPU, keep=["pointwise"])
+    guarded = with_guarded_floats(mixed)
+    assert [node.op_type for node in guarded.graph.node].count("Sum") == 1
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 1, 64, 64), np.uint8)
+    session = ort.InferenceSession(
+        mixed.SerializeToString(),
+        exact_options(),
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=list(DISABLED_OPTIMIZERS),
+    )
+    expected = session.run(None, {"image": pixels})
+    found = run(portable_int8(mixed), ort.SessionOptions(), pixels)
+    assert all(map(np.array_equal, found, expected))
