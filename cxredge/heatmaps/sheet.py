@@ -28,7 +28,7 @@ _CAPTION = 26
 _LINE = 20
 _BAR = 26
 _PER_ROW = 3
-_NO_MAPS = "This bundle returns no heatmaps; build it with --heatmaps to see where it looks."
+_NO_MAPS = "No heatmap: this bundle was built without them, or its network cannot have any."
 
 
 def shown_maps(xray: ShownXray) -> tuple[str, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cxredge.artifacts.hashing import sha256_of_file
 from cxredge.backends.cuda.driver import Gpu
 from cxredge.backends.tensorrt.api import Flavour, load_api, numbers
 from cxredge.backends.tensorrt.builder import build_engine
@@ -53,6 +55,30 @@ def test_a_truncated_file_is_refused(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(ArtifactError, match=f"{len(content)} bytes: it is truncated"):
         read_header(path)
+
+
+def test_what_is_no_engine_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "m.plan"
+    with pytest.raises(ArtifactError, match=r"m\.plan does not exist"):
+        read_engine_file(path)
+    os.mkfifo(path)
+    with pytest.raises(ArtifactError, match="pipe"):
+        read_engine_file(path)
+    path.unlink()
+    path.write_bytes(bytes(100))
+    with pytest.raises(ArtifactError, match=r"no TensorRT header, and .*is missing.*deploy"):
+        read_engine_file(path)
+
+
+def test_the_facts_describe_an_engine_with_an_unknown_header(orin_plan: Path) -> None:
+    """Engines of TensorRT 8.5 may begin otherwise."""
+    facts = read_engine_file(orin_plan).facts
+    assert facts is not None
+    orin_plan.write_bytes(bytes(40))
+    sha256 = sha256_of_file(orin_plan)
+    write_facts(orin_plan, replace(facts, size_bytes=40, plan_sha256=sha256))
+    found = read_engine_file(orin_plan)
+    assert found.header == PlanHeader(Flavour.TENSORRT, facts.version)
 
 
 @pytest.fixture
