@@ -53,7 +53,7 @@ def draw(path: Path, label: str, patient: int) -> None:
 def collections(tmp_path: Path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     rows = []
-    for n in range(120):
+    for n in range(200):
         draw(tmp_path / f"cohen/images/c{n}.png", "covid19", n)
         rows.append([f"p{n}", "COVID-19", "PA", "X-ray", f"c{n}.png"])
         folder = tmp_path / ("kermany/test" if n % 5 == 0 else "kermany/train")
