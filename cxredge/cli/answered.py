@@ -69,7 +69,7 @@ def _refusals(found: Answered | None, images: int) -> list[str]:
 
 
 def _groups(groups: Mapping[str, Mapping[str, Group]]) -> list[str]:
-    """Return accuracy by property; one whose images are all alike tells nothing."""
+    """Return accuracy by property; a property with a single value is left out."""
     rows = [
         [
             name if number == 0 else "",

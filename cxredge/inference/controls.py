@@ -96,7 +96,7 @@ def seen_control_warnings(
         )
     if patients := (seen.patients or 0) + (seen.validation_patients or 0):
         found.append(
-            f"{patients} of the controls' patients are patients of the training: the controls may "
-            "look familiar."
+            f"{patients} of the controls' patients have training or validation images: the "
+            "controls may look familiar."
         )
     return found

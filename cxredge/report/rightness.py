@@ -147,7 +147,7 @@ def _uses(reported: ReportedBundle) -> Iterator[tuple[str, str]]:
     )
     if _has_sets(reported):
         target = _target(reported)
-        share = f" in {numbers.percent(target)} of X-rays like those of the validation"
+        share = f" in {numbers.percent(target)} of X-rays like the validation images"
         yield (
             "Prediction set",
             f"the classes that cannot be excluded: it holds the right class{share}. For ruling "

@@ -86,7 +86,7 @@ def _purpose(reported: ReportedBundle) -> Section:
     refuses = reported.bundle and reported.bundle.operating_point().max_distance is not None
     otherwise = ": it names one of these"
     if refuses:
-        otherwise += " or, if the X-ray is unlike those of the training, none"
+        otherwise += " or, if the X-ray is unlike the training images, none"
     count = f"one of {len(classes)} classes: {', '.join(classes)}" if classes else "a class"
     pairs = (
         ("For", f"research on classifiers of frontal chest X-rays that run on {device}"),
@@ -132,7 +132,7 @@ def _tried_on(reported: ReportedBundle) -> Section:
 def _unseen(result: Evaluation) -> str:
     seen = result.seen
     if seen is None:
-        return "; the images of the training are not listed, so that some may be among them"
+        return "; the training images are not listed, so some may be among them"
     if seen.images or seen.validation_images or seen.patients:
         return "; some of the images or patients were used in training"
     return "" if seen.patients is None else ", none of whom was trained on"

@@ -11,7 +11,7 @@ from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.results.evaluation import Evaluation
 
 _FAMILIARITY = (
-    "Familiarity compares an X-ray with those of the training, inside the network. Below 1, the "
+    "Familiarity compares an X-ray with the training images, inside the network. Below 1, the "
     "X-ray is unlike them: it is refused and gets no label (status 'unfamiliar')."
 )
 _NOT_REFUSED = "This bundle does not measure familiarity and refuses no X-ray: each gets a class."
