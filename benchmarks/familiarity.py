@@ -5,14 +5,16 @@
 
 MANIFEST has controls (``cxredge data prepare --adults DIR``). Every bundle is of one network; those
 for this machine and those for boards differ in their INT8. Everything runs in ONNX Runtime here.
-Bundles that OUT.json has are not measured again; ``--methods MODEL`` compares methods on the
-features of one FP32 model over random splits of the manifest's X-rays by patient.
+Rows are named by the bundles' folders; bundles that OUT.json has are not measured again.
+``--methods MODEL`` compares methods on the features of one FP32 model over random splits of the
+manifest's X-rays by patient.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from cxredge.artifacts.model_card import ExportedCard
 from cxredge.artifacts.records import read_json_file, to_json
 from cxredge.backends.base import Outputs
 from cxredge.backends.batched import run_file
+from cxredge.backends.cascade import near_ties_of
 from cxredge.backends.onnxruntime import run_graph
 from cxredge.bundle.bundle import Bundle, open_bundle
 from cxredge.bundle.operating_point import OperatingPoint
@@ -43,43 +46,100 @@ SPLITS, TEST_PATIENT_SHARE, VAL_PATIENT_SHARE, FAMILIAR = 20, 0.2, 0.16, 0.95
 Array = np.ndarray
 
 
+@dataclass(frozen=True)
+class Decided:
+    """What one precision, or a cascade, makes of the images of each set.
+
+    Attributes:
+        decisions: int (N,) by set.
+        refused: bool (N,) by set.
+        probabilities: float (N, classes) of the test images.
+        levels: float (N, classes) of the test images, see ``OperatingPoint.set_levels``.
+    """
+
+    decisions: Mapping[str, Array]
+    refused: Mapping[str, Array]
+    probabilities: Array
+    levels: Array
+
+
 def measure_bundle(bundle: Bundle, manifest: Manifest) -> dict[str, Any]:
-    """Measure every precision of a bundle on test images and controls."""
+    """Measure FP32, INT8, and INT8 with FP32 for its near ties, on test images and controls."""
     classes, size = bundle.card.classifier.classes, bundle.card.classifier.input_size
     test, controls = manifest.of(Split.TEST), manifest.of(Split.CONTROL)
     pixels = {"test": load_pixels(test, size), "control": load_pixels(controls, size)}
-    found: dict[str, Any] = {"network": bundle.card.classifier.network}
-    found["target"] = bundle.card.config.target
-    reference: dict[str, Array] = {}
-    for precision in (Precision.FP32, Precision.INT8):
-        file = bundle.model_of(precision)
-        outputs = {name: run_file(file, images) for name, images in pixels.items()}
-        point = bundle.card.facts.operating_point(precision, "onnxruntime")
-        refused = {name: _refused(one, point) for name, one in outputs.items()}
-        reference = reference or refused
-        alike = np.concatenate([refused[name] == reference[name] for name in refused])
-        labels = np.array([classes.index(entry.label) for entry in test])
-        found[precision.value] = {
-            "test": _share(refused["test"]),
+    altered = _altered(pixels["test"])
+    outputs = {
+        precision: {
+            name: run_file(bundle.model_of(precision), images)
+            for name, images in (pixels | altered).items()
+        }
+        for precision in (Precision.FP32, Precision.INT8)
+    }
+    facts = bundle.card.facts
+    points = {p: facts.operating_point(p, "onnxruntime") for p in outputs}
+    near_ties = facts.gate_of(Precision.INT8, "onnxruntime").near_ties
+    if near_ties is None:
+        raise SystemExit("The bundle was built without validation images.")
+    near = {
+        name: near_ties_of(one, near_ties.margin, points[Precision.INT8].distance_limit)
+        for name, one in outputs[Precision.INT8].items()
+    }
+    alone = {
+        precision: _decided(outputs[precision], points[precision], classes) for precision in outputs
+    }
+    served = _in_cascade(alone[Precision.FP32], alone[Precision.INT8], near)
+    labels = np.array([classes.index(entry.label) for entry in test])
+    rows = {**{p.value: one for p, one in alone.items()}, "cascade": served}
+    found: dict[str, Any] = {
+        "network": bundle.card.classifier.network,
+        "target": bundle.card.config.target,
+        "near": {name: _share(near[name]) for name in pixels},
+    }
+    for name, one in rows.items():
+        fp32 = alone[Precision.FP32].refused
+        found[name] = {
+            "test": _share(one.refused["test"]),
             "test_by_class": {
-                name: _share(refused["test"][labels == n]) for n, name in enumerate(classes)
+                name: _share(one.refused["test"][labels == n]) for n, name in enumerate(classes)
             },
-            "controls": _by_kind(controls, outputs["control"], refused["control"], classes),
-            "altered": {
-                name: _share(_refused(run_file(file, altered), point))
-                for name, altered in _altered(pixels["test"]).items()
-            },
-            "alike": _share(alike),
-            "sets": _sets(outputs["test"], refused["test"], labels, classes, point),
+            "controls": _by_kind(controls, one, classes),
+            "altered": {name: _share(one.refused[name]) for name in altered},
+            "alike": _share(np.concatenate([one.refused[n] == fp32[n] for n in pixels])),
+            "sets": _sets(one, labels, classes),
         }
     return found
 
 
-def _refused(outputs: Outputs, point: OperatingPoint) -> Array:
-    if outputs.distances is None or point.max_distance is None:
+def _decided(
+    outputs: Mapping[str, Outputs], point: OperatingPoint, classes: Sequence[str]
+) -> Decided:
+    refused = {name: point.refused(one.distances) for name, one in outputs.items()}
+    probabilities = softmax(outputs["test"].logits)
+    levels = np.array([point.set_levels[name] for name in classes])
+    return Decided(
+        {name: one.logits.argmax(axis=1) for name, one in outputs.items()},
+        {name: _required(one) for name, one in refused.items()},
+        probabilities,
+        np.broadcast_to(levels, probabilities.shape),
+    )
+
+
+def _in_cascade(fp32: Decided, int8: Decided, near: Mapping[str, Array]) -> Decided:
+    """Return INT8's results, with FP32's for near ties."""
+    of_test = near["test"][:, None]
+    return Decided(
+        {n: np.where(near[n], fp32.decisions[n], int8.decisions[n]) for n in near},
+        {n: np.where(near[n], fp32.refused[n], int8.refused[n]) for n in near},
+        np.where(of_test, fp32.probabilities, int8.probabilities),
+        np.where(of_test, fp32.levels, int8.levels),
+    )
+
+
+def _required(refused: Array | None) -> Array:
+    if refused is None:
         raise SystemExit("The bundle does not measure familiarity.")
-    found: Array = outputs.distances > point.max_distance
-    return found
+    return refused
 
 
 def _altered(pixels: Array) -> dict[str, Array]:
@@ -94,12 +154,10 @@ def _altered(pixels: Array) -> dict[str, Array]:
     }
 
 
-def _by_kind(
-    entries: Sequence[Entry], outputs: Outputs, refused: Array, classes: Sequence[str]
-) -> dict[str, Any]:
+def _by_kind(entries: Sequence[Entry], one: Decided, classes: Sequence[str]) -> dict[str, Any]:
     """Return refusals of each kind, and the classes of the images that are answered."""
     kinds = np.array([entry.finding for entry in entries])
-    decided = outputs.logits.argmax(axis=1)
+    refused, decided = one.refused["control"], one.decisions["control"]
     return {
         kind: _share(refused[kinds == kind])
         | {
@@ -112,17 +170,11 @@ def _by_kind(
     }
 
 
-def _sets(
-    outputs: Outputs,
-    refused: Array,
-    labels: Array,
-    classes: Sequence[str],
-    point: OperatingPoint,
-) -> dict[str, Any]:
+def _sets(one: Decided, labels: Array, classes: Sequence[str]) -> dict[str, Any]:
     """Return coverage by class and the mean size of the sets of answered test images."""
-    levels = np.array([point.set_levels[name] for name in classes])
-    inside = prediction_sets(softmax(outputs.logits), levels)[~refused]
-    answered = labels[~refused]
+    kept = ~one.refused["test"]
+    inside = prediction_sets(one.probabilities, one.levels)[kept]
+    answered = labels[kept]
     right = inside[np.arange(len(answered)), answered]
     return {
         "mean_size": float(inside.sum(axis=1).mean()),
@@ -263,9 +315,8 @@ def main() -> None:
     measured = found.setdefault("bundles", {})
     for path in arguments.bundles:
         bundle = open_bundle(path)
-        key = bundle.card.files["model-fp32.onnx"][:12] + " " + bundle.card.config.target
-        if key not in measured:
-            measured[key] = measure_bundle(bundle, manifest)
+        if path.name not in measured:
+            measured[path.name] = measure_bundle(bundle, manifest)
             write_json(out, found)
     if arguments.methods and "methods" not in found:
         found["methods"] = compare_methods(arguments.methods, manifest)

@@ -27,11 +27,12 @@ def write_page(found: dict[str, Any], path: Path) -> None:
 
 
 def _variants(bundles: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the title and the figures of every bundle in FP32 and INT8."""
+    """Return the title and the figures of every bundle, alone and in a cascade."""
+    names = {"fp32": "FP32", "int8": "INT8", "cascade": "INT8 with FP32 for near ties"}
     return [
-        (f"{one['network']}, {precision.upper()} of {one['target']}", one[precision])
-        for one in bundles.values()
-        for precision in ("fp32", "int8")
+        (f"{label}, {name}", one[key])
+        for label, one in bundles.items()
+        for key, name in names.items()
     ]
 
 

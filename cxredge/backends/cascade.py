@@ -1,4 +1,8 @@
-"""A fast session, and FP32 for its near ties."""
+"""A fast session, and FP32 for its near ties.
+
+An image is a near tie if its two best classes, or its distance and the limit of familiar images,
+are so close together that the fast session may decide otherwise than FP32.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ import numpy.typing as npt
 
 from cxredge.backends.base import CascadeCounts, Outputs, Session
 from cxredge.data.images import GreyImage
+from cxredge.metrics.bootstrap import Bools
+from cxredge.metrics.distance_limit import DistanceLimit
 from cxredge.metrics.near_ties import are_near
 
 
@@ -21,13 +27,16 @@ class CascadeSession(Session):
         first: Infers every image.
         second: FP32; infers the near ties alone, and its logits replace the first session's.
         margin: First logit minus second up to which an image is a near tie.
+        limit: The first session's limit of distances; None if it has none.
 
     Attributes:
         spec: Of the first session; concurrent if both are.
     """
 
-    def __init__(self, first: Session, second: Session, margin: float) -> None:
-        self._first, self._second, self._margin = first, second, margin
+    def __init__(
+        self, first: Session, second: Session, margin: float, limit: DistanceLimit | None = None
+    ) -> None:
+        self._first, self._second, self._margin, self._limit = first, second, margin, limit
         concurrent = first.spec.concurrent and second.spec.concurrent
         self.spec = replace(first.spec, concurrent=concurrent)
         self._images = self._near = 0
@@ -36,7 +45,7 @@ class CascadeSession(Session):
     def run(self, images: GreyImage) -> Outputs:
         """Return outputs, and which of the images were near ties that FP32 decided."""
         found = self._first.run(images)
-        near = are_near(found.logits, self._margin)
+        near = near_ties_of(found, self._margin, self._limit)
         if near.any():
             _replace(found, near, self._second.run(images[near]))
         with self._counting:
@@ -60,6 +69,20 @@ class CascadeSession(Session):
         with ExitStack() as closing:
             closing.callback(self._first.close)
             closing.callback(self._second.close)
+
+
+def near_ties_of(outputs: Outputs, margin: float, limit: DistanceLimit | None) -> Bools:
+    """Return which images are near ties, bool (N,).
+
+    Args:
+        outputs: Outputs of the fast session.
+        margin: First logit minus second up to which an image is a near tie.
+        limit: The session's limit of distances; None if it has none.
+    """
+    near = are_near(outputs.logits, margin)
+    if limit is not None and outputs.distances is not None:
+        near |= limit.near(outputs.distances)
+    return near
 
 
 def _replace(outputs: Outputs, chosen: npt.NDArray[np.bool_], others: Outputs) -> None:

@@ -9,20 +9,20 @@ import numpy as np
 
 from cxredge.artifacts.card import ClassifierSpec
 from cxredge.backends.base import Outputs
+from cxredge.backends.cascade import near_ties_of
 from cxredge.build.held_out import SplitOutputs, infer_split
 from cxredge.build.speed import Variant
-from cxredge.bundle.operating_point import OperatingPoint
 from cxredge.data.controls import control_images
 from cxredge.data.manifest import Manifest
 from cxredge.gate.gate import GateResult, with_refusals
 from cxredge.gate.limits import RefusalLimits
 from cxredge.gate.refusals import PairedControls, PairedRefusals
-from cxredge.metrics.bootstrap import Bools
 from cxredge.metrics.controls import ControlImages
+from cxredge.metrics.distance_limit import DistanceLimit
 from cxredge.progress import Progress
 from cxredge.vocabulary import Precision
 
-MaxDistances = Mapping[Variant, float | None]
+DistanceLimits = Mapping[Variant, DistanceLimit | None]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def judge_refusals(
     variant: Variant,
     held_out: SplitOutputs,
     controls: ControlOutputs | None,
-    max_distances: MaxDistances,
+    distance_limits: DistanceLimits,
     limits: RefusalLimits,
 ) -> GateResult:
     """Return the gate's result of a variant with its refusals and controls.
@@ -68,41 +68,60 @@ def judge_refusals(
         variant: The candidate.
         held_out: Outputs on the split of the gate.
         controls: Outputs on the controls; None without controls.
-        max_distances: Largest distance of a familiar image, by variant.
+        distance_limits: Limit of the distances, by variant.
         limits: Limits on both.
     """
-    refusals = _refusals(held_out.outputs, held_out.images.patients, variant, max_distances)
+    margin = gate.near_ties.margin if gate.near_ties else 0.0
+
+    def paired(
+        outputs: Mapping[Variant, Outputs], patients: Sequence[str]
+    ) -> PairedRefusals | None:
+        fp32 = _fp32(outputs)
+        return _pair(
+            (outputs[fp32], distance_limits[fp32]),
+            (outputs[variant], distance_limits[variant]),
+            margin,
+            patients,
+        )
+
+    refusals = paired(held_out.outputs, held_out.images.patients)
     if controls is None:
         return with_refusals(gate, refusals, None, limits)
-    of_controls = _refusals(controls.outputs, controls.patients, variant, max_distances)
-    reference = controls.outputs[_fp32(controls.outputs)]
-    paired = PairedControls(
+    of_controls = paired(controls.outputs, controls.patients)
+    called = PairedControls(
         controls.described,
         controls.patients,
         controls.classes,
-        reference.logits.argmax(axis=1),
+        controls.outputs[_fp32(controls.outputs)].logits.argmax(axis=1),
         controls.outputs[variant].logits.argmax(axis=1),
         of_controls,
     )
-    return with_refusals(gate, _joined(refusals, of_controls), paired, limits)
+    return with_refusals(gate, _joined(refusals, of_controls), called, limits)
 
 
-def _refusals(
-    outputs: Mapping[Variant, Outputs],
+def _pair(
+    fp32: tuple[Outputs, DistanceLimit | None],
+    candidate: tuple[Outputs, DistanceLimit | None],
+    margin: float,
     patients: Sequence[str],
-    variant: Variant,
-    max_distances: MaxDistances,
 ) -> PairedRefusals | None:
-    """Return the refusals of a variant and of FP32; None if one of them refuses nothing."""
+    """Return the refusals of both precisions; None if one of them refuses nothing.
 
-    def refused(which: Variant) -> Bools | None:
-        point = OperatingPoint({}, max_distances[which])
-        return point.refused(outputs[which].distances)
-
-    reference, candidate = refused(_fp32(outputs)), refused(variant)
-    if reference is None or candidate is None:
+    Args:
+        fp32: Its outputs and its limit of distances.
+        candidate: The same of the candidate.
+        margin: Largest margin of the candidate's near ties.
+        patients: The patient of each image.
+    """
+    (reference, its_limit), (outputs, limit) = fp32, candidate
+    if reference.distances is None or outputs.distances is None or not (its_limit and limit):
         return None
-    return PairedRefusals(reference, candidate, patients)
+    return PairedRefusals(
+        its_limit.refused(reference.distances),
+        limit.refused(outputs.distances),
+        near_ties_of(outputs, margin, limit),
+        patients,
+    )
 
 
 def _joined(one: PairedRefusals | None, other: PairedRefusals | None) -> PairedRefusals | None:
@@ -111,6 +130,7 @@ def _joined(one: PairedRefusals | None, other: PairedRefusals | None) -> PairedR
     return PairedRefusals(
         np.concatenate([one.reference, other.reference]),
         np.concatenate([one.candidate, other.candidate]),
+        np.concatenate([one.near, other.near]),
         [*one.patients, *other.patients],
     )
 

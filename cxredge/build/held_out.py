@@ -15,6 +15,7 @@ from cxredge.bundle.golden import Golden
 from cxredge.data.loading import LabelledImages, load_labelled
 from cxredge.data.manifest import Entry
 from cxredge.gate.gate import GateLimits, GateResult, Validation, compare
+from cxredge.metrics.distance_limit import DistanceLimit
 from cxredge.metrics.maps import MapFidelity, measure_map_fidelity
 from cxredge.progress import Progress
 from cxredge.vocabulary import Precision
@@ -90,6 +91,7 @@ def judge(
     classes: Sequence[str],
     specificity: float,
     cascade: bool = False,
+    limit: DistanceLimit | None = None,
 ) -> GateResult:
     """Compare a variant with FP32.
 
@@ -101,7 +103,9 @@ def judge(
         classes: Names of the classes.
         specificity: Specificity of the operating thresholds on ``validation``.
         cascade: FP32 decides the near ties of a reduced precision.
+        limit: The variant's limit of distances; None if it has none.
     """
+    distances = held_out.outputs[variant].distances
     found = compare(
         held_out.fp32,
         held_out.logits[variant],
@@ -112,6 +116,7 @@ def judge(
         Validation(
             validation.fp32, validation.logits[variant], validation.images.labels, specificity
         ),
+        None if limit is None or distances is None else limit.near(distances),
     )
     return replace(
         found,

@@ -13,7 +13,7 @@ from cxredge.build.config import BuildConfig
 from cxredge.build.controls import ControlOutputs, infer_controls, judge_refusals
 from cxredge.build.held_out import SplitOutputs, infer_split, judge
 from cxredge.build.operating_points import (
-    max_distances,
+    distance_limits,
     operating_point,
     warn_of_few_patients,
 )
@@ -96,9 +96,9 @@ def measure(
         progress.note("Timing the candidates side by side on this machine.")
         speeds = measure_speeds(variants, held_out.images.pixels[:1], progress)
     rules = (config.limits, classifier.classes, config.specificity, config.cascade)
-    candidates, limits = [], max_distances(validation, config)
+    candidates, limits = [], distance_limits(validation, config)
     for variant in variants:
-        gate = judge(variant, held_out, validation, *rules)
+        gate = judge(variant, held_out, validation, *rules, limits[variant])
         gate = judge_refusals(gate, variant, held_out, controls, limits, config.refusals)
         point = operating_point(
             variant, validation, gate, limits[variant], config.set_coverage, classifier.classes

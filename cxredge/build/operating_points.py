@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
-import numpy as np
-
-from cxredge.backends.base import Distances
 from cxredge.build.config import BuildConfig
 from cxredge.build.held_out import SplitOutputs
 from cxredge.build.speed import Variant
@@ -17,6 +14,7 @@ from cxredge.data.manifest import Manifest
 from cxredge.gate.gate import GateResult
 from cxredge.metrics.classification import softmax
 from cxredge.metrics.conformal import patients_needed, set_levels
+from cxredge.metrics.distance_limit import DistanceLimit, fit_limit, match_limit
 from cxredge.vocabulary import Split
 
 
@@ -24,7 +22,7 @@ def operating_point(
     variant: Variant,
     validation: SplitOutputs,
     gate: GateResult,
-    max_distance: float | None,
+    limit: DistanceLimit | None,
     set_coverage: float,
     classes: Sequence[str],
 ) -> OperatingPoint:
@@ -34,32 +32,31 @@ def operating_point(
         variant: The candidate.
         validation: Outputs for the validation images.
         gate: Its comparison with FP32, which holds its operating thresholds.
-        max_distance: Largest distance of a familiar image; None if it measures none.
+        limit: Its limit of distances; None if it measures none.
         set_coverage: Share of images whose prediction set contains their class.
         classes: Names of the classes.
     """
     outputs, images = validation.outputs[variant], validation.images
     levels = set_levels(softmax(outputs.logits), images.labels, images.patients, set_coverage)
     thresholds = {row.class_name: row.candidate for row in gate.thresholds}
-    return OperatingPoint(thresholds, max_distance, dict(zip(classes, levels, strict=True)))
+    found = OperatingPoint(thresholds, set_levels=dict(zip(classes, levels, strict=True)))
+    if limit is None:
+        return found
+    return replace(found, max_distance=limit.max_distance, distance_shift=limit.shift)
 
 
-def max_distances(validation: SplitOutputs, config: BuildConfig) -> dict[Variant, float | None]:
-    """Return the largest distance of a familiar image by variant; None if it measures none.
-
-    FP32's is the distance within which the share of the validation images lies. That of another
-    variant is FP32's times the median ratio of their distances of the same images: the ratio is
-    certain to a few thousandths, whereas a quantile of its own, which one or two images decide,
-    would refuse other images than FP32 does.
-    """
+def distance_limits(
+    validation: SplitOutputs, config: BuildConfig
+) -> dict[Variant, DistanceLimit | None]:
+    """Return the limit of distances by variant; None if a variant measures none."""
     share, reference = config.familiar_share, validation.reference.distances
     if share is None or reference is None:
         return dict.fromkeys(validation.outputs)
-    limit = _limit(reference, share)
+    limit = fit_limit(reference, share)
     return {
         variant: None
         if outputs.distances is None
-        else limit * _median_ratio(outputs.distances, reference)
+        else match_limit(limit, reference, outputs.distances)
         for variant, outputs in validation.outputs.items()
     }
 
@@ -77,15 +74,3 @@ def warn_of_few_patients(manifest: Manifest, coverage: float) -> list[str]:
         f"patients of a class. {', '.join(few)} {'has' if len(few) == 1 else 'have'} fewer and "
         f"{'takes' if len(few) == 1 else 'take'} the most cautious level known."
     ]
-
-
-def _limit(distances: Distances, share: float) -> float:
-    """Return the smallest distance within which a share of the images lies."""
-    rank = min(math.ceil(share * len(distances)), len(distances))
-    return float(np.sort(distances)[max(rank, 1) - 1])
-
-
-def _median_ratio(distances: Distances, reference: Distances) -> float:
-    """Return the median ratio of the distances of the same images."""
-    measured = reference > 0
-    return float(np.median(distances[measured] / reference[measured])) if measured.any() else 1.0

@@ -235,7 +235,7 @@ class Bundle:
             first = closing.enter_context(load(self.precision))
             second = load(Precision.FP32) if loading is None else loading.result()
             closing.pop_all()
-        return CascadeSession(first, second, margin)
+        return CascadeSession(first, second, margin, self.operating_point().distance_limit)
 
 
 def _close_when_loaded(loading: Future[Session]) -> None:

@@ -210,11 +210,14 @@ def _flipped(flipped: Sequence[Mapping[str, Any]], now: str, cascade: bool) -> s
 
 
 def _near_ties(found: Mapping[str, Any], now: str, cascade: bool) -> str:
+    tied = found["near"] - found["at_limit"]
     which = (
-        f"Near ties: in {found['near']} of {found['images']} images ({share(found['share'])}) the "
+        f"Near ties: in {tied} of {found['images']} images ({share(tied / found['images'])}) the "
         f"two largest logits differ by at most {found['margin']:.3f}, the largest shift of {now} "
         f"in favour of its decision on {found['validation_images']} validation images."
     )
+    if found["at_limit"]:
+        which += f" {found['at_limit']} more are as near to the limit of familiar images."
     expected = found.get("expected_flips")
     if expected is not None:
         which += (
@@ -240,9 +243,11 @@ def _maps(found: Mapping[str, Any], now: str) -> str:
 
 def _unfamiliar(found: Mapping[str, Any], now: str) -> str:
     alike = share(found["alike"] / found["images"], found["alike_ci95"])
+    then = found["alike_in_cascade"]
+    in_cascade = "" if then is None else f"; in {then} if FP32 decides the near ties"
     return (
         f"Refused as unfamiliar: {found['refused_fp32']} of {found['images']} images by FP32, "
-        f"{found['refused']} by {now}; alike in {found['alike']} ({alike})."
+        f"{found['refused']} by {now}; alike in {found['alike']} ({alike}){in_cascade}."
     )
 
 

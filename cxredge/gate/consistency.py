@@ -34,8 +34,11 @@ def contradictions(
     yield from _of_refusals(gate)
     yield from _of_thresholds(gate)
     found = gate.near_ties
-    if found and (found.images != gate.images or found.near > found.images):
-        yield f"{found.near} of {found.images} images are near ties, of {gate.images} compared"
+    if found and not (found.images == gate.images >= found.near >= found.at_limit):
+        yield (
+            f"{found.near} of {found.images} images are near ties, {found.at_limit} of them at the "
+            f"limit, of {gate.images} compared"
+        )
 
 
 def _measures(gate: GateResult) -> set[Measure]:
@@ -113,6 +116,13 @@ def _of_refusals(gate: GateResult) -> Iterator[str]:
     apart = abs(unfamiliar.refused - unfamiliar.refused_fp32)
     if not _same(agreed[0].candidate, share) or unfamiliar.images != of_controls_too:
         yield f"the agreement of refusals is not {unfamiliar.alike} of {of_controls_too} images"
+    elif (
+        not unfamiliar.alike <= (unfamiliar.alike_in_cascade or unfamiliar.alike) <= of_controls_too
+    ):
+        yield (
+            f"{unfamiliar.alike_in_cascade} of {of_controls_too} images are refused or answered "
+            f"alike in a cascade, and {unfamiliar.alike} without one"
+        )
     elif apart > unfamiliar.images - unfamiliar.alike:
         yield f"{unfamiliar.alike} images are refused or answered alike, which is too many"
     elif not (_same(unfamiliar.alike_ci95[0], low) and _same(unfamiliar.alike_ci95[1], high)):

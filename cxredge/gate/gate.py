@@ -26,6 +26,7 @@ from cxredge.gate.refusals import (
 )
 from cxredge.gate.thresholds import Drift, Validation
 from cxredge.metrics import classification as metrics
+from cxredge.metrics.bootstrap import Bools
 from cxredge.metrics.controls import Controls
 from cxredge.metrics.maps import MapFidelity
 from cxredge.metrics.near_ties import NearTies, measure_near_ties
@@ -160,6 +161,7 @@ def compare(
     limits: GateLimits,
     classes: Sequence[str] = (),
     validation: Validation | None = None,
+    at_limit: Bools | None = None,
 ) -> GateResult:
     """Compare a candidate's logits with FP32's on the same images.
 
@@ -171,11 +173,13 @@ def compare(
         limits: Limits of the losses.
         classes: Class names; their indices by default.
         validation: Images for the operating thresholds; without them sensitivity is not compared.
+        at_limit: bool (N,), images whose distance is so near the limit of familiar images that FP32
+            decides them in a cascade; None without a limit.
     """
     near_ties = None
     if validation is not None:
         on_validation = (validation.reference, validation.candidate)
-        near_ties = measure_near_ties(on_validation, (reference, candidate), labels)
+        near_ties = measure_near_ties(on_validation, (reference, candidate), labels, at_limit)
     names = classes or [str(number) for number in range(reference.shape[1])]
     pair = Paired(reference, candidate, labels, patients, names)
     found = measure_fidelity(pair, validation)

@@ -21,11 +21,13 @@ class PairedRefusals:
     Attributes:
         reference: bool (N,), images that FP32 refuses as unfamiliar.
         candidate: bool (N,), those that the candidate refuses.
+        near: bool (N,), near ties of the candidate, which FP32 decides in a cascade.
         patients: The patient of each image.
     """
 
     reference: Bools
     candidate: Bools
+    near: Bools
     patients: Sequence[str]
 
 
@@ -60,6 +62,7 @@ class RefusalAgreement:
         refused: Number that the candidate refuses.
         alike: Number that both refuse, or both answer.
         alike_ci95: Wilson's interval of their share.
+        alike_in_cascade: Number if FP32 decides the near ties; None on cards of earlier versions.
     """
 
     images: Count
@@ -67,17 +70,20 @@ class RefusalAgreement:
     refused: Count
     alike: Count
     alike_ci95: tuple[Share, Share]
+    alike_in_cascade: Count | None = None
 
 
 def refusal_agreement(pair: PairedRefusals) -> RefusalAgreement:
     """Count the refusals of both precisions."""
-    images, alike = len(pair.reference), int((pair.reference == pair.candidate).sum())
+    same = pair.reference == pair.candidate
+    images, alike = len(same), int(same.sum())
     return RefusalAgreement(
         images=images,
         refused_fp32=int(pair.reference.sum()),
         refused=int(pair.candidate.sum()),
         alike=alike,
         alike_ci95=wilson(alike, images),
+        alike_in_cascade=int((same | pair.near).sum()),
     )
 
 

@@ -41,16 +41,18 @@ class NearTies:
             validation image.
         validation_images: Number of validation images.
         images: Number of held-out images.
-        near: Number of near ties among them.
+        near: Number of near ties among them, including those at the limit.
         flipped: Number of changed decisions among the other images.
         accuracy: Accuracy on held-out images if FP32 decides the near ties.
         expected_flips: Expected number of changed decisions of the precision alone
             (:func:`expect_flips`); None in older cards.
+        at_limit: Number of near ties whose logits are further apart than the margin, but whose
+            distance is too near to the limit of familiar images (:class:`DistanceLimit`).
     """
 
     JSON_KEYS: ClassVar = (
         "margin", "validation_images", "images", "near", "flipped", "accuracy", "expected_flips",
-        "share", "agreement", "risk",
+        "at_limit", "share", "agreement", "risk",
     )  # fmt: skip
 
     margin: Annotated[float, msgspec.Meta(ge=0, le=MAX_MARGIN)]
@@ -60,6 +62,7 @@ class NearTies:
     flipped: Count
     accuracy: Share
     expected_flips: NonNegative | None = None
+    at_limit: Count = 0
 
     @property
     def share(self) -> float:
@@ -102,15 +105,15 @@ def are_near(logits: Floats, margin: float) -> npt.NDArray[np.bool_]:
     return margins(logits) <= margin
 
 
-def decided_again(reference: Floats, candidate: Floats, margin: float) -> Floats:
+def decided_again(reference: Floats, candidate: Floats, near: npt.NDArray[np.bool_]) -> Floats:
     """Return a precision's logits, with FP32's for its near ties.
 
     Args:
         reference: float (N, classes), logits of FP32.
         candidate: float (N, classes), logits of the precision.
-        margin: Largest margin of a near tie.
+        near: bool (N,), the near ties.
     """
-    return np.where(are_near(candidate, margin)[:, None], reference, candidate)
+    return np.where(near[:, None], reference, candidate)
 
 
 def expect_flips(validation: tuple[Floats, Floats], reference: Floats) -> float:
@@ -143,7 +146,10 @@ def expect_flips(validation: tuple[Floats, Floats], reference: Floats) -> float:
 
 
 def measure_near_ties(
-    validation: tuple[Floats, Floats], held_out: tuple[Floats, Floats], labels: Ints
+    validation: tuple[Floats, Floats],
+    held_out: tuple[Floats, Floats],
+    labels: Ints,
+    at_limit: npt.NDArray[np.bool_] | None = None,
 ) -> NearTies:
     """Find the margin on validation images and measure its effect on held-out ones.
 
@@ -151,16 +157,20 @@ def measure_near_ties(
         validation: Logits of FP32 and of the precision, float (V, classes) each.
         held_out: The same of held-out images, float (N, classes) each.
         labels: int (N,), classes of the held-out images.
+        at_limit: bool (N,), held-out images whose distance is near the limit; None without limit.
     """
     margin = float(leads(*validation).max())
     reference, candidate = held_out
-    decisions = decided_again(reference, candidate, margin).argmax(axis=1)
+    tied = are_near(candidate, margin)
+    near = tied if at_limit is None else tied | at_limit
+    decisions = decided_again(reference, candidate, near).argmax(axis=1)
     return NearTies(
         margin=margin,
         validation_images=len(validation[0]),
         images=len(labels),
-        near=int(are_near(candidate, margin).sum()),
+        near=int(near.sum()),
         flipped=int((decisions != reference.argmax(axis=1)).sum()),
         accuracy=float((decisions == labels).mean()),
         expected_flips=expect_flips(validation, reference),
+        at_limit=int((near & ~tied).sum()),
     )

@@ -154,16 +154,19 @@ def _maps(found: MapFidelity, name: str) -> Sentences:
 
 def _near_ties(found: NearTies, name: str, cascade: bool) -> Sentences:
     which = (
-        "A near tie is an X-ray whose two best classes are closer than the error of quantization. "
+        "A near tie is an X-ray whose two best classes are closer than the error of quantization, "
+        "or that is as near to the limit of familiar X-rays. "
         f"{found.near} of the {numbers.count(found.images)} images compared "
-        f"({numbers.share(found.share)}) are near ties: their two largest logits differ by at "
-        f"most {numbers.fraction(found.margin)}."
+        f"({numbers.share(found.share)}) are near ties: the two largest logits of "
+        f"{found.near - found.at_limit} differ by at most {numbers.fraction(found.margin)}, and "
+        f"{found.at_limit} more {'is' if found.at_limit == 1 else 'are'} near the limit."
     )
     why = (
-        f"This is the largest amount by which {name} raised its top class against another class in "
-        f"{numbers.count(found.validation_images)} validation images. If it raises the class by "
-        "less than the distance of the two largest logits, it agrees with FP32. Another image like "
-        f"these exceeds the maximum with a probability of at most {numbers.fraction(found.risk)}."
+        f"The margin is the largest amount by which {name} raised its top class against another "
+        f"class in {numbers.count(found.validation_images)} validation images. If it raises the "
+        "class by less than the distance of the two largest logits, it agrees with FP32. Another "
+        "image like these exceeds the maximum with a probability of at most "
+        f"{numbers.fraction(found.risk)}."
     )
     when, verb = "FP32 decides the near ties:", "is then"
     if not cascade:

@@ -11,7 +11,7 @@ import pytest
 from cxredge.backends.base import Outputs
 from cxredge.build.config import BuildConfig
 from cxredge.build.held_out import SplitOutputs
-from cxredge.build.operating_points import max_distances
+from cxredge.build.operating_points import distance_limits
 from cxredge.build.speed import Variant
 from cxredge.gate.limits import GateLimits
 from cxredge.targets.registry import find_target
@@ -28,7 +28,9 @@ def outputs(distances: np.ndarray | None) -> Outputs:
 def limits(fp32: np.ndarray | None, int8: np.ndarray | None, share: float | None) -> Any:
     validation = SplitOutputs(cast(Any, None), {FP32: outputs(fp32), INT8: outputs(int8)})
     config = BuildConfig(find_target("cpu-x86"), None, GateLimits(), familiar_share=share)
-    return max_distances(validation, config)
+    return {
+        v: found and found.max_distance for v, found in distance_limits(validation, config).items()
+    }
 
 
 def test_the_share_of_the_validation_images_is_familiar_in_fp32() -> None:

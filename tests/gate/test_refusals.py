@@ -41,12 +41,16 @@ def judged(
     def first(count: int, of: int) -> np.ndarray:
         return np.arange(of) < count
 
-    of_images = PairedRefusals(first(refused[0], IMAGES), first(refused[1], IMAGES), patients)
+    def pair(both: tuple[int, int], of: int, patients: list[str]) -> PairedRefusals:
+        near = np.arange(of) == both[1] - 1  # the last one that the candidate refuses
+        return PairedRefusals(first(both[0], of), first(both[1], of), near, patients)
+
+    of_images = pair(refused, IMAGES, patients)
     if controls is None:
         return with_refusals(result, of_images, None, limits)
     kinds = ["ct"] * 30 + ["lateral"] * 10
     names = ["one"] * CONTROLS if alone else [f"c{n}" for n in range(CONTROLS)]
-    away = PairedRefusals(first(controls[0], CONTROLS), first(controls[1], CONTROLS), names)
+    away = pair(controls, CONTROLS, names)
     decisions = np.zeros(CONTROLS, int)
     paired = PairedControls(
         ControlImages(kinds, ["here"] * CONTROLS, SOURCES), names, CLASSES, decisions, decisions,
@@ -55,6 +59,7 @@ def judged(
     joined = PairedRefusals(
         np.concatenate([of_images.reference, away.reference]),
         np.concatenate([of_images.candidate, away.candidate]),
+        np.concatenate([of_images.near, away.near]),
         [*patients, *names],
     )
     return with_refusals(result, joined, paired, limits)
@@ -104,7 +109,9 @@ def test_refusals_are_compared_with_those_of_fp32(other: int, verdict: LimitVerd
     assert check.verdict is verdict
     assert result.passed is (verdict is not LimitVerdict.REFUSED)
     found = result.unfamiliar
-    assert found == RefusalAgreement(140, 15, 10 + other, 145 - other, wilson(145 - other, 140))
+    alike, again = 145 - other, int(other > 5)
+    interval = wilson(alike, 140)
+    assert found == RefusalAgreement(140, 15, 10 + other, alike, interval, alike + again)
     if verdict is LimitVerdict.REFUSED:
         assert result.refusal == "agreement of refusals 0.8214 (at least 0.97)"
         assert result.loosening == "--min-refusal-agreement"

@@ -49,7 +49,7 @@ def test_no_validation_image_is_decided_otherwise_once_fp32_decides_near_ties() 
         reference = rng.normal(0, 1, (200, 3))
         candidate = reference + rng.normal(0, 0.2, reference.shape)
         margin = leads(reference, candidate).max()
-        decided = decided_again(reference, candidate, margin)
+        decided = decided_again(reference, candidate, are_near(candidate, margin))
         assert (decided.argmax(axis=1) == reference.argmax(axis=1)).all()
 
 
@@ -77,8 +77,11 @@ def test_near_ties_are_counted_on_held_out_images() -> None:
         margin=0.5, validation_images=1, images=4, near=1, flipped=1, accuracy=0.5, expected_flips=0
     )
     assert (found.share, found.agreement, found.risk) == (0.25, 0.75, 0.5)
+    at_limit = np.array([True, True, False, False])
+    more = measure_near_ties(validation, (reference, candidate), np.ones(4, int), at_limit)
+    assert (more.near, more.at_limit, more.flipped, more.accuracy) == (2, 1, 0, 0.75)
     assert are_near(candidate, 0.5).tolist() == [True, False, False, False]
-    decided = decided_again(reference, candidate, 0.5)
+    decided = decided_again(reference, candidate, are_near(candidate, 0.5))
     assert decided.tolist() == [reference[0].tolist(), *candidate[1:].tolist()]
 
 
