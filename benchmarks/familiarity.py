@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from familiarity_page import write_page
 
 from cxredge.artifacts.atomic import write_json
@@ -35,7 +34,7 @@ from cxredge.bundle.operating_point import OperatingPoint
 from cxredge.data.loading import load_pixels
 from cxredge.data.manifest import Entry, Manifest, read_manifest
 from cxredge.graph.model_file import FP32_NAME, read_model
-from cxredge.graph.outputs import feature_graph, find_head
+from cxredge.graph.outputs import feature_graph, feature_widths
 from cxredge.metrics.classification import softmax, wilson
 from cxredge.metrics.conformal import prediction_sets
 from cxredge.metrics.reference_bank import fit_bank
@@ -202,18 +201,21 @@ def compare_methods(model: Path, manifest: Manifest) -> dict[str, Any]:
         name: run_graph(feature_graph(graph), load_pixels(entries, size), lambda _: None)
         for name, entries in (("known", known), ("control", controls))
     }
-    width = _end_width(graph)
-    parts = {"middle and end": slice(None), "end": slice(-width, None), "middle": slice(0, -width)}
+    widths = np.array(feature_widths(graph))
+    layer = np.repeat(np.arange(len(widths)), widths)
+    parts = {"all layers": np.arange(len(widths)), "middle": np.arange(len(widths) - 1)}
+    parts |= {"end": np.array([len(widths) - 1])}
     kinds = np.array([entry.finding for entry in controls])
     labels = np.array([artifact.card.classifier.classes.index(entry.label) for entry in known])
     patients = np.array([entry.patient for entry in known])
     rows: dict[str, dict[str, list[float]]] = {}
     for seed in range(SPLITS):
         train, val, test = _split(patients, labels, seed)
-        for part, columns in parts.items():
+        for part, chosen in parts.items():
+            columns = np.isin(layer, chosen)
             of_known, of_controls = features["known"][:, columns], features["control"][:, columns]
             for method, fit in METHODS.items():
-                distances = fit(of_known[train], labels[train])
+                distances = fit(of_known[train], labels[train], widths[chosen])
                 ordered = np.sort(distances(of_known[val]))
                 limit = ordered[int(np.ceil(FAMILIAR * len(ordered))) - 1]
                 row = rows.setdefault(f"{method}, {part}", {})
@@ -225,14 +227,6 @@ def compare_methods(model: Path, manifest: Manifest) -> dict[str, Any]:
         name: {kind: [float(np.mean(v)), float(np.std(v))] for kind, v in row.items()}
         for name, row in rows.items()
     }
-
-
-def _end_width(graph: onnx.ModelProto) -> int:
-    """Return the number of features at the end of a network."""
-    head = find_head(graph)
-    if head is None:
-        raise SystemExit("The network does not end with pooling and one linear layer.")
-    return int(head.weight.shape[1])
 
 
 def _split(patients: Array, labels: Array, seed: int) -> tuple[Array, Array, Array]:
@@ -251,11 +245,15 @@ def _split(patients: Array, labels: Array, seed: int) -> tuple[Array, Array, Arr
     return train, val, test
 
 
-def _bank(features: Array, labels: Array) -> Callable[[Array], Array]:
-    return fit_bank(features, labels).distances
+def _bank(features: Array, labels: Array, widths: Array) -> Callable[[Array], Array]:
+    return fit_bank(features, labels, widths).distances
 
 
-def _neighbour(features: Array, labels: Array) -> Callable[[Array], Array]:
+def _unweighted_bank(features: Array, labels: Array, widths: Array) -> Callable[[Array], Array]:
+    return fit_bank(features, labels, [widths.sum()]).distances
+
+
+def _neighbour(features: Array, labels: Array, widths: Array) -> Callable[[Array], Array]:
     """Return the distance from the fifth neighbour among all images, with all features."""
     offset, scale = features.mean(axis=0), features.std(axis=0) + 1e-3 * features.std()
     known = (features - offset) / scale
@@ -268,7 +266,7 @@ def _neighbour(features: Array, labels: Array) -> Callable[[Array], Array]:
     return distances
 
 
-def _mahalanobis(features: Array, labels: Array) -> Callable[[Array], Array]:
+def _mahalanobis(features: Array, labels: Array, widths: Array) -> Callable[[Array], Array]:
     """Return Lee et al.'s distance: class means, and one covariance, shrunk by a tenth."""
     offset, scale = features.mean(axis=0), features.std(axis=0) + 1e-3 * features.std()
     scaled = (features - offset) / scale
@@ -291,8 +289,9 @@ def _mahalanobis(features: Array, labels: Array) -> Callable[[Array], Array]:
     return distances
 
 
-METHODS: Mapping[str, Callable[[Array, Array], Callable[[Array], Array]]] = {
+METHODS: Mapping[str, Callable[[Array, Array, Array], Callable[[Array], Array]]] = {
     "bank (as built)": _bank,
+    "bank, layers by their number of features": _unweighted_bank,
     "fifth neighbour, all features": _neighbour,
     "class means, one covariance": _mahalanobis,
 }

@@ -17,7 +17,7 @@ from cxredge.data.loading import LabelledImages, load_labelled
 from cxredge.data.manifest import Entry, Manifest
 from cxredge.graph.geometry import grid_of
 from cxredge.graph.model_file import FP32_NAME, read_model
-from cxredge.graph.outputs import add_distance, add_maps, feature_graph, find_head
+from cxredge.graph.outputs import add_distance, add_maps, feature_graph, feature_widths, find_head
 from cxredge.metrics.maps import MapGrid
 from cxredge.metrics.reference_bank import ReferenceBank, fit_bank
 from cxredge.progress import Progress
@@ -132,7 +132,7 @@ def _fit(
 ) -> ReferenceBank:
     with progress.task(f"Measuring features in {precision.value}", len(images.labels)) as advance:
         features = run_graph(feature_graph(graph), images.pixels, advance)
-    return fit_bank(features, images.labels)
+    return fit_bank(features, images.labels, feature_widths(graph))
 
 
 def _chosen(entries: Sequence[Entry]) -> list[Entry]:

@@ -28,6 +28,9 @@ _PASSES = ("Flatten", "Reshape", "Squeeze", "Cast", "Identity")
 """Operators between pooling and head that do not change values."""
 _ENDS_BLOCK = ("Clip", "Relu", "Add", "Concat", "DequantizeLinear")
 """Operators whose results are feature maps as the next layers read them."""
+_MIDDLE = ((6, 12), (12, 20))
+"""Widths of a picture, from and below, in widths of its maps: about 8 and 16, whatever the
+padding."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,8 @@ def add_distance(model: onnx.ModelProto, bank: ReferenceBank) -> onnx.ModelProto
 def feature_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy that returns, instead of logits, the features that distances are computed of.
 
-    They are the means of the feature maps of :func:`find_middle`, if there are any, and what the
-    network itself pools.
+    They are the means of the feature maps of :func:`find_middle`, and what the network itself
+    pools, one layer after the other.
 
     Args:
         model: A graph in any precision; it is not changed.
@@ -133,25 +136,36 @@ def feature_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     return tail.finish(name, ["batch", "features"])
 
 
-def find_middle(model: onnx.ModelProto) -> str | None:
-    """Return the name of feature maps in the middle of a network; None if there are none.
+def feature_widths(model: onnx.ModelProto) -> tuple[int, ...]:
+    """Return the number of features of each layer in :func:`feature_graph`.
 
-    They are the first ones with the most channels among those a sixteenth as wide as the picture.
-    The middle of a network shows how an X-ray was taken and processed, its end what is on it.
+    Raises:
+        CxredgeError: The network has no global average pooling.
+    """
+    return tuple(width for _, width in _Tail(copy_of(model)).layers())
+
+
+def find_middle(model: onnx.ModelProto) -> list[str]:
+    """Return the names of feature maps in the middle of a network.
+
+    For an eighth and a sixteenth of the picture's width, they are the first maps with the most
+    channels; nothing for a width that no maps have. The middle of a network shows how an X-ray was
+    taken and processed, its end what is on it.
     """
     values = {v.name: v.type.tensor_type for v in infer_values(model)}
     size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
-    channels = {}
+    channels: list[dict[str, int]] = [{} for _ in _MIDDLE]
     for node in model.graph.node:
         name = node.output[0]
         sides = [side.dim_value for side in values[name].shape.dim] if name in values else []
         # The number of images is not fixed; that of the filters of a quantized weight is.
-        is_maps = node.op_type in _ENDS_BLOCK and len(sides) == 4 and not sides[0]
-        if is_maps and 12 <= size / (sides[2] or 1) <= 20:
-            channels[name] = sides[1]
-    if not channels:
-        return None
-    return _as_read(max(channels, key=lambda name: channels[name]), GraphIndex(model.graph))
+        if node.op_type not in _ENDS_BLOCK or len(sides) != 4 or sides[0]:
+            continue
+        for (low, high), found in zip(_MIDDLE, channels, strict=True):
+            if low <= size / (sides[2] or 1) < high:
+                found[name] = sides[1]
+    index = GraphIndex(model.graph)
+    return [_as_read(max(found, key=lambda n: found[n]), index) for found in channels if found]
 
 
 class _Tail:
@@ -215,8 +229,13 @@ class _Tail:
 
     def pooled(self) -> str:
         """Return the name of the features, see :func:`feature_graph`."""
-        middle, last = find_middle(self.model), self._last_pooled()
-        return last if middle is None else self.node("Concat", [self._mean(middle), last], axis=1)
+        names = [name for name, _ in self.layers()]
+        return names[0] if len(names) == 1 else self.node("Concat", names, axis=1)
+
+    def layers(self) -> list[tuple[str, int]]:
+        """Return name and number of the features of each layer."""
+        found = [(self._mean(name), self._channels(name)) for name in find_middle(self.model)]
+        return [*found, self._last_pooled()]
 
     def product(self, name: str, matrix: Array) -> str:
         """Append the product of vectors, (N, F), with a matrix.
@@ -253,11 +272,11 @@ class _Tail:
         onnx.checker.check_model(self.model, full_check=True)
         return self.model
 
-    def _last_pooled(self) -> str:
-        """Return the name of the features that the head reads, or a layer before the head."""
+    def _last_pooled(self) -> tuple[str, int]:
+        """Return the features that the head reads, or a layer before the head, and their number."""
         head = find_head(self.model)
         if head is not None:
-            return self.to_float(head.pooled)
+            return self.to_float(head.pooled), head.weight.shape[1]
         index = GraphIndex(self.graph)
         node = _behind(index, OUTPUT_NAME)
         while node is not None and not (node.op_type in _POOLS and _pools_everything(node, index)):
@@ -267,7 +286,11 @@ class _Tail:
                 "Distances require a network with global average pooling, and this one has none.",
                 "Build with --no-familiarity.",
             )
-        return self.node("Flatten", [self.to_float(node.output[0])], axis=1)
+        flat = self.node("Flatten", [self.to_float(node.output[0])], axis=1)
+        return flat, self._channels(node.input[0])
+
+    def _channels(self, maps: str) -> int:
+        return int(self._values[maps].shape.dim[1].dim_value)
 
     def _mean(self, maps: str) -> str:
         return self.node("Flatten", [self.node("GlobalAveragePool", [self.to_float(maps)])], axis=1)

@@ -10,6 +10,7 @@ hospital from the classes better than class means with a common covariance did, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ Float32s = npt.NDArray[np.float32]
 MAX_VECTORS, MAX_AXES, NEIGHBOUR = 256, 32, 5
 """Size of a bank: with 32 axes and 1,536 features, the bank of MobileNet V1 has 0.23 MB."""
 _SMALLEST_SCALE = 1e-3
-"""Smallest standard deviation of a feature, as a share of that of all features: a feature that is
+"""Smallest standard deviation of a feature, as a share of that of its layer: a feature that is
 constant on training images would otherwise decide alone."""
 
 
@@ -32,7 +33,7 @@ class ReferenceBank:
 
     Attributes:
         offset: float32 (F,), mean of the features.
-        scale: float32 (F,), their standard deviation.
+        scale: float32 (F,), their standard deviation, divided by the weight of their layer.
         axes: float32 (F, k), orthonormal columns: the principal axes of the scaled features.
         vectors: float32 (M, k), scaled features of the images along the axes.
         neighbour: Rank of the neighbour that the distance is measured from, from 1 to M.
@@ -58,17 +59,25 @@ class ReferenceBank:
         return found
 
 
-def fit_bank(features: Floats, labels: Ints, max_axes: int = MAX_AXES) -> ReferenceBank:
+def fit_bank(
+    features: Floats, labels: Ints, widths: Sequence[int], max_axes: int = MAX_AXES
+) -> ReferenceBank:
     """Fit the axes to all images, and keep some images of every class.
+
+    All layers have the same weight. Otherwise the last one decides, which has the most features and
+    is the least sensitive to how an X-ray was taken.
 
     Args:
         features: float (N, F) of training images; the first ones of each class are kept.
         labels: int (N,).
+        widths: Number of features of each layer; their sum is F.
         max_axes: Largest number of axes.
     """
     found = features.astype(np.float64)
     offset = found.mean(axis=0)
-    scale = np.maximum(found.std(axis=0), _SMALLEST_SCALE * (found.std() or 1.0))
+    layers = np.split(found, np.cumsum(widths)[:-1], axis=1)
+    scale = np.concatenate([_scale(layer) for layer in layers])
+    scale *= np.sqrt(np.repeat(widths, widths) * len(widths) / len(scale))
     scaled = (found - offset) / scale
     axes = np.linalg.svd(scaled, full_matrices=False)[2][:max_axes].T
     classes = np.unique(labels)
@@ -82,3 +91,9 @@ def fit_bank(features: Floats, labels: Ints, max_axes: int = MAX_AXES) -> Refere
         vectors=vectors.astype(np.float32),
         neighbour=min(NEIGHBOUR, len(vectors)),
     )
+
+
+def _scale(features: Floats) -> Floats:
+    """Return the standard deviation of a layer's features, float (F,)."""
+    found: Floats = np.maximum(features.std(axis=0), _SMALLEST_SCALE * (features.std() or 1.0))
+    return found

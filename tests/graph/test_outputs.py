@@ -17,7 +17,14 @@ from cxredge.data.manifest import Manifest
 from cxredge.errors import CxredgeError
 from cxredge.export.half_precision import to_fp16
 from cxredge.graph.nodes import copy_of, set_attribute
-from cxredge.graph.outputs import add_distance, add_maps, feature_graph, find_head, find_middle
+from cxredge.graph.outputs import (
+    add_distance,
+    add_maps,
+    feature_graph,
+    feature_widths,
+    find_head,
+    find_middle,
+)
 from cxredge.metrics.reference_bank import ReferenceBank, fit_bank
 from cxredge.quantization.qdq.emit import emit
 from cxredge.quantization.qdq.int8_with_fp16 import to_int8_with_fp16
@@ -57,7 +64,7 @@ def features_of(graph: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
 
 def bank_of(graph: onnx.ModelProto, images: np.ndarray) -> ReferenceBank:
     features = features_of(graph, images)
-    return fit_bank(features, np.arange(len(features)) % 4, max_axes=8)
+    return fit_bank(features, np.arange(len(features)) % 4, feature_widths(graph), max_axes=8)
 
 
 def run(graph: onnx.ModelProto, images: np.ndarray, path: Path, backend: str) -> Outputs:
@@ -133,25 +140,31 @@ def test_the_real_builder_takes_both_outputs(
 
 
 @pytest.mark.parametrize(
-    ("kind", "middle"),
-    [("fp32", "r1"), ("int8-cpu", "r1_dequantized"), ("int8-tensorrt", "r1_dequantized")],
+    ("kind", "stride", "middle"),
+    [
+        ("fp32", 16, "r1"),
+        ("int8-cpu", 8, "r1_dequantized"),
+        ("int8-tensorrt", 16, "r1_dequantized"),
+    ],
 )
 def test_the_middle_counts_as_the_next_layers_read_it(
     kind: str,
+    stride: int,
     middle: str,
     graphs: Mapping[str, onnx.ModelProto],
     images: np.ndarray,
     tmp_path: Path,
 ) -> None:
     graph = copy_of(graphs[kind])
-    assert find_middle(graph) is None, "its maps are half as wide as the picture"
+    assert find_middle(graph) == [], "its maps are half as wide as the picture"
     first = next(node for node in graph.graph.node if node.op_type == "Conv")
-    set_attribute(first, "strides", [16, 16])
+    set_attribute(first, "strides", [stride, stride])
     del graph.graph.value_info[:]
-    assert find_middle(graph) == middle
+    assert find_middle(graph) == [middle]
+    assert feature_widths(graph) == (24, 24)
     features = features_of(graph, images)
     assert features.shape == (24, 2 * 24)
-    bank = fit_bank(features, np.arange(24) % 4, max_axes=8)
+    bank = fit_bank(features, np.arange(24) % 4, feature_widths(graph), max_axes=8)
     distances = run(add_distance(graph, bank), images, tmp_path / "g.onnx", "onnxruntime").distances
     assert distances == pytest.approx(bank.distances(features.astype(np.float64)), rel=1e-3)
 
@@ -203,7 +216,7 @@ def test_each_network_of_the_zoo_returns_its_distance(
     images[:, : size // 2] //= rng.integers(1, 9, (8, 1, 1), dtype=np.uint8)
     features = features_of(zoo_graph, images)
     # With as many axes as images nothing would be left off them.
-    bank = fit_bank(features, np.arange(8) % 2, max_axes=2)
+    bank = fit_bank(features, np.arange(8) % 2, feature_widths(zoo_graph), max_axes=2)
     graph = add_maps(add_distance(zoo_graph, bank))
     found = run(graph, images, tmp_path / "g.onnx", "onnxruntime")
     expected = bank.distances(features.astype(np.float64))

@@ -18,7 +18,7 @@ from cxredge.backends.tensorrt.facts import EngineFacts, facts_path, read_facts,
 from cxredge.backends.tensorrt.session import SessionOptions, TensorRTSession, Transfer
 from cxredge.backends.tensorrt.settings import EngineConfig
 from cxredge.errors import ArtifactError, CxredgeError
-from cxredge.graph.outputs import add_distance, add_maps, feature_graph
+from cxredge.graph.outputs import add_distance, add_maps, feature_graph, feature_widths
 from cxredge.metrics.reference_bank import fit_bank
 from cxredge.vocabulary import Precision
 from tests.backends.conftest import Fake
@@ -179,7 +179,7 @@ def test_all_outputs_are_returned_for_every_batch(
     path, plan = tmp_path / "whole.onnx", tmp_path / "whole.plan"
     graph = onnx.load(model / "model.onnx")
     features = run_graph(feature_graph(graph), images, lambda _: None)
-    bank = fit_bank(features, np.arange(len(images)) % 4, max_axes=4)
+    bank = fit_bank(features, np.arange(len(images)) % 4, feature_widths(graph), max_axes=4)
     onnx.save(add_maps(add_distance(graph, bank)), path)
     fake("10.3.0")
     build_engine(path, plan, EngineConfig(Precision.FP32, batches=(1, 4)))
