@@ -9,6 +9,7 @@ import pytest
 
 from cxredge.backends.base import CascadeCounts, Outputs, Session, SessionSpec
 from cxredge.backends.cascade import CascadeSession
+from cxredge.metrics.distance_limit import DistanceLimit
 
 
 class Fixed(Session):
@@ -51,6 +52,16 @@ def test_the_second_session_infers_and_decides_only_near_ties() -> None:
         assert cascade.cascade == CascadeCounts(margin=0.05, images=5, near=2)
     assert first.closed
     assert second.closed
+
+
+def test_images_near_the_limit_of_distances_are_near_ties() -> None:
+    far = DistanceLimit(2.0, 0.1)
+    near = DistanceLimit(1.05, 0.1)
+    for limit, expected in ((far, []), (near, [0, 255]), (None, [])):
+        first, second = Fixed(1.0), Fixed(1.2)
+        found = CascadeSession(first, second, 0.05, limit).run(images(0, 255))
+        assert second.seen == expected
+        assert found.distances == pytest.approx(1.2 if expected else 1.0)
 
 
 def test_other_images_are_inferred_once() -> None:

@@ -175,6 +175,8 @@ def counted(**changes: Any) -> GateResult:
         (counted(images=100), "agreement of refusals is not"),
         (counted(refused=99), "alike, which is too many"),
         (counted(alike_ci95=(0.5, 1.0)), "interval of the refusals"),
+        (counted(alike_in_cascade=139), "139 of 140 images are refused or answered alike in a"),
+        (counted(alike_in_cascade=141), "141 of 140 images are refused or answered alike in a"),
         (
             replace(
                 GATE, controls={**GATE.controls, "ct": replace(GATE.controls["ct"], refused=0)}
