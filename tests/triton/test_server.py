@@ -5,10 +5,14 @@ One server runs for all tests of this file. The tests that change its repository
 
 from __future__ import annotations
 
+import ast
 import json
 import math
+import re
 import shutil
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -128,6 +132,23 @@ def test_a_file_is_sent_as_it_is(running: Running) -> None:
     assert status == 200
     assert json.dumps(running.rows[0]).encode() in answer
     assert "Inference-Header-Content-Length" in headers
+
+
+@pytest.mark.parametrize("language", ["python", "bash"])
+def test_the_clients_of_the_documentation(language: str, running: Running, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
+    (example,) = re.findall(rf"^```{language}\n(.+?)^```", page, re.M | re.S)
+    example = example.replace("localhost:8000", f"127.0.0.1:{running.server.http}")
+    (tmp_path / "chest.png").write_bytes(running.files[0])
+    if language == "python":
+        command = [sys.executable, "-c", example, "chest.png"]
+    elif shutil.which("curl"):
+        command = ["bash", "-c", example]
+    else:
+        pytest.skip("needs curl")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    read = ast.literal_eval if language == "python" else json.loads
+    assert read(done.stdout) == running.rows[0]
 
 
 def test_files_over_grpc_have_the_rows_of_predict(running: Running) -> None:
