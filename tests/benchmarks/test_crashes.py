@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from benchmarks.campaign import crashes
+from benchmarks.campaign import crashes, killed
+from benchmarks.campaign.crash_cases import CASES, Case
+from cxredge.artifacts import exchange
 
-CASE = crashes.Case(
+CASE = Case(
     "calibrate {base}/manifest.csv --count 8 --out {root}/c.csv",
-    "c.csv",
+    ("c.csv",),
     ("calibrate {base}/manifest.csv --count 12 --out {root}/c.csv",),
 )
 
 
 def test_every_trial_holds(phantoms: Path, tmp_path: Path) -> None:
     tried = crashes.try_case(CASE, phantoms, tmp_path / "trials", 99)
-    assert tried.changes == tried.trials >= 4
+    assert len(tried.changes) == tried.trials
+    # The temporary file, its content, flush, mode and name, and the flush of the folder.
+    made = [kind for kind in tried.changes if kind != "mkdir"]
+    assert made == ["open", "open", "fsync", "chmod", "rename", "fsync"]
     assert tried.whole == tried.finished == tried.clean == tried.trials
     assert not tried.problems
 
@@ -33,7 +40,7 @@ def test_half_a_file_is_noticed(phantoms: Path, tmp_path: Path, monkeypatch) -> 
         write_in_place(Path(words[-2]), "new")
         return 0
 
-    monkeypatch.setattr(crashes.cli, "app", app)
+    monkeypatch.setattr(killed.cli, "app", app)
     tried = crashes.try_case(CASE, phantoms, tmp_path / "trials", 99)
     assert tried.trials == 4
     assert tried.whole == 1
@@ -43,9 +50,43 @@ def test_half_a_file_is_noticed(phantoms: Path, tmp_path: Path, monkeypatch) -> 
 
 
 def test_cases_name_commands_and_inputs(tmp_path: Path) -> None:
-    for name, case in crashes.CASES.items():
+    for name, case in CASES.items():
         words = crashes._words(case.command, tmp_path, tmp_path)
         assert words[: len(name.split()[:1])] == name.split()[:1]
         assert "{" not in " ".join(words)
     with pytest.raises(KeyError):
         crashes._words("{other}", tmp_path, tmp_path)
+
+
+def test_the_last_changes_are_tried_in_any_case() -> None:
+    assert crashes.points_of(5, 40) == [1, 2, 3, 4, 5]
+    points = crashes.points_of(200, 40)
+    assert points[0] == 1
+    assert set(range(181, 201)) <= set(points)
+    assert max(b - a for a, b in pairwise(points)) <= 6
+
+
+def test_every_kind_of_change_is_counted(tmp_path: Path, monkeypatch) -> None:
+    def app(words: list[str], **_: object) -> int:
+        root = Path(words[0])
+        for name in ("a", "b"):
+            (root / name).mkdir()
+            (root / name / "file").write_text(name)
+        exchange.sync_folder(root)
+        exchange.put_folder(root / "a", root / "b")
+        shutil.rmtree(root / "a")
+        (root.parent / "elsewhere").write_text("not counted")
+        return 0
+
+    monkeypatch.setattr(killed.cli, "app", app)
+    root = tmp_path / "root"
+    root.mkdir()
+    ran = killed.run_killed([str(root)], root, 0, tmp_path / "log")
+    assert ran.code == 0
+    assert list(ran.changes) == [
+        "mkdir", "open", "mkdir", "open", "fsync", "exchange", "fsync", "remove", "rmdir",
+    ]  # fmt: skip
+    for at in range(1, 10):
+        shutil.rmtree(root)
+        root.mkdir()
+        assert killed.run_killed([str(root)], root, at, tmp_path / "log").code == -9
