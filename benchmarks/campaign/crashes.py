@@ -48,7 +48,8 @@ class Tried:
         trials: Number of trials.
         whole: Trials after which the earlier or the new outputs were there, each whole.
         finished: Trials after which the command ran to its end, with the same outputs.
-        clean: Trials after which that left the same files as a run that nothing disturbed.
+        clean: Trials after which that left the files of a run that nothing disturbed, and no
+            hidden ones.
         problems: What was wrong, in words.
     """
 
@@ -119,7 +120,7 @@ def try_case(case: Case, base: Path, root: Path, most: int) -> Tried:
         is_whole = all(f in (a, b, _UNFINISHED) for f, a, b in zip(found, old, new, strict=True))
         again = run_killed(words, root, 0, log)
         is_finished = again.code == 0 and _states(root, case) == new
-        litter = _names(root) ^ names
+        litter = _names(root) ^ names | _hidden(root)
         whole, finished, clean = whole + is_whole, finished + is_finished, clean + (not litter)
         if not (is_whole and is_finished) or litter:
             said = log.read_text().strip().splitlines()[-1:] if again.code else []
@@ -183,6 +184,10 @@ def _digest(content: object) -> str:
 
 def _names(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*")}
+
+
+def _hidden(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob(".*")}
 
 
 def _prepare(words: str, base: Path, root: Path) -> None:

@@ -22,9 +22,10 @@ CASE = Case(
 def test_every_trial_holds(phantoms: Path, tmp_path: Path) -> None:
     tried = crashes.try_case(CASE, phantoms, tmp_path / "trials", 99)
     assert len(tried.changes) == tried.trials
-    # The temporary file, its content, flush, mode and name, and the flush of the folder.
+    # The temporary file, its content, flush, mode and name, the flush of the folder, and the
+    # removal of a file that is gone.
     made = [kind for kind in tried.changes if kind != "mkdir"]
-    assert made == ["open", "open", "fsync", "chmod", "rename", "fsync"]
+    assert made == ["open", "open", "fsync", "chmod", "rename", "fsync", "remove"]
     assert tried.whole == tried.finished == tried.clean == tried.trials
     assert not tried.problems
 
