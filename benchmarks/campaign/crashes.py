@@ -29,7 +29,7 @@ from cxredge.bundle.card import BundleCard
 from cxredge.data.manifest import read_manifest
 from cxredge.errors import CxredgeError
 
-TRIALS, LAST = 40, 20
+TRIALS, LAST = 30, 16
 """Number of trials per command that are evenly spread over its changes, and number of changes at
 its end that are tried in any case: there the outputs are put in place. Fewer changes than
 `TRIALS` are all tried."""
