@@ -1,8 +1,8 @@
 """Commands that are killed before each of their file changes.
 
-Each trial restores the earlier outputs, starts the command in a child process, kills it (SIGKILL)
-before one of the changes that it makes below a folder, and looks at the outputs; then the same
-command runs to its end. A kill does not show what a power failure would lose.
+A command replaces its earlier outputs in a child process. Before each change that it makes, all
+files are copied: what a kill at that moment leaves. In each copy the outputs are looked at; then
+the same command runs to its end there. A kill does not show what a power failure would lose.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.campaign.crash_cases import CASES, Case, make_inputs
-from benchmarks.campaign.killed import run_killed
+from benchmarks.campaign.killed import copy_at_each, fingerprint, run_child
 from benchmarks.campaign.section import Section
 from benchmarks.commands import cxredge
 from cxredge.artifacts.card import CARD_NAME, check_files, read_card
@@ -29,14 +29,35 @@ from cxredge.bundle.card import BundleCard
 from cxredge.data.manifest import read_manifest
 from cxredge.errors import CxredgeError
 
-TRIALS, LAST = 30, 16
-"""Number of trials per command that are evenly spread over its changes, and number of changes at
-its end that are tried in any case: there the outputs are put in place. Fewer changes than
-`TRIALS` are all tried."""
 _CARDS = (RunCard, ExportedCard, QuantizedCard, HalfPrecisionCard, BundleCard)
 _MEASURED = {"quantization.json", "history.csv"}
 """Files with durations, which differ between two runs."""
 _UNFINISHED = "unfinished"
+_NOTES = (
+    "Every change of a file or folder: creating, opening for writing, renaming, exchanging, "
+    "flushing, removing. Before each, all files are copied as a kill (SIGKILL) at that moment "
+    "would leave them; then the same command runs on the copy, once for copies that are the same. "
+    "A test compares such copies with what real kills leave.",
+    "`train`: before the run has a card, it is unfinished, and the same command resumes it. "
+    "Searches for settings are short, as deploy times candidates for a minute otherwise.",
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A command after a crash.
+
+    Attributes:
+        whole: Whether the earlier or the new outputs were there, each whole.
+        finished: Whether the command then ran to its end, with the same outputs.
+        clean: Whether that left the files of a run that nothing disturbed, and no hidden ones.
+        words: What was found.
+    """
+
+    whole: bool
+    finished: bool
+    clean: bool
+    words: str
 
 
 @dataclass(frozen=True)
@@ -45,20 +66,28 @@ class Tried:
 
     Attributes:
         changes: Kinds of the file changes of the command, in order.
-        trials: Number of trials.
-        whole: Trials after which the earlier or the new outputs were there, each whole.
-        finished: Trials after which the command ran to its end, with the same outputs.
-        clean: Trials after which that left the files of a run that nothing disturbed, and no
-            hidden ones.
-        problems: What was wrong, in words.
+        states: Number of different states before them, in each of which it was run again.
+        trials: The trial of each change.
     """
 
     changes: tuple[str, ...]
-    trials: int
-    whole: int
-    finished: int
-    clean: int
-    problems: tuple[str, ...]
+    states: int
+    trials: tuple[Trial, ...]
+
+    @property
+    def problems(self) -> list[str]:
+        """What was wrong, in words."""
+        wrong = [t.words for t in self.trials if not (t.whole and t.finished and t.clean)]
+        return list(dict.fromkeys(wrong))
+
+    def row(self, name: str) -> tuple[str, ...]:
+        """Return the cells of the table."""
+        total = len(self.changes)
+        held = [
+            sum(kind)
+            for kind in zip(*((t.whole, t.finished, t.clean) for t in self.trials), strict=True)
+        ]
+        return (f"`{name}`", str(total), str(self.states), *(f"{n} of {total}" for n in held))
 
 
 def run(scratch: Path) -> Section:
@@ -69,74 +98,51 @@ def run(scratch: Path) -> Section:
     rows, problems = [], []
     with ProcessPoolExecutor(available_cores(), get_context("fork")) as pool:
         jobs = {
-            name: pool.submit(try_case, case, base, scratch / str(number) / "trials", TRIALS)
+            name: pool.submit(try_case, case, base, scratch / str(number) / "trials")
             for number, (name, case) in enumerate(CASES.items())
         }
         for name, job in jobs.items():
             tried = job.result()
-            counts = [f"{n} of {tried.trials}" for n in (tried.whole, tried.finished, tried.clean)]
-            rows.append((f"`{name}`", str(len(tried.changes)), str(tried.trials), *counts))
+            rows.append(tried.row(name))
             problems += [f"`{name}`: {problem}" for problem in tried.problems]
             print(*rows[-1], *tried.problems, sep="  ", flush=True)
     columns = (
-        "command", "file changes", "trials", "old or new, whole", "rerun succeeds", "no litter",
+        "command", "file changes", "states", "old or new, whole", "rerun succeeds", "no litter",
     )  # fmt: skip
-    return Section(
-        "Commands that are killed",
-        columns,
-        tuple(rows),
-        (
-            "SIGKILL before a file change; then the same command again. A change creates, opens "
-            "for writing, renames, exchanges, flushes or removes a file or folder. `train`: before "
-            "the run has a card, it is unfinished, and the same command resumes it. Searches for "
-            "settings are short, as deploy times candidates for a minute otherwise.",
-            f"All changes of a command that has up to {TRIALS}; of others {TRIALS}, evenly spread "
-            f"from the first to the last, and the last {LAST}.",
-            *problems,
-        ),
-    )
+    return Section("Commands that are killed", columns, tuple(rows), (*_NOTES, *problems))
 
 
-def try_case(case: Case, base: Path, root: Path, most: int) -> Tried:
-    """Kill a command at the points of :func:`points_of`, and run it again after each."""
-    start, log = root.with_name("start"), root.with_name("log.txt")
+def try_case(case: Case, base: Path, root: Path) -> Tried:
+    """Copy what a command would leave if it were killed at each change, and run it on each copy."""
+    copies, log = root.with_name("copies"), root.with_name("log.txt")
     _restore(root, None)
+    _restore(copies, None)
     for words in case.before:
         _prepare(words, base, root)
-    _restore(start, root)
     words = _words(case.command, base, root)
     old = _states(root, case)
-    undisturbed = run_killed(words, root, 0, log)
+    undisturbed = run_child(words, root, log, copy_at_each(root, copies))
     if undisturbed.code:
         raise SystemExit(f"{case.command}: exit code {undisturbed.code}\n{log.read_text()}")
     new, names = _states(root, case), _names(root)
-    points = points_of(len(undisturbed.changes), most)
-    whole = finished = clean = 0
-    problems: list[str] = []
-    for at in points:
-        _restore(root, start)
-        run_killed(words, root, at, log)
-        found = _states(root, case)
-        is_whole = all(f in (a, b, _UNFINISHED) for f, a, b in zip(found, old, new, strict=True))
-        again = run_killed(words, root, 0, log)
-        is_finished = again.code == 0 and _states(root, case) == new
-        litter = _names(root) ^ names | _hidden(root)
-        whole, finished, clean = whole + is_whole, finished + is_finished, clean + (not litter)
-        if not (is_whole and is_finished) or litter:
+    trials: dict[str, Trial] = {}
+    at: list[Trial] = []
+    for number, kind in enumerate(undisturbed.changes, start=1):
+        _restore(root, copies / str(number))
+        shutil.rmtree(copies / str(number))
+        state = fingerprint(root)
+        if state not in trials:
+            found = _states(root, case)
+            pairs = zip(found, old, new, strict=True)
+            is_whole = all(one in (a, b, _UNFINISHED) for one, a, b in pairs)
+            again = run_child(words, root, log)
+            is_finished = again.code == 0 and _states(root, case) == new
+            litter = sorted(_names(root) ^ names | _hidden(root))
             said = log.read_text().strip().splitlines()[-1:] if again.code else []
-            problems.append(
-                f"{undisturbed.changes[at - 1]} {at}: {found}, then {_states(root, case)}; "
-                f"differs {sorted(litter)} {said}"
-            )
-    return Tried(undisturbed.changes, len(points), whole, finished, clean, tuple(problems))
-
-
-def points_of(changes: int, most: int) -> list[int]:
-    """Return the numbers of the changes to try: all, or `most` spread evenly and the last ones."""
-    if changes <= most:
-        return list(range(1, changes + 1))
-    spread = {1 + round(i * (changes - 1) / max(1, most - 1)) for i in range(most)}
-    return sorted(spread | set(range(max(1, changes - LAST + 1), changes + 1)))
+            words_of_it = f"{kind} {number}: {found}, then {_states(root, case)} {litter} {said}"
+            trials[state] = Trial(is_whole, is_finished, not litter, words_of_it)
+        at.append(trials[state])
+    return Tried(undisturbed.changes, len(trials), tuple(at))
 
 
 def _states(root: Path, case: Case) -> list[str]:

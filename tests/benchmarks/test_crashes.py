@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,13 +19,13 @@ CASE = Case(
 
 
 def test_every_trial_holds(phantoms: Path, tmp_path: Path) -> None:
-    tried = crashes.try_case(CASE, phantoms, tmp_path / "trials", 99)
-    assert len(tried.changes) == tried.trials
+    tried = crashes.try_case(CASE, phantoms, tmp_path / "trials")
     # The temporary file, its content, flush, mode and name, the flush of the folder, and the
     # removal of a file that is gone.
     made = [kind for kind in tried.changes if kind != "mkdir"]
     assert made == ["open", "open", "fsync", "chmod", "rename", "fsync", "remove"]
-    assert tried.whole == tried.finished == tried.clean == tried.trials
+    assert tried.row("calibrate")[-3:] == (f"{len(tried.trials)} of {len(tried.trials)}",) * 3
+    assert 4 <= tried.states < len(tried.trials)
     assert not tried.problems
 
 
@@ -42,12 +41,23 @@ def test_half_a_file_is_noticed(phantoms: Path, tmp_path: Path, monkeypatch) -> 
         return 0
 
     monkeypatch.setattr(killed.cli, "app", app)
-    tried = crashes.try_case(CASE, phantoms, tmp_path / "trials", 99)
-    assert tried.trials == 4
-    assert tried.whole == 1
-    assert tried.finished == 4
-    assert tried.clean == 0
+    tried = crashes.try_case(CASE, phantoms, tmp_path / "trials")
+    assert tried.changes == ("open",) * 4
+    assert tried.row("calibrate") == ("`calibrate`", "4", "4", "1 of 4", "4 of 4", "0 of 4")
     assert len(tried.problems) == 4
+
+
+def test_copies_are_what_kills_leave(phantoms: Path, tmp_path: Path) -> None:
+    root, copies, log = (tmp_path / name for name in ("root", "copies", "log"))
+    words = ["data", "folder", str(phantoms / "images"), "--out", str(root / "set")]
+    root.mkdir()
+    changes = killed.run_child(words, root, log, killed.copy_at_each(root, copies)).changes
+    assert len(changes) > 12
+    for number in range(1, len(changes) + 1):
+        shutil.rmtree(root)
+        root.mkdir()
+        assert killed.run_child(words, root, log, killed.kill_at(number)).code == -9
+        assert killed.fingerprint(root) == killed.fingerprint(copies / str(number)), number
 
 
 def test_cases_name_commands_and_inputs(tmp_path: Path) -> None:
@@ -57,14 +67,6 @@ def test_cases_name_commands_and_inputs(tmp_path: Path) -> None:
         assert "{" not in " ".join(words)
     with pytest.raises(KeyError):
         crashes._words("{other}", tmp_path, tmp_path)
-
-
-def test_the_last_changes_are_tried_in_any_case() -> None:
-    assert crashes.points_of(5, 40) == [1, 2, 3, 4, 5]
-    points = crashes.points_of(200, 40)
-    assert points[0] == 1
-    assert set(range(181, 201)) <= set(points)
-    assert max(b - a for a, b in pairwise(points)) <= 6
 
 
 def test_every_kind_of_change_is_counted(tmp_path: Path, monkeypatch) -> None:
@@ -82,12 +84,8 @@ def test_every_kind_of_change_is_counted(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(killed.cli, "app", app)
     root = tmp_path / "root"
     root.mkdir()
-    ran = killed.run_killed([str(root)], root, 0, tmp_path / "log")
+    ran = killed.run_child([str(root)], root, tmp_path / "log")
     assert ran.code == 0
     assert list(ran.changes) == [
         "mkdir", "open", "mkdir", "open", "fsync", "exchange", "fsync", "remove", "rmdir",
     ]  # fmt: skip
-    for at in range(1, 10):
-        shutil.rmtree(root)
-        root.mkdir()
-        assert killed.run_killed([str(root)], root, at, tmp_path / "log").code == -9
