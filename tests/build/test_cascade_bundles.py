@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 
 from cxredge.artifacts.card import read_card, write_card
+from cxredge.build.speed import Variant
 from cxredge.bundle.bundle import Bundle, open_bundle
 from cxredge.bundle.card import BundleCard
+from cxredge.bundle.serving import Speed
 from cxredge.gate.gate import GateResult
+from cxredge.metrics.latency import summarise
 from cxredge.targets.precision import uses_cascade
 from cxredge.targets.registry import find_target
 from cxredge.vocabulary import Precision, Split
@@ -221,8 +224,14 @@ def test_a_precision_has_to_pass_by_itself(
 
 
 def test_auto_counts_fp32s_time_in(
-    careless_int8: None, model: Path, calibration: Path, tmp_path: Path, cxredge
+    careless_int8: None, model: Path, calibration: Path, tmp_path: Path, cxredge, monkeypatch
 ) -> None:
+    def fast_int8(variants: Sequence[Variant], *_: object) -> dict[Variant, Speed]:
+        ms = {Precision.FP32: 5.0, Precision.INT8: 1.0}
+        return {v: Speed(summarise([ms[v.precision]] * 50), 1) for v in variants}
+
+    monkeypatch.setattr("cxredge.build.measure.measure_speeds", fast_int8)
+    monkeypatch.setattr("cxredge.build.finish.measure_speeds", fast_int8)
     ran = build(cxredge, model, calibration, tmp_path / "b", "--effort", "quick", *LIMITLESS)
     assert ran.code == 0, ran.err
     shares = {c["precision"]: c["near_ties"] for c in ran.json["candidates"]}
