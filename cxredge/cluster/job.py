@@ -88,6 +88,7 @@ class ShardRows:
         seconds: Wall seconds by stage.
         began: Time when the first image was read, in seconds since 1970, by the worker's clock.
         ended: Time when the last row was there.
+        processor_seconds: Processor time of the worker in between, over all its threads.
         host: Name of the worker's machine.
         process: Its process number.
         served: What ran.
@@ -97,6 +98,7 @@ class ShardRows:
     seconds: Mapping[str, float]
     began: float
     ended: float
+    processor_seconds: float
     host: str
     process: int
     served: Served

@@ -19,6 +19,7 @@ class NodeTally:
         images: Number of images that it predicted.
         began: Time when its first image was read, in seconds since 1970, by its own clock.
         ended: Time when its last row was there.
+        processor_seconds: Processor time of its workers, without their start.
         processes: Process numbers of its workers, with those that died.
         served: What ran there: one, unless workers differ.
     """
@@ -27,6 +28,7 @@ class NodeTally:
     images: int = 0
     began: float = math.inf
     ended: float = -math.inf
+    processor_seconds: float = 0.0
     processes: set[int] = field(default_factory=set)
     served: set[Served] = field(default_factory=set)
 
@@ -34,6 +36,7 @@ class NodeTally:
         """Count a shard."""
         self.images += len(shard.sources)
         self.began, self.ended = min(self.began, rows.began), max(self.ended, rows.ended)
+        self.processor_seconds += rows.processor_seconds
         self.processes.add(rows.process)
         self.served.add(rows.served)
 
@@ -49,6 +52,7 @@ class NodeTally:
             "host": self.host,
             "images": self.images,
             "images_per_second": round(self.images_per_second, 2),
+            "processor_seconds": round(self.processor_seconds, 2),
             "workers": len(self.processes),
             "served": [
                 {

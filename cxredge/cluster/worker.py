@@ -60,8 +60,9 @@ def predict_shard(job: ClusterJob, shard: Shard) -> ShardRows | Refusal:
     host = socket.gethostname()
     try:
         opened = _open(job)
-        began = time.time()
+        began, busy = time.time(), time.process_time()
         lines, seconds = _predict(opened, shard)
+        ended, busy = time.time(), time.process_time() - busy
     except CxredgeError as error:
         return Refusal(f"Worker on {host}: {error.message}", error.hint)
     except ModuleNotFoundError as error:
@@ -69,7 +70,7 @@ def predict_shard(job: ClusterJob, shard: Shard) -> ShardRows | Refusal:
             f"Worker on {host}: the Python package '{error.name}' is not installed there.",
             "Install the same packages on every node.",
         )
-    return ShardRows(lines, seconds, began, time.time(), host, os.getpid(), opened.served)
+    return ShardRows(lines, seconds, began, ended, busy, host, os.getpid(), opened.served)
 
 
 def _open(job: ClusterJob) -> _Opened:

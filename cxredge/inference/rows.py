@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from cxredge.backends.base import Session, available_cores
 from cxredge.bundle.bundle import Bundle
 from cxredge.data.images import LoadedImage, load_xray
 from cxredge.data.in_memory import ImageInput, name_of
+from cxredge.data.remote import RemoteFile
 from cxredge.errors import ImageError
 from cxredge.inference.answers import ANSWER_FAMILIAR, PredictionOptions, PredictionRow, answer_of
 from cxredge.inference.pipeline import Group, infer_images
+
+REMOTE_READERS = 4
+"""Threads per core if the first image is in remote storage: most of them wait for it."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,12 @@ def rows_of(
     Yields:
         Groups of rows in input order: whole batches of the session, then the remainder.
     """
+    first = list(islice(images, 1))
     workers = cores or available_cores()
-    with closing(infer_images(session, images, workers, options.any_view)) as groups:
+    if first and isinstance(first[0], RemoteFile):
+        workers *= REMOTE_READERS
+    sources = chain(first, images)
+    with closing(infer_images(session, sources, workers, options.any_view)) as groups:
         for group in groups:
             decoded = [one if isinstance(one, LoadedImage) else None for one in group.loaded]
             yield RowGroup(_rows(bundle, group, options), group.seconds, decoded)
