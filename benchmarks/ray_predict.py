@@ -33,6 +33,7 @@ from benchmarks.ray_predict_page import page
 from cxredge.artifacts.atomic import write_json, write_text
 from cxredge.artifacts.card import tool_versions
 from cxredge.artifacts.records import to_json
+from cxredge.bundle.bundle import open_bundle
 from cxredge.cluster.shards import folder_of
 from cxredge.data.inputs import walk_images
 from cxredge.telemetry.linux import read_machine
@@ -70,6 +71,8 @@ def main() -> None:
     for name, measure in parts.items():
         if name in (arguments.parts or parts) and (arguments.parts or name not in found):
             found[name] = measure(arguments)
+            card = open_bundle(arguments.bundle).card.classifier
+            found.setdefault("networks", {})[name] = f"{card.network} at {card.input_size} pixels"
             write_json(path, found)
     write_text(arguments.out.with_suffix(".md"), page(found))
 
@@ -184,7 +187,7 @@ def _kill_nodes(
             if running.poll() is None:
                 cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
                 killed += 1
-                cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES)
+                _add(cluster, num_cpus=1, object_store_memory=_STORE_BYTES)
     found = _answer(running)["cluster"]
     nodes = [node["images"] for node in found["nodes"]]
     return {"killed": killed, "sent_again": found["lost"], "images_by_node": nodes}
@@ -195,12 +198,25 @@ def _two_nodes() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     settings = {"num_cpus": 1, "object_store_memory": _STORE_BYTES}
-    cluster = Cluster(initialize_head=True, head_node_args={**settings, "include_dashboard": False})
-    cluster.add_node(**settings)
+    cluster = Cluster()
     try:
+        _add(cluster, include_dashboard=False, **settings)
+        _add(cluster, **settings)
         yield cluster
     finally:
         cluster.shutdown()
+
+
+def _add(cluster: Any, **settings: Any) -> None:
+    """Add a node; on a busy machine, Ray may give up after 30 seconds."""
+    for attempt in range(5):
+        try:
+            cluster.add_node(**settings)
+        except Exception:
+            if attempt == 4:
+                raise
+        else:
+            return
 
 
 @contextmanager

@@ -35,6 +35,8 @@ def page(found: dict[str, Any]) -> str:
     ):  # fmt: skip
         if name in found:
             lines += ["", *part(found[name])]
+            if name in found.get("networks", {}):
+                lines += ["", f"Network: {found['networks'][name]}."]
     if "speed" in found and "driver" in found:
         lines += ["", *_costs(_costs_of_driver(found["speed"], found["driver"]))]
     return "\n".join(lines) + "\n"
