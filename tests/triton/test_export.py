@@ -8,6 +8,7 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from cxredge.cli import export_triton as command
 from cxredge.errors import CxredgeError, DependencyError, GateRefused
 from cxredge.gate.gate import GateResult
 from cxredge.progress import Silent
-from cxredge.triton import check, model_config, network
+from cxredge.triton import check, model_config, network, version_files
 from cxredge.triton.export import export_triton
 from cxredge.triton.model_config import check_same_contract, network_config
 from cxredge.triton.network import network_of
@@ -43,6 +44,10 @@ def config(protobuf: Any, repository: Path, model: str) -> Any:
 
     text = (repository / model / "config.pbtxt").read_text()
     return text_format.Parse(text, protobuf.ModelConfig())
+
+
+def test_packages_that_are_not_installed_are_not_pinned() -> None:
+    assert version_files._installed("no-such-package") is None
 
 
 def test_the_bare_network(protobuf: Any, repository: Path) -> None:
@@ -215,6 +220,15 @@ def test_a_network_that_computes_something_else_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_golden_images_the_network_is_compared_on_phantoms(
+    int8_bundle: Bundle, tmp_path: Path
+) -> None:
+    (int8_bundle.path / "golden.npz").unlink()
+    found = network_of(int8_bundle, TritonOptions())
+    found.write(tmp_path)
+    assert check.check_network(int8_bundle, found, tmp_path) == 4
+
+
 def test_without_the_client_library_the_extra_is_named(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cxredge: Run
 ) -> None:
@@ -314,8 +328,12 @@ def test_the_summary_names_what_an_engine_requires(
     protobuf: Any, int8_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bundle = engine(int8_bundle, monkeypatch)
+    passport = SimpleNamespace(throughput=None)
+    bundle = replace(bundle, passport=passport)  # type: ignore[arg-type]
     done = export_triton(bundle, tmp_path / "r", TritonOptions(), Silent())
     assert done.checked_images is None
+    served = {path.name for path in (tmp_path / "r" / "cxr" / "1" / "bundle").iterdir()}
+    assert {"model-int8.plan", "model-fp32.plan"} <= served
     text = command._text(done, "cxr", "cxr_network")
     assert "requires TensorRT 10.3.0 and compute capability 8.7" in text
     assert "not compared here" in text
