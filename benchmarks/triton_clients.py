@@ -3,7 +3,8 @@
     python benchmarks/triton_clients.py MODEL http|grpc PORT CLIENTS DATA SECONDS
 
 Each thread sends one image of DATA (a pickled list), waits for the answer and sends the next.
-Prints the seconds of each request after the warm-up as JSON. Fails if a request does.
+Prints as JSON the seconds of each request after the warm-up, and those from the warm-up to the last
+answer. Fails if a request does.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ def main() -> None:
     images = pickle.loads(Path(data).read_bytes())
     open_client = _http if protocol == "http" else _grpc
     senders = [open_client(int(port), model, images) for _ in range(int(clients))]
-    print(json.dumps(_ask(senders, float(seconds))))
+    times, elapsed = _ask(senders, float(seconds))
+    print(json.dumps({"times": times, "seconds": elapsed}))
 
 
-def _ask(senders: Sequence[Send], seconds: float) -> list[float]:
-    """Return the seconds of all requests that began after the warm-up and ended in time."""
+def _ask(senders: Sequence[Send], seconds: float) -> tuple[list[float], float]:
+    """Return the seconds of each request after the warm-up, and those from then to the last."""
     times: list[float] = []
+    ends: list[float] = []
     failures: list[BaseException] = []
     begin = time.perf_counter() + WARM_UP_S
     end = begin + seconds
@@ -46,8 +49,9 @@ def _ask(senders: Sequence[Send], seconds: float) -> list[float]:
             while (start := time.perf_counter()) < end:
                 senders[first](number)
                 now = time.perf_counter()
-                if start >= begin and now <= end:
+                if start >= begin:
                     times.append(now - start)
+                    ends.append(now)
                 number += len(senders)
         except BaseException as error:
             failures.append(error)
@@ -59,7 +63,7 @@ def _ask(senders: Sequence[Send], seconds: float) -> list[float]:
         thread.join()
     if failures or not times:
         raise SystemExit(f"{len(failures)} clients failed: {failures[:1]}")
-    return times
+    return times, max(ends) - begin
 
 
 def _http(port: int, model: str, data: Sequence[Any]) -> Send:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-READY_S = 60
+READY_S = 180
 EXIT_S = 2
 
 STAND_IN = '''
