@@ -82,7 +82,7 @@ CASES = {
         (f"predict {{base}}/bundle {_IMAGES}/normal --out {{root}}/p.csv",),
     ),
     "predict --resume --heatmaps": Case(
-        f"predict {{base}}/bundle {_IMAGES}/viral --out {{root}}/p.csv --resume "
+        "predict {base}/bundle {base}/viral.png {base}/normal.png --out {root}/p.csv --resume "
         "--heatmaps {root}/maps",
         ("p.csv", "maps"),
         has_card=False,
