@@ -49,18 +49,28 @@ def scratch_folder(purpose: str) -> Iterator[Path]:
     Raises:
         CxredgeError: The disk is full.
     """
-    place = Path(tempfile.gettempdir())
+    place = _scratch(purpose)
     try:
-        with temporary_folder(place / f"cxredge-{purpose}") as folder:
+        with temporary_folder(place) as folder:
             yield folder
     except OSError as error:
         if error.errno not in FULL:
             raise
-        free = amount(shutil.disk_usage(place).free)
+        free = amount(shutil.disk_usage(place.parent).free)
         raise CxredgeError(
-            f"There is no room for temporary files in {place} ({error.strerror}); {free} are free.",
+            f"There is no room for temporary files in {place.parent} ({error.strerror}); {free} "
+            "are free.",
             "Free some space, or set TMPDIR to a folder on another disk.",
         ) from None
+
+
+def sweep_scratch(purpose: str) -> None:
+    """Remove the scratch folders that killed processes left, for work that needs none itself."""
+    sweep(_scratch(purpose))
+
+
+def _scratch(purpose: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"cxredge-{purpose}"
 
 
 def sweep(path: Path) -> None:

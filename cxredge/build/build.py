@@ -10,7 +10,7 @@ from pathlib import Path
 from cxredge.artifacts.card import ArtifactKind, up_to_date
 from cxredge.artifacts.exclusive import exclusive
 from cxredge.artifacts.folder import check_replaceable
-from cxredge.artifacts.temporary import scratch_folder
+from cxredge.artifacts.temporary import scratch_folder, sweep_scratch
 from cxredge.build.candidates import BuildResult
 from cxredge.build.config import BuildConfig, Source, plan
 from cxredge.build.describe import describe
@@ -78,6 +78,7 @@ def _build(
     check_replaceable(out, ArtifactKind.BUNDLE.value)
     planned = plan(source, manifest, calibration, config)
     if up_to_date(out, planned, BundleCard) is not None:
+        sweep_scratch("build")  # its process may have been killed when the bundle was in place
         progress.note(f"{out} is up to date: same source, images, settings and versions.")
         return reopen(out, config.precision, progress)
     with scratch_folder("build") as scratch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -204,3 +205,15 @@ def test_every_card_is_read_once(
     assert checked == {model.name: 1, "bundle": 1}, (
         "a bundle is read back once, after it is written"
     )
+
+
+def test_a_build_that_is_up_to_date_removes_what_a_killed_one_left(
+    cxredge, model: Path, calibration: Path, built: Path, tmp_path: Path, monkeypatch
+) -> None:
+    out = Path(shutil.copytree(built, tmp_path / "bundle"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / ".cxredge-build.abcd1234.partial"
+    left.mkdir()
+    (left / "fp32-with-outputs.onnx").touch()
+    assert "up to date" in build(cxredge, model, calibration, out).err
+    assert not left.exists()
