@@ -75,7 +75,8 @@ def predict(
     if resume and is_finished(out):
         tally = count_finished(out, classes, paths)
         if heatmaps is not None:
-            require_heatmaps(heatmaps, out)
+            with exclusive(heatmaps):  # also removes the lock of a process that was killed
+                require_heatmaps(heatmaps, out)
         return tally
     job = job_of(bundle, paths, options, heatmaps)
     note_if_strange(bundle, progress)

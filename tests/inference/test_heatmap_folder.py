@@ -96,7 +96,9 @@ def test_a_crash_after_the_last_row_loses_no_picture(
             run(bundle, few, out)
     assert out.exists()
     assert not (tmp_path / "maps").exists()
+    (tmp_path / ".maps.lock").write_text("1\n")  # left by a process that was killed
     assert run(bundle, few, out, resume=True).finished_before
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
     assert len(contents(tmp_path / "maps")) == 20
     assert run(bundle, few, out, resume=True).finished_before
     with pytest.raises(ArtifactError, match="without heatmaps in"):
