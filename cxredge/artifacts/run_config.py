@@ -31,7 +31,7 @@ class TrainConfig:
         freeze: ``paper``, ``none``, ``head``, ``search`` or the first block to train.
         epochs: Maximum number of epochs.
         patience: Number of epochs without a better validation result before stopping.
-        batch_size: Images per step.
+        batch_size: Images per step, over all devices.
         learning_rate: Peak learning rate of the head.
         backbone_rate: Peak learning rate of the backbone, as a share of ``learning_rate``.
         weight_decay: AdamW's decoupled weight decay.
@@ -79,7 +79,7 @@ class TrainedOn:
 
     Attributes:
         accelerator: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        devices: Number of devices; more than one trains data-parallel.
+        devices: Number of devices of all nodes; more than one trains data-parallel.
         precision: Number format of weights and activations.
     """
 

@@ -12,14 +12,19 @@ import typer
 from cxredge.cli.command import command
 from cxredge.cli.options import ManifestArgument, PatientKeyOption, SeedOption
 from cxredge.cli.output import Outcome, Output
+from cxredge.cli.processes import run_as_rank, run_in_processes
 from cxredge.cli.text import share, table
 from cxredge.errors import quoted
+from cxredge.progress import Progress, Silent
 from cxredge.vocabulary import Accelerator, Augmentation, FeatureCache, TrainingPrecision
 
 if TYPE_CHECKING:
     from cxredge.artifacts.run_card import FreezeCandidate, RunFacts
+    from cxredge.data.manifest import Manifest
     from cxredge.models.zoo import Network
-    from cxredge.training.config import SearchConfig, TrainingHardware
+    from cxredge.training.config import SearchConfig, TrainConfig, TrainingHardware
+    from cxredge.training.launch import Launched
+    from cxredge.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,17 @@ class FitOptions:
         ),
     ] = 10
     batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="Number of images per step.")
+        int,
+        typer.Option("--batch-size", min=1, help="Number of images per step, over all devices."),
     ] = 32
     learning_rate: Annotated[
         float,
-        typer.Option("--learning-rate", min=1e-7, max=1, help="Peak learning rate of the head."),
+        typer.Option(
+            "--learning-rate",
+            min=1e-7,
+            max=1,
+            help="Peak learning rate of the head, for any number of devices.",
+        ),
     ] = 1e-3
     backbone_rate: Annotated[
         float,
@@ -214,17 +225,49 @@ class HardwareOptions:
     accelerator: Annotated[
         Accelerator, typer.Option("--accelerator", help="Kind of processor to train on.")
     ] = Accelerator.AUTO
-    devices: Annotated[int, typer.Option("--devices", min=1, max=64, help="Number of devices.")] = 1
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            "--devices",
+            min=1,
+            max=64,
+            help="Number of devices per node, a process each. [default: torchrun's, else 1]",
+        ),
+    ] = None
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            "--nodes",
+            min=1,
+            help="Number of nodes; several require torchrun on each. [default: torchrun's, else 1]",
+        ),
+    ] = None
+    timeout_minutes: Annotated[
+        float,
+        typer.Option(
+            "--timeout-minutes",
+            min=0.01,
+            max=1440,
+            help="Maximum time that the process of a device waits for the others, in minutes.",
+        ),
+    ] = 10.0
     precision: Annotated[
         TrainingPrecision, typer.Option("--precision", help="Number format in training.")
     ] = TrainingPrecision.FP32
 
-    def hardware(self, cache_limit_gb: float) -> TrainingHardware:
+    def hardware(self, cache_limit_gb: float, launched: Launched | None) -> TrainingHardware:
         """Return the hardware of the stage."""
         from cxredge.training.config import TrainingHardware
+        from cxredge.training.launch import resolve_devices
 
+        per_node, nodes = resolve_devices(self.devices, self.nodes, launched)
         return TrainingHardware(
-            self.accelerator.value, self.devices, self.precision, cache_limit_gb
+            self.accelerator.value,
+            per_node * nodes,
+            self.precision,
+            cache_limit_gb,
+            nodes,
+            self.timeout_minutes,
         )
 
 
@@ -256,39 +299,71 @@ def train(
 
     Keeps the epoch with the best validation result. Frozen blocks are computed once per view of an
     image; only the rest is trained. After an interruption, the same command resumes after the last
-    finished epoch.
+    finished epoch. --devices N trains on several devices of this machine; for several machines,
+    torchrun starts the command on each (docs/scale.md). The result does not depend on their number,
+    except for rounding.
     """
-    from cxredge.artifacts.records import to_json
     from cxredge.data.manifest import read_manifest
-    from cxredge.data.set_warnings import split_warnings
     from cxredge.models.zoo import find_network, first_trained_block
+    from cxredge.training.launch import find_launched
 
-    network = find_network(start.model)
-    if start.freeze != "search":
-        first_trained_block(network, start.freeze)
-    listed = read_manifest(manifest)
+    def prepare() -> tuple[Manifest, TrainConfig]:
+        network = find_network(start.model)
+        if start.freeze != "search":
+            first_trained_block(network, start.freeze)
+        listed = read_manifest(manifest)
 
-    from cxredge.training.config import TrainConfig
+        from cxredge.training.config import TrainConfig
+
+        config = TrainConfig(
+            network=network.name,
+            weights=start.weights,
+            freeze=start.freeze,
+            **asdict(fit),
+            augmentation=features.augment,
+            balance=balance,
+            seed=seed,
+            **scaling.resolved(network, start.weights),
+            views=features.resolved_views,
+            features=features.features,
+            search=search.search(start.freeze),
+        )
+        return listed, config
+
+    def run_in(ranks: Ranks) -> Outcome:
+        found: list[tuple[Manifest, TrainConfig]] = []
+        ranks.together(lambda: found.append(prepare()))
+        listener = output if ranks.is_first else Silent()
+        return _train(listener, *found[0], on, out, patient_key, ranks)
+
+    launched = find_launched()
+    on = hardware.hardware(features.cache_limit_gb, launched)
+    if on.devices == 1:
+        return _train(output, *prepare(), on, out, patient_key)
+    if launched is not None:
+        return run_as_rank(output, on, run_in)
+    prepare()
+    run_in_processes(output, on.devices)
+    raise typer.Exit
+
+
+def _train(
+    progress: Progress,
+    manifest: Manifest,
+    config: TrainConfig,
+    hardware: TrainingHardware,
+    out: Path,
+    patient_key: Path | None,
+    ranks: Ranks | None = None,
+) -> Outcome:
+    from cxredge.artifacts.records import to_json
+    from cxredge.data.set_warnings import split_warnings
     from cxredge.training.run import train as run
 
-    config = TrainConfig(
-        network=network.name,
-        weights=start.weights,
-        freeze=start.freeze,
-        **asdict(fit),
-        augmentation=features.augment,
-        balance=balance,
-        seed=seed,
-        **scaling.resolved(network, start.weights),
-        views=features.resolved_views,
-        features=features.features,
-        search=search.search(start.freeze),
-    )
-    warnings = split_warnings(listed)
+    warnings = split_warnings(manifest)
     for warning in warnings:
-        output.note(f"Warning: {warning}")
-    on = hardware.hardware(features.cache_limit_gb)
-    card = run(listed, config, on, out, output, patient_key=patient_key)
+        progress.note(f"Warning: {warning}")
+    card = run(manifest, config, hardware, out, progress, patient_key=patient_key, ranks=ranks)
     classes = card.classifier.classes
     data = {"run": str(out), "classes": list(classes), "warnings": warnings, **to_json(card.facts)}
     text = _text(out, classes, card.facts)

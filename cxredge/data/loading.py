@@ -122,8 +122,16 @@ def load_pixels(
     return pixels
 
 
+Decode = Callable[[Sequence[Entry], int, Callable[[], None]], GreyImage]
+"""Signature of :func:`load_pixels`."""
+
+
 def load_labelled(
-    entries: Sequence[Entry], classes: Sequence[str], size: int, progress: Progress
+    entries: Sequence[Entry],
+    classes: Sequence[str],
+    size: int,
+    progress: Progress,
+    decode: Decode = load_pixels,
 ) -> LabelledImages:
     """Decode entries in their order, with their labels and patients.
 
@@ -132,12 +140,13 @@ def load_labelled(
         classes: Class names in the order of the logits; they include every label.
         size: Height and width in pixels.
         progress: Progress listener.
+        decode: Decodes the entries.
 
     Raises:
         DataError: See :func:`load_entry`.
     """
     with progress.task("Decoding X-rays", len(entries)) as advance:
-        pixels = load_pixels(entries, size, lambda: advance(1))
+        pixels = decode(entries, size, lambda: advance(1))
     index = {"": -1, **{name: number for number, name in enumerate(classes)}}
     labels = np.array([index[entry.label] for entry in entries], dtype=np.int64)
     return LabelledImages(pixels, labels, [entry.patient for entry in entries])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -14,12 +15,34 @@ from cxredge.metrics import classification as metrics
 from cxredge.models.networks import Classifier
 from cxredge.training.augment import augment, draw_view, view_of
 from cxredge.training.config import TrainConfig
+from cxredge.training.ranks import Ranks
 from cxredge.vocabulary import Augmentation
 
 EVALUATION_BATCH = 64
 
 Inputs = tuple[torch.Tensor, ...]
 """Arguments of the trained network; the first dimension of each is the batch."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """The batches of a sequence that one process computes: every ``step``-th from ``first``."""
+
+    first: int = 0
+    step: int = 1
+
+
+WHOLE = Share()
+
+
+def gather_batches(ranks: Ranks, mine: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Return the rows of all batches, of which every process has computed its :class:`Share`.
+
+    Every process returns the same rows in the same order, each once.
+    """
+    parts = ranks.together(lambda: list(mine))
+    batches = [part[turn] for turn in range(len(parts[0])) for part in parts if turn < len(part)]
+    return torch.cat(batches)
 
 
 def scale_pixels(images: torch.Tensor) -> torch.Tensor:
@@ -34,24 +57,28 @@ def normalise(images: torch.Tensor, mean: float, std: float) -> torch.Tensor:
     return colour.contiguous(memory_format=torch.channels_last)
 
 
-def grey_batches(pixels: GreyImage, device: torch.device) -> Iterator[torch.Tensor]:
+def grey_batches(
+    pixels: GreyImage, device: torch.device, share: Share = WHOLE
+) -> Iterator[torch.Tensor]:
     """Yield float32 batches (n, 1, S, S) in [0, 1] of uint8 images (N, S, S), in order."""
-    for start in range(0, len(pixels), EVALUATION_BATCH):
+    first, step = share.first * EVALUATION_BATCH, share.step * EVALUATION_BATCH
+    for start in range(first, len(pixels), step):
         batch = torch.from_numpy(pixels[start : start + EVALUATION_BATCH])
         yield scale_pixels(batch.to(device))
 
 
 @torch.no_grad()
 def predict_logits(
-    model: torch.nn.Module, pixels: GreyImage, config: TrainConfig, device: torch.device
+    model: torch.nn.Module, pixels: GreyImage, config: TrainConfig, ranks: Ranks
 ) -> metrics.Floats:
     """Return float32 logits (N, classes) of uint8 images (N, S, S), computed in inference mode."""
     model.eval()
-    logits = [
+    share = Share(ranks.rank, ranks.size)
+    logits = (
         model(normalise(batch, config.mean, config.std)).float().cpu()
-        for batch in grey_batches(pixels, device)
-    ]
-    return torch.cat(logits).numpy()
+        for batch in grey_batches(pixels, ranks.fabric.device, share)
+    )
+    return gather_batches(ranks, logits).numpy()
 
 
 class BatchSource(Protocol):
@@ -76,7 +103,7 @@ class BatchSource(Protocol):
         """
         ...
 
-    def validation(self) -> Iterator[Inputs]:
+    def validation(self, share: Share = WHOLE) -> Iterator[Inputs]:
         """Yield batches of the validation images, in order and without augmentation."""
         ...
 
@@ -120,9 +147,9 @@ class LiveImages:
             images = augment(images, draw_view(self.config.seed, rows, view))
         return (normalise(images, self.config.mean, self.config.std),)
 
-    def validation(self) -> Iterator[Inputs]:
+    def validation(self, share: Share = WHOLE) -> Iterator[Inputs]:
         """Yield float32 images (n, 3, S, S); see :class:`BatchSource`."""
-        for pixels in torch.split(self._val, EVALUATION_BATCH):
+        for pixels in torch.split(self._val, EVALUATION_BATCH)[share.first :: share.step]:
             images = scale_pixels(pixels.to(self._device))
             yield (normalise(images, self.config.mean, self.config.std),)
 

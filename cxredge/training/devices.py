@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from cxredge.errors import CxredgeError, DependencyError
 from cxredge.training.config import TrainingHardware
+from cxredge.training.launch import EXAMPLE, find_launched
 from cxredge.vocabulary import Accelerator
 
 _ON_THE_PROCESSOR = "Train on the processor: --accelerator cpu."
@@ -20,16 +26,53 @@ def open_devices(hardware: TrainingHardware) -> Fabric:
 
     Raises:
         DependencyError: This machine has no such device.
-        CxredgeError: It has fewer than requested.
+        CxredgeError: It has fewer than requested, or a launcher started another number of
+            processes.
     """
     require_devices(hardware)
     fabric = Fabric(
         accelerator=hardware.accelerator,
-        devices=hardware.devices,
+        devices=hardware.per_node,
+        num_nodes=hardware.nodes,
         precision=hardware.precision.value,
+        **_processes(hardware),
     )
     fabric.launch()
     return fabric
+
+
+def require_processes(hardware: TrainingHardware) -> None:
+    """Check that there is a process per device.
+
+    Raises:
+        CxredgeError: A launcher started another number of processes, or none for several devices.
+    """
+    launched = find_launched()
+    started = launched.size if launched else 1
+    if started != hardware.devices:
+        raise CxredgeError(
+            f"A training on {hardware.devices} device{'s' if hardware.devices > 1 else ''} was "
+            f"started as {started} process{'es' if started > 1 else ''}.",
+            f"Start one process per device: {EXAMPLE}",
+        )
+
+
+def _processes(hardware: TrainingHardware) -> dict[str, Any]:
+    """Return how Fabric finds the processes of a training.
+
+    Fabric would guess it from variables of Slurm and others, also where they describe something
+    else, and would train alone where they are missing.
+    """
+    if hardware.devices == 1:
+        return {"plugins": LightningEnvironment()}
+    return {
+        "strategy": DDPStrategy(
+            cluster_environment=TorchElasticEnvironment(),
+            timeout=timedelta(minutes=hardware.timeout_minutes),
+            # Weights and statistics are equal in all processes from the start, and stay so.
+            broadcast_buffers=False,
+        )
+    }
 
 
 def require_devices(hardware: TrainingHardware) -> bool:
@@ -61,9 +104,9 @@ def require_devices(hardware: TrainingHardware) -> bool:
             f"this machine{built if accelerator is Accelerator.CUDA else ''}.",
             f"{_ON_THE_PROCESSOR} 'cxredge doctor' shows what is missing for a GPU.",
         )
-    if hardware.devices > count:
+    if hardware.per_node > count:
         raise CxredgeError(
-            f"--devices {hardware.devices}: this machine has {count} for --accelerator "
+            f"--devices {hardware.per_node}: this machine has {count} for --accelerator "
             f"{accelerator.value}.",
             f"Use --devices {count}.",
         )

@@ -10,17 +10,18 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
 from torch.utils.data import DataLoader
 
 from cxredge.errors import CxredgeError
 from cxredge.models.freeze import train_mode
 from cxredge.models.networks import Classifier
-from cxredge.training.batches import BatchSource
+from cxredge.training.batches import BatchSource, Share, gather_batches
 from cxredge.training.checkpoint import Checkpoint
 from cxredge.training.config import TrainConfig
 from cxredge.training.history import Epoch, best_epoch
 from cxredge.training.optimization import WeightAverage, build_optimizer, class_weights, schedule
+from cxredge.training.ranks import Ranks
+from cxredge.training.shared_batch import SharedBatch
 
 _DIVERGED = 10
 """Maximum mean loss of an epoch, as a multiple of the loss of guessing all classes equally."""
@@ -50,15 +51,23 @@ class Trainer:
     Args:
         model: The whole network, with its blocks frozen.
         config: Training settings.
-        fabric: Device, precision and data parallelism.
+        ranks: Processes of the training, with their device and precision.
+        batch: The current batch, of which each process computes a slice.
         source: Trained part of the network, and its batches.
     """
 
     def __init__(
-        self, model: Classifier, config: TrainConfig, fabric: Fabric, source: BatchSource
+        self,
+        model: Classifier,
+        config: TrainConfig,
+        ranks: Ranks,
+        batch: SharedBatch,
+        source: BatchSource,
     ) -> None:
         self.config = config
-        self.fabric = fabric
+        self.ranks = ranks
+        self.fabric = fabric = ranks.fabric
+        self._batch = batch
         self.source = source
         self.whole = model
         self._labels = source.train_labels.to(fabric.device)
@@ -69,6 +78,8 @@ class Trainer:
         self._loader: Any = fabric.setup_dataloaders(
             _row_loader(len(source.train_labels), config.batch_size, self._generator),
             move_to_device=False,
+            # Every process draws the whole batch and takes its slice.
+            use_distributed_sampler=False,
         )
         self.model, self.optimizer = fabric.setup(source.network, build_optimizer(model, config))
         self._average = WeightAverage(source.network, config.average_decay)
@@ -99,9 +110,13 @@ class Trainer:
         start = time.perf_counter()
         train_loss, rate = self._train_epoch(number, on_batch)
         val_loss, val_accuracy = self._validate()
-        self._check_divergence(number, train_loss, val_loss)
         seconds = time.perf_counter() - start
-        epoch = Epoch(number, rate, train_loss, val_loss, val_accuracy, seconds)
+        # The figures of the first process decide in all which epoch is best and when to stop.
+        epoch = self.ranks.on_first(
+            lambda: Epoch(number, rate, train_loss, val_loss, val_accuracy, seconds)
+        )
+        self._check_divergence(number, epoch.train_loss, epoch.val_loss)
+        self.ranks.require_equal(list(self._average.model.state_dict().values()))
         self.state.history.append(epoch)
         if self.state.best_epoch == number:
             weights = self._average.model.state_dict()
@@ -149,9 +164,6 @@ class Trainer:
         seed = self.config.seed * 100_003 + epoch
         torch.manual_seed(seed)
         self._generator.manual_seed(seed)
-        set_epoch = getattr(self._loader.sampler, "set_epoch", None)
-        if set_epoch is not None:
-            set_epoch(epoch)
 
     def _train_epoch(self, number: int, on_batch: Callable[[], None]) -> tuple[float, float]:
         """Return the mean loss and the last learning rate of the head."""
@@ -161,20 +173,18 @@ class Trainer:
             done = (number - 1 + step / len(self._loader)) / self.config.epochs
             rate = self._set_rate(done)
             labels = self._labels[rows.to(self._labels.device)]
-            logits = self.model(*self.source.training(rows, number))
-            loss = F.cross_entropy(
-                logits.float(),
-                labels,
-                weight=self._class_weights,
-                label_smoothing=self.config.label_smoothing,
+            logits = self.model(*self.source.training(self._batch.take(rows), number))
+            loss = self._batch.loss(
+                logits.float(), labels, self._class_weights, self.config.label_smoothing
             )
-            if not torch.isfinite(loss):
-                raise self._diverged(number, f"a loss of {loss.item()} in a step")
+            value = self._batch.mean_loss(loss)
+            if not math.isfinite(value):
+                raise self._diverged(number, f"a loss of {value} in a step")
             self.optimizer.zero_grad()
             self.fabric.backward(loss)
             self.optimizer.step()
             self._average.update(self.source.network)
-            total += loss.item() * len(labels)
+            total += value * len(labels)
             count += len(labels)
             on_batch()
         return total / count, rate
@@ -184,8 +194,10 @@ class Trainer:
         """Return loss and accuracy of the averaged weights."""
         network = self._average.model.eval()
         labels = self.source.val_labels
+        share = Share(self.ranks.rank, self.ranks.size)
         with self.fabric.autocast():
-            logits = torch.cat([network(*i).float().cpu() for i in self.source.validation()])
+            batches = (network(*i).float().cpu() for i in self.source.validation(share))
+            logits = gather_batches(self.ranks, batches)
         loss = F.cross_entropy(logits, labels)
         return loss.item(), int((logits.argmax(dim=1) == labels).sum()) / len(labels)
 
@@ -200,9 +212,11 @@ class Trainer:
     def _diverged(self, number: int, found: str) -> CxredgeError:
         kept = f" The checkpoint of epoch {number - 1} is kept." if number > 1 else ""
         rates = f"--learning-rate {self.config.learning_rate:g}"
-        return CxredgeError(
-            f"The training diverged in epoch {number}: {found}.{kept}",
-            f"Train with a lower rate than {rates}, into another --out.",
+        return self.ranks.common(
+            CxredgeError(
+                f"The training diverged in epoch {number}: {found}.{kept}",
+                f"Train with a lower rate than {rates}, into another --out.",
+            )
         )
 
     def _set_rate(self, done: float) -> float:

@@ -12,15 +12,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 
 from cxredge.artifacts.run_card import FeatureFacts
 from cxredge.models.networks import Classifier
 from cxredge.models.split import CannotSplitError, Parts, split_network
 from cxredge.progress import Progress
 from cxredge.training.augment import view_of
-from cxredge.training.batches import EVALUATION_BATCH, BatchSource, Inputs, LiveImages
+from cxredge.training.batches import (
+    EVALUATION_BATCH,
+    WHOLE,
+    BatchSource,
+    Inputs,
+    LiveImages,
+    Share,
+)
 from cxredge.training.feature_file import DTYPES, CannotStoreError, FeatureLayout, write_features
+from cxredge.training.ranks import Ranks
 from cxredge.vocabulary import Augmentation, FeatureCache
 
 _GB = 1e9
@@ -31,7 +38,7 @@ _VALIDATION = "validation"
 def choose_source(
     model: Classifier,
     images: LiveImages,
-    fabric: Fabric,
+    ranks: Ranks,
     folder: Path,
     limit_gb: float,
     progress: Progress,
@@ -43,7 +50,7 @@ def choose_source(
     Args:
         model: The network, with its blocks frozen.
         images: Batch source of the whole network.
-        fabric: Device and precision.
+        ranks: Processes of the training, with their device and precision.
         folder: Folder for features; used for these images, settings and weights only.
         limit_gb: Maximum size of the features, in gigabytes (1e9 bytes).
         progress: Progress listener.
@@ -54,11 +61,12 @@ def choose_source(
         parts = split_network(model)
         if parts is None:
             return images
-        cached = CachedFeatures(parts, images, fabric, folder)
-        cached.check_room(limit_gb)
+        cached = CachedFeatures(parts, images, ranks, folder)
+        ranks.on_first(lambda: cached.check_room(limit_gb))
         cached.compute(progress)
     except (CannotSplitError, CannotStoreError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        if ranks.is_first:
+            shutil.rmtree(folder, ignore_errors=True)
         hint = f" {error.hint}" if error.hint else ""
         progress.note(f"Frozen blocks are computed again at every step: {error.message}{hint}")
         return images
@@ -72,6 +80,7 @@ class CachedFeatures:
         parts: The network in two parts.
         images: Inputs of the frozen part.
         fabric: Device and precision.
+        ranks: Processes of the training, with their device and precision.
         folder: Folder of the files; complete files of an interrupted run are reused.
 
     Raises:
@@ -79,7 +88,7 @@ class CachedFeatures:
         CannotStoreError: Every epoch draws new views.
     """
 
-    def __init__(self, parts: Parts, images: LiveImages, fabric: Fabric, folder: Path) -> None:
+    def __init__(self, parts: Parts, images: LiveImages, ranks: Ranks, folder: Path) -> None:
         config = images.config
         varied = config.augmentation is not Augmentation.NONE
         if varied and not config.views:
@@ -90,8 +99,8 @@ class CachedFeatures:
         self.train_labels, self.val_labels = images.train_labels, images.val_labels
         self.seconds = 0.0
         self._views = min(config.views, config.epochs) if varied else 1
-        self._frozen = parts.frozen.to(fabric.device).eval()
-        self._images, self._fabric, self._folder = images, fabric, folder
+        self._frozen = parts.frozen.to(ranks.fabric.device).eval()
+        self._images, self._ranks, self._folder = images, ranks, folder
         self._layouts = self._probe()
         self._mapped: dict[Path, torch.Tensor] = {}
 
@@ -118,28 +127,44 @@ class CachedFeatures:
             raise CannotStoreError(f"{size}, and the disk has {free / _GB:.1f} GB free.", hint)
 
     def compute(self, progress: Progress) -> None:
-        """Compute and write the missing features.
+        """Compute and write the missing features; each process those of its share of the views.
 
         Raises:
-            CannotStoreError: The disk is full, or features are too large for the number format.
+            CannotStoreError: The disk is full, features are too large for the number format, or a
+                process does not see those of the others.
         """
         start = time.perf_counter()
-        if self._fabric.global_rank == 0:
-            missing = [name for name in self._names() if not self._complete(name)]
-            total = sum(self._rows(name) for name in missing)
-            with progress.task("Computing frozen features", total) as advance:
-                for name in missing:
-                    write_features(self._paths(name), self._layouts, self._run(name), advance)
-        self._fabric.barrier()
+        missing = self._ranks.on_first(self._missing)
+        shares = [missing[rank :: self._ranks.size] for rank in range(self._ranks.size)]
+        with progress.task("Computing frozen features", self._total(shares[0])) as advance:
+            left = max(map(self._count_batches, shares))
+            error = None
+
+            def step(count: int) -> None:
+                nonlocal left
+                left -= 1
+                advance(count)
+                # Nobody waits longer for the others than for a batch.
+                self._ranks.barrier()
+
+            try:
+                for name in shares[self._ranks.rank]:
+                    write_features(self._paths(name), self._layouts, self._run(name), step)
+            except CannotStoreError as caught:
+                error = caught
+            for _ in range(left):
+                self._ranks.barrier()
+        self._ranks.agree(error)
+        self._require_all()
         self.seconds = time.perf_counter() - start
 
     def training(self, rows: torch.Tensor, epoch: int) -> Inputs:
         """Return float32 features (n, ...) of this epoch's views; see :class:`BatchSource`."""
         return self._read(_view_name(view_of(epoch, self._views)), rows)
 
-    def validation(self) -> Iterator[Inputs]:
+    def validation(self, share: Share = WHOLE) -> Iterator[Inputs]:
         """Yield float32 features (n, ...); see :class:`BatchSource`."""
-        for rows in _batches(len(self.val_labels)):
+        for rows in _batches(len(self.val_labels))[share.first :: share.step]:
             yield self._read(_VALIDATION, rows)
 
     def facts(self) -> FeatureFacts:
@@ -166,7 +191,7 @@ class CachedFeatures:
     def _run(self, name: str) -> Iterator[Inputs]:
         """Yield the frozen part's output for all images of a view, in order."""
         for inputs in self._inputs(name):
-            with self._fabric.autocast():
+            with self._ranks.fabric.autocast():
                 yield self._frozen(*inputs)
 
     def _inputs(self, name: str) -> Iterator[Inputs]:
@@ -178,7 +203,7 @@ class CachedFeatures:
             yield self._images.training(rows, epoch)
 
     def _read(self, name: str, rows: torch.Tensor) -> Inputs:
-        device = self._fabric.device
+        device = self._ranks.fabric.device
         tensors = []
         for path, layout in zip(self._paths(name), self._layouts, strict=True):
             if path not in self._mapped:
@@ -186,6 +211,28 @@ class CachedFeatures:
             # Indexing copies, so that in-place layers cannot change the mapped file.
             tensors.append(layout.unpack(self._mapped[path][rows].to(device)))
         return tuple(tensors)
+
+    def _require_all(self) -> None:
+        """Check that every process sees the features that the others wrote."""
+        unseen = self._ranks.together(self._missing)
+        for rank, names in enumerate(unseen):
+            if names:
+                raise self._ranks.common(
+                    CannotStoreError(
+                        f"process {rank} does not see {self._paths(names[0])[0].name}, which "
+                        "another one wrote.",
+                        "Put --out on a file system that all nodes share.",
+                    )
+                )
+
+    def _missing(self) -> list[str]:
+        return [name for name in self._names() if not self._complete(name)]
+
+    def _total(self, names: list[str]) -> int:
+        return sum(map(self._rows, names))
+
+    def _count_batches(self, names: list[str]) -> int:
+        return sum(len(_batches(self._rows(name))) for name in names)
 
     def _names(self) -> list[str]:
         return [*map(_view_name, range(self._views)), _VALIDATION]

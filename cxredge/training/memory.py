@@ -18,7 +18,7 @@ from cxredge.models import build_model
 from cxredge.models.freeze import freeze_blocks, train_mode
 from cxredge.models.zoo import find_network
 from cxredge.training.batches import EVALUATION_BATCH
-from cxredge.training.config import SEARCH, TrainConfig
+from cxredge.training.config import SEARCH, TrainConfig, TrainingHardware
 
 _FLOAT_BYTES = 4
 _COPIES_OF_WEIGHTS = 6
@@ -27,6 +27,7 @@ _MAX_BYTES_PER_PIXEL = 4_000
 """More than any network of the zoo keeps per pixel of its input, in a training step."""
 _MAX_WEIGHTS = 1_000_000_000
 """More bytes than the weights of any network of the zoo, with their copies, need."""
+_ONE_DEVICE = TrainingHardware()
 _SMALL = (2, 3)
 """Batch sizes of the trial; their difference is what an image needs."""
 
@@ -79,8 +80,16 @@ def estimate_memory(config: TrainConfig, classes: int, images: int) -> MemoryEst
     )
 
 
-def require_memory(config: TrainConfig, classes: int, images: int, on_processor: bool) -> None:
+def require_memory(
+    config: TrainConfig,
+    classes: int,
+    images: int,
+    on_processor: bool,
+    hardware: TrainingHardware = _ONE_DEVICE,
+) -> None:
     """Refuse a training that this machine has not enough memory for.
+
+    Every process of a training holds all images, and computes its share of a batch.
 
     Args:
         config: Training settings.
@@ -88,13 +97,17 @@ def require_memory(config: TrainConfig, classes: int, images: int, on_processor:
         images: Number of images of all splits.
         on_processor: Whether the network is trained on the processor, in the images' memory. A GPU
             reports by itself that its memory is full.
+        hardware: Number of devices, of this machine and of all.
 
     Raises:
         CxredgeError: The estimate exceeds the available memory.
     """
-    batch = min(config.batch_size, images)
+    batch = -(-min(config.batch_size, images) // hardware.devices)
     available = available_memory()
-    if available is None or _fits_surely(config, images, available):
+    if available is None:
+        return
+    available //= hardware.per_node
+    if _fits_surely(config, images, available):
         return
     need = estimate_memory(config, classes, images)
     wanted = need.total(batch) if on_processor else need.images
@@ -102,11 +115,12 @@ def require_memory(config: TrainConfig, classes: int, images: int, on_processor:
         return
     size = config.input_size
     step = f", {_gigabytes(wanted - need.images)} for a step" if on_processor else ""
+    share = f" to each of {hardware.per_node} processes" if hardware.per_node > 1 else ""
     raise CxredgeError(
         f"Training {config.network} at {size}x{size} pixels in batches of {batch} needs at least "
         f"{_gigabytes(wanted)} GB of memory: {_gigabytes(need.images)} for {images} decoded "
-        f"images{step}. {_gigabytes(available)} GB are available.",
-        _advice(config, need, available, on_processor),
+        f"images{step}. {_gigabytes(available)} GB are available{share}.",
+        _advice(config, need, available, on_processor, hardware.devices),
     )
 
 
@@ -117,11 +131,14 @@ def _fits_surely(config: TrainConfig, images: int, available: int) -> bool:
     return (images + _MAX_BYTES_PER_PIXEL * in_memory) * pixels + _MAX_WEIGHTS < available
 
 
-def _advice(config: TrainConfig, need: MemoryEstimate, available: int, on_processor: bool) -> str:
+def _advice(
+    config: TrainConfig, need: MemoryEstimate, available: int, on_processor: bool, devices: int
+) -> str:
     """Return the largest power of two that fits as batch or, if none does, other ways out."""
     if on_processor and need.total(1) <= available:
         largest = (available - need.images - need.weights) // max(1, need.per_image)
-        return f"Use --batch-size {1 << largest.bit_length() - 1}, or a smaller --input-size."
+        fitting = devices * (1 << largest.bit_length() - 1)
+        return f"Use --batch-size {fitting}, or a smaller --input-size."
     usual = find_network(config.network).input_size
     if config.input_size > usual:
         return f"Use a smaller --input-size; {config.network} has {usual} by default."

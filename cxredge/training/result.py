@@ -129,7 +129,7 @@ def write_run(
 
 
 def _evaluate(trainer: Trainer, test: LabelledImages) -> HeldOutMetrics:
-    logits = predict_logits(trainer.whole, test.pixels, trainer.config, trainer.fabric.device)
+    logits = predict_logits(trainer.whole, test.pixels, trainer.config, trainer.ranks)
     counts = metrics.confusion(logits, test.labels)
     return HeldOutMetrics(
         accuracy=metrics.accuracy(logits, test.labels),

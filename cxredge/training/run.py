@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-
-from lightning_fabric.utilities import rank_zero_only
 
 from cxredge.artifacts.card import (
     CARD_NAME,
@@ -17,8 +15,10 @@ from cxredge.artifacts.card import (
     read_artifact,
     tool_versions,
 )
+from cxredge.artifacts.differences import describe_differences
 from cxredge.artifacts.exclusive import exclusive
 from cxredge.artifacts.hashing import sha256_of_file
+from cxredge.artifacts.records import to_json
 from cxredge.artifacts.run_card import FreezeCandidate, RunCard, RunFacts
 from cxredge.artifacts.run_config import RunConfig, TrainedOn
 from cxredge.artifacts.training_images import TrainingImages, read_training_images
@@ -43,6 +43,7 @@ from cxredge.training.fit import Trainer
 from cxredge.training.history import Epoch
 from cxredge.training.memory import require_memory
 from cxredge.training.performance import explain_out_of_memory, keep_freed_memory
+from cxredge.training.ranks import Ranks, open_ranks
 from cxredge.training.result import run_facts, write_run
 from cxredge.training.search import best_of, boundaries, search
 from cxredge.vocabulary import Split
@@ -56,8 +57,11 @@ def train(
     progress: Progress,
     images: Images | None = None,
     patient_key: Path | None = None,
+    ranks: Ranks | None = None,
 ) -> RunCard:
     """Fine-tune a network and write its run, or resume an unfinished run.
+
+    On several devices, every process calls this function; the first one decides and writes.
 
     Args:
         manifest: Images with train, val and test splits.
@@ -68,23 +72,38 @@ def train(
         progress: Progress listener.
         images: Decoded images of the manifest; None decodes them.
         patient_key: File with the key of the patients' hashes; None for this user's own.
+        ranks: Connected processes of the training; None connects them.
 
     Returns:
         The run's card; that of a finished run of the same inputs is returned without training
-        again.
+        again. Only that of the first process lists the files.
 
     Raises:
         CxredgeError: ``out`` holds another run, another process is writing it, a split is empty, an
             image cannot be read, the training diverged, the disk is full, or the device ran out of
             memory.
     """
-    # The processes of a training on several devices write one run.
-    alone = nullcontext() if getattr(rank_zero_only, "rank", 0) else exclusive(out)
-    with alone:
-        return _train(manifest, config, hardware, out, progress, images, patient_key)
+    with nullcontext(ranks) if ranks else open_ranks(hardware) as ranks, _writing(ranks, out):
+        return _train(ranks, manifest, config, hardware, out, progress, images, patient_key)
+
+
+@contextmanager
+def _writing(ranks: Ranks, out: Path) -> Iterator[None]:
+    """Keep other trainings from writing ``out``; the processes of this one write one run."""
+    entered = False
+    try:
+        with exclusive(out) if ranks.is_first else nullcontext():
+            entered = True
+            ranks.agree()
+            yield
+    except CxredgeError as error:
+        if not entered:
+            ranks.agree(error)
+        raise
 
 
 def _train(
+    ranks: Ranks,
     manifest: Manifest,
     config: TrainConfig,
     hardware: TrainingHardware,
@@ -93,26 +112,28 @@ def _train(
     images: Images | None,
     patient_key: Path | None,
 ) -> RunCard:
-    planned = _plan(manifest, config, hardware)
-    if (finished := finished_run(out, planned)) is not None:
+    planned = _agreed_plan(ranks, manifest, config, hardware)
+    if (finished := ranks.on_first(lambda: finished_run(out, planned))) is not None:
         progress.note(f"{out} is up to date: same images, settings and versions.")
         return finished
-    checkpoint = read_checkpoint(out, planned)
+    checkpoint = ranks.on_first(lambda: read_checkpoint(out, planned))
     if images is None:
-        _check_requirements(manifest, config, hardware)
+        _check_requirements(ranks, manifest, config, hardware)
     keep_freed_memory()
-    images = images or load_images(manifest, config.input_size, progress)
-    scratch = scratch_folder(out, planned.stage_key)
+    if images is None:
+        images = load_images(manifest, config.input_size, progress, ranks)
+    scratch = ranks.on_first(lambda: scratch_folder(out, planned.stage_key))
     freeze, candidates = config.freeze, None
     if freeze == SEARCH:
         candidates = _search(
-            manifest, config, hardware, scratch / "search", progress, images, patient_key
+            ranks, manifest, config, hardware, scratch / "search", progress, images, patient_key
         )
         freeze = best_of(candidates).freeze
     chosen = replace(config, freeze=freeze)
     classes = len(manifest.classes)
     with explain_out_of_memory(config.batch_size):
-        trainer = assemble(chosen, hardware, classes, images, scratch / "features", progress)
+        features = scratch / "features"
+        trainer = assemble(chosen, hardware, classes, images, features, progress, ranks)
         if checkpoint is not None:
             trainer.resume(checkpoint)
             done = len(trainer.state.history)
@@ -120,15 +141,38 @@ def _train(
         _fit(trainer, planned, out, progress)
         trainer.keep_best()
         facts = run_facts(trainer, images, freeze, candidates)
+    # Durations differ between the processes.
+    facts = ranks.on_first(lambda: facts)
     card = RunCard.of(planned, facts)
-    if trainer.fabric.global_rank == 0:
+    if ranks.is_first:
         seen = _training_images(manifest, images, config, patient_key)
         card = write_run(out, manifest, trainer, card, seen)
     return card
 
 
+def _agreed_plan(
+    ranks: Ranks, manifest: Manifest, config: TrainConfig, hardware: TrainingHardware
+) -> StagePlan[RunConfig]:
+    """Return the plan of a run, which is the same in all processes.
+
+    Raises:
+        CxredgeError: The nodes have different images, weights or versions.
+    """
+    plans = ranks.together(lambda: _plan(manifest, config, hardware))
+    for rank, plan in enumerate(plans):
+        if plan.stage_key != plans[0].stage_key:
+            found = describe_differences(to_json(plans[0]), plan)
+            raise ranks.common(
+                CxredgeError(
+                    f"Process {rank} differs from process 0 of the training: {found}.",
+                    "Use the same manifest, images, options and versions on all nodes.",
+                )
+            )
+    return plans[0]
+
+
 def _check_requirements(
-    manifest: Manifest, config: TrainConfig, hardware: TrainingHardware
+    ranks: Ranks, manifest: Manifest, config: TrainConfig, hardware: TrainingHardware
 ) -> None:
     """Check devices, memory and weights before images are decoded, which can take minutes.
 
@@ -136,13 +180,28 @@ def _check_requirements(
         CxredgeError: A device is missing, the memory is too small, or the weights do not fit or
             cannot be downloaded.
     """
-    on_processor = require_devices(hardware)
-    require_memory(config, len(manifest.classes), len(manifest.labelled), on_processor)
-    if config.weights != "none":
-        build_model(config.network, 0, config.weights)
+
+    def check() -> None:
+        on_processor = require_devices(hardware)
+        sizes = len(manifest.classes), len(manifest.labelled)
+        require_memory(config, *sizes, on_processor, hardware)
+        # One process per node downloads.
+        if config.weights != "none" and ranks.fabric.local_rank == 0:
+            build_model(config.network, 0, config.weights)
+
+    if config.batch_size < ranks.size:
+        raise ranks.common(
+            CxredgeError(
+                f"--batch-size {config.batch_size} is the number of images per step over all "
+                f"devices, and there are {ranks.size}.",
+                f"Use --batch-size {ranks.size} or more, or fewer devices.",
+            )
+        )
+    ranks.together(check)
 
 
 def _search(
+    ranks: Ranks,
     manifest: Manifest,
     config: TrainConfig,
     hardware: TrainingHardware,
@@ -159,7 +218,7 @@ def _search(
     def train_one(freeze: str) -> RunFacts:
         one = replace(trial, freeze=freeze)
         out = folder / freeze
-        return train(manifest, one, hardware, out, progress, images, patient_key).facts
+        return train(manifest, one, hardware, out, progress, images, patient_key, ranks).facts
 
     candidates = search(freezes, train_one, progress)
     progress.note(f"Training with --freeze {best_of(candidates).freeze}.")
@@ -233,7 +292,6 @@ def _fit(trainer: Trainer, planned: StagePlan[RunConfig], out: Path, progress: P
                 f"epoch {epoch.epoch:3d}  loss {epoch.train_loss:.3f}  validation loss "
                 f"{epoch.val_loss:.3f}  accuracy {epoch.val_accuracy:.3f}  {epoch.seconds:.1f} s"
             )
-            if trainer.fabric.global_rank == 0:
-                write_checkpoint(out, planned, trainer.checkpoint())
+            trainer.ranks.on_first(lambda: write_checkpoint(out, planned, trainer.checkpoint()))
 
         trainer.fit(after_epoch, lambda: advance(1))

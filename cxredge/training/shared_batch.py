@@ -1,0 +1,105 @@
+"""A batch that several processes share: each computes a slice of its images.
+
+All processes draw the same batches from the same seed, so that the order of the images does not
+depend on the number of devices. What is drawn or averaged per batch is that of the whole batch.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cxredge.training.ranks import Ranks
+
+
+class SharedBatch:
+    """The current batch of a training.
+
+    Args:
+        ranks: Processes of the training.
+
+    Attributes:
+        count: Number of images of the whole batch.
+        start: Index of the first image of this process.
+        stop: Index behind its last one.
+    """
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
+        self.count = self.start = self.stop = 0
+
+    def take(self, rows: Tensor) -> Tensor:
+        """Begin a batch and return the rows of this process.
+
+        Args:
+            rows: int64 (N,), rows of the whole batch.
+        """
+        self.count = len(rows)
+        self.start, self.stop = 0, self.count
+        if not self._is_repeated:
+            self.start, self.stop = self._ranks.bounds(self.count)
+        return rows[self.start : self.stop]
+
+    def loss(
+        self, logits: Tensor, labels: Tensor, weights: Tensor | None, smoothing: float
+    ) -> Tensor:
+        """Return the share of this process in the mean loss of the batch, for its gradient.
+
+        The mean over the processes, which data parallelism computes of their gradients, is the mean
+        loss of the whole batch.
+
+        Args:
+            logits: float32 (n, classes), of this process's images.
+            labels: int64 (N,), of the whole batch.
+            weights: float32 (classes,), weight of each class; None for equal ones.
+            smoothing: Share of the target spread over all classes.
+        """
+        if self._ranks.size == 1:
+            return F.cross_entropy(logits, labels, weight=weights, label_smoothing=smoothing)
+        own = labels[self.start : self.stop]
+        total = F.cross_entropy(
+            logits, own, weight=weights, label_smoothing=smoothing, reduction="sum"
+        )
+        divisor = self.count if weights is None else weights[labels].sum()
+        return total / divisor * (1 if self._is_repeated else self._ranks.size)
+
+    def mean_loss(self, share: Tensor) -> float:
+        """Return the mean loss of the whole batch from the processes' shares."""
+        return self._ranks.total(share.item()) / self._ranks.size
+
+    @property
+    def _is_repeated(self) -> bool:
+        """Whether every process computes the whole batch: there are fewer images than processes.
+
+        A process without images would have no batch statistics. Only the last batch of an epoch can
+        be so small.
+        """
+        return self.count < self._ranks.size
+
+
+def share_dropout(model: nn.Module, batch: SharedBatch) -> None:
+    """Let dropout draw its masks for the whole batch, so that they do not depend on the devices.
+
+    Args:
+        model: Changed in place.
+        batch: The current batch of the training.
+    """
+    for module in model.modules():
+        if type(module) is nn.Dropout and module.p > 0:
+            # Only the class changes, as the split network calls this very module.
+            module.__class__ = _SharedDropout
+            module._batch = batch  # type: ignore[assignment]
+
+
+class _SharedDropout(nn.Dropout):
+    """Dropout of a slice of a batch."""
+
+    _batch: SharedBatch
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return input
+        whole = torch.ones((self._batch.count, *input.shape[1:]), device=input.device)
+        mask = F.dropout(whole, self.p)[self._batch.start : self._batch.stop]
+        return input * mask.to(input.dtype)
