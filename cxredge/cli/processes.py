@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cxredge.training.config import TrainingHardware
     from cxredge.training.ranks import Ranks
 
+_INTERRUPTED = 130
+
 
 def run_in_processes(output: Output, count: int) -> None:
     """Run this command in several processes, which print what there is to say.
@@ -61,6 +63,10 @@ def run_as_rank(
     try:
         with open_ranks(hardware) as ranks:
             outcome = run(ranks)
+    except KeyboardInterrupt:
+        if launched and launched.rank:
+            raise typer.Exit(_INTERRUPTED) from None
+        raise
     except CxredgeError as error:
         if ranks is not None and ranks.is_quiet(error):
             raise typer.Exit(error.exit_code) from None

@@ -69,8 +69,6 @@ def _processes(hardware: TrainingHardware) -> dict[str, Any]:
         "strategy": DDPStrategy(
             cluster_environment=TorchElasticEnvironment(),
             timeout=timedelta(minutes=hardware.timeout_minutes),
-            # Weights and statistics are equal in all processes from the start, and stay so.
-            broadcast_buffers=False,
         )
     }
 

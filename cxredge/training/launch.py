@@ -23,6 +23,8 @@ _OTHER_LAUNCHERS = {
     "PMI_SIZE": "mpirun",
 }
 """Variables with the number of processes that a launcher started, which only torchrun connects."""
+_GRACE_SECONDS = 10
+"""Time between SIGTERM and SIGKILL for the other processes when one has failed."""
 _SIGNALLED = 128
 """Added to the number of the signal that ended a process, as shells do."""
 
@@ -35,11 +37,13 @@ class Launched:
         rank: Number of this process, from 0.
         size: Number of processes.
         per_node: Number of processes per node.
+        local_rank: Number of this process on its node, from 0.
     """
 
     rank: int
     size: int
     per_node: int
+    local_rank: int = 0
 
     @property
     def nodes(self) -> int:
@@ -98,7 +102,7 @@ def _read(environment: Mapping[str, str]) -> Launched:
             f"Use torchrun with as many processes on every node ({EXAMPLE}), or unset RANK and "
             "WORLD_SIZE to train on one device.",
         )
-    return Launched(rank, size, per_node)
+    return Launched(rank, size, per_node, local_rank)
 
 
 def resolve_devices(
@@ -151,10 +155,14 @@ def start_processes(count: int, arguments: Sequence[str]) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # Its report of a failure repeats what the processes print themselves.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    # Its reports of a failure repeat what the processes print themselves.
+    for name in logging.root.manager.loggerDict:
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (cores or 1) // count)))
+    # A process that waits for another one does not react to SIGTERM.
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_GRACE_SECONDS))
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=count, run_id="cxredge", rdzv_backend="c10d",
         rdzv_endpoint="localhost:0", max_restarts=0,
@@ -163,21 +171,22 @@ def start_processes(count: int, arguments: Sequence[str]) -> None:
         elastic_launch(config, sys.executable)("-m", "cxredge", *arguments)
     except ChildFailedError as error:
         codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
-        # A process that was killed is the cause of those that failed at the same moment.
-        rank = min(codes, key=lambda one: (codes[one] in (0, -signal.SIGTERM), codes[one]))
-        raise _failed(rank, count, codes[rank]) from None
+        raise _failed(codes, count) from None
     except SignalException as error:
         raise KeyboardInterrupt(error.sigval) from None
 
 
-def _failed(rank: int, count: int, exit_code: int) -> ProcessFailed:
-    if exit_code > 0:
-        return ProcessFailed("", "", exit_code, rank == 0)
-    name = signal.Signals(-exit_code).name
+def _failed(codes: Mapping[int, int], count: int) -> ProcessFailed:
+    """Return the failure of processes from their exit codes, negative for signals."""
+    # SIGTERM is how the agent ends the others.
+    rank = min(codes, key=lambda one: (codes[one] == -signal.SIGTERM, codes[one]))
+    if codes[rank] > 0:
+        return ProcessFailed("", "", codes[rank], rank == 0)
+    name = signal.Signals(-codes[rank]).name
     return ProcessFailed(
-        f"The process of device {rank} of {count} was ended by {name}; the others were stopped.",
-        "Run the same command again: it resumes after the last finished epoch. SIGKILL may mean "
-        "that the memory was full.",
-        _SIGNALLED - exit_code,
+        f"The process of device {rank} of {count} was ended by {name}.",
+        "Run the same command again: it resumes after the last finished epoch. SIGKILL ends a "
+        "process when the memory is full, or when it no longer answers.",
+        _SIGNALLED - codes[rank],
         rank == 0,
     )

@@ -11,6 +11,7 @@ import atexit
 import ctypes
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,9 @@ from lightning_fabric.utilities.distributed import _destroy_dist_connection
 
 from cxredge.errors import CxredgeError
 from cxredge.training.config import TrainingHardware
-from cxredge.training.devices import open_devices, require_processes
+from cxredge.training.devices import open_devices, require_devices, require_processes
+from cxredge.training.launch import find_launched
+from cxredge.training.rendezvous import meet
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Sequence[Any])
@@ -205,11 +208,12 @@ def open_ranks(hardware: TrainingHardware) -> Iterator[Ranks]:
 def _connected(hardware: TrainingHardware) -> Ranks:
     _end_with_launcher()
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    wait = timedelta(minutes=hardware.timeout_minutes)
     with _stdout_for_results():
+        _join(hardware, wait)
         fabric = open_devices(hardware)
         group: Any = dist.group.WORLD
         if dist.get_backend() != "gloo":
-            wait = timedelta(minutes=hardware.timeout_minutes)
             group = dist.new_group(backend="gloo", timeout=wait)
         ranks = Ranks(hardware, fabric.global_rank, fabric.world_size, group)
         ranks.fabric = fabric
@@ -217,15 +221,37 @@ def _connected(hardware: TrainingHardware) -> Ranks:
     return ranks
 
 
+def _join(hardware: TrainingHardware, wait: timedelta) -> None:
+    """Make the group of processes that Fabric uses, with its library for the device."""
+    on_processor = require_devices(hardware)
+    launched = find_launched()
+    if launched is None:
+        return
+    store = meet(launched.rank, launched.size, wait)
+    device = None if on_processor else torch.device("cuda", launched.local_rank)
+    dist.init_process_group(
+        "gloo" if on_processor else "nccl",
+        store=store,
+        rank=launched.rank,
+        world_size=launched.size,
+        timeout=wait,
+        device_id=device,
+    )
+    if not on_processor:
+        # As Fabric does for the groups that it makes itself.
+        atexit.register(_destroy_dist_connection)
+
+
 def _is_lost(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or any(word in str(error) for word in _LOST)
 
 
 def _lost(error: RuntimeError, hardware: TrainingHardware) -> CxredgeError:
-    cause = str(error).strip().splitlines()[0].removesuffix(".")
+    # gloo puts a place in its source code first, and advice behind.
+    cause = re.sub(r"^\[\S*\] *", "", str(error).strip()).splitlines()[0].split(". ")[0]
     return CxredgeError(
         "Another process of the training ended or did not answer within "
-        f"{hardware.timeout_minutes:g} minutes: {cause}.",
+        f"{hardware.timeout_minutes:g} minutes: {cause.removesuffix('.')}.",
         "Its own message says why, unless it was killed. Run the same command again: it resumes "
         "after the last finished epoch. --timeout-minutes sets how long processes wait.",
     )

@@ -29,6 +29,10 @@ class SharedBatch:
         self._ranks = ranks
         self.count = self.start = self.stop = 0
 
+    def __deepcopy__(self, _: object) -> SharedBatch:
+        """Return the same batch, for the copy of a network that is averaged."""
+        return self
+
     def take(self, rows: Tensor) -> Tensor:
         """Begin a batch and return the rows of this process.
 
