@@ -51,20 +51,23 @@ def load_images(
         CxredgeError: The name of a class has a separator of predictions, a class has no training
             images, or an image cannot be read.
     """
+    ranks = ranks or Ranks(TrainingHardware())
+    ranks.together(lambda: _check_classes(manifest))
+    decode = load_pixels if ranks.size == 1 else _decode_together(ranks)
+    return {
+        split: load_labelled(manifest.of(split), manifest.classes, input_size, progress, decode)
+        for split in CLASS_SPLITS
+    }
+
+
+def _check_classes(manifest: Manifest) -> None:
     check_class_names(manifest.classes, manifest.path)
-    splits = {split: manifest.of(split) for split in CLASS_SPLITS}
-    absent = set(manifest.classes) - {entry.label for entry in splits[Split.TRAIN]}
+    absent = set(manifest.classes) - {entry.label for entry in manifest.of(Split.TRAIN)}
     if absent:
-        error = CxredgeError(
+        raise CxredgeError(
             f"{manifest.path} has no training images of: {', '.join(sorted(absent))}.",
             "Its folders differ between splits: see the classes with cxredge data audit MANIFEST",
         )
-        raise ranks.common(error) if ranks else error
-    decode = load_pixels if ranks is None or ranks.size == 1 else _decode_together(ranks)
-    return {
-        split: load_labelled(entries, manifest.classes, input_size, progress, decode)
-        for split, entries in splits.items()
-    }
 
 
 def _decode_together(ranks: Ranks) -> Decode:
