@@ -53,6 +53,7 @@ NAMES: dict[str, tuple[Meaning, ...]] = {
     **dict.fromkeys(("lr", "lr0", "base-lr", "learning-rate-init", "eta"), _RATE),
     **dict.fromkeys(("device", "provider", "ep"), _DEVICE),
     **dict.fromkeys(("gpus", "num-gpus", "gpu", "nproc-per-node"), (("--devices", ""), *_DEVICE)),
+    **dict.fromkeys(("nnodes", "num-nodes"), (("--nodes", ""),)),
     **dict.fromkeys(
         ("weights", "pretrained", "checkpoint", "ckpt", "model-path", "onnx", "engine"), _WEIGHTS
     ),

@@ -87,6 +87,23 @@ def find_launched(environment: Mapping[str, str] = os.environ) -> Launched | Non
     return None
 
 
+def require_one_process(work: str) -> None:
+    """Refuse work that every process of a launcher would do again.
+
+    Args:
+        work: What is to be done, at the start of a sentence.
+
+    Raises:
+        CxredgeError: A launcher started several processes.
+    """
+    launched = find_launched()
+    if launched is not None and launched.size > 1:
+        raise CxredgeError(
+            f"{work} runs in one process, and the launcher started {launched.size}.",
+            "Run the command without torchrun.",
+        )
+
+
 def _read(environment: Mapping[str, str]) -> Launched:
     try:
         rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])

@@ -24,6 +24,7 @@ from cxredge.data.manifest import read_manifest
 from cxredge.errors import CxredgeError
 from cxredge.progress import Progress
 from cxredge.training.graph_module import GraphModule
+from cxredge.training.launch import require_one_process
 from cxredge.training.performance import keep_freed_memory
 from cxredge.vocabulary import Split
 
@@ -83,8 +84,10 @@ def fine_tune(
         A new graph.
 
     Raises:
-        CxredgeError: The graph has an operator that is not supported, or training diverged.
+        CxredgeError: The graph has an operator that is not supported, training diverged, or
+            torchrun started several processes.
     """
+    require_one_process("Quantization-aware fine-tuning")
     keep_freed_memory()
     reference = infer_file(fp32, pixels)
     module = GraphModule(graph)

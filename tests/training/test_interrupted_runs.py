@@ -24,6 +24,7 @@ from cxredge.training import checkpoint as checkpoint_module  # noqa: E402
 from cxredge.training.assembly import Images, load_images  # noqa: E402
 from cxredge.training.checkpoint import RUN_FILES, SCRATCH_NAME  # noqa: E402
 from cxredge.training.config import TrainConfig, TrainingHardware  # noqa: E402
+from cxredge.training.ranks import Ranks  # noqa: E402
 from cxredge.training.run import train  # noqa: E402
 from tests.artifacts.file_changes import Changes  # noqa: E402
 
@@ -123,11 +124,17 @@ def test_second_training_into_one_folder_is_refused(run: Train, tmp_path: Path) 
 
 
 def test_processes_of_one_training_share_its_folder(
-    run: Train, tmp_path: Path, monkeypatch
+    few: Manifest, images: Images, settings: TrainConfig, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("cxredge.training.run.rank_zero_only", SimpleNamespace(rank=1))
+    """The second process neither locks the folder nor writes into it."""
+
+    class Second(Ranks):
+        is_first = False
+
+    config = replace(settings, epochs=1, freeze="head")
     with exclusive(tmp_path / "run"):
-        run(tmp_path / "run")
+        second = Second(CPU)
+        train(few, config, CPU, tmp_path / "run", Silent(), images, ranks=second)
 
 
 class FullDisk:

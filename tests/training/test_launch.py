@@ -24,6 +24,7 @@ from cxredge.training.launch import (  # noqa: E402
     Launched,
     ProcessFailed,
     find_launched,
+    require_one_process,
     resolve_devices,
     start_processes,
 )
@@ -84,6 +85,8 @@ def test_a_training_needs_a_process_per_device(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, value)
     with pytest.raises(CxredgeError, match="on 1 device was started as 4 processes"):
         require_processes(TrainingHardware("cpu"))
+    with pytest.raises(CxredgeError, match=r"Fine-tuning runs in one process, .* started 4"):
+        require_one_process("Fine-tuning")
 
 
 @pytest.fixture

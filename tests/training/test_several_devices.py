@@ -60,7 +60,9 @@ def assert_agree(one: Path, two: Path) -> None:
         assert after == pytest.approx(before, abs=ROUNDING)
     weights, others = (load_file(out / "model.safetensors") for out in (one, two))
     for name, values in weights.items():
-        assert torch.allclose(others[name].float(), values.float(), atol=ROUNDING), name
+        torch.testing.assert_close(
+            others[name].float(), values.float(), rtol=2e-3, atol=ROUNDING, msg=name
+        )
     facts, found = (read_card(out, RunCard).facts for out in (one, two))
     assert found.test == facts.test
     assert found.validation.accuracy == facts.validation.accuracy
@@ -274,15 +276,17 @@ def test_two_devices_resume_where_they_were_stopped(
     monkeypatch.setattr(run_module, "write_checkpoint", real)
     listener = Listener()
 
-    def resume() -> RunFacts:
-        return train(few, settings, TWO, tmp_path / "two", listener).facts
+    def resume() -> tuple[RunFacts, list[str]]:
+        return train(few, settings, TWO, tmp_path / "two", listener).facts, listener.notes
 
     first, second = in_two(resume, tmp_path)
     assert first == second
-    assert listener.notes[0] == "Resuming after epoch 1 of 3."
+    assert first[1][0] == "Resuming after epoch 1 of 3."
     assert_agree(tmp_path / "one", tmp_path / "two")
     # Both know that the run is finished.
-    assert in_two(resume, tmp_path)[1] == first
+    first, second = in_two(resume, tmp_path)
+    assert first == second
+    assert "is up to date" in first[1][-1]
 
 
 def test_training_that_diverges_ends_both(
