@@ -144,7 +144,7 @@ def started(command: list[Any], out: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300  # three processes import torch, on a machine that may be busy
     while not (out / "checkpoint.pt").exists() and process.poll() is None:
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -167,6 +167,7 @@ def epochs(out: Path) -> int:
         return len(list(csv.DictReader(stream)))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 @pytest.mark.skipif(os.cpu_count() == 1, reason="needs two cores")
 def test_a_killed_process_ends_the_command_and_torchrun_resumes_it(
@@ -177,7 +178,7 @@ def test_a_killed_process_ends_the_command_and_torchrun_resumes_it(
     command = ["cxredge", *arguments, "--epochs", 40, "--patience", 40, "--json"]
     process = started([*PYTHON, *command, "--devices", 2], out)
     os.kill(list(workers(process))[1], signal.SIGKILL)
-    printed, said = process.communicate(timeout=60)
+    printed, said = process.communicate(timeout=300)
     assert process.returncode == 128 + signal.SIGKILL
     assert "Error: The process of device 1 of 2 was ended by SIGKILL." in said
     assert "error" in json.loads(printed)
@@ -187,7 +188,7 @@ def test_a_killed_process_ends_the_command_and_torchrun_resumes_it(
     while (out / "checkpoint.pt").stat().st_mtime_ns == before and process.poll() is None:
         time.sleep(0.02)
     os.kill(next(workers(process)), signal.SIGKILL)
-    printed, said = process.communicate(timeout=120)
+    printed, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert said.count("Resuming after epoch") == 2
     assert json.loads(printed[printed.rindex('{\n  "run"') :])["epochs"] == epochs(out) == 40
