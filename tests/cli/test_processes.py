@@ -146,7 +146,9 @@ def started(command: list[Any], out: Path) -> subprocess.Popen[str]:
     )
     end = time.monotonic() + 300  # three processes import torch, on a machine that may be busy
     while not (out / "checkpoint.pt").exists() and process.poll() is None:
-        assert time.monotonic() < end
+        if time.monotonic() > end:
+            process.terminate()
+            pytest.fail("no checkpoint appeared")
         time.sleep(0.02)
     return process
 
