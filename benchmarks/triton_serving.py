@@ -243,8 +243,8 @@ def page(found: dict[str, Any]) -> str:
         "for bit. Each client sends one image, waits for the answer and sends the next. The "
         "clients are one process of Python on the same cores. Medians over "
         f"{found['settings']['rounds']} rounds of {found['settings']['seconds']:g} s, in brackets "
-        f"the range; other processes than the benchmark's took {min(found['others']):.0%} to "
-        f"{max(found['others']):.0%} of the processors, the server among them.",
+        f"the range; other processes, the server among them, took {min(found['others']):.0%} to "
+        f"{max(found['others']):.0%} of the processors.",
         "",
         "The bare network runs in a stand-in for the C++ backend of ONNX Runtime, which the wheel "
         "does not have: the Python backend with the same session options. Not measured: the C++ "

@@ -137,7 +137,8 @@ def test_a_file_is_sent_as_it_is(running: Running) -> None:
 @pytest.mark.parametrize("language", ["python", "bash"])
 def test_the_clients_of_the_documentation(language: str, running: Running, tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
-    (example,) = re.findall(rf"^```{language}\n(.+?)^```", page, re.M | re.S)
+    blocks = re.findall(rf"^```{language}\n(.+?)^```", page, re.M | re.S)
+    (example,) = (block for block in blocks if "v2/models/cxr/infer" in block)
     example = example.replace("localhost:8000", f"127.0.0.1:{running.server.http}")
     (tmp_path / "chest.png").write_bytes(running.files[0])
     if language == "python":
