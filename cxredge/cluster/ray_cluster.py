@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import sys
 import threading
 import time
@@ -31,6 +32,7 @@ from cxredge.errors import CxredgeError, DependencyError, WrongUsage
 
 LOCAL = "local"
 _STORE_BYTES = 100_000_000
+_CONNECT_S = 10.0
 _MAX_FOLDER_LETTERS = 44
 """The path of a socket in it may have 107 bytes, of which Ray adds 63."""
 _NODES_S = 5.0
@@ -170,9 +172,11 @@ def open_cluster(settings: ClusterSettings, job: ClusterJob, gpus: int) -> Itera
     ):
         import ray
 
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "CRITICAL"}
         if settings.address == LOCAL:
             options |= _local_options(folder)
+        else:
+            _check_listens(settings.address)
         began = time.perf_counter()
         try:
             ray.init(address=settings.address, **options)
@@ -208,6 +212,21 @@ def check_settings(settings: ClusterSettings) -> None:
             "this machine.",
             "Use fewer, or name a cluster: --cluster HOST:PORT",
         )
+
+
+def _check_listens(address: str) -> None:
+    """Check that something listens at ``HOST:PORT``: Ray itself tries for minutes.
+
+    Raises:
+        CxredgeError: Nothing does.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, error) from None
 
 
 def _local_options(folder: Path) -> dict[str, Any]:
@@ -273,6 +292,12 @@ def _not_installed(error: Exception) -> CxredgeError:
 
 def _unreachable(what: str, error: Exception) -> CxredgeError:
     said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    if what == LOCAL:
+        return CxredgeError(
+            f"Ray cannot start on this machine: {said.strip()}",
+            "Repeat it with --resume when the machine is less busy; without --engine ray, one "
+            "process uses all cores.",
+        )
     return CxredgeError(
         f"Ray cannot use {what}: {said.strip()}",
         "Check that it runs: ray status --address HOST:PORT. Then repeat with --resume; without "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -46,11 +47,12 @@ class FakeRay:
         self.options: dict[str, Any] = {}
         self.environment: dict[str, str] = {}
         self.stopped = False
+        self.error: Exception | None = None
 
     def init(self, **options: Any) -> None:
         self.options, self.environment = options, dict(os.environ)
-        if options["address"] == "gone:1":
-            raise ConnectionError("\nno cluster\nat all")
+        if self.error:
+            raise self.error
 
     def shutdown(self) -> None:
         self.stopped = True
@@ -93,7 +95,7 @@ def test_ray_is_started_without_statistics_and_with_a_token(
     assert ray.stopped
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
     assert "RAY_AUTH_TOKEN" not in os.environ
-    with open_cluster(ClusterSettings("a:1"), JOB, 1) as cluster:
+    with open_cluster(ClusterSettings("auto"), JOB, 1) as cluster:
         assert "RAY_AUTH_TOKEN" not in ray.environment
         assert cluster.slots == 1
 
@@ -104,9 +106,20 @@ def opened(settings: ClusterSettings) -> None:
 
 
 def test_a_cluster_that_cannot_be_reached_says_so(ray: FakeRay) -> None:
-    with pytest.raises(CxredgeError, match="Ray cannot use gone:1: no cluster") as caught:
-        opened(ClusterSettings("gone:1"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(CxredgeError, match=f"Ray cannot use {address}: .*refused") as caught:
+        opened(ClusterSettings(address))
     assert "ray status" in caught.value.hint
+    assert not ray.options
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ray.error = ConnectionError("\nno Ray\nat all")
+        with pytest.raises(CxredgeError, match=r"Ray cannot use 127\.0\.0\.1:\d+: no Ray"):
+            opened(ClusterSettings(f"127.0.0.1:{server.getsockname()[1]}"))
+    with pytest.raises(CxredgeError, match=r"Ray cannot start on this machine: no Ray") as caught:
+        opened(ClusterSettings())
+    assert "less busy" in caught.value.hint
 
 
 def test_a_long_folder_for_temporary_files_is_refused(
