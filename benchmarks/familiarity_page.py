@@ -15,7 +15,9 @@ def write_page(found: dict[str, Any], path: Path) -> None:
         "# Familiarity and prediction sets",
         "",
         "CXR B by patient; controls are X-rays that show none of the classes, and that no network "
-        "was trained on. Limits are those of 120 validation images. Shares with Wilson's 95% "
+        "was trained on. Limits are those of 120 validation images. A row is a bundle, with the "
+        "number of its training's seed; those for a Jetson have INT8 in TensorRT's dialect. In a "
+        "cascade, FP32 decides near ties. Shares with Wilson's 95% "
         f"interval. {machine['cpu']}, {machine['cores']} cores; "
         f"{', '.join(f'{name} {version}' for name, version in found['tools'].items())}.",
     ]

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
-
-import msgspec
 
 from cxredge.artifacts.records import NonNegative, Share, Threshold
 from cxredge.backends.base import Distances
 from cxredge.metrics.bootstrap import Bools
-from cxredge.metrics.distance_limit import DistanceLimit
-
-Shift = Annotated[float, msgspec.Meta(ge=0, le=20)]
-"""Difference of two logarithms of distances; 20 is a factor of 485 million."""
+from cxredge.metrics.distance_limit import DistanceLimit, Shift
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
+import msgspec
 import numpy as np
 
 from cxredge.metrics.bootstrap import Bools
 from cxredge.metrics.classification import Floats
+
+Shift = Annotated[float, msgspec.Meta(ge=0, le=20)]
+"""Difference of two logarithms of distances in a card; 20 is a factor of 485 million."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class DistanceLimit:
     """
 
     max_distance: float
-    shift: float = 0.0
+    shift: Shift = 0.0
 
     def refused(self, distances: Floats) -> Bools:
         """Return which images are unfamiliar, bool (N,), from distances (N,)."""
