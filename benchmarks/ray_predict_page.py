@@ -104,8 +104,7 @@ def _speed(rounds: list[dict[str, Any]]) -> list[str]:
 
 def _kills(found: dict[str, Any]) -> list[str]:
     rows = []
-    for name in ("workers", "drivers", "nodes"):
-        one = found[name]
+    for name, one in found.items():
         again = sum(one.get("sent_again", {}).values())
         kept = f"{one['resumed_rows']} rows kept" if "resumed_rows" in one else f"{again} shards"
         rows.append(
