@@ -22,6 +22,10 @@ _EXTRAS = {
     "rtx": ("tensorrt-rtx",),
     "signing": ("cryptography",),
     "mlperf": ("mlcommons-loadgen",),
+    "remote": ("fsspec",),
+    "s3": ("s3fs",),
+    "ray": ("ray",),
+    "triton": ("tritonclient", "grpcio"),
 }
 _REINSTALL = "pip install --force-reinstall onnxruntime"
 _ONNX_RUNTIMES = (

@@ -20,11 +20,13 @@ from tests.artifacts.signal_points import SignalPoints
 
 
 @pytest.fixture(autouse=True)
-def handled_sigint() -> Iterator[None]:
-    """Python's handler of SIGINT, which a process started in the background ignores."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def handled_signals() -> Iterator[None]:
+    """Python's handlers; a process that was started in the background or by nohup ignores some."""
+    own = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in own.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def write_folder(path: Path) -> None:

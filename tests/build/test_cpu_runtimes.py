@@ -54,7 +54,18 @@ def served(cxredge, model: Path, calibration: Path, tmp_path: Path, fastest: Non
     assert ran.code == 0, ran.err
     assert (ran.json["backend"], ran.json["precision"]) == OPENVINO_INT8
     assert (ran.json["threads"], ran.json["throughput"]["batch"]) == (1, 4)
-    assert "int8 in OpenVINO is the fastest that passes the gate, 5.00 times" in ran.json["reason"]
+    # FP32 also takes its time, five times INT8's, for the near ties.
+    near = next(
+        c["near_ties"]
+        for c in ran.json["candidates"]
+        if (c["backend"], c["precision"]) == OPENVINO_INT8
+    )
+    beside = f" with fp32 for near ties ({100 * near:.1f}%)" if near else ""
+    faster = f"{5 / (1 + 5 * near):.2f} times as fast as fp32"
+    assert (
+        f"int8 in OpenVINO{beside} is the fastest that passes the gate, {faster}"
+        in (ran.json["reason"])
+    )
     return tmp_path / "bundle"
 
 

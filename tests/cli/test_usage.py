@@ -14,10 +14,13 @@ from cxredge.cli.other_tools import NAMES
     ("line", "message"),
     [
         ("train --imgsz 320", "Use --input-size: height and width in pixels."),
-        ("train --lr 0.1", "Use --learning-rate: peak learning rate of the head."),
+        (
+            "train --lr 0.1",
+            "Use --learning-rate: peak learning rate of the head, for any number of devices.",
+        ),
         ("train --learning_rate 0.1", "Did you mean --learning-rate?"),
         ("train --device cuda", "Use --accelerator: kind of processor to train on."),
-        ("train --batch 8", "Use --batch-size: number of images per step."),
+        ("train --batch 8", "Use --batch-size: number of images per step, over all devices."),
         ("train --amp", "Use --precision bf16-mixed: number format in training."),
         ("train --fp16", "All options: "),
         ("train --data x", "Use MANIFEST: the file of 'cxredge data', given without an option."),
