@@ -62,18 +62,17 @@ Run = Callable[..., Ran]
 
 @pytest.fixture(scope="session")
 def cxredge() -> Run:
+    return run_command
+
+
+def run_command(*arguments: object) -> Ran:
     """Run a command in this process."""
     from cxredge.cli import app
 
-    runner = CliRunner()
-
-    def run(*arguments: object) -> Ran:
-        result = runner.invoke(app, [str(a) for a in arguments])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Ran(result.exit_code, result.stdout, result.stderr)
-
-    return run
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Ran(result.exit_code, result.stdout, result.stderr)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Run
 
-SECONDS = 20
-
-
-@pytest.fixture(autouse=True)
-def limit() -> Iterator[None]:
-    """Interrupt a command that waits."""
-
-    def interrupt(*_: object) -> None:
-        raise TimeoutError(f"the command waited for {SECONDS} s")
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.alarm(SECONDS)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+pytestmark = pytest.mark.timeout(20, func_only=True)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from cxredge.artifacts.card import check_files, read_card  # noqa: E402
 from cxredge.artifacts.run_card import RunCard  # noqa: E402
-from cxredge.training import launch, ranks  # noqa: E402
+from cxredge.training import launch, ranks, run  # noqa: E402
 from cxredge.training.launch import ProcessFailed  # noqa: E402
 from tests.conftest import Ran, Run  # noqa: E402
 from tests.training.two_processes import in_two  # noqa: E402
@@ -37,11 +37,6 @@ TORCHRUN = [*PYTHON, "torch.distributed.run", "--standalone", "--nproc-per-node"
 @pytest.fixture
 def arguments(phantoms: Path, tmp_path: Path) -> list[Any]:
     return ["train", phantoms / "manifest.csv", *QUICK, "--out", tmp_path / "run"]
-
-
-@pytest.fixture(autouse=True)
-def pytest_is_not_ended_by_its_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "_end_with_launcher", lambda: None)
 
 
 def test_one_process_prints(cxredge: Run, arguments: list[Any], tmp_path: Path) -> None:
@@ -65,7 +60,7 @@ def test_one_process_prints_an_error_of_all(
 
 
 def test_a_process_says_which_one_it_is_if_it_fails_alone(
-    cxredge: Run, arguments: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cxredge: Run, arguments: list[Any], tmp_path: Path
 ) -> None:
     real = ranks.Ranks.together
 
@@ -74,9 +69,10 @@ def test_a_process_says_which_one_it_is_if_it_fails_alone(
             raise launch.CxredgeError("The device is gone.")
         return real(self, function)
 
-    monkeypatch.setattr(ranks.Ranks, "together", fail)
     first, second = in_two(
-        lambda: cxredge(*arguments, "--timeout-minutes", 0.4, "--json"), tmp_path
+        lambda: cxredge(*arguments, "--timeout-minutes", 0.4, "--json"),
+        tmp_path,
+        [(ranks.Ranks, "together", fail)],
     )
     assert (first.code, second.code) == (1, 1)
     assert "Another process of the training ended" in first.json["error"]
@@ -85,13 +81,13 @@ def test_a_process_says_which_one_it_is_if_it_fails_alone(
 
 
 def test_only_the_first_process_says_that_it_was_interrupted(
-    cxredge: Run, arguments: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cxredge: Run, arguments: list[Any], tmp_path: Path
 ) -> None:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cxredge.training.run._train", interrupt)
-    first, second = in_two(lambda: cxredge(*arguments), tmp_path)
+    patches = [(run, "_train", interrupt)]
+    first, second = in_two(lambda: cxredge(*arguments), tmp_path, patches)
     assert (first.code, first.err) == (130, "Error: Interrupted.\n")
     assert (second.code, second.err) == (130, "")
 
@@ -139,18 +135,24 @@ def test_wrong_options_start_no_process(
     assert (ran.code, "Start torchrun on each node" in ran.err) == (1, True)
 
 
-def started(command: list[Any], out: Path) -> subprocess.Popen[str]:
-    """Start a command and wait for its first checkpoint."""
+def started(command: list[Any], out: Path, before: int = 0) -> subprocess.Popen[str]:
+    """Start a command and wait for a checkpoint that is newer than ``before``."""
     process = subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    end = time.monotonic() + 300  # three processes import torch, on a machine that may be busy
-    while not (out / "checkpoint.pt").exists() and process.poll() is None:
+    end = time.monotonic() + 200  # three processes import torch, on a machine that may be busy
+    while written(out) in (0, before) and process.poll() is None:
         if time.monotonic() > end:
             process.terminate()
-            pytest.fail("no checkpoint appeared")
+            pytest.fail(f"no checkpoint appeared: {process.communicate(timeout=60)}")
         time.sleep(0.02)
     return process
+
+
+def written(out: Path) -> int:
+    """Return when the checkpoint was written, in nanoseconds; 0 if there is none."""
+    path = out / "checkpoint.pt"
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def workers(process: subprocess.Popen[str]) -> Iterator[int]:
@@ -184,11 +186,8 @@ def test_a_killed_process_ends_the_command_and_torchrun_resumes_it(
     assert process.returncode == 128 + signal.SIGKILL
     assert "Error: The process of device 1 of 2 was ended by SIGKILL." in said
     assert "error" in json.loads(printed)
-    before = (out / "checkpoint.pt").stat().st_mtime_ns
 
-    process = started([*TORCHRUN[:-1], "--max-restarts", 1, "-m", *command], out)
-    while (out / "checkpoint.pt").stat().st_mtime_ns == before and process.poll() is None:
-        time.sleep(0.02)
+    process = started([*TORCHRUN[:-1], "--max-restarts", 1, "-m", *command], out, written(out))
     os.kill(next(workers(process)), signal.SIGKILL)
     printed, said = process.communicate(timeout=300)
     assert process.returncode == 0, said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +24,7 @@ from cxredge.data import loading  # noqa: E402
 from cxredge.data.manifest import Manifest  # noqa: E402
 from cxredge.errors import DataError  # noqa: E402
 from cxredge.progress import Silent  # noqa: E402
-from cxredge.training import assembly, frozen_features, ranks  # noqa: E402
+from cxredge.training import assembly, checkpoint, frozen_features, ranks  # noqa: E402
 from cxredge.training import run as run_module  # noqa: E402
 from cxredge.training.config import SearchConfig, TrainConfig, TrainingHardware  # noqa: E402
 from cxredge.training.feature_file import CannotStoreError  # noqa: E402
@@ -34,18 +35,13 @@ from tests.training.two_processes import in_two  # noqa: E402
 
 pytestmark = [
     pytest.mark.train,
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork"),
+    pytest.mark.skipif(sys.platform == "win32", reason="needs a fork server"),
 ]
 
 ONE = TrainingHardware("cpu")
 TWO = TrainingHardware("cpu", devices=2)
 ROUNDING = 2e-4
 """Maximum difference of weights after a few epochs; those of other seeds differ by 0.1."""
-
-
-@pytest.fixture(autouse=True)
-def pytest_is_not_ended_by_its_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "_end_with_launcher", lambda: None)
 
 
 def history(out: Path) -> list[dict[str, float]]:
@@ -98,7 +94,7 @@ def test_two_devices_train_what_one_does(
 
 
 def test_features_are_computed_in_shares(
-    few: Manifest, settings: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Manifest, settings: TrainConfig, tmp_path: Path
 ) -> None:
     config = replace(settings, features=FeatureCache.FP32)
     train(few, config, ONE, tmp_path / "one", Silent())
@@ -108,12 +104,12 @@ def test_features_are_computed_in_shares(
         written.append(paths[0].name)
         real(paths, *rest)
 
-    monkeypatch.setattr(frozen_features, "write_features", count)
+    patches = [(frozen_features, "write_features", count)]
 
     def run() -> tuple[RunFacts, list[str]]:
         return train(few, config, TWO, tmp_path / "two", Silent()).facts, written
 
-    (first, of_first), (second, of_second) = in_two(run, tmp_path)
+    (first, of_first), (second, of_second) = in_two(run, tmp_path, patches)
     assert first == second
     assert first.features.cached
     assert of_first == ["view0-0.features", "validation-0.features"]
@@ -122,7 +118,7 @@ def test_features_are_computed_in_shares(
 
 
 def test_features_that_one_process_cannot_store_are_left_out_by_both(
-    few: Manifest, settings: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Manifest, settings: TrainConfig, tmp_path: Path
 ) -> None:
     config = replace(settings, features=FeatureCache.FP32, epochs=1)
     real, listener = frozen_features.write_features, Listener()
@@ -132,19 +128,19 @@ def test_features_that_one_process_cannot_store_are_left_out_by_both(
             raise CannotStoreError("Features cannot be written: No space left on device.")
         real(*arguments)
 
-    monkeypatch.setattr(frozen_features, "write_features", full)
+    patches = [(frozen_features, "write_features", full)]
 
     def run() -> tuple[bool, list[str]]:
         card = train(few, config, TWO, tmp_path / "two", listener)
         return card.facts.features.cached, listener.notes
 
-    for cached, notes in in_two(run, tmp_path):
+    for cached, notes in in_two(run, tmp_path, patches):
         assert not cached
         assert "at every step: Features cannot be written" in notes[0]
 
 
 def test_features_that_another_node_does_not_see_are_noted(
-    few: Manifest, settings: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Manifest, settings: TrainConfig, tmp_path: Path
 ) -> None:
     config = replace(settings, features=FeatureCache.FP32, epochs=1)
     listener, real = Listener(), frozen_features.CachedFeatures._complete
@@ -152,13 +148,13 @@ def test_features_that_another_node_does_not_see_are_noted(
     def elsewhere(self: Any, name: str) -> bool:
         return os.environ["RANK"] == "0" and real(self, name)
 
-    monkeypatch.setattr(frozen_features.CachedFeatures, "_complete", elsewhere)
+    patches = [(frozen_features.CachedFeatures, "_complete", elsewhere)]
 
     def run() -> list[str]:
         train(few, config, TWO, tmp_path / "two", listener)
         return listener.notes
 
-    for notes in in_two(run, tmp_path):
+    for notes in in_two(run, tmp_path, patches):
         assert "process 1 does not see view0-0.features" in notes[0]
         assert "on a file system that all nodes share" in notes[0]
 
@@ -171,7 +167,7 @@ def test_a_search_runs_on_two_devices(few: Manifest, settings: TrainConfig, tmp_
 
 
 def test_an_image_is_decoded_by_one_process(
-    few: Manifest, settings: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Manifest, settings: TrainConfig, tmp_path: Path
 ) -> None:
     real, decoded = loading.load_entry, []
 
@@ -179,27 +175,26 @@ def test_an_image_is_decoded_by_one_process(
         decoded.append(str(entry.path))
         return real(entry, size)
 
-    monkeypatch.setattr(loading, "load_entry", count)
-    monkeypatch.setattr(assembly, "_DECODED_AT_ONCE", 2)
+    patches = [(loading, "load_entry", count), (assembly, "_DECODED_AT_ONCE", 2)]
     config = replace(settings, epochs=1)
 
     def run() -> list[str]:
         train(few, config, TWO, tmp_path / "two", Silent())
         return decoded
 
-    first, second = in_two(run, tmp_path)
+    first, second = in_two(run, tmp_path, patches)
     assert sorted([*first, *second]) == sorted(str(entry.path) for entry in few.entries)
     assert abs(len(first) - len(second)) <= 3
 
 
 def test_the_error_of_one_process_is_that_of_all_and_is_printed_once(
-    few: Manifest, settings: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Manifest, settings: TrainConfig, tmp_path: Path
 ) -> None:
     def damaged(*_: Any) -> None:
         if os.environ["RANK"] == "1":
             raise DataError("x.png changed since the manifest was made.", "Make it again.")
 
-    monkeypatch.setattr(assembly, "load_pixels", damaged)
+    patches = [(assembly, "load_pixels", damaged)]
 
     def run() -> tuple[str, bool]:
         with ranks.open_ranks(TWO) as connected:
@@ -210,18 +205,18 @@ def test_the_error_of_one_process_is_that_of_all_and_is_printed_once(
         raise AssertionError
 
     message = "x.png changed since the manifest was made. Make it again."
-    assert in_two(run, tmp_path) == [(message, False), (message, True)]
+    assert in_two(run, tmp_path, patches) == [(message, False), (message, True)]
     assert not (tmp_path / "two").exists()
 
 
 def test_a_disk_that_fills_up_ends_both(
-    few: Manifest, settings: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Manifest, settings: TrainConfig, tmp_path: Path
 ) -> None:
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("cxredge.training.checkpoint._save", full)
-    first, second = in_two(trained(few, settings, tmp_path / "two"), tmp_path)
+    patches = [(checkpoint, "_save", full)]
+    first, second = in_two(trained(few, settings, tmp_path / "two"), tmp_path, patches)
     assert first == second
     assert "no room for the checkpoint" in first[1]
 
@@ -259,7 +254,7 @@ def test_a_batch_smaller_than_the_number_of_devices_is_refused(
 
 
 def test_two_devices_resume_where_they_were_stopped(
-    few: Manifest, settings: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Manifest, settings: TrainConfig, tmp_path: Path
 ) -> None:
     real, written = run_module.write_checkpoint, []
 
@@ -270,10 +265,9 @@ def test_two_devices_resume_where_they_were_stopped(
             raise DataError("stopped")
 
     train(few, settings, ONE, tmp_path / "one", Silent())
-    monkeypatch.setattr(run_module, "write_checkpoint", stop)
-    stopped = in_two(trained(few, settings, tmp_path / "two"), tmp_path)
+    patches = [(run_module, "write_checkpoint", stop)]
+    stopped = in_two(trained(few, settings, tmp_path / "two"), tmp_path, patches)
     assert stopped == [("DataError", "stopped")] * 2
-    monkeypatch.setattr(run_module, "write_checkpoint", real)
     listener = Listener()
 
     def resume() -> tuple[RunFacts, list[str]]:
@@ -298,9 +292,7 @@ def test_training_that_diverges_ends_both(
     assert "diverged in epoch 1" in first[1]
 
 
-def test_weights_that_differ_end_both(
-    few: Manifest, settings: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_that_differ_end_both(few: Manifest, settings: TrainConfig, tmp_path: Path) -> None:
     """As those of a device with faulty memory would."""
     from cxredge.training.optimization import WeightAverage
 
@@ -311,8 +303,8 @@ def test_weights_that_differ_end_both(
         if os.environ["RANK"] == "1":
             self.model.state_dict()["head.bias"][0] += 1e-7
 
-    monkeypatch.setattr(WeightAverage, "update", flip)
-    first, second = in_two(trained(few, settings, tmp_path / "two"), tmp_path)
+    patches = [(WeightAverage, "update", flip)]
+    first, second = in_two(trained(few, settings, tmp_path / "two"), tmp_path, patches)
     assert first == second
     assert "no longer have the same weights" in first[1]
 
@@ -328,7 +320,6 @@ def test_a_process_that_ends_or_hangs_ends_the_other(
     few: Manifest,
     settings: TrainConfig,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     end: Callable[[], None],
     message: str,
 ) -> None:
@@ -341,11 +332,12 @@ def test_a_process_that_ends_or_hangs_ends_the_other(
             end()
         return real(self)
 
-    monkeypatch.setattr(Trainer, "_validate", stop)
     hurried = replace(TWO, timeout_minutes=0.03)
     start = time.monotonic()
     first, _ = in_two(
-        lambda: train(few, settings, hurried, tmp_path / "two", Silent()).facts, tmp_path
+        lambda: train(few, settings, hurried, tmp_path / "two", Silent()).facts,
+        tmp_path,
+        [(Trainer, "_validate", stop)],
     )
     assert first[0] == "CxredgeError"
     assert message in first[1]

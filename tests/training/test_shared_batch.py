@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from tests.training.two_processes import in_two  # noqa: E402
 
 pytestmark = [
     pytest.mark.train,
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork"),
+    pytest.mark.skipif(sys.platform == "win32", reason="needs a fork server"),
 ]
 
 CPU = TrainingHardware("cpu")

@@ -1,51 +1,57 @@
-"""A function in two connected processes."""
+"""A function in two connected processes.
+
+They are forks of a small server process that has no threads. A fork of the test process would
+inherit the locks that threads of OpenVINO, ONNX Runtime or gRPC hold at that moment, and might wait
+for one forever.
+"""
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import pickle
 import socket
-import sys
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import coverage
+import pytest
 
-FAILED = 41
-"""Exit code of a process whose function raised something that is not CxredgeError."""
+Patch = tuple[Any, str, Any]
+"""An object, the name of its attribute, and the value that it has in both processes."""
 
-
-@contextmanager
-def environment(rank: int, port: int) -> Iterator[None]:
-    """Set the variables of torchrun."""
-    values = {
-        "RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": 2,
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-    }  # fmt: skip
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update({name: str(value) for name, value in values.items()})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+SECONDS = 240
+"""Maximum time of both."""
+_PRELOADED = ("torch", "cxredge.training.run", "cxredge.cli")
+_SETTINGS = Path(__file__).parents[2] / "pyproject.toml"
 
 
-def in_two(function: Callable[[], Any], folder: Path) -> list[Any]:
-    """Return what the function returns, or the error that it raises, in each process.
+def in_two(function: Callable[[], Any], folder: Path, patches: Sequence[Patch] = ()) -> list[Any]:
+    """Return what the function returns, or the CxredgeError that it raises, in each process.
 
-    Both are forks, as connections do not survive a fork: this process never has any.
+    Args:
+        function: Pickled with what it refers to: changes of its variables stay in the processes.
+        folder: Folder for the results.
+        patches: Applied in both processes.
     """
-    port = _free_port()
+    port, is_measured = _free_port(), coverage.Coverage.current() is not None
+    job = cloudpickle.dumps((function, list(patches)))
     found = [folder / f"rank-{rank}.pickle" for rank in range(2)]
-    children = [_fork(function, rank, port, path) for rank, path in enumerate(found)]
-    ended = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(_PRELOADED))
+    processes = [
+        context.Process(target=_run, args=(job, rank, port, path, is_measured))
+        for rank, path in enumerate(found)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(SECONDS)
+    ended = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
     outcomes = [pickle.loads(path.read_bytes()) if path.exists() else None for path in found]
     for path in found:
         path.unlink(missing_ok=True)
@@ -53,24 +59,34 @@ def in_two(function: Callable[[], Any], folder: Path) -> list[Any]:
     return [_counted(outcome) for outcome in outcomes]
 
 
-def _fork(function: Callable[[], Any], rank: int, port: int, found: Path) -> int:
-    child = os.fork()
-    if child:
-        return child
-    try:
-        with environment(rank, port):
-            outcome = _outcome(function)
-        found.write_bytes(pickle.dumps((outcome, _covered())))
-        os._exit(0)
-    except BaseException:
-        traceback.print_exc(file=sys.__stderr__)
-        os._exit(FAILED)
+def _run(job: bytes, rank: int, port: int, found: Path, is_measured: bool) -> None:
+    """Run the function in one of the processes, and write what it returns and the lines it ran."""
+    measured = coverage.Coverage(None, config_file=str(_SETTINGS)) if is_measured else None
+    if measured:
+        measured.start()
+    with _environment(rank, port), pytest.MonkeyPatch.context() as patch:
+        function, patches = cloudpickle.loads(job)
+        for owner, name, value in patches:
+            patch.setattr(owner, name, value)
+        outcome = _outcome(function)
+    lines = None
+    if measured:
+        measured.stop()
+        lines = measured.get_data().dumps()
+    found.write_bytes(cloudpickle.dumps((outcome, lines)))
 
 
-def _covered() -> bytes | None:
-    """Return the lines that this process has covered, if they are counted."""
-    current = coverage.Coverage.current()
-    return None if current is None else current.get_data().dumps()
+@contextmanager
+def _environment(rank: int, port: int) -> Iterator[None]:
+    """Set the variables of torchrun."""
+    values = {
+        "RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": 2,
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setenv(name, str(value))
+        yield
 
 
 def _counted(outcome: tuple[Any, bytes | None] | None) -> Any:
