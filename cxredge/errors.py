@@ -65,6 +65,8 @@ class Caution(str, Enum):
     OBLIQUE = "oblique"
     NARROW_RANGE = "narrow_range"
     MOSTLY_WHITE = "mostly_white"
+    UPSIDE_DOWN = "upside_down"
+    INVERTED = "inverted"
     UNFAMILIAR = "unfamiliar"
 
     @property
@@ -84,6 +86,8 @@ _CAUTION_SENTENCES = {
     "as values that are not scaled to their full depth do.",
     Caution.MOSTLY_WHITE: "More than half of the picture is white: it is overexposed, or has a "
     "wide margin.",
+    Caution.UPSIDE_DOWN: "The picture seems to be upside down.",
+    Caution.INVERTED: "The picture seems to be inverted: bone is darker than lung.",
     Caution.UNFAMILIAR: "The image is unlike the training images; it was predicted because of "
     "--answer-all.",
 }

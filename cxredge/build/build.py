@@ -17,12 +17,13 @@ from cxredge.build.describe import describe
 from cxredge.build.finish import finish, reopen
 from cxredge.build.measure import measure
 from cxredge.build.models import choose_calibration, convert_to_fp16, export_fp32, quantize_to_int8
-from cxredge.build.outputs import add_outputs, map_grid
+from cxredge.build.outputs import add_outputs, load_training_images, map_grid
 from cxredge.build.pack import pack
 from cxredge.bundle.archive import archive_of, write_archive
 from cxredge.bundle.card import BundleCard
 from cxredge.bundle.signature import read_private_key, sign
 from cxredge.data.manifest import Manifest, read_manifest
+from cxredge.metrics.orientation import fit_orientation
 from cxredge.progress import Progress, Silent
 from cxredge.targets.registry import is_here
 from cxredge.vocabulary import Precision
@@ -88,13 +89,15 @@ def _build(
         int8 = quantize_to_int8(fp32, source, listed, manifest, config, scratch, progress)
         made = {Precision.FP32: fp32, Precision.FP16: fp16, Precision.INT8: int8}
         present = {precision: model for precision, model in made.items() if model}
-        training = read_manifest(source.path / "manifest.csv")
+        trained_on = read_manifest(source.path / "manifest.csv")
+        training = load_training_images(trained_on, fp32.card.classifier, config, progress)
         models = add_outputs(present, training, config, scratch, progress)
         measured = measure(models, manifest, config, progress)
         facts = describe(source, int8.card if int8 else None, manifest, measured, config)
         maps = measured.held_out.reference.maps
         facts = replace(facts, map_grid=map_grid(models[Precision.FP32], maps))
-        result = pack(models, measured, planned, facts, config, out, progress)
+        orientation = fit_orientation(training.pixels) if training else None
+        result = pack(models, measured, planned, facts, config, orientation, out, progress)
     if result.bundle.passport is None and is_here(config.target):
         progress.note(f"Wrote {out}. This is its device: finishing it here.")
         result = finish(out, config.precision, progress)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 
-from cxredge.artifacts.card import AnyCard, Artifact
+from cxredge.artifacts.card import AnyCard, Artifact, ClassifierSpec
 from cxredge.backends.base import Maps
 from cxredge.backends.onnxruntime import run_graph
 from cxredge.build.config import BuildConfig
@@ -61,9 +61,29 @@ class BundleModel:
     extra: ExtraOutputs
 
 
+def load_training_images(
+    training: Manifest, classifier: ClassifierSpec, config: BuildConfig, progress: Progress
+) -> LabelledImages | None:
+    """Return the training images that familiarity is measured from; None if it is left out.
+
+    Args:
+        training: Manifest with the training images.
+        classifier: The network.
+        config: The settings.
+        progress: Progress listener.
+
+    Raises:
+        CxredgeError: A training image cannot be read.
+    """
+    if config.familiar_share is None:
+        return None
+    entries = _chosen(training.of(Split.TRAIN))
+    return load_labelled(entries, classifier.classes, classifier.input_size, progress)
+
+
 def add_outputs(
     models: Mapping[Precision, Artifact[AnyCard]],
-    training: Manifest,
+    images: LabelledImages | None,
     config: BuildConfig,
     scratch: Path,
     progress: Progress,
@@ -74,20 +94,15 @@ def add_outputs(
 
     Args:
         models: Models by precision.
-        training: Manifest with the training images.
+        images: Training images; None to measure no familiarity.
         config: The settings.
         scratch: Folder for the files.
         progress: Progress listener.
 
     Raises:
-        CxredgeError: A training image cannot be read, or the network has no pooled features.
+        CxredgeError: The network has no pooled features.
     """
     heatmaps = config.heatmaps and _can_have_maps(models[Precision.FP32], progress)
-    images = None
-    if config.familiar_share is not None:
-        classifier = models[Precision.FP32].card.classifier
-        entries = _chosen(training.of(Split.TRAIN))
-        images = load_labelled(entries, classifier.classes, classifier.input_size, progress)
     found = {}
     for precision, model in models.items():
         graph = read_model(model.path / FP32_NAME)

@@ -36,9 +36,11 @@ from cxredge.bundle.layout import (
     float_input_name,
     model_name,
 )
+from cxredge.bundle.orientation import write_orientation
 from cxredge.bundle.passport import write_passport
 from cxredge.errors import CxredgeError
 from cxredge.graph.model_file import FP32_NAME, read_model, with_float_input
+from cxredge.metrics.orientation import OrientationTemplates
 from cxredge.progress import Progress
 from cxredge.quantization.qdq.int8_with_fp16 import to_int8_with_fp16
 from cxredge.quantization.quantize import RANGES_NAME
@@ -52,6 +54,7 @@ def pack(
     planned: StagePlan[BundleConfig],
     facts: BundleFacts,
     config: BuildConfig,
+    orientation: OrientationTemplates | None,
     out: Path,
     progress: Progress,
 ) -> BuildResult:
@@ -63,6 +66,7 @@ def pack(
         planned: The part of the card that was known in advance.
         facts: The facts of the card, without engines.
         config: The settings.
+        orientation: Templates that tell upside down and inverted X-rays; None for none.
         out: The bundle's folder.
         progress: Progress listener.
 
@@ -75,6 +79,8 @@ def pack(
     with room, atomic_folder(out, ArtifactKind.BUNDLE.value) as folder:
         _write_models(models, config, folder)
         _write_images(measured, folder)
+        if orientation is not None:
+            write_orientation(folder, orientation)
         fp32 = models[Precision.FP32].artifact
         copy_training_images(fp32.path, fp32.card, folder)
         if Precision.INT8 in models:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from cxredge.bundle.golden import Golden
 from cxredge.bundle.golden import read_golden as read_golden_file
 from cxredge.bundle.layout import GOLDEN_NAME, PLAN_SUFFIX, engine_name, model_name, plan_name
 from cxredge.bundle.operating_point import OperatingPoint
+from cxredge.bundle.orientation import read_orientation
 from cxredge.bundle.passport import (
     PASSPORT_NAME,
     Passport,
@@ -39,6 +40,7 @@ from cxredge.bundle.passport import (
 from cxredge.bundle.serving import RuntimeSettings
 from cxredge.data.images import PREPROCESSING
 from cxredge.errors import ArtifactError
+from cxredge.metrics.orientation import OrientationTemplates
 from cxredge.progress import Progress
 from cxredge.vocabulary import Precision
 
@@ -56,6 +58,7 @@ class Bundle:
         passport: The choice on the device; None if the bundle was not finished on one.
         precision: The precision that serves.
         backend: The runtime that serves: that of the passport, or ONNX Runtime without one.
+        orientation: Templates that tell upside down and inverted X-rays; None if it has none.
     """
 
     path: Path
@@ -63,6 +66,7 @@ class Bundle:
     passport: Passport | None
     precision: Precision
     backend: str = "onnxruntime"
+    orientation: OrientationTemplates | None = field(default=None, compare=False, repr=False)
 
     @property
     def engine(self) -> Path:
@@ -297,7 +301,8 @@ def open_unfinished(path: Path) -> Bundle:
             f"cxredge has '{PREPROCESSING}'.",
             f"Install cxredge {card.tools.get('cxredge', '')} or build the bundle again.",
         )
-    return Bundle(path, card, None, card.facts.precision)
+    orientation = read_orientation(path, card)
+    return Bundle(path, card, None, card.facts.precision, orientation=orientation)
 
 
 def read_golden(bundle: Bundle) -> Golden:

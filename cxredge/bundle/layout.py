@@ -8,6 +8,7 @@ from cxredge.vocabulary import Precision
 
 GOLDEN_NAME = "golden.npz"
 FLIPPED_NAME = "flipped.npz"
+ORIENTATION_NAME = "orientation.npz"
 PICTURES = frozenset({GOLDEN_NAME, FLIPPED_NAME})
 """Files with X-rays of the data set; they may be deleted before a bundle is handed on."""
 PLAN_SUFFIX = ".plan"

@@ -144,7 +144,7 @@ def answer_of(
         probabilities=_by_class(bundle, probabilities),
         familiarity=familiarity,
         decided_by=precision.value,
-        caution_codes=image.cautions,
+        caution_codes=(*image.cautions, *_cautions_of(bundle, image)),
         maps=None if outputs.maps is None else outputs.maps[index],
         map_grid=bundle.card.facts.map_grid,
     )
@@ -159,6 +159,15 @@ def answer_of(
         error=f"{name_of(source)} is unlike the training images: familiarity {familiarity:.2f}, "
         "at least 1 is answered.",
     )
+
+
+def _cautions_of(bundle: Bundle, image: LoadedImage) -> tuple[Caution, ...]:
+    """Return what the bundle's templates say of the way an X-ray is shown."""
+    if bundle.orientation is None:
+        return ()
+    found = bundle.orientation.judge(image.pixels)
+    said = {Caution.UPSIDE_DOWN: found.upside_down, Caution.INVERTED: found.inverted}
+    return tuple(caution for caution, is_so in said.items() if is_so)
 
 
 def _answered(

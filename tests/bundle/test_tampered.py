@@ -28,7 +28,8 @@ from cxredge.bundle import flipped
 from cxredge.bundle.arrays import read_arrays
 from cxredge.bundle.bundle import open_bundle
 from cxredge.bundle.card import BundleCard
-from cxredge.bundle.layout import FLIPPED_NAME
+from cxredge.bundle.layout import FLIPPED_NAME, ORIENTATION_NAME
+from cxredge.bundle.orientation import read_orientation
 from cxredge.errors import ArtifactError
 from cxredge.telemetry.kernel_files import read_text
 
@@ -140,6 +141,31 @@ def test_pictures_that_are_too_large_are_refused_before_they_are_unpacked(bundle
     write_bomb(bundle, FLIPPED_NAME)
     with pytest.raises(ArtifactError, match="its arrays have 200 MB, more than 100 MB"):
         flipped.read_flipped(bundle, 64)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"kept": (16, 16)}, "expected kept and turned, found kept"),
+        ({"kept": (16, 16), "turned": (8, 8)}, r"expected turned float32 \(16, 16\) of finite"),
+    ],
+)
+def test_templates_of_another_kind_are_refused(
+    bundle: Path, arrays: dict[str, tuple[int, int]], message: str
+) -> None:
+    import numpy as np
+
+    content = {name: np.zeros(shape, np.float32) for name, shape in arrays.items()}
+    np.savez(bundle / ORIENTATION_NAME, **content)
+    with pytest.raises(ArtifactError, match=message):
+        read_orientation(bundle, read_card(bundle, BundleCard))
+
+
+def test_a_bundle_of_an_earlier_version_has_no_templates(bundle: Path) -> None:
+    card = read_card(bundle, BundleCard)
+    assert read_orientation(bundle, card) is not None
+    earlier = {name: hash_ for name, hash_ in card.files.items() if name != ORIENTATION_NAME}
+    assert read_orientation(bundle, replace(card, files=earlier)) is None
 
 
 def test_a_directory_of_many_entries_is_refused_before_it_is_read(tmp_path: Path) -> None:

@@ -133,6 +133,17 @@ def test_cautions_are_sentences_and_codes_in_the_file(tmp_path: Path) -> None:
     assert found["error"] == "Predicted, but doubtful: burned_in_text, lateral."
 
 
+def test_upside_down_and_inverted_xrays_have_a_caution(opened: Bundle) -> None:
+    upright = render_phantom("normal", 500, 0, SIZE)
+    pictures = [upright, upright[::-1], 255 - upright, 255 - upright[::-1]]
+    (group,) = rows_of(opened, Peak(), iter([one.copy() for one in pictures]))
+    assert [row.caution_codes for row in group.rows] == [
+        (), (Caution.UPSIDE_DOWN,), (Caution.INVERTED,), (Caution.UPSIDE_DOWN, Caution.INVERTED),
+    ]  # fmt: skip
+    (group,) = rows_of(replace(opened, orientation=None), Peak(), iter([upright[::-1].copy()]))
+    assert group.rows[0].caution_codes == ()
+
+
 def test_every_caution_has_a_sentence() -> None:
     for caution in Caution:
         assert caution.sentence.endswith(".")

@@ -28,12 +28,13 @@ from cxredge.artifacts.run_config import TrainedOn, TrainingSummary
 from cxredge.build.config import BuildConfig, plan
 from cxredge.build.describe import describe
 from cxredge.build.measure import measure
-from cxredge.build.outputs import add_outputs, map_grid
+from cxredge.build.outputs import add_outputs, load_training_images, map_grid
 from cxredge.build.pack import pack
 from cxredge.data.images import PREPROCESSING
 from cxredge.data.manifest import Entry, Manifest, write_manifest
 from cxredge.gate.gate import GateLimits, compare
 from cxredge.graph import model_file as onnx_graph
+from cxredge.metrics.orientation import fit_orientation
 from cxredge.progress import Silent
 from cxredge.quantization.config import QuantizeConfig
 from cxredge.report import write_report
@@ -162,7 +163,8 @@ def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> P
     scratch = folder / f"{name}-outputs"
     scratch.mkdir()
     stages = {Precision.FP32: source, Precision.INT8: made}
-    models = add_outputs(stages, manifest, settings, scratch, Silent())
+    images = load_training_images(manifest, source.card.classifier, settings, Silent())
+    models = add_outputs(stages, images, settings, scratch, Silent())
     measured = measure(models, manifest, settings, Silent())
     facts = describe(source, made.card, manifest, measured, settings)
     grid = map_grid(models[Precision.FP32], measured.held_out.reference.maps)
@@ -173,6 +175,7 @@ def build_bundle(folder: Path, manifest: Manifest, shift: float, name: str) -> P
         planned,
         replace(facts, training=training, map_grid=grid),
         settings,
+        fit_orientation(images.pixels) if images else None,
         out,
         Silent(),
     )
