@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ def _page(found: dict[str, Any]) -> str:
         "class and source, Cramer's V", "right from the border alone", "right from statistics",
         "chance",
     ]  # fmt: skip
-    lines = [header, ["---"] * len(header), *(_row(name, audit) for name, audit in found.items())]
+    lines: list[Sequence[object]] = [header, ["---"] * len(header)]
+    lines += [_row(name, audit) for name, audit in found.items()]
     return (
         "# What the data audit says of the paper's protocols\n\nSeed 0. The last columns: share of "
         "test images that a linear model gets right (with Wilson's 95% interval) when it sees only "

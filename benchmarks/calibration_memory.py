@@ -101,7 +101,7 @@ def _ratios(pairs: list[dict[str, Any]], key: str) -> list[float]:
 
 def _child(arguments: argparse.Namespace) -> None:
     count = arguments.counts[0]
-    sources = sorted(walk_images([arguments.images], Counter()))
+    sources = sorted(Path(str(one)) for one in walk_images([arguments.images], Counter()))
     paths = list(islice(cycle(sources), count))
     model = onnx.load(arguments.model)
     size = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value

@@ -31,6 +31,7 @@ from cxredge.training.assembly import assemble, load_images
 from cxredge.training.checkpoint import write_checkpoint
 from cxredge.training.config import TrainConfig, TrainingHardware
 from cxredge.training.performance import keep_freed_memory
+from cxredge.training.run import plan_run
 from cxredge.vocabulary import Augmentation, FeatureCache, TrainingPrecision
 
 PAPER_EPOCHS = 1000
@@ -97,14 +98,13 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     config = replace(_config(arguments.networks[0], arguments), features=way.features)
     images = load_images(manifest, config.input_size, Silent())
     folder = arguments.scratch / arguments.child
-    trainer = assemble(
-        config, TrainingHardware("cpu", precision=way.precision), len(manifest.classes), images,
-        folder, Silent(),
-    )  # fmt: skip
+    hardware = TrainingHardware("cpu", precision=way.precision)
+    trainer = assemble(config, hardware, len(manifest.classes), images, folder, Silent())
     for _ in range(arguments.epochs + 1):
         trainer.run_epoch(lambda: None)
     start = time.perf_counter()
-    write_checkpoint(folder / "checkpoint", "key", trainer.checkpoint())
+    plan = plan_run(manifest, config, hardware)
+    write_checkpoint(folder / "checkpoint", plan, trainer.checkpoint())
     return {
         "seconds": [epoch.seconds for epoch in trainer.state.history[1:]],
         "checkpoint_seconds": time.perf_counter() - start,

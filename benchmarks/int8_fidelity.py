@@ -149,9 +149,10 @@ def _judge(model: Path, held_out: Seen, validation: Seen, classes: Sequence[str]
     def compared(logits: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
         on_validation = Validation(validation.fp32, seen, validation.images.labels, 0.9)
         labels, patients = held_out.images.labels, held_out.images.patients
-        return compare(
-            held_out.fp32, logits, labels, patients, GateLimits(), classes, on_validation
-        ).to_json()
+        found: dict[str, Any] = to_json(
+            compare(held_out.fp32, logits, labels, patients, GateLimits(), classes, on_validation)
+        )
+        return found
 
     gate = compared(logits, seen)
     margin = gate["near_ties"]["margin"]

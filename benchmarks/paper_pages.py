@@ -79,7 +79,7 @@ def _table_2(runs: Sequence[Record], protocol: str) -> str:
     chosen = [run for run in runs if run["protocol"] == protocol]
     rows = []
     for network in _networks(chosen):
-        paper = TABLE_2.get(network, {}).get(protocol)
+        paper = TABLE_2[network].get(protocol) if network in TABLE_2 else None
         published = (
             f"{paper[0]:g} / {paper[1]:g}" if paper else "- / 100" if protocol == "cxr-c" else ""
         )

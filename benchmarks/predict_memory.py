@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--counts", type=int, nargs="+", default=[100, 1000, 10_000])
     arguments = parser.parse_args()
-    sources = list(walk_images([arguments.images], Counter()))
+    sources = [Path(str(one)) for one in walk_images([arguments.images], Counter())]
     rows = [_measure(arguments, sources, count) for count in arguments.counts]
     found = {"machine": to_json(read_machine()), "tools": tool_versions("onnxruntime", "pillow")}
     found["rows"] = rows

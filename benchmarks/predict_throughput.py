@@ -32,7 +32,7 @@ from cxredge.artifacts.atomic import write_json, write_text
 from cxredge.artifacts.card import tool_versions
 from cxredge.artifacts.records import to_json
 from cxredge.backends import open_session
-from cxredge.backends.onnxruntime import available_cores
+from cxredge.backends.base import available_cores
 from cxredge.bundle.bundle import Bundle, open_bundle
 from cxredge.data.images import load_grey
 from cxredge.inference.pipeline import Stopwatch, infer_images

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def table(
-    classes: tuple[str, ...], splits: list[LabelledImages], found: list[Floats]
+    classes: tuple[str, ...], splits: list[LabelledImages], found: Sequence[Floats]
 ) -> Iterator[str]:
     """Yield the rows of a table: cross-validation, then the test images."""
     yield (

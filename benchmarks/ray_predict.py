@@ -29,6 +29,7 @@ os.environ["RAY_AUTH_TOKEN"] = os.urandom(32).hex()
 
 from benchmarks.other_work import OtherWork
 from benchmarks.ray_driver import write_list
+from benchmarks.ray_nodes import add_node, find_workers
 from benchmarks.ray_predict_page import page
 from cxredge.artifacts.atomic import write_json, write_text
 from cxredge.artifacts.card import tool_versions
@@ -43,7 +44,6 @@ FEW = 8
 KILLED_WORKERS, KILLED_DRIVERS, KILLED_NODES = 20, 5, 2
 LISTED = (10_000, 100_000, 1_000_000)
 DRIVEN = (100_000, 1_000_000, 10_000_000)
-_STORE_BYTES = 100_000_000
 _CHILD = """
 import resource, sys
 from cxredge.cli import app
@@ -150,10 +150,10 @@ def _kill_workers(
     with _started(arguments, cluster, folder, out) as running:
         while running.poll() is None and killed < KILLED_WORKERS:
             time.sleep(draw.uniform(1, 5))
-            for process in _workers()[: 1 if killed < KILLED_WORKERS else 0]:
+            for process in find_workers()[: 1 if killed < KILLED_WORKERS else 0]:
                 os.kill(process, signal.SIGKILL)
                 killed += 1
-    return {"killed": killed, "sent_again": _answer(running)["cluster"]["lost"]}
+    return {"killed": killed, "sent_again": _answer(arguments, running)["cluster"]["lost"]}
 
 
 def _kill_drivers(
@@ -169,7 +169,7 @@ def _kill_drivers(
         kept.append(len(list(folder_of(out).glob("part-*"))))
     with _started(arguments, cluster, folder, out, "--resume") as running:
         pass
-    answer = _answer(running)
+    answer = _answer(arguments, running)
     return {
         "killed": len(kept), "kept_shards": kept, "resumed_rows": answer["resumed"],
     }  # fmt: skip
@@ -187,8 +187,8 @@ def _kill_nodes(
             if running.poll() is None:
                 cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
                 killed += 1
-                _add(cluster, num_cpus=1, object_store_memory=_STORE_BYTES)
-    found = _answer(running)["cluster"]
+                add_node(cluster)
+    found = _answer(arguments, running)["cluster"]
     nodes = [node["images"] for node in found["nodes"]]
     return {"killed": killed, "sent_again": found["lost"], "images_by_node": nodes}
 
@@ -197,26 +197,13 @@ def _kill_nodes(
 def _two_nodes() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
-    settings = {"num_cpus": 1, "object_store_memory": _STORE_BYTES}
     cluster = Cluster()
     try:
-        _add(cluster, include_dashboard=False, **settings)
-        _add(cluster, **settings)
+        add_node(cluster, include_dashboard=False)
+        add_node(cluster)
         yield cluster
     finally:
         cluster.shutdown()
-
-
-def _add(cluster: Any, **settings: Any) -> None:
-    """Add a node; on a busy machine, Ray may give up after 30 seconds."""
-    for attempt in range(5):
-        try:
-            cluster.add_node(**settings)
-        except Exception:
-            if attempt == 4:
-                raise
-        else:
-            return
 
 
 @contextmanager
@@ -227,29 +214,21 @@ def _started(
     words = [sys.executable, "-m", "cxredge", "predict", str(arguments.bundle), str(folder)]
     words += ["--engine", "ray", "--cluster", cluster.address, "--out", str(out), "--json", *more]
     with (
-        (arguments.work / "answer.json").open("w") as stream,
+        _answer_file(arguments).open("w") as stream,
         subprocess.Popen(words, stdout=stream, stderr=subprocess.DEVNULL, text=True) as running,
     ):
-        running.answer = Path(stream.name)  # type: ignore[attr-defined]
         yield running
         running.wait()
 
 
-def _answer(running: subprocess.Popen[str]) -> Any:
+def _answer_file(arguments: argparse.Namespace) -> Path:
+    """Return the file with the JSON value of the last prediction that was started."""
+    return Path(arguments.work) / "answer.json"
+
+
+def _answer(arguments: argparse.Namespace, running: subprocess.Popen[str]) -> Any:
     assert running.returncode == 0, running.returncode
-    return json.loads(running.answer.read_text())  # type: ignore[attr-defined]
-
-
-def _workers() -> list[int]:
-    """Return the processes that predict a shard now; Ray names a process after its task."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if entry.read_bytes().startswith(b"ray::_run"):
-                found.append(int(entry.parent.name))
-        except OSError:
-            continue
-    return found
+    return json.loads(_answer_file(arguments).read_text())
 
 
 def _run(

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.conftest import PREDICTED
 from cxredge.backends import open_session
-from cxredge.backends.onnxruntime import available_cores
+from cxredge.backends.base import available_cores
 from cxredge.bundle.bundle import open_bundle
 from cxredge.inference.pipeline import infer_images
 from cxredge.inference.predict import predict

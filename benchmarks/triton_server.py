@@ -204,7 +204,11 @@ def serving(
     ]  # fmt: skip
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            command, stdout=stream, stderr=subprocess.STDOUT, env=environment, cwd=work
+            list(map(str, command)),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=work,
         )
     server = Server(http, grpc, log, process.pid)
     try:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import IO
 
 from benchmarks.commands import cxredge
 
@@ -91,7 +92,7 @@ def run_limited(
             check=True,
         )
         took = time.perf_counter() - start
-        texts = [_text(stream.seek(0) or stream.read()) for stream in (out, err)]
+        texts = [_text(_whole(stream)) for stream in (out, err)]
     found = json.loads(launched.stdout)
     code = os.waitstatus_to_exitcode(found["status"])
     outcome = Outcome.HUNG if found["killed"] else _outcome(code, texts[1])
@@ -132,6 +133,11 @@ def _outcome(code: int, err: str) -> Outcome:
     if code not in (0, 1, 2, 3) or any(text in err for text in TRACEBACKS):
         return Outcome.CRASHED
     return Outcome.REFUSED if code else Outcome.DONE
+
+
+def _whole(stream: IO[bytes]) -> bytes:
+    stream.seek(0)
+    return stream.read()
 
 
 def _text(content: bytes) -> str:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.campaign.child import cxredge, small_bundle
+from benchmarks.campaign.child import small_bundle
 from benchmarks.campaign.section import Section
+from benchmarks.commands import cxredge
 from cxredge.artifacts.card import parse_card
 from cxredge.artifacts.hashing import sha256_of_json, with_content_hash
 from cxredge.bundle.card import BundleCard

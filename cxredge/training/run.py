@@ -158,7 +158,7 @@ def _agreed_plan(
     Raises:
         CxredgeError: The nodes have different images, weights or versions.
     """
-    plans = ranks.together(lambda: _plan(manifest, config, hardware))
+    plans = ranks.together(lambda: plan_run(manifest, config, hardware))
     for rank, plan in enumerate(plans):
         if plan.stage_key != plans[0].stage_key:
             found = describe_differences(to_json(plans[0]), plan)
@@ -247,10 +247,15 @@ def _earlier_images(config: TrainConfig) -> TrainingImages | None:
         return None
 
 
-def _plan(
+def plan_run(
     manifest: Manifest, config: TrainConfig, hardware: TrainingHardware
 ) -> StagePlan[RunConfig]:
-    """Return the inputs, settings and tools of a run."""
+    """Return the inputs, settings and tools of a run.
+
+    Raises:
+        CxredgeError: There is one class only, the network is unknown, or the weights file is
+            missing.
+    """
     network = find_network(config.network)
     if len(manifest.classes) < 2:
         raise CxredgeError(f"{manifest.path} has one class only; a classifier needs two.")

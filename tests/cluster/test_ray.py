@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.ray_nodes import add_node, find_workers
 from cxredge.bundle.bundle import open_bundle
 from cxredge.cluster.shards import folder_of
 from cxredge.inference.predict import predict
@@ -45,18 +46,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             yield made
         finally:
             made.shutdown()
-
-
-def add_node(cluster: Any, **settings: object) -> None:
-    """Add a node with one core; on a busy machine, Ray may give up after 30 seconds."""
-    for attempt in range(4):
-        try:
-            cluster.add_node(num_cpus=1, object_store_memory=80_000_000, **settings)
-        except Exception:
-            if attempt == 3:
-                raise
-        else:
-            return
 
 
 @pytest.fixture(scope="module")
@@ -97,18 +86,6 @@ def wait_for(condition: Callable[[], bool], running: subprocess.Popen[str]) -> N
         time.sleep(0.01)
 
 
-def workers() -> list[int]:
-    """Return the processes that predict a shard now; Ray names a process after its task."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if entry.read_bytes().startswith(b"ray::_run"):
-                found.append(int(entry.parent.name))
-        except OSError:
-            continue
-    return found
-
-
 @pytest.mark.slow
 def test_workers_a_node_and_the_driver_are_killed_and_no_row_is_lost_or_doubled(
     cluster: Any, built: Path, job: Path
@@ -126,8 +103,8 @@ def test_workers_a_node_and_the_driver_are_killed_and_no_row_is_lost_or_doubled(
 
     def kill_a_worker_and_a_node(running: subprocess.Popen[str]) -> None:
         # Workers of the driver that was killed end; then all are of this one.
-        wait_for(lambda: len(shards_in(out)) > len(kept) and bool(workers()), running)
-        for process in workers():
+        wait_for(lambda: len(shards_in(out)) > len(kept) and bool(find_workers()), running)
+        for process in find_workers():
             os.kill(process, signal.SIGKILL)
         cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
         add_node(cluster)
