@@ -67,10 +67,13 @@ class ProtocolName(str, Enum):
 
 
 class Augmentation(str, Enum):
-    """Strength of the augmentation of training images."""
+    """Augmentation of training images; each kind includes those before it."""
 
     NONE = "none"
     LIGHT = "light"
+    """Geometry and exposure, as between two X-rays of one chest."""
+    SOURCES = "sources"
+    """Processing of files, as between archives."""
 
 
 class FeatureCache(str, Enum):

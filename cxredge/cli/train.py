@@ -118,7 +118,12 @@ class FeatureOptions:
     """Augmented views of the images, and the cache of frozen blocks' features."""
 
     augment: Annotated[
-        Augmentation, typer.Option("--augment", help="Augmentation of training images.")
+        Augmentation,
+        typer.Option(
+            "--augment",
+            help="Augmentation of training images: light varies geometry and exposure; sources "
+            "also varies what archives do to files, for classes that come from one source each.",
+        ),
     ] = Augmentation.LIGHT
     views: Annotated[
         int | None,

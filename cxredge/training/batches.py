@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from cxredge.artifacts.run_card import FeatureFacts
+from cxredge.backends.base import available_cores
 from cxredge.data.images import GreyImage
 from cxredge.data.loading import LabelledImages
 from cxredge.metrics import classification as metrics
@@ -16,6 +20,7 @@ from cxredge.models.networks import Classifier
 from cxredge.training.augment import augment, draw_view, view_of
 from cxredge.training.config import TrainConfig
 from cxredge.training.ranks import Ranks
+from cxredge.training.vary_processing import vary_processing
 from cxredge.vocabulary import Augmentation
 
 EVALUATION_BATCH = 64
@@ -141,10 +146,13 @@ class LiveImages:
 
     def training(self, rows: torch.Tensor, epoch: int) -> Inputs:
         """Return float32 images (n, 3, S, S), augmented; see :class:`BatchSource`."""
-        images = scale_pixels(self._train[rows].to(self._device))
-        if self.config.augmentation is Augmentation.LIGHT:
-            view = view_of(epoch, self.config.views)
-            images = augment(images, draw_view(self.config.seed, rows, view))
+        config, view = self.config, view_of(epoch, self.config.views)
+        pixels = self._train[rows]
+        if config.augmentation is Augmentation.SOURCES:
+            pixels = self._vary(pixels, rows, view)
+        images = scale_pixels(pixels.to(self._device))
+        if config.augmentation is not Augmentation.NONE:
+            images = augment(images, draw_view(config.seed, rows, view))
         return (normalise(images, self.config.mean, self.config.std),)
 
     def validation(self, share: Share = WHOLE) -> Iterator[Inputs]:
@@ -152,6 +160,21 @@ class LiveImages:
         for pixels in torch.split(self._val, EVALUATION_BATCH)[share.first :: share.step]:
             images = scale_pixels(pixels.to(self._device))
             yield (normalise(images, self.config.mean, self.config.std),)
+
+    def _vary(self, pixels: torch.Tensor, rows: torch.Tensor, view: int) -> torch.Tensor:
+        """Process each of uint8 (n, S, S) images in its own random way, on all cores."""
+        seed = self.config.seed
+        varied = self._pool.map(
+            lambda image, row: vary_processing(image, seed, view, row),
+            pixels.numpy(),
+            rows.tolist(),
+        )
+        return torch.from_numpy(np.stack(list(varied)))
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        """Threads that process images; Pillow leaves Python's lock to others."""
+        return ThreadPoolExecutor(available_cores())
 
     def facts(self) -> FeatureFacts:
         """Return that no features are cached."""
