@@ -59,11 +59,13 @@ class PatientFrom(str, Enum):
 
 
 class ProtocolName(str, Enum):
-    """The paper's three data sets."""
+    """The paper's three data sets, CXR B with adults, and Kermany's official split."""
 
     CXR_A = "cxr-a"
     CXR_B = "cxr-b"
     CXR_C = "cxr-c"
+    CXR_D = "cxr-d"
+    KERMANY = "kermany"
 
 
 class Augmentation(str, Enum):

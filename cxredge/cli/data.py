@@ -14,7 +14,7 @@ from cxredge.cli.options import OutFolder, PatientKeyOption, ProtocolOption, See
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.text import controls_line, counts_table
 from cxredge.errors import quoted
-from cxredge.vocabulary import CLASS_SPLITS, Split, SplitBy
+from cxredge.vocabulary import CLASS_SPLITS, ProtocolName, Split, SplitBy
 
 if TYPE_CHECKING:
     from cxredge.data.patients import PatientRule
@@ -39,21 +39,36 @@ def register(app: typer.Typer) -> None:
 def prepare(
     output: Output,
     protocol: ProtocolOption,
-    cohen: Annotated[
-        Path, typer.Option("--cohen", help="Cohen's set, with metadata.csv and images/.")
-    ],
     kermany: Annotated[
         Path, typer.Option("--kermany", help="Kermany's set, with train/ and test/.")
     ],
     out: OutFolder,
+    cohen: Annotated[
+        Path | None,
+        typer.Option(
+            "--cohen",
+            help="Cohen's set, with metadata.csv and images/; protocol kermany takes none.",
+        ),
+    ] = None,
     adults: Annotated[
         Path | None,
         typer.Option(
             "--adults",
             help="X-rays of adults, with metadata.csv (filename, patientid, finding) and images/; "
-            "they become controls.",
+            "they become controls. Protocol cxr-d requires them: those without a finding become "
+            "normal.",
         ),
     ] = None,
+    other_share: Annotated[
+        float,
+        typer.Option(
+            "--other-share",
+            min=0,
+            max=0.9,
+            help="Protocol cxr-d: share of the patients with adult pneumonia or Cohen's other "
+            "findings who are trained on as the class 'other'; the rest stay controls.",
+        ),
+    ] = 0.0,
     split: SplitByOption = SplitBy.PATIENT,
     seed: SeedOption = 0,
     balanced: Annotated[
@@ -70,22 +85,29 @@ def prepare(
     """Draw one of the paper's data sets, or split all images.
 
     The protocols cxr-a, cxr-b and cxr-c have the paper's number of images per class and split; full
-    splits all images 70/15/15. If an X-ray exists in several files, only one is used, and its
+    splits all images 70/15/15. cxr-d is cxr-b with adults without a finding in normal, so that not
+    every adult has COVID-19. kermany keeps the official test folder; a fifth of the training
+    patients validates. If an X-ray exists in several files, only one is used, and its
     patients are joined. Cohen's other pictures become controls: frontal X-rays with another
     finding, laterals and CT slices of patients who are in neither train nor val. Writes
     OUT/manifest.csv, and OUT/left_out.csv with reasons.
     """
     from cxredge.artifacts.exclusive import exclusive
-    from cxredge.data.prepare import ProtocolOptions, prepare_protocol
+    from cxredge.data.protocol_sets import ProtocolOptions, prepare_kermany, prepare_protocol
 
+    _check_protocol(protocol, cohen, adults, other_share, split)
     if (balanced or sars) and protocol:
         raise typer.BadParameter(
-            "the paper's protocols have fixed counts; use --protocol full.",
+            "the protocols have fixed counts; use --protocol full.",
             param_hint="--balanced" if balanced else "--sars",
         )
-    options = ProtocolOptions(protocol, split, seed, balanced, sars, adults)
+    options = ProtocolOptions(protocol, split, seed, balanced, sars, adults, other_share)
     with exclusive(out):
-        prepared = prepare_protocol(cohen, kermany, out, options, output)
+        prepared = (
+            prepare_protocol(cohen, kermany, out, options, output)
+            if cohen
+            else prepare_kermany(kermany, out, options, output)
+        )
     return _outcome(prepared, prepared.patients_joined)
 
 
@@ -204,9 +226,33 @@ def phantoms(
         return _outcome(prepare_phantoms(out, patients, size, seed, output, controls))
 
 
+def _check_protocol(
+    protocol: ProtocolName | None,
+    cohen: Path | None,
+    adults: Path | None,
+    other_share: float,
+    split: SplitBy,
+) -> None:
+    """Refuse options that a protocol requires, or does not use."""
+    is_kermany, is_extended = (
+        protocol is ProtocolName.KERMANY,
+        protocol is ProtocolName.CXR_D,
+    )
+    by_image = split is SplitBy.IMAGE
+    for wrong, option, problem in (
+        (cohen is None and not is_kermany, "--cohen", "give the folder of Cohen's set."),
+        (cohen is not None and is_kermany, "--cohen", "protocol kermany does not use it."),
+        (adults is None and is_extended, "--adults", "cxr-d requires X-rays of adults."),
+        (other_share and not is_extended, "--other-share", "only protocol cxr-d has it."),
+        (by_image and (is_extended or is_kermany), "--split", "this protocol splits by patient."),
+    ):
+        if wrong:
+            raise typer.BadParameter(problem, param_hint=option)
+
+
 def _outcome(prepared: PreparedSet, patients_joined: int = 0) -> Outcome:
     from cxredge.artifacts.records import to_json
-    from cxredge.data.prepare import ProtocolSet
+    from cxredge.data.protocol_sets import ProtocolSet
 
     dropped = ", ".join(f"{number} {reason}" for reason, number in prepared.dropped.items())
     lines = [counts_table(prepared.counts), "", *controls_line(prepared.controls)]

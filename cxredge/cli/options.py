@@ -54,7 +54,8 @@ ProtocolOption = Annotated[
     choice_option(
         "--protocol",
         {**{one.value: one for one in ProtocolName}, "full": None},
-        "Data set of the paper; full: all images.",
+        "Data set of the paper; cxr-d: CXR B with adults among the normal lungs; kermany: the "
+        "official split of Kermany's set; full: all images.",
     ),
 ]
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a bundle.")]

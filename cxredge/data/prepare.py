@@ -7,11 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cxredge.artifacts.records import Count
-from cxredge.data.adults import read_adults
-from cxredge.data.appearance import hash_images
-from cxredge.data.cohen import read_cohen
-from cxredge.data.controls import apart_from_training, choose_controls
-from cxredge.data.duplicates import keep_one_of_each
+from cxredge.data.controls import apart_from_training
 from cxredge.data.folder import (
     FolderRules,
     check_classes_kept,
@@ -20,19 +16,16 @@ from cxredge.data.folder import (
     read_folder,
 )
 from cxredge.data.folder_layout import find_layout
-from cxredge.data.kermany import read_kermany
 from cxredge.data.left_out import LeftOut, write_left_out
 from cxredge.data.loading import check_samples
 from cxredge.data.manifest import Entry, Sample, write_manifest
-from cxredge.data.perceptual_hash import Hashes
 from cxredge.data.phantom_controls import write_phantom_controls
 from cxredge.data.phantoms import write_phantoms
-from cxredge.data.protocols import draw_full, draw_protocol
 from cxredge.data.pseudonyms import Pseudonyms
 from cxredge.data.set_warnings import split_warnings
 from cxredge.data.splits import carve_test, carve_validation, split_fractions
 from cxredge.progress import Progress
-from cxredge.vocabulary import ProtocolName, Split, SplitBy
+from cxredge.vocabulary import Split, SplitBy
 
 PHANTOM_PATIENT = "^(.+)-[0-9]+$"
 """Pattern of the patient in the file names of phantoms."""
@@ -70,40 +63,6 @@ class PreparedSet:
 
 
 @dataclass(frozen=True)
-class ProtocolSet(PreparedSet):
-    """Summary of a protocol's data set.
-
-    Attributes:
-        patients_joined: Number of patient names joined to another, as both share an X-ray.
-        not_drawn: Number of usable images that the protocol has no place for.
-    """
-
-    patients_joined: Count = 0
-    not_drawn: Count = 0
-
-
-@dataclass(frozen=True)
-class ProtocolOptions:
-    """Options of :func:`prepare_protocol`.
-
-    Attributes:
-        protocol: The paper's data set; None splits all images 70/15/15.
-        split_by: Whether patients are kept whole, or images are split as in the paper.
-        seed: The same seed draws the same images.
-        balanced: Without a protocol: use as many images of each class as the smallest has.
-        sars: Without a protocol: keep SARS as a class.
-        adults: Folder of a collection of adults, who become controls; None without it.
-    """
-
-    protocol: ProtocolName | None
-    split_by: SplitBy = SplitBy.PATIENT
-    seed: int = 0
-    balanced: bool = False
-    sars: bool = False
-    adults: Path | None = None
-
-
-@dataclass(frozen=True)
 class FolderOptions:
     """Options of :func:`prepare_folder`.
 
@@ -122,53 +81,6 @@ class FolderOptions:
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
     seed: int = 0
     controls: Path | None = None
-
-
-def prepare_protocol(
-    cohen: Path, kermany: Path, out: Path, options: ProtocolOptions, progress: Progress
-) -> ProtocolSet:
-    """Write the manifest of one of the paper's protocols, or of all images.
-
-    Of an X-ray that exists in several files, one is used, and its patients are joined. The other
-    pictures of the Cohen collection become controls, unless their patient is in train or val.
-
-    Args:
-        cohen: Folder of the Cohen collection.
-        kermany: Folder of the Kermany set.
-        out: Folder for ``manifest.csv``.
-        options: Protocol and options of the draw.
-        progress: Progress listener.
-
-    Raises:
-        DataError: A folder has another layout, or a class has too few images.
-    """
-    found, dropped_covid = read_cohen(cohen, with_controls=True)
-    covid = [sample for sample in found if sample.label]
-    others = [sample for sample in found if not sample.label]
-    pneumonia, dropped_pneumonia = read_kermany(kermany)
-    adults, dropped_adults = read_adults(options.adults) if options.adults else ([], LeftOut())
-    usable, unusable = _check([*covid, *pneumonia], progress)
-    hashes = _hash(usable, progress)
-    kept, joined = keep_one_of_each(usable, hashes)
-    used, copies = {entry.sha256 for entry in kept}, LeftOut()
-    for entry in usable:
-        if entry.sha256 not in used:
-            copies.leave(entry.path, "near_duplicate")
-    dropped = dropped_covid.join(dropped_pneumonia, dropped_adults, unusable, copies)
-    if options.protocol is None:
-        entries, left_out = draw_full(
-            kept, options.split_by, options.seed, balanced=options.balanced, sars=options.sars
-        )
-        dropped = dropped.join(left_out)
-    else:
-        entries = draw_protocol(kept, options.protocol, options.split_by, options.seed)
-    not_drawn = len(kept) - len(entries) if options.protocol else 0
-    with progress.task("Checking controls", 2 * len(others + adults)) as advance:
-        controls, no_controls = choose_controls(
-            [*others, *adults], usable, hashes, entries, lambda: advance(1)
-        )
-    prepared = _write(out, [*entries, *controls], dropped.join(no_controls))
-    return ProtocolSet(**vars(prepared), patients_joined=joined, not_drawn=not_drawn)
 
 
 def prepare_folder(
@@ -192,7 +104,7 @@ def prepare_folder(
     samples, ignored = read_folder(
         directory, options.rules, pseudonyms, progress.note, options.controls
     )
-    readable, dropped = _check(samples, progress)
+    readable, dropped = check_all(samples, progress)
     check_classes_kept(samples, readable, dropped)
     usable = [entry for entry in readable if entry.label]
     entries = _split_folder(usable, directory, options, progress)
@@ -203,7 +115,7 @@ def prepare_folder(
             f"Patients are named by a keyed hash. The key is in {pseudonyms.key_file}: keep it, "
             "and do not give it to recipients of the manifest."
         )
-    prepared = _write(out, [*entries, *controls], ignored.join(dropped, seen))
+    prepared = write_set(out, [*entries, *controls], ignored.join(dropped, seen))
     return replace(prepared, new_key=str(pseudonyms.key_file) if pseudonyms.created else None)
 
 
@@ -249,24 +161,21 @@ def prepare_phantoms(
         if others:
             write_phantom_controls(others, patients, size, seed, on_image=lambda: advance(1))
     samples, ignored = read_folder(out / "images", PHANTOM_PATIENT, controls=others)
-    readable, dropped = _check(samples, progress)
+    readable, dropped = check_all(samples, progress)
     usable = [entry for entry in readable if entry.label]
     entries = split_fractions(usable, SplitBy.PATIENT, seed, _PHANTOM_FRACTIONS)
     entries += [replace(e, split=Split.CONTROL) for e in readable if not e.label]
-    return _write(out, entries, ignored.join(dropped))
+    return write_set(out, entries, ignored.join(dropped))
 
 
-def _check(samples: Sequence[Sample], progress: Progress) -> tuple[list[Entry], LeftOut]:
+def check_all(samples: Sequence[Sample], progress: Progress) -> tuple[list[Entry], LeftOut]:
+    """Return the readable images, and those left out."""
     with progress.task("Checking images", len(samples)) as advance:
         return check_samples(samples, lambda: advance(1))
 
 
-def _hash(usable: Sequence[Entry], progress: Progress) -> Hashes:
-    with progress.task("Comparing images", len(usable)) as advance:
-        return hash_images(usable, lambda: advance(1))
-
-
-def _write(out: Path, entries: Sequence[Entry], dropped: LeftOut) -> PreparedSet:
+def write_set(out: Path, entries: Sequence[Entry], dropped: LeftOut) -> PreparedSet:
+    """Write the manifest and the list of what was left out."""
     left_out = write_left_out(out, dropped)
     manifest = write_manifest(out / "manifest.csv", entries)
     return PreparedSet(

@@ -40,6 +40,18 @@ def make_kermany(folder: Path, each: int) -> Path:
     return folder
 
 
+def make_adults(folder: Path, no_finding: int, pneumonia: int) -> Path:
+    (folder / "images").mkdir(parents=True)
+    findings = ["No Finding"] * no_finding + ["Pneumonia"] * pneumonia
+    with (folder / "metadata.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["filename", "patientid", "finding"])
+        for n, finding in enumerate(findings):
+            writer.writerow([f"a{n}.png", f"{n}", finding])
+            noise_image(folder / "images" / f"a{n}.png")
+    return folder
+
+
 def noise_image(path: Path) -> None:
     rng = np.random.default_rng(abs(hash(str(path))) % 2**32)
     regions = Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8))
@@ -153,3 +165,65 @@ def test_data_prepare_fills_controls(tmp_path: Path, cxredge) -> None:
     assert ran.json["patients_in_two_splits"] == 0
     assert {e.label for e in manifest.controls} == {""}
     assert ran.json["images"] == len(manifest.labelled) == 12 * 4
+
+
+def test_data_prepare_of_adults_among_normal_lungs(tmp_path: Path, cxredge) -> None:
+    cohen, kermany = make_cohen(tmp_path / "cohen", 190, 16), make_kermany(tmp_path / "k", 188)
+    adults = make_adults(tmp_path / "adults", 16, 10)
+    command = (
+        "data", "prepare", "--protocol", "cxr-d", "--cohen", cohen, "--kermany", kermany, "--out",
+        tmp_path / "out", "--json",
+    )  # fmt: skip
+    ran = cxredge(*command)
+    assert ran.code == 2
+    assert "cxr-d requires X-rays of adults" in ran.err
+    ran = cxredge(*command, "--adults", adults, "--other-share", 0.5)
+    assert ran.code == 0, ran.err
+    assert ran.json["counts"]["train"] == {
+        "bacterial": 118, "covid19": 118, "normal": 118 + 8, "other": 4, "viral": 118,
+    }  # fmt: skip
+    assert ran.json["counts"]["test"]["normal"] == 38 + 6
+    assert ran.json["controls"] == {"adult pneumonia": 5}
+    assert ran.json["patients_in_two_splits"] == 0
+    entries = read_manifest(tmp_path / "out" / "manifest.csv").entries
+    assert {e.source for e in entries if e.label == "normal"} == {"kermany", "adults"}
+
+
+def test_data_prepare_of_the_official_split(tmp_path: Path, cxredge) -> None:
+    kermany = make_kermany(tmp_path / "k", 10)
+    command = ("data", "prepare", "--protocol", "kermany", "--kermany", kermany)
+    ran = cxredge(*command, "--out", tmp_path / "out")
+    assert ran.code == 1
+    assert "has no test folder" in ran.err
+    for kind, name in (("NORMAL", "IM-900-0001"), ("PNEUMONIA", "person900_virus_1")):
+        (kermany / "test" / kind).mkdir(parents=True)
+        noise_image(kermany / "test" / kind / f"{name}.jpeg")
+    same = kermany / "train" / "NORMAL" / "IM-0003-0001.jpeg"
+    copy = kermany / "test" / "NORMAL" / "NORMAL2-IM-901-0001.jpeg"
+    copy.write_bytes(same.read_bytes())
+    ran = cxredge(*command, "--adults", make_adults(tmp_path / "adults", 2, 1), "--out",
+                  tmp_path / "out", "--json")  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert ran.json["counts"] == {
+        "train": {"bacterial": 8, "normal": 7, "viral": 8},
+        "val": {"bacterial": 2, "normal": 2, "viral": 2},
+        "test": {"normal": 2, "viral": 1},
+    }
+    assert ran.json["dropped"] == {"duplicate": 1}
+    assert ran.json["controls"] == {"adult no finding": 2, "adult pneumonia": 1}
+
+
+def test_data_prepare_refuses_options_of_other_protocols(tmp_path: Path, cxredge) -> None:
+    for protocol, options, problem in (
+        ("cxr-b", (), "give the folder of Cohen's set"),
+        ("kermany", ("--cohen", tmp_path), "protocol kermany does not use it"),
+        ("cxr-b", ("--cohen", tmp_path, "--other-share", 0.5), "only protocol cxr-d has it"),
+        ("kermany", ("--split", "image"), "this protocol splits by patient"),
+    ):
+        ran = cxredge(
+            "data", "prepare", "--protocol", protocol, "--kermany", tmp_path, "--out",
+            tmp_path / "out", *options,
+        )  # fmt: skip
+        assert ran.code == 2
+        assert problem in ran.err.replace("\n", " ")
+    assert not (tmp_path / "out").exists()

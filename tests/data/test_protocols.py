@@ -71,7 +71,7 @@ def placed(entries: list[Entry]) -> set[tuple[str, Split]]:
     return {(entry.sha256, entry.split) for entry in entries}
 
 
-@pytest.mark.parametrize("name", ProtocolName)
+@pytest.mark.parametrize("name", PROTOCOLS)
 @pytest.mark.parametrize("split_by", SplitBy)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_draw_has_exactly_the_counts_of_the_paper(
@@ -86,7 +86,7 @@ def test_draw_has_exactly_the_counts_of_the_paper(
         assert (entry.path, entry.patient) == (original.path, original.patient)
 
 
-@pytest.mark.parametrize("name", ProtocolName)
+@pytest.mark.parametrize("name", PROTOCOLS)
 @pytest.mark.parametrize("seed", range(5))
 def test_patients_are_kept_apart_unless_images_are_split(name: ProtocolName, seed: int) -> None:
     assert not split_patients(draw_protocol(COLLECTION, name, SplitBy.PATIENT, seed))
@@ -115,7 +115,7 @@ def test_same_seed_same_draw_whatever_the_order(split_by: SplitBy) -> None:
 
 
 @pytest.mark.parametrize("split_by", SplitBy)
-@pytest.mark.parametrize("name", ProtocolName)
+@pytest.mark.parametrize("name", PROTOCOLS)
 def test_another_seed_draws_others(name: ProtocolName, split_by: SplitBy) -> None:
     first, second = (placed(draw_protocol(COLLECTION, name, split_by, s)) for s in (0, 1))
     assert len(first & second) < 0.8 * len(first)
