@@ -15,10 +15,8 @@ from cxredge.data.left_out import LeftOut
 from cxredge.data.manifest import Entry
 from cxredge.data.splits import group_whole, split_fractions
 from cxredge.errors import DataError
-from cxredge.vocabulary import SplitBy
+from cxredge.vocabulary import OTHER_CLASS, SplitBy
 
-OTHER = "other"
-"""Class of X-rays that show none of the other classes."""
 NO_FINDING = "adult no finding"
 OTHER_KINDS = ("adult pneumonia", "other finding")
 """Kinds of controls that may be trained on as ``other``. What kind of pneumonia an adult has is not
@@ -60,7 +58,7 @@ def add_adults(
     # Someone whose image is tested as another class must not be known as none of them.
     known = {entry.patient for entry in placed}
     other = [
-        replace(entry, label=OTHER)
+        replace(entry, label=OTHER_CLASS)
         for kind in OTHER_KINDS
         for entry in _share([e for e in rest if e.finding == kind], known, other_share, seed)
     ]

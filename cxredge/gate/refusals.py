@@ -12,6 +12,7 @@ from cxredge.metrics.bootstrap import Bools, patient_weights, weighted_mean
 from cxredge.metrics.classification import Interval, Ints, wilson
 from cxredge.metrics.controls import ControlImages, ControlKind, measure_controls
 from cxredge.metrics.number_types import Count, Share
+from cxredge.vocabulary import OTHER_CLASS
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,15 @@ def agreement_deviation(pair: PairedRefusals) -> Deviation:
 
 
 def control_deviations(pair: PairedControls) -> list[Deviation]:
-    """Return for each kind the share of controls that are called a class and not refused."""
+    """Return for each kind the share of controls that are called a class and not refused.
+
+    Those that are called ``other`` are not among them.
+    """
     kinds, patients = np.array(pair.images.kinds, np.str_), np.array(pair.patients, np.str_)
     nobody = np.zeros(len(kinds), dtype=bool)
-    before = ~(pair.refused.reference if pair.refused else nobody)
-    after = ~(pair.refused.candidate if pair.refused else nobody)
+    other = np.array([name == OTHER_CLASS for name in pair.classes])
+    before = ~(pair.refused.reference if pair.refused else nobody) & ~other[pair.reference]
+    after = ~(pair.refused.candidate if pair.refused else nobody) & ~other[pair.candidate]
     return [
         _deviation(
             Measure.CONTROL_RATE,

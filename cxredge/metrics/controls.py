@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from cxredge.metrics.classification import Interval, Ints, wilson
 from cxredge.metrics.number_types import Count, Share
+from cxredge.vocabulary import OTHER_CLASS
 
 Bools = npt.NDArray[np.bool_]
 
@@ -58,12 +59,12 @@ class ControlKind:
 
     @property
     def answered(self) -> int:
-        """Number of images that are called a class and not refused."""
-        return self.images - self.refused
+        """Number of images that are called a class other than ``other``, and not refused."""
+        return self.images - self.refused - self.called.get(OTHER_CLASS, 0)
 
     @property
     def rate(self) -> float:
-        """Share of the images that are called a class and not refused."""
+        """Share of the images that are called a class other than ``other``, and not refused."""
         return self.answered / self.images
 
 
@@ -145,10 +146,11 @@ def own_classes(
 ) -> tuple[str, ...]:
     """Return the classes that share a source with controls, if not every class does.
 
-    Where all classes share it, the source tells no class.
+    Where all classes share it, the source tells no class. ``other`` is right for a control.
     """
-    own = tuple(sorted(name for name, found in class_sources.items() if found & sources))
-    return own if len(own) < len(class_sources) else ()
+    classes = {name: found for name, found in class_sources.items() if name != OTHER_CLASS}
+    own = tuple(sorted(name for name, found in classes.items() if found & sources))
+    return own if len(own) < len(classes) else ()
 
 
 def control_sentences(controls: Controls) -> list[str]:

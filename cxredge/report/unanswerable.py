@@ -9,6 +9,7 @@ from cxredge.report.blocks import Block, Missing, Section, Sentences, Table
 from cxredge.report.headlines import controls_of
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.results.evaluation import Evaluation
+from cxredge.vocabulary import OTHER_CLASS
 
 _FAMILIARITY = (
     "Familiarity compares an X-ray with the training images, inside the network. Below 1, the "
@@ -94,9 +95,15 @@ def _refusal(reported: ReportedBundle) -> str:
 def _controls(controls: Controls) -> Table:
     total = sum(found.images for found in controls.values())
     refused = sum(found.refused for found in controls.values())
+    has_other = any(OTHER_CLASS in found.called for found in controls.values())
     return Table(
         f"Controls: {numbers.count(refused)} of {numbers.count(total)} are refused",
-        ("kind", "X-rays", "refused", "called, though none of the classes is right"),
+        (
+            "kind",
+            "X-rays",
+            "refused",
+            "called" if has_other else "called, though none of the classes is right",
+        ),
         tuple(
             (
                 kind,
@@ -106,7 +113,8 @@ def _controls(controls: Controls) -> Table:
             )
             for kind, found in controls.items()
         ),
-        "Controls are X-rays that show none of the classes: the right answer is to refuse them. "
+        f"Controls are X-rays that show none of the classes: the right answer is to refuse them"
+        f"{f', or to call them {OTHER_CLASS}' if has_other else ''}. "
         "In brackets: 95% intervals, the range of the true share that so few X-rays allow.",
     )
 

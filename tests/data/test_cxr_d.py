@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cxredge.data.cxr_d import NO_FINDING, OTHER, OTHER_KINDS, add_adults
+from cxredge.data.cxr_d import NO_FINDING, OTHER_KINDS, add_adults
 from cxredge.data.manifest import Entry
 from cxredge.errors import DataError
-from cxredge.vocabulary import Split
+from cxredge.vocabulary import OTHER_CLASS, Split
 
 
 def control(number: int, finding: str, patient: str = "") -> Entry:
@@ -50,7 +50,7 @@ def test_adults_without_a_finding_are_normal_in_every_split() -> None:
 
 def test_a_share_of_the_patients_of_each_kind_is_trained_on_as_other() -> None:
     placed, controls, _ = add_adults(CLASSES, CONTROLS, 0.5, 0)
-    other = [entry for entry in placed if entry.label == OTHER]
+    other = [entry for entry in placed if entry.label == OTHER_CLASS]
     assert Counter(entry.finding for entry in other) == dict.fromkeys(OTHER_KINDS, 20)
     assert Counter(entry.split for entry in other) == {Split.TRAIN: 32, Split.VAL: 8}
     assert len(controls) == 120 - 40
@@ -70,8 +70,8 @@ def test_no_patient_is_trained_on_and_tested() -> None:
     assert all(len(splits) == 1 for splits in split_by_patient(placed).values())
     trained = {entry.patient for entry in placed if entry.split is not Split.TEST}
     assert not trained & {entry.patient for entry in controls}
-    other = {entry.patient for entry in placed if entry.label == OTHER}
-    assert not other & {entry.patient for entry in placed if entry.label != OTHER}
+    other = {entry.patient for entry in placed if entry.label == OTHER_CLASS}
+    assert not other & {entry.patient for entry in placed if entry.label != OTHER_CLASS}
     assert "covid-2" in {entry.patient for entry in controls}, "a tested patient may be a control"
     assert left_out.total() + len(placed) + len(controls) == len(CLASSES + CONTROLS + shared)
 

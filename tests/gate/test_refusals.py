@@ -132,6 +132,18 @@ def test_networks_without_distances_have_no_agreement_of_refusals() -> None:
     assert (called.refused, called.called) == (0, {"sick": 0, "well": 1})
 
 
+def test_controls_that_are_called_other_are_not_called_a_class() -> None:
+    logits, classes = np.eye(2)[[0, 1]], ("sick", "other")
+    result = compare(logits, logits, np.array([0, 1]), ["a", "b"], GateLimits(), classes)
+    images = ControlImages(["ct"] * 4, ["x"] * 4, SOURCES)
+    decisions = np.array([1, 1, 0, 0]), np.array([1, 1, 1, 0])
+    paired = PairedControls(images, list("abcd"), classes, *decisions, None)
+    judged = with_refusals(result, None, paired, RefusalLimits())
+    check = check_of(judged, Measure.CONTROL_RATE, "ct")
+    assert (check.fp32, check.candidate) == (0.5, 0.25)
+    assert list(contradictions(judged, GateLimits())) == []
+
+
 @pytest.mark.parametrize("controls", [None, (3, 4)])
 def test_a_result_as_measured_is_read_again(controls: tuple[int, int] | None) -> None:
     gate = judged(controls=controls)

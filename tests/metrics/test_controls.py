@@ -14,6 +14,7 @@ from cxredge.metrics.controls import (
     control_sentence,
     control_sentences,
     measure_controls,
+    objections,
     own_classes,
 )
 
@@ -52,6 +53,19 @@ def test_kinds_are_counted_apart() -> None:
     everything = measure_controls(images, np.array([0, 1, 1, 0]), None, "ab")
     assert everything["ct"].refused == 0
     assert from_json(to_json(ct), ControlKind, "x", "") == ct
+
+
+def test_a_control_that_is_called_other_is_right() -> None:
+    classes, sources = (*CLASSES, "other"), {**SOURCES, "other": {"cohen", "adults"}}
+    images = ControlImages(["ct"] * 10, ["cohen"] * 10, sources)
+    found = measure_controls(images, np.array([3] * 9 + [0]), None, classes)["ct"]
+    assert (found.answered, found.rate, found.own_classes) == (1, 0.1, ("covid19",))
+    assert objections({"ct": found}) == []
+    assert control_sentence("ct", found) == (
+        "Of 10 CT slices from covid19's own source, 1 (2-40%) is called covid19, 9 (60-98%) are "
+        "called other."
+    )
+    assert own_classes({"adults"}, sources) == ()
 
 
 def test_classes_are_of_the_own_source_unless_all_share_it() -> None:
