@@ -38,7 +38,8 @@ class StartOptions:
         str,
         typer.Option(
             "--weights",
-            help="imagenet (downloads), none, a .safetensors or .pth file, or Keras' .h5.",
+            help="imagenet (downloads), none, a .safetensors or .pth file (TorchXRayVision's too), "
+            "or Keras' .h5.",
         ),
     ] = "imagenet"
     freeze: Annotated[

@@ -11,6 +11,7 @@ from cxredge.models.backbones import build_backbone
 from cxredge.models.keras_geometry import match_keras_geometry, needs_keras_geometry
 from cxredge.models.keras_weights import load_keras_weights
 from cxredge.models.weights import load_into, read_state_dict
+from cxredge.models.xrayvision import from_xrayvision, is_xrayvision
 from cxredge.models.zoo import find_network
 
 
@@ -68,6 +69,8 @@ def _load(model: Classifier, path: Path, name: str) -> None:
         load_keras_weights(model.backbone, path, name)
         return
     state = read_state_dict(path)
+    if is_xrayvision(state):
+        state = from_xrayvision(state, name)
     if needs_keras_geometry(state):
         match_keras_geometry(model.backbone, name)
     load_into(model, state, path)

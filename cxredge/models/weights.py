@@ -10,12 +10,15 @@ import torch
 from torch import nn
 
 from cxredge.errors import CxredgeError
+from cxredge.models.pickled_module import read_pickled_module
 
 _HEADS = ("classifier.", "fc.", "head.", "AuxLogits.")
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """Read tensors by name from ``.safetensors``, or ``.pth`` / ``.pt`` (weights only).
+
+    Of a pickled module the tensors are read, and its classes are not imported.
 
     Raises:
         CxredgeError: The file is missing, damaged or of another type, or holds other objects than
@@ -31,7 +34,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
             return load_file(path)
         if path.suffix in (".pth", ".pt"):
-            return _tensors(path, torch.load(path, map_location="cpu", weights_only=True))
+            return _load(path)
     except CxredgeError:
         raise
     except UnpicklingError as error:
@@ -92,6 +95,17 @@ def load_into(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -
                 "Check --model and --weights.",
             )
     target.load_state_dict(dict(given), strict=False)
+
+
+def _load(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        module = read_pickled_module(path)
+        if not module:
+            raise error from None
+        return module
+    return _tensors(path, loaded)
 
 
 def _tensors(path: Path, loaded: object) -> dict[str, torch.Tensor]:

@@ -28,6 +28,7 @@ from cxredge.data.pseudonyms import patient_key as find_key
 from cxredge.data.seen_images import hash_training_images
 from cxredge.errors import ArtifactError, CxredgeError
 from cxredge.models import build_model
+from cxredge.models.xrayvision import require_input_scale
 from cxredge.models.zoo import find_network
 from cxredge.progress import Progress
 from cxredge.training.assembly import Images, assemble, load_images
@@ -188,6 +189,8 @@ def _check_requirements(
         # One process per node downloads.
         if config.weights != "none" and ranks.fabric.local_rank == 0:
             build_model(config.network, 0, config.weights)
+            if config.weights != "imagenet":
+                require_input_scale(Path(config.weights), config.mean, config.std)
 
     if config.batch_size < ranks.size:
         raise ranks.common(
