@@ -189,6 +189,13 @@ class TrainingPrecision(str, Enum):
     BF16_MIXED = "bf16-mixed"
 
 
+class Tracker(str, Enum):
+    """Program that a training is logged to; also the name of its extra."""
+
+    TENSORBOARD = "tensorboard"
+    MLFLOW = "mlflow"
+
+
 class Engine(str, Enum):
     """What runs a prediction: this process, or a cluster."""
 

@@ -84,6 +84,7 @@ LIBRARIES = {
     "typer": "cli",
     "rich": "cli.output",
     "ray": "cluster.ray_cluster",
+    "mlflow": "training.mlflow_log",
 }
 # Libraries that exist only on a machine with a GPU: one module each imports them by name.
 GPU_LIBRARIES = {

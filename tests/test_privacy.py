@@ -127,3 +127,4 @@ def test_import_switches_telemetry_off() -> None:
     wanted = ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK")
     assert [os.environ.get(name) for name in wanted] == ["1", "1", "1"]
     assert os.environ.get("RAY_USAGE_STATS_ENABLED") == "0"
+    assert os.environ.get("MLFLOW_DISABLE_TELEMETRY") == "true"

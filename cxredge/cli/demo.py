@@ -67,6 +67,7 @@ def _train(output: Output, out: Path) -> None:
         FitOptions,
         HardwareOptions,
         InputOptions,
+        LogOptions,
         SearchOptions,
         StartOptions,
         train,
@@ -92,6 +93,7 @@ def _train(output: Output, out: Path) -> None:
             search=SearchOptions(),
             scaling=InputOptions(_INPUT_SIZE),
             hardware=HardwareOptions(),
+            logs=LogOptions(),
         ),
     )
 

@@ -14,9 +14,9 @@ from cxredge.cli.options import ManifestArgument, PatientKeyOption, SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.processes import run_as_rank, run_in_processes
 from cxredge.cli.text import share, table
-from cxredge.errors import quoted
+from cxredge.errors import CxredgeError, quoted
 from cxredge.progress import Progress, Silent
-from cxredge.vocabulary import Accelerator, Augmentation, FeatureCache, TrainingPrecision
+from cxredge.vocabulary import Accelerator, Augmentation, FeatureCache, Tracker, TrainingPrecision
 
 if TYPE_CHECKING:
     from cxredge.artifacts.run_card import FreezeCandidate, RunFacts
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cxredge.training.config import SearchConfig, TrainConfig, TrainingHardware
     from cxredge.training.launch import Launched
     from cxredge.training.ranks import Ranks
+    from cxredge.training.tracking import TrackingConfig
 
 
 @dataclass(frozen=True)
@@ -277,6 +278,55 @@ class HardwareOptions:
         )
 
 
+@dataclass(frozen=True)
+class LogOptions:
+    """Logs for programs that track experiments."""
+
+    logger: Annotated[
+        list[Tracker] | None,
+        typer.Option(
+            "--logger",
+            help="Also log to this program (extras 'tensorboard' and 'mlflow'); repeatable. "
+            "[default: none]",
+        ),
+    ] = None
+    log_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--log-dir",
+            help="Folder of TensorBoard's logs. [default: 'tensorboard' beside --out]",
+        ),
+    ] = None
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(
+            "--tracking-uri",
+            help="Address of MLflow's database or server; http:// and https:// use the network. "
+            "[default: mlflow.db beside --out]",
+        ),
+    ] = None
+
+    def tracking(self) -> TrackingConfig | None:
+        """Return the settings of the logs; None without a logger.
+
+        Raises:
+            CxredgeError: An option lacks its logger.
+        """
+        from cxredge.training.tracking import TrackingConfig
+
+        chosen = tuple(self.logger or ())
+        for option, value, needed in (
+            ("--log-dir", self.log_dir, Tracker.TENSORBOARD),
+            ("--tracking-uri", self.tracking_uri, Tracker.MLFLOW),
+        ):
+            if value is not None and needed not in chosen:
+                raise CxredgeError(
+                    f"{option} is used by --logger {needed.value}, which is missing.",
+                    f"Add --logger {needed.value}, or leave out {option}.",
+                )
+        return TrackingConfig(chosen, self.log_dir, self.tracking_uri) if chosen else None
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
     command(app, "train")(train)
@@ -299,6 +349,7 @@ def train(
     seed: SeedOption = 0,
     scaling: InputOptions,
     hardware: HardwareOptions,
+    logs: LogOptions,
     patient_key: PatientKeyOption = None,
 ) -> Outcome:
     """Fine-tune a network by block freezing and keep the best epoch.
@@ -340,12 +391,13 @@ def train(
         found: list[tuple[Manifest, TrainConfig]] = []
         ranks.together(lambda: found.append(prepare()))
         listener = output if ranks.is_first else Silent()
-        return _train(listener, *found[0], on, out, patient_key, ranks)
+        return _train(listener, *found[0], on, out, patient_key, tracking, ranks)
 
+    tracking = logs.tracking()
     launched = find_launched()
     on = hardware.hardware(features.cache_limit_gb, launched)
     if on.devices == 1:
-        return _train(output, *prepare(), on, out, patient_key)
+        return _train(output, *prepare(), on, out, patient_key, tracking)
     if launched is not None:
         return run_as_rank(output, on, run_in)
     prepare()
@@ -360,6 +412,7 @@ def _train(
     hardware: TrainingHardware,
     out: Path,
     patient_key: Path | None,
+    tracking: TrackingConfig | None,
     ranks: Ranks | None = None,
 ) -> Outcome:
     from cxredge.artifacts.records import to_json
@@ -369,7 +422,16 @@ def _train(
     warnings = split_warnings(manifest)
     for warning in warnings:
         progress.note(f"Warning: {warning}")
-    card = run(manifest, config, hardware, out, progress, patient_key=patient_key, ranks=ranks)
+    card = run(
+        manifest,
+        config,
+        hardware,
+        out,
+        progress,
+        patient_key=patient_key,
+        ranks=ranks,
+        tracking=tracking,
+    )
     classes = card.classifier.classes
     data = {"run": str(out), "classes": list(classes), "warnings": warnings, **to_json(card.facts)}
     text = _text(out, classes, card.facts)

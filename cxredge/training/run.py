@@ -47,6 +47,7 @@ from cxredge.training.performance import explain_out_of_memory, keep_freed_memor
 from cxredge.training.ranks import Ranks, open_ranks
 from cxredge.training.result import run_facts, write_run
 from cxredge.training.search import best_of, boundaries, search
+from cxredge.training.tracking import Tracking, TrackingConfig, open_tracking
 from cxredge.vocabulary import Split
 
 
@@ -59,6 +60,7 @@ def train(
     images: Images | None = None,
     patient_key: Path | None = None,
     ranks: Ranks | None = None,
+    tracking: TrackingConfig | None = None,
 ) -> RunCard:
     """Fine-tune a network and write its run, or resume an unfinished run.
 
@@ -74,6 +76,8 @@ def train(
         images: Decoded images of the manifest; None decodes them.
         patient_key: File with the key of the patients' hashes; None for this user's own.
         ranks: Connected processes of the training; None connects them.
+        tracking: Further logs, which the first process writes; None for none. A failure to write
+            one is a warning.
 
     Returns:
         The run's card; that of a finished run of the same inputs is returned without training
@@ -85,7 +89,9 @@ def train(
             memory.
     """
     with nullcontext(ranks) if ranks else open_ranks(hardware) as ranks, _writing(ranks, out):
-        return _train(ranks, manifest, config, hardware, out, progress, images, patient_key)
+        return _train(
+            ranks, manifest, config, hardware, out, progress, images, patient_key, tracking
+        )
 
 
 @contextmanager
@@ -112,14 +118,18 @@ def _train(
     progress: Progress,
     images: Images | None,
     patient_key: Path | None,
+    tracking: TrackingConfig | None,
 ) -> RunCard:
     planned = _agreed_plan(ranks, manifest, config, hardware)
     if (finished := ranks.on_first(lambda: finished_run(out, planned))) is not None:
         progress.note(f"{out} is up to date: same images, settings and versions.")
+        if tracking is not None:
+            progress.note("Nothing is logged: --logger logs a training while it runs.")
         return finished
     checkpoint = ranks.on_first(lambda: read_checkpoint(out, planned))
     if images is None:
         _check_requirements(ranks, manifest, config, hardware)
+    logs = _open_logs(ranks, tracking, out, planned, progress)
     keep_freed_memory()
     if images is None:
         images = load_images(manifest, config.input_size, progress, ranks)
@@ -139,7 +149,7 @@ def _train(
             trainer.resume(checkpoint)
             done = len(trainer.state.history)
             progress.note(f"Resuming after epoch {done} of {config.epochs}.")
-        _fit(trainer, planned, out, progress)
+        _fit(trainer, planned, out, progress, logs)
         trainer.keep_best()
         facts = run_facts(trainer, images, freeze, candidates)
     # Durations differ between the processes.
@@ -148,7 +158,23 @@ def _train(
     if ranks.is_first:
         seen = _training_images(manifest, images, config, patient_key)
         card = write_run(out, manifest, trainer, card, seen)
+        for log in logs:
+            log.finish(trainer.state.history, facts)
     return card
+
+
+def _open_logs(
+    ranks: Ranks,
+    tracking: TrackingConfig | None,
+    out: Path,
+    planned: StagePlan[RunConfig],
+    progress: Progress,
+) -> Sequence[Tracking]:
+    """Open the logs in the first process; the others have none."""
+    logs: list[Tracking] = []
+    if tracking is not None:
+        ranks.on_first(lambda: logs.append(open_tracking(tracking, out, planned, progress)))
+    return logs
 
 
 def _agreed_plan(
@@ -290,7 +316,13 @@ def plan_run(
     )
 
 
-def _fit(trainer: Trainer, planned: StagePlan[RunConfig], out: Path, progress: Progress) -> None:
+def _fit(
+    trainer: Trainer,
+    planned: StagePlan[RunConfig],
+    out: Path,
+    progress: Progress,
+    logs: Sequence[Tracking],
+) -> None:
     """Train, and write a checkpoint after every epoch."""
     left = trainer.config.epochs - len(trainer.state.history)
     with progress.task(f"Training {trainer.config.network}", left * trainer.steps) as advance:
@@ -301,5 +333,7 @@ def _fit(trainer: Trainer, planned: StagePlan[RunConfig], out: Path, progress: P
                 f"{epoch.val_loss:.3f}  accuracy {epoch.val_accuracy:.3f}  {epoch.seconds:.1f} s"
             )
             trainer.ranks.on_first(lambda: write_checkpoint(out, planned, trainer.checkpoint()))
+            for log in logs:
+                log.epochs(trainer.state.history)
 
         trainer.fit(after_epoch, lambda: advance(1))
