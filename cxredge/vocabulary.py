@@ -58,10 +58,6 @@ class PatientFrom(str, Enum):
     IMAGE = "image"
 
 
-OTHER_CLASS = "other"
-"""Class of X-rays that show none of the other classes: a network that answers it names nothing."""
-
-
 class ProtocolName(str, Enum):
     """The paper's three data sets, CXR B with adults, and Kermany's official split."""
 

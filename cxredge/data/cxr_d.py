@@ -15,7 +15,8 @@ from cxredge.data.left_out import LeftOut
 from cxredge.data.manifest import Entry
 from cxredge.data.splits import group_whole, split_fractions
 from cxredge.errors import DataError
-from cxredge.vocabulary import OTHER_CLASS, SplitBy
+from cxredge.metrics.controls import OTHER_CLASS
+from cxredge.vocabulary import SplitBy
 
 NO_FINDING = "adult no finding"
 OTHER_KINDS = ("adult pneumonia", "other finding")

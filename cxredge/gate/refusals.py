@@ -10,9 +10,13 @@ import numpy as np
 from cxredge.gate.fidelity import Deviation, Measure, change_interval
 from cxredge.metrics.bootstrap import Bools, patient_weights, weighted_mean
 from cxredge.metrics.classification import Interval, Ints, wilson
-from cxredge.metrics.controls import ControlImages, ControlKind, measure_controls
+from cxredge.metrics.controls import (
+    OTHER_CLASS,
+    ControlImages,
+    ControlKind,
+    measure_controls,
+)
 from cxredge.metrics.number_types import Count, Share
-from cxredge.vocabulary import OTHER_CLASS
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,11 @@ import numpy.typing as npt
 
 from cxredge.metrics.classification import Interval, Ints, wilson
 from cxredge.metrics.number_types import Count, Share
-from cxredge.vocabulary import OTHER_CLASS
 
 Bools = npt.NDArray[np.bool_]
+
+OTHER_CLASS = "other"
+"""Class of X-rays that show none of the other classes: a network that answers it names nothing."""
 
 _ROUNDING = 1e-6
 _TELLS_THE_SOURCE = 0.5

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from cxredge.errors import quoted
-from cxredge.metrics.controls import ControlKind, Controls
+from cxredge.metrics.controls import OTHER_CLASS, ControlKind, Controls
 from cxredge.report import numbers
 from cxredge.report.blocks import Block, Missing, Section, Sentences, Table
 from cxredge.report.headlines import controls_of
 from cxredge.report.reported_bundle import ReportedBundle
 from cxredge.results.evaluation import Evaluation
-from cxredge.vocabulary import OTHER_CLASS
 
 _FAMILIARITY = (
     "Familiarity compares an X-ray with the training images, inside the network. Below 1, the "

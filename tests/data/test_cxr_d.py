@@ -10,7 +10,8 @@ import pytest
 from cxredge.data.cxr_d import NO_FINDING, OTHER_KINDS, add_adults
 from cxredge.data.manifest import Entry
 from cxredge.errors import DataError
-from cxredge.vocabulary import OTHER_CLASS, Split
+from cxredge.metrics.controls import OTHER_CLASS
+from cxredge.vocabulary import Split
 
 
 def control(number: int, finding: str, patient: str = "") -> Entry:
