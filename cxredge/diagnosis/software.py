@@ -26,6 +26,8 @@ _EXTRAS = {
     "s3": ("s3fs",),
     "ray": ("ray",),
     "triton": ("tritonclient", "grpcio"),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow-skinny", "sqlalchemy", "alembic"),
 }
 _REINSTALL = "pip install --force-reinstall onnxruntime"
 _ONNX_RUNTIMES = (
