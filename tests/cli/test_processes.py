@@ -179,7 +179,7 @@ def test_a_killed_process_ends_the_command_and_torchrun_resumes_it(
 ) -> None:
     """First without torchrun, then with it: it restarts after a second kill."""
     out = tmp_path / "run"
-    command = ["cxredge", *arguments, "--epochs", 40, "--patience", 40, "--json"]
+    command = ["cxredge", *arguments, "--epochs", 15, "--patience", 15, "--json"]
     process = started([*PYTHON, *command, "--devices", 2], out)
     os.kill(list(workers(process))[1], signal.SIGKILL)
     printed, said = process.communicate(timeout=300)
@@ -192,6 +192,6 @@ def test_a_killed_process_ends_the_command_and_torchrun_resumes_it(
     printed, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert said.count("Resuming after epoch") == 2
-    assert json.loads(printed[printed.rindex('{\n  "run"') :])["epochs"] == epochs(out) == 40
+    assert json.loads(printed[printed.rindex('{\n  "run"') :])["epochs"] == epochs(out) == 15
     check_files(out, read_card(out, RunCard))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]

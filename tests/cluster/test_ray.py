@@ -27,7 +27,7 @@ from tests.s3_server import s3_bucket
 if find_spec("ray") is None:  # Ray reads the token's mode when it is imported
     pytest.skip("needs the extra ray", allow_module_level=True)
 
-IMAGES = 3000
+IMAGES = 1800
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_a_list_of_local_and_remote_images_on_two_nodes(
     for image in some:
         cluster.client.put_object(Bucket="xrays", Key=image.name, Body=image.read_bytes())
     names = [f"s3://xrays/{image.name}" for image in some] + ["s3://xrays/gone.png", "in/gone.png"]
-    names += [f"in/{image.name}" for image in sorted((job / "in").iterdir())]
+    names += [f"in/{image.name}" for image in sorted((job / "in").iterdir())[:600]]
     (job / "list.txt").write_text("\n".join(names))
     one, many = job / "list-one.csv", job / "list-many.csv"
     subprocess.run(
