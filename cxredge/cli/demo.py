@@ -62,7 +62,8 @@ def _make_data(output: Output, out: Path) -> None:
 
 
 def _train(output: Output, out: Path) -> None:
-    from cxredge.cli.train import (
+    from cxredge.cli.train import train
+    from cxredge.cli.train_options import (
         FeatureOptions,
         FitOptions,
         HardwareOptions,
@@ -70,7 +71,6 @@ def _train(output: Output, out: Path) -> None:
         LogOptions,
         SearchOptions,
         StartOptions,
-        train,
     )
 
     manifest, run = _manifest(out), out / "run"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,317 +14,24 @@ from cxredge.cli.options import ManifestArgument, PatientKeyOption, SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.processes import run_as_rank, run_in_processes
 from cxredge.cli.text import share, table
-from cxredge.errors import CxredgeError, quoted
+from cxredge.cli.train_options import (
+    FeatureOptions,
+    FitOptions,
+    HardwareOptions,
+    InputOptions,
+    LogOptions,
+    SearchOptions,
+    StartOptions,
+)
+from cxredge.errors import quoted
 from cxredge.progress import Progress, Silent
-from cxredge.vocabulary import Accelerator, Augmentation, FeatureCache, Tracker, TrainingPrecision
 
 if TYPE_CHECKING:
     from cxredge.artifacts.run_card import FreezeCandidate, RunFacts
     from cxredge.data.manifest import Manifest
-    from cxredge.models.zoo import Network
-    from cxredge.training.config import SearchConfig, TrainConfig, TrainingHardware
-    from cxredge.training.launch import Launched
+    from cxredge.training.config import TrainConfig, TrainingHardware
     from cxredge.training.ranks import Ranks
     from cxredge.training.tracking import TrackingConfig
-
-
-@dataclass(frozen=True)
-class StartOptions:
-    """The network to start from, and the part of it that is trained."""
-
-    model: Annotated[str, typer.Option("--model", help="Network, as in 'cxredge models'.")] = (
-        "mobilenet_v1"
-    )
-    weights: Annotated[
-        str,
-        typer.Option(
-            "--weights",
-            help="imagenet (downloads), none, a .safetensors or .pth file (TorchXRayVision's too), "
-            "or Keras' .h5.",
-        ),
-    ] = "imagenet"
-    freeze: Annotated[
-        str,
-        typer.Option(
-            "--freeze",
-            help="paper, none, head, search (tries block boundaries), or the first block to train "
-            "(cxredge models).",
-        ),
-    ] = "paper"
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """Optimisation and regularisation."""
-
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Maximum number of epochs.")] = 20
-    patience: Annotated[
-        int,
-        typer.Option(
-            "--patience", min=1, help="Number of epochs without improvement before stopping."
-        ),
-    ] = 10
-    batch_size: Annotated[
-        int,
-        typer.Option("--batch-size", min=1, help="Number of images per step, over all devices."),
-    ] = 32
-    learning_rate: Annotated[
-        float,
-        typer.Option(
-            "--learning-rate",
-            min=1e-7,
-            max=1,
-            help="Peak learning rate of the head, for any number of devices.",
-        ),
-    ] = 1e-3
-    backbone_rate: Annotated[
-        float,
-        typer.Option(
-            "--backbone-rate",
-            min=0,
-            max=10,
-            help="Learning rate of the backbone, relative to the head.",
-        ),
-    ] = 0.3
-    weight_decay: Annotated[
-        float, typer.Option("--weight-decay", min=0, max=10, help="AdamW's weight decay.")
-    ] = 0.05
-    label_smoothing: Annotated[
-        float,
-        typer.Option(
-            "--label-smoothing",
-            min=0,
-            max=0.9,
-            help="Fraction of the target spread over all classes.",
-        ),
-    ] = 0.1
-    dropout: Annotated[
-        float,
-        typer.Option(
-            "--dropout", min=0, max=0.9, help="Fraction of features dropped before the head."
-        ),
-    ] = 0.2
-    average_decay: Annotated[
-        float,
-        typer.Option(
-            "--average-decay",
-            min=0,
-            max=0.9999,
-            help="Decay of the moving average of the weights; 0 for none.",
-        ),
-    ] = 0.9
-
-
-@dataclass(frozen=True)
-class FeatureOptions:
-    """Augmented views of the images, and the cache of frozen blocks' features."""
-
-    augment: Annotated[
-        Augmentation,
-        typer.Option(
-            "--augment",
-            help="Augmentation of training images: light varies geometry and exposure; sources "
-            "also varies what archives do to files, for classes that come from one source each.",
-        ),
-    ] = Augmentation.LIGHT
-    views: Annotated[
-        int | None,
-        typer.Option(
-            "--views",
-            min=0,
-            help="Number of augmented views per image, used in turn; 0 draws a new one every "
-            "epoch, which excludes --features. [default: 8 with --features, else 0]",
-        ),
-    ] = None
-    features: Annotated[
-        FeatureCache,
-        typer.Option(
-            "--features", help="Number format of cached features of frozen blocks, computed once."
-        ),
-    ] = FeatureCache.OFF
-    cache_limit_gb: Annotated[
-        float,
-        typer.Option(
-            "--cache-limit-gb", min=0, help="Maximum disk space for cached features, in GB."
-        ),
-    ] = 20.0
-
-    @property
-    def resolved_views(self) -> int:
-        """The number of views, by default as many as the cache needs."""
-        if self.views is not None:
-            return self.views
-        return 0 if self.features is FeatureCache.OFF else 8
-
-
-@dataclass(frozen=True)
-class SearchOptions:
-    """The search for the freeze point."""
-
-    search_points: Annotated[
-        int,
-        typer.Option(
-            "--search-points",
-            min=0,
-            help="Number of block boundaries to try, in addition to head and none.",
-        ),
-    ] = 6
-    search_epochs: Annotated[
-        int, typer.Option("--search-epochs", min=1, help="Maximum number of epochs per trial.")
-    ] = 10
-
-    def search(self, freeze: str) -> SearchConfig | None:
-        """Return the settings of the search; None unless one is requested."""
-        from cxredge.training.config import SEARCH, SearchConfig
-
-        return SearchConfig(self.search_points, self.search_epochs) if freeze == SEARCH else None
-
-
-@dataclass(frozen=True)
-class InputOptions:
-    """Size and scaling of the network's input."""
-
-    input_size: Annotated[
-        int | None,
-        typer.Option(
-            "--input-size",
-            min=32,
-            max=4096,
-            help="Height and width in pixels. [default: the model's]",
-        ),
-    ] = None
-    mean: Annotated[
-        float | None,
-        typer.Option(
-            "--mean",
-            min=0,
-            max=1,
-            help="Mean grey value in [0, 1] that the weights expect. [default: the hub's value for "
-            "imagenet, else 0.5]",
-        ),
-    ] = None
-    std: Annotated[
-        float | None,
-        typer.Option(
-            "--std",
-            min=0.01,
-            max=1,
-            help="Standard deviation of grey values that the weights expect. [default: the hub's "
-            "value for imagenet, else 0.5]",
-        ),
-    ] = None
-
-    def resolved(self, network: Network, weights: str) -> dict[str, Any]:
-        """Return size, mean and deviation, by default those of the network and its weights."""
-        from_hub = weights == "imagenet"
-        mean, std = (network.hub_mean, network.hub_std) if from_hub else (0.5, 0.5)
-        return {
-            "input_size": self.input_size or network.input_size,
-            "mean": mean if self.mean is None else self.mean,
-            "std": std if self.std is None else self.std,
-        }
-
-
-@dataclass(frozen=True)
-class HardwareOptions:
-    """Hardware to train on."""
-
-    accelerator: Annotated[
-        Accelerator, typer.Option("--accelerator", help="Kind of processor to train on.")
-    ] = Accelerator.AUTO
-    devices: Annotated[
-        int | None,
-        typer.Option(
-            "--devices",
-            min=1,
-            max=64,
-            help="Number of devices per node, a process each. [default: torchrun's, else 1]",
-        ),
-    ] = None
-    nodes: Annotated[
-        int | None,
-        typer.Option(
-            "--nodes",
-            min=1,
-            help="Number of nodes; several require torchrun on each. [default: torchrun's, else 1]",
-        ),
-    ] = None
-    timeout_minutes: Annotated[
-        float,
-        typer.Option(
-            "--timeout-minutes",
-            min=0.01,
-            max=1440,
-            help="Maximum time that the process of a device waits for the others, in minutes.",
-        ),
-    ] = 10.0
-    precision: Annotated[
-        TrainingPrecision, typer.Option("--precision", help="Number format in training.")
-    ] = TrainingPrecision.FP32
-
-    def hardware(self, cache_limit_gb: float, launched: Launched | None) -> TrainingHardware:
-        """Return the hardware of the stage."""
-        from cxredge.training.config import TrainingHardware
-        from cxredge.training.launch import resolve_devices
-
-        per_node, nodes = resolve_devices(self.devices, self.nodes, launched)
-        return TrainingHardware(
-            self.accelerator.value,
-            per_node * nodes,
-            self.precision,
-            cache_limit_gb,
-            nodes,
-            self.timeout_minutes,
-        )
-
-
-@dataclass(frozen=True)
-class LogOptions:
-    """Logs for programs that track experiments."""
-
-    logger: Annotated[
-        list[Tracker] | None,
-        typer.Option(
-            "--logger",
-            help="Also log to this program (extras 'tensorboard' and 'mlflow'); repeatable. "
-            "[default: none]",
-        ),
-    ] = None
-    log_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--log-dir",
-            help="Folder of TensorBoard's logs. [default: 'tensorboard' beside --out]",
-        ),
-    ] = None
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(
-            "--tracking-uri",
-            help="Address of MLflow's database or server; http:// and https:// use the network. "
-            "[default: mlflow.db beside --out]",
-        ),
-    ] = None
-
-    def tracking(self) -> TrackingConfig | None:
-        """Return the settings of the logs; None without a logger.
-
-        Raises:
-            CxredgeError: An option lacks its logger.
-        """
-        from cxredge.training.tracking import TrackingConfig
-
-        chosen = tuple(self.logger or ())
-        for option, value, needed in (
-            ("--log-dir", self.log_dir, Tracker.TENSORBOARD),
-            ("--tracking-uri", self.tracking_uri, Tracker.MLFLOW),
-        ):
-            if value is not None and needed not in chosen:
-                raise CxredgeError(
-                    f"{option} is used by --logger {needed.value}, which is missing.",
-                    f"Add --logger {needed.value}, or leave out {option}.",
-                )
-        return TrackingConfig(chosen, self.log_dir, self.tracking_uri) if chosen else None
 
 
 def register(app: typer.Typer) -> None:

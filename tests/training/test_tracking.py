@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the train extra")
 
-from cxredge.cli.train import LogOptions
+from cxredge.artifacts.run_card import RunCard
+from cxredge.cli.train_options import LogOptions
 from cxredge.data.manifest import Manifest
 from cxredge.errors import CxredgeError
 from cxredge.training import run as run_module
@@ -88,6 +90,26 @@ def read(tracker: Tracker, folder: Path) -> tuple[dict[str, Any], dict[str, str]
     return read_tensorboard(folder / "tensorboard" / "out")
 
 
+Logged = Callable[[TrackingConfig], RunCard]
+
+
+@pytest.fixture
+def logged(few: Manifest, settings: TrainConfig, tmp_path: Path, listener: Listener) -> Logged:
+    """Train into ``out`` of the test's folder with further logs."""
+    return lambda tracking: train(few, settings, CPU, tmp_path / "out", listener, tracking=tracking)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
+    """Replace what opens MLflow's log, whether or not it is installed."""
+
+    def replace_by(function: Callable[..., Any]) -> None:
+        monkeypatch.setattr(tracking_module, "_require", lambda _: None)
+        monkeypatch.setattr(tracking_module, "_OPEN", {Tracker.MLFLOW: function})
+
+    return replace_by
+
+
 class Stop(Exception):  # noqa: N818
     pass
 
@@ -95,8 +117,8 @@ class Stop(Exception):  # noqa: N818
 @pytest.mark.parametrize("tracker", TRACKERS)
 def test_the_log_of_a_resumed_training_is_its_history(
     tracker: Tracker,
+    logged: Logged,
     few: Manifest,
-    settings: TrainConfig,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     listener: Listener,
@@ -112,8 +134,8 @@ def test_the_log_of_a_resumed_training_is_its_history(
     with monkeypatch.context() as patch:
         patch.setattr(Tracking, "epochs", stop_after_the_second)
         with pytest.raises(Stop):
-            train(few, settings, CPU, out, listener, tracking=tracking)
-    card = train(few, settings, CPU, out, listener, tracking=tracking)
+            logged(tracking)
+    card = logged(tracking)
     scalars, params = read(tracker, tmp_path)
     expected = history(out)
     assert {name: scalars[name] for name in COLUMNS if name != "seconds"} == {
@@ -124,10 +146,10 @@ def test_the_log_of_a_resumed_training_is_its_history(
     assert scalars["test_macro_f1"][0][1] == pytest.approx(card.facts.test.macro_f1)
     assert params["manifest_sha256"] == few.sha256
     assert params["network"] == "mobilenet_v1"
-    logged = " ".join(map(str, params.values()))
-    assert str(tmp_path) not in logged
-    assert not any(e.patient in logged or Path(e.path).name in logged for e in few.entries)
-    train(few, settings, CPU, out, listener, tracking=tracking)
+    words = " ".join(map(str, params.values()))
+    assert str(tmp_path) not in words
+    assert not any(e.patient in words or Path(e.path).name in words for e in few.entries)
+    logged(tracking)
     assert "Nothing is logged: --logger logs a training while it runs." in listener.notes
 
 
@@ -155,18 +177,11 @@ class Fails:
 
 @pytest.mark.parametrize(("failures", "rows"), [(1, [1, 2, 3]), (99, [])])
 def test_a_failing_log_does_not_end_the_training(
-    failures: int,
-    rows: list[int],
-    few: Manifest,
-    settings: TrainConfig,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    listener: Listener,
+    failures: int, rows: list[int], logged: Logged, opened: Any, tmp_path: Path, listener: Listener
 ) -> None:
     logger = Fails(failures)
-    monkeypatch.setattr(tracking_module, "_require", lambda _: None)
-    monkeypatch.setattr(tracking_module, "_OPEN", {Tracker.MLFLOW: lambda *_: logger})
-    train(few, settings, CPU, tmp_path / "out", listener, tracking=TrackingConfig([Tracker.MLFLOW]))
+    opened(lambda *_: logger)
+    logged(TrackingConfig([Tracker.MLFLOW]))
     warned = [note for note in listener.notes if note.startswith("Warning: mlflow")]
     assert len(warned) == (1 if rows else 2)
     assert "no space left" in warned[0]
@@ -177,42 +192,25 @@ def test_a_failing_log_does_not_end_the_training(
 
 @pytest.mark.parametrize("tracker", list(Tracker))
 def test_a_missing_extra_names_its_install_line(
-    tracker: Tracker,
-    few: Manifest,
-    settings: TrainConfig,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    listener: Listener,
+    tracker: Tracker, logged: Logged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracking_module, "find_spec", lambda _: None)
     monkeypatch.setattr(run_module, "load_images", None)
     with pytest.raises(CxredgeError, match=tracker.value) as raised:
-        train(few, settings, CPU, tmp_path / "out", listener, tracking=TrackingConfig([tracker]))
+        logged(TrackingConfig([tracker]))
     assert raised.value.hint == f"Install it: pip install 'cxredge[{tracker.value}]'"
 
 
 def test_a_log_that_cannot_be_opened_is_an_error_before_training(
-    few: Manifest,
-    settings: TrainConfig,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    listener: Listener,
+    logged: Logged, opened: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise ValueError("no such server\nsecond line")
 
-    monkeypatch.setattr(tracking_module, "_require", lambda _: None)
-    monkeypatch.setattr(tracking_module, "_OPEN", {Tracker.MLFLOW: refuse})
+    opened(refuse)
     monkeypatch.setattr(run_module, "load_images", None)
     with pytest.raises(CxredgeError, match="mlflow cannot be opened: no such server Check"):
-        train(
-            few,
-            settings,
-            CPU,
-            tmp_path / "out",
-            listener,
-            tracking=TrackingConfig([Tracker.MLFLOW]),
-        )
+        logged(TrackingConfig([Tracker.MLFLOW]))
 
 
 def test_options() -> None:
