@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cxredge.data.manifest import Manifest
+from cxredge.metrics.controls import OTHER_CLASS
 from cxredge.vocabulary import Split
 
 
@@ -29,6 +30,8 @@ def class_warnings(manifest: Manifest) -> list[str]:
     found = []
     for name, counts in manifest.counts().items():
         missing = [label for label in manifest.classes if label not in counts]
+        if OTHER_CLASS in missing and name == Split.TEST.value and manifest.controls:
+            missing.remove(OTHER_CLASS)  # controls show what becomes of such X-rays
         if missing and len(manifest.classes) > 1:
             found.append(f"No '{name}' image is of {', '.join(missing)}: {_EFFECT[Split(name)]}.")
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cxredge.artifacts.records import to_json
 from cxredge.errors import quoted
-from cxredge.metrics.controls import objections
+from cxredge.metrics.controls import OTHER_CLASS, objections
 from cxredge.report import numbers
 from cxredge.report.about import device_words, without_bundle
 from cxredge.report.blocks import Block, Facts, Missing, Section, Sentences
@@ -84,6 +84,9 @@ def _purpose(reported: ReportedBundle) -> Section:
     if reported.bundle is not None:
         device = device_words(reported.bundle)
     refuses = reported.bundle and reported.bundle.operating_point().max_distance is not None
+    unnamed = "for several findings"
+    if OTHER_CLASS not in classes:
+        unnamed = "for another finding or for several"
     otherwise = ": it names one of these"
     if refuses:
         otherwise += " or, if the X-ray is unlike the training images, none"
@@ -97,7 +100,7 @@ def _purpose(reported: ReportedBundle) -> Section:
         ),
         (
             "Answer",
-            f"{count}. It has no answer for another finding or for several{otherwise}",
+            f"{count}. It has no answer {unnamed}{otherwise}",
         ),
     )
     blocks: tuple[Block, ...] = (Facts("", pairs),)

@@ -95,8 +95,10 @@ def _controls(controls: Controls) -> Table:
     total = sum(found.images for found in controls.values())
     refused = sum(found.refused for found in controls.values())
     has_other = any(OTHER_CLASS in found.called for found in controls.values())
+    others = sum(found.called.get(OTHER_CLASS, 0) for found in controls.values())
+    named_other = f", {numbers.count(others)} are called {OTHER_CLASS}" if has_other else ""
     return Table(
-        f"Controls: {numbers.count(refused)} of {numbers.count(total)} are refused",
+        f"Controls: {numbers.count(refused)} of {numbers.count(total)} are refused{named_other}",
         (
             "kind",
             "X-rays",

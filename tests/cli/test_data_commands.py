@@ -184,6 +184,7 @@ def test_data_prepare_of_adults_among_normal_lungs(tmp_path: Path, cxredge) -> N
     }  # fmt: skip
     assert ran.json["counts"]["test"]["normal"] == 38 + 6
     assert ran.json["controls"] == {"adult pneumonia": 5}
+    assert ran.json["warnings"] == [], "controls measure what becomes of the class other"
     assert ran.json["patients_in_two_splits"] == 0
     entries = read_manifest(tmp_path / "out" / "manifest.csv").entries
     assert {e.source for e in entries if e.label == "normal"} == {"kermany", "adults"}

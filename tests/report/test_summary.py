@@ -9,7 +9,7 @@ import pytest
 
 from cxredge.metrics.classification import wilson
 from cxredge.metrics.controls import ControlKind
-from cxredge.report import numbers, reported_bundle
+from cxredge.report import numbers, reported_bundle, summary
 from cxredge.report.blocks import Facts, Missing, Sentences, Table
 from cxredge.report.chapter import make_chapter
 from cxredge.report.render import to_html, to_json, to_markdown
@@ -91,6 +91,21 @@ class TestControls:
         assert f"normal 2 (1{numbers._TO}8%)" in page
         assert "do not show that it recognises" not in page
         assert "controls get a class" not in page
+
+    def test_controls_that_are_called_other_are_answered_rightly(self, reported):
+        called = replace(controls(88, 80), called={"normal": 10, "other": 70})
+        called = replace(called, called_ci95={n: wilson(k, 88) for n, k in called.called.items()})
+        found = with_evaluation(reported, controls={OTHER: called})
+        text = texts(section(found, "What it does"))
+        assert "Controls: 8 of 88 are refused, 70 are called other" in text
+        assert "to refuse them, or to call them other" in text
+        assert "though none of the classes is right" not in text
+
+    def test_a_class_for_other_findings_is_an_answer_to_them(self, reported):
+        without = replace(reported, bundle=None)
+        assert "for another finding or for several" in texts(section(without, "What it is for"))
+        named = with_evaluation(without, classes=(*CLASSES, "other"))
+        assert "It has no answer for several findings" in texts(summary._purpose(named))
 
     def test_without_controls_the_command_is_named(self, reported):
         text = texts(section(reported, "What it does"))
