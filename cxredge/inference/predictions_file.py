@@ -16,7 +16,7 @@ from typing import Any
 
 from cxredge.artifacts.atomic import atomic_file
 from cxredge.errors import ArtifactError
-from cxredge.inference.answers import PredictionRow
+from cxredge.inference.answers import OK, PredictionRow
 from cxredge.inference.partial_file import open_partial
 from cxredge.inference.row_formats import Values, check_output, columns_of, write_table
 
@@ -207,10 +207,12 @@ def _differences(head: bytes, expected: bytes) -> str:
 def row_values(row: PredictionRow) -> tuple[Any, ...]:
     """Return the values of a row as :func:`~cxredge.inference.row_formats.columns_of` takes them.
 
-    The cautions of a row with a prediction stand in the column ``error``.
+    The column ``error`` holds the cautions of a row with a prediction; in a row without one, the
+    reason, and the cautions in sentences.
     """
     codes = ", ".join(code.value for code in row.caution_codes)
-    remark = f"{_DOUBTFUL}{codes}." if codes else row.error
+    is_doubtful = row.status == OK and codes
+    remark = f"{_DOUBTFUL}{codes}." if is_doubtful else " ".join([row.error, *row.cautions])
     probabilities = list(row.probabilities.values())
     return (
         *(row.path, row.status, row.label, row.probability, probabilities),

@@ -69,7 +69,8 @@ class Tally:
         self.images += len(group.rows)
         for row in group.rows:
             self.status[row.status] += 1
-            self.cautions.update(code.value for code in row.caution_codes)
+            if row.status == OK:
+                self.cautions.update(code.value for code in row.caution_codes)
             if row.status != UNFAMILIAR:
                 self.first_error = self.first_error or row.error
             if self.near_ties is not None:

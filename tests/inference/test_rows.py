@@ -17,7 +17,8 @@ from cxredge.data.phantoms import render_phantom
 from cxredge.errors import Caution, ImageError, ImageProblem
 from cxredge.inference.answers import PredictionRow
 from cxredge.inference.predictions_file import RowWriter
-from cxredge.inference.rows import predict_one, rows_of
+from cxredge.inference.rows import RowGroup, predict_one, rows_of
+from cxredge.inference.tally import Tally
 from cxredge.vocabulary import Precision
 from tests.predictions import read_rows
 
@@ -131,6 +132,25 @@ def test_cautions_are_sentences_and_codes_in_the_file(tmp_path: Path) -> None:
         writer.finish()
     (found,) = read_rows(tmp_path / "p.csv")
     assert found["error"] == "Predicted, but doubtful: burned_in_text, lateral."
+
+
+def test_a_refused_xray_keeps_its_reason_beside_its_cautions(tmp_path: Path) -> None:
+    reason = "a is unlike the training images."
+    row = PredictionRow(
+        "a", "unfamiliar", error=reason, caution_codes=(Caution.INVERTED, Caution.UPSIDE_DOWN)
+    )
+    with RowWriter(tmp_path / "p.csv", ["x"], {}, resume=False) as writer:
+        writer.append([row])
+        writer.finish()
+    (found,) = read_rows(tmp_path / "p.csv")
+    assert found["error"] == (
+        f"{reason} The picture seems to be inverted: bone is darker than lung. The picture seems "
+        "to be upside down."
+    )
+    new, earlier = Tally(), Tally()
+    new.add(RowGroup([row], {}, [None]), 0)
+    earlier.add_row(found)
+    assert new.cautions == earlier.cautions == {}, "it was not predicted, with doubts or without"
 
 
 def test_upside_down_and_inverted_xrays_have_a_caution(opened: Bundle) -> None:
