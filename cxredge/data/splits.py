@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from cxredge.data.manifest import Entry
@@ -16,8 +16,9 @@ def split_fractions(
 ) -> list[Entry]:
     """Assign every sample to train, val or test, class by class, close to the given fractions.
 
-    Patients are assigned one by one, largest first, each to the split that lacks most images, so
-    that small classes are spread as evenly as whole patients allow.
+    Patients are assigned one by one, largest first, each to the split that lacks the largest share
+    of its images and has room for the patient. So patients with many images, who differ in their
+    disease and care, are in all splits in the same proportion.
     """
     # A patient with images of two classes keeps the split assigned with the first class.
     split_of: dict[str, Split] = {}
@@ -27,16 +28,24 @@ def split_fractions(
         groups = group_whole(found, split_by)
         rng.shuffle(groups)
         groups.sort(key=len, reverse=True)
-        lacking = {
+        wanted = {
             split: len(found) * part for split, part in zip(CLASS_SPLITS, fractions, strict=True)
         }
+        lacking = dict(wanted)
         for group in groups:
-            neediest = max(lacking, key=lambda split: lacking[split])
             key = group[0].patient if split_by is SplitBy.PATIENT else group[0].sha256
-            split = split_of.setdefault(key, neediest)
+            split = split_of.setdefault(key, _neediest(wanted, lacking, len(group)))
             lacking[split] -= len(group)
             entries += [replace(sample, split=split) for sample in group]
     return entries
+
+
+def _neediest(wanted: Mapping[Split, float], lacking: Mapping[Split, float], images: int) -> Split:
+    """Return the split for a number of images: of those with room, the relatively emptiest."""
+    roomy = [split for split in wanted if lacking[split] >= images]
+    if not roomy:
+        return max(lacking, key=lambda split: lacking[split])
+    return max(roomy, key=lambda split: lacking[split] / wanted[split])
 
 
 def carve_validation(entries: Sequence[Entry], split_by: SplitBy, seed: int) -> list[Entry]:

@@ -232,6 +232,15 @@ def test_small_patients_even_out_what_large_ones_leave(seed: int) -> None:
     assert abs(val - test) <= 1
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_patients_with_many_images_are_in_all_splits(seed: int) -> None:
+    samples = of_class("a", [4] * 20 + [1] * 80)
+    entries = split_fractions(samples, SplitBy.PATIENT, seed, (0.5, 0.25, 0.25))
+    many = {p for p, n in Counter(e.patient for e in entries).items() if n == 4}
+    found = Counter(e.split for e in entries if e.patient in many)
+    assert found == {Split.TRAIN: 40, Split.VAL: 20, Split.TEST: 20}
+
+
 def test_another_seed_splits_differently() -> None:
     samples = of_class("a", [1] * 100)
     first, second = (
