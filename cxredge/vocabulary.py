@@ -68,6 +68,15 @@ class ProtocolName(str, Enum):
     KERMANY = "kermany"
 
 
+class RecipeName(str, Enum):
+    """Preset of the training options."""
+
+    PAPER = "paper"
+    """Block freezing as in the paper."""
+    ROBUST = "robust"
+    """For X-rays from other hospitals than those of the training images."""
+
+
 class Augmentation(str, Enum):
     """Augmentation of training images; each kind includes those before it."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cxredge.artifacts.records import Count, Positive, Share
+from cxredge.artifacts.records import Count, NonNegative, Positive, Share
 from cxredge.vocabulary import Augmentation, FeatureCache, TrainingPrecision
 
 
@@ -48,6 +48,11 @@ class TrainConfig:
             every epoch, which rules out cached features.
         features: Number format of cached features of frozen blocks.
         search: Settings of the search if ``freeze`` is ``search``.
+        balance_sources: Whether, within a class, every source has the same weight in the loss.
+        mixup: Parameter of mixup's Beta distribution; 0 for none.
+        cutmix: Parameter of CutMix's Beta distribution; 0 for none.
+        teachers: Folders of the teachers' runs; a card has the names of their networks instead.
+        teacher_share: Share of the teachers' answers in the targets of the loss.
     """
 
     network: str
@@ -71,6 +76,16 @@ class TrainConfig:
     views: Count = 8
     features: FeatureCache = FeatureCache.FP16
     search: SearchConfig | None = None
+    balance_sources: bool = False
+    mixup: NonNegative = 0.0
+    cutmix: NonNegative = 0.0
+    teachers: tuple[str, ...] = ()
+    teacher_share: Share = 0.5
+
+    @property
+    def is_mixing(self) -> bool:
+        """Whether training images are mixed in pairs."""
+        return self.mixup > 0 or self.cutmix > 0
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,9 @@ def _train(output: Output, out: Path) -> None:
         f"--input-size {_INPUT_SIZE} --epochs {_EPOCHS} --learning-rate 0.003 "
         f"--backbone-rate 1 --batch-size 8 --dropout 0 --augment none --out {run}"
     )
-    fit = FitOptions(_EPOCHS, batch_size=8, learning_rate=3e-3, backbone_rate=1.0, dropout=0.0)
+    fit = FitOptions(
+        epochs=_EPOCHS, batch_size=8, learning_rate=3e-3, backbone_rate=1.0, dropout=0.0
+    )
     _run(
         output,
         words,
@@ -87,9 +89,9 @@ def _train(output: Output, out: Path) -> None:
             output,
             manifest=manifest,
             out=run,
-            start=StartOptions("mobilenet_v1", "none", "none"),
+            start=StartOptions("mobilenet_v1", "none", freeze="none"),
             fit=fit,
-            features=FeatureOptions(Augmentation.NONE),
+            features=FeatureOptions(augmentation=Augmentation.NONE),
             search=SearchOptions(),
             scaling=InputOptions(_INPUT_SIZE),
             hardware=HardwareOptions(),

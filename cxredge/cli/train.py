@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,8 +22,10 @@ from cxredge.cli.train_options import (
     SearchOptions,
     StartOptions,
 )
-from cxredge.errors import quoted
+from cxredge.errors import CxredgeError, quoted
 from cxredge.progress import Progress, Silent
+from cxredge.training.recipes import RECIPES, override
+from cxredge.vocabulary import RecipeName
 
 if TYPE_CHECKING:
     from cxredge.artifacts.run_card import FreezeCandidate, RunFacts
@@ -46,13 +47,14 @@ def train(
     out: Annotated[
         Path, typer.Option("--out", help="Folder of the run; an unfinished run is resumed.")
     ],
+    recipe: Annotated[
+        RecipeName,
+        typer.Option("--recipe", help="Preset of the options that state a default for each."),
+    ] = RecipeName.PAPER,
     start: StartOptions,
     fit: FitOptions,
     features: FeatureOptions,
     search: SearchOptions,
-    balance: Annotated[
-        bool, typer.Option("--balance/--no-balance", help="Weight all classes equally.")
-    ] = True,
     seed: SeedOption = 0,
     scaling: InputOptions,
     hardware: HardwareOptions,
@@ -61,6 +63,7 @@ def train(
 ) -> Outcome:
     """Fine-tune a network by block freezing and keep the best epoch.
 
+    A recipe is a preset of the options; options given override it (docs/training.md).
     Keeps the epoch with the best validation result. Frozen blocks are computed once per view of an
     image; only the rest is trained. After an interruption, the same command resumes after the last
     finished epoch. --devices N trains on several devices of this machine; for several machines,
@@ -73,8 +76,15 @@ def train(
 
     def prepare() -> tuple[Manifest, TrainConfig]:
         network = find_network(start.model)
-        if start.freeze != "search":
-            first_trained_block(network, start.freeze)
+        chosen = override(RECIPES[recipe], start, fit, features)
+        if fit.balance_sources and not fit.balance:
+            raise CxredgeError(
+                "--balance-sources weights the sources within classes of equal weight, and "
+                "--no-balance gives the classes none.",
+                "Leave out one of them.",
+            )
+        if chosen.freeze != "search":
+            first_trained_block(network, chosen.freeze)
         listed = read_manifest(manifest)
 
         from cxredge.training.config import TrainConfig
@@ -82,15 +92,14 @@ def train(
         config = TrainConfig(
             network=network.name,
             weights=start.weights,
-            freeze=start.freeze,
-            **asdict(fit),
-            augmentation=features.augment,
-            balance=balance,
+            **start.teachers(),
+            **vars(chosen),
+            **{name: value for name, value in vars(fit).items() if not hasattr(chosen, name)},
             seed=seed,
             **scaling.resolved(network, start.weights),
             views=features.resolved_views,
             features=features.features,
-            search=search.search(start.freeze),
+            search=search.search(chosen.freeze),
         )
         return listed, config
 

@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cxredge.errors import CxredgeError
-from cxredge.vocabulary import Accelerator, Augmentation, FeatureCache, Tracker, TrainingPrecision
+from cxredge.training.recipes import RECIPES
+from cxredge.vocabulary import (
+    Accelerator,
+    Augmentation,
+    FeatureCache,
+    RecipeName,
+    Tracker,
+    TrainingPrecision,
+)
 
 if TYPE_CHECKING:
     from cxredge.models.zoo import Network
     from cxredge.training.config import SearchConfig, TrainingHardware
     from cxredge.training.launch import Launched
     from cxredge.training.tracking import TrackingConfig
+
+
+def _preset(name: str) -> str:
+    """Return the default of an option that the recipe decides, for its help."""
+    values = (f"{recipe.value}: {_shown(getattr(RECIPES[recipe], name))}" for recipe in RecipeName)
+    return f"[default: {', '.join(values)}]"
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value.value if isinstance(value, Enum) else value
 
 
 @dataclass(frozen=True)
@@ -33,27 +54,65 @@ class StartOptions:
             "or Keras' .h5.",
         ),
     ] = "imagenet"
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--teacher",
+            help="Run whose answers are learned beside the labels; repeatable, for their mean. "
+            "[default: none]",
+        ),
+    ] = None
+    teacher_share: Annotated[
+        float | None,
+        typer.Option(
+            "--teacher-share",
+            min=0,
+            max=1,
+            help="Share of the teachers in what is learned. [default: 0.5]",
+        ),
+    ] = None
     freeze: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--freeze",
             help="paper, none, head, search (tries block boundaries), or the first block to train "
-            "(cxredge models).",
+            f"(cxredge models). {_preset('freeze')}",
         ),
-    ] = "paper"
+    ] = None
+
+    def teachers(self) -> dict[str, Any]:
+        """Return the settings of the teachers.
+
+        Raises:
+            CxredgeError: There is a share, but no teacher.
+        """
+        if self.teacher:
+            share = 0.5 if self.teacher_share is None else self.teacher_share
+            return {"teachers": tuple(map(str, self.teacher)), "teacher_share": share}
+        if self.teacher_share is not None:
+            raise CxredgeError(
+                "--teacher-share is used with --teacher, which is missing.",
+                "Add --teacher RUN, or leave out --teacher-share.",
+            )
+        return {}
 
 
 @dataclass(frozen=True)
 class FitOptions:
     """Optimisation and regularisation."""
 
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Maximum number of epochs.")] = 20
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", min=1, help=f"Maximum number of epochs. {_preset('epochs')}"),
+    ] = None
     patience: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--patience", min=1, help="Number of epochs without improvement before stopping."
+            "--patience",
+            min=1,
+            help=f"Number of epochs without improvement before stopping. {_preset('patience')}",
         ),
-    ] = 10
+    ] = None
     batch_size: Annotated[
         int,
         typer.Option("--batch-size", min=1, help="Number of images per step, over all devices."),
@@ -95,28 +154,61 @@ class FitOptions:
         ),
     ] = 0.2
     average_decay: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--average-decay",
             min=0,
             max=0.9999,
-            help="Decay of the moving average of the weights; 0 for none.",
+            help="Decay of the moving average of the weights; 0 for none. "
+            f"{_preset('average_decay')}",
         ),
-    ] = 0.9
+    ] = None
+    balance: Annotated[
+        bool, typer.Option("--balance/--no-balance", help="Weight all classes equally.")
+    ] = True
+    balance_sources: Annotated[
+        bool | None,
+        typer.Option(
+            "--balance-sources/--no-balance-sources",
+            help="Within a class, weight all sources equally; --balance only. "
+            f"{_preset('balance_sources')}",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
 class FeatureOptions:
     """Augmented views of the images, and the cache of frozen blocks' features."""
 
-    augment: Annotated[
-        Augmentation,
+    augmentation: Annotated[
+        Augmentation | None,
         typer.Option(
             "--augment",
             help="Augmentation of training images: light varies geometry and exposure; sources "
-            "also varies what archives do to files, for classes that come from one source each.",
+            "also varies what archives do to files, for classes that come from one source each. "
+            f"{_preset('augmentation')}",
         ),
-    ] = Augmentation.LIGHT
+    ] = None
+    mixup: Annotated[
+        float | None,
+        typer.Option(
+            "--mixup",
+            min=0,
+            max=10,
+            help="Average images in pairs, in shares drawn from Beta(a, a) with this a; 0 for "
+            f"none. {_preset('mixup')}",
+        ),
+    ] = None
+    cutmix: Annotated[
+        float | None,
+        typer.Option(
+            "--cutmix",
+            min=0,
+            max=10,
+            help="Paste a rectangle of another image, with its area drawn from Beta(a, a); 0 for "
+            f"none. {_preset('cutmix')}",
+        ),
+    ] = None
     views: Annotated[
         int | None,
         typer.Option(

@@ -29,11 +29,13 @@ class LabelledImages:
         pixels: uint8 (N, S, S).
         labels: int64 (N,), class indices; -1 for controls.
         patients: The patient of each image.
+        sources: The collection that each image is from.
     """
 
     pixels: GreyImage
     labels: npt.NDArray[np.int64]
     patients: list[str]
+    sources: list[str]
 
 
 def check_samples(
@@ -149,7 +151,8 @@ def load_labelled(
         pixels = decode(entries, size, lambda: advance(1))
     index = {"": -1, **{name: number for number, name in enumerate(classes)}}
     labels = np.array([index[entry.label] for entry in entries], dtype=np.int64)
-    return LabelledImages(pixels, labels, [entry.patient for entry in entries])
+    patients = [entry.patient for entry in entries]
+    return LabelledImages(pixels, labels, patients, [entry.source for entry in entries])
 
 
 def stream_pixels(

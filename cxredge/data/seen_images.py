@@ -24,30 +24,32 @@ _NOTHING = SplitHashes(images=(), pixels=(), patients=(), images_without_patient
 def hash_training_images(
     splits: Mapping[Split, tuple[Sequence[Entry], GreyImage]],
     key: PatientKey | None,
-    earlier: TrainingImages | None = None,
+    earlier: Sequence[TrainingImages] = (),
 ) -> TrainingImages:
     """Return the hashes of the images of a training.
 
     Args:
         splits: Entries and decoded images, uint8 (N, S, S), of the splits that training uses.
         key: Key of the patients' hashes; None to leave patients out.
-        earlier: The set of the run whose weights the training starts from.
+        earlier: The sets of the runs whose weights the training starts from or that teach it.
 
     Raises:
         DataError: An image without a recorded hash cannot be read.
     """
-    if earlier is not None and (key is None or earlier.patient_key != key.name):
+    if key is not None and any(one.patient_key != key.name for one in earlier):
         key = None  # a list without the earlier patients would look complete
     found = {}
     for split, (entries, pixels) in splits.items():
-        before = earlier.splits.get(split, _NOTHING) if earlier else _NOTHING
+        before = [one.splits.get(split, _NOTHING) for one in earlier]
         known = [entry for entry in entries if entry.patient_known]
         patients = (_patient_hash(entry, key) for entry in known) if key else ()
         found[split] = SplitHashes(
-            images=_union(map(_image_hash, entries), before.images),
-            pixels=_union(map(_pixel_hash, pixels), before.pixels),
-            patients=_union(patients, before.patients if key else ()),
-            images_without_patient=len(entries) - len(known) + before.images_without_patient,
+            images=_union(map(_image_hash, entries), *(one.images for one in before)),
+            pixels=_union(map(_pixel_hash, pixels), *(one.pixels for one in before)),
+            patients=_union(patients, *(one.patients for one in before if key)),
+            images_without_patient=len(entries)
+            - len(known)
+            + sum(one.images_without_patient for one in before),
         )
     return TrainingImages(patient_key=key.name if key else None, splits=found)
 
@@ -124,8 +126,8 @@ def _patients_in(
     return len(seen) if complete or seen else None
 
 
-def _union(hashes: Iterable[str], more: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({*hashes, *more}))
+def _union(*hashes: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(frozenset().union(*hashes)))
 
 
 def _image_hash(entry: Entry) -> str:

@@ -26,6 +26,8 @@ from cxredge.training.frozen_features import choose_source
 from cxredge.training.performance import keep_depthwise_in_float32, keep_gradients_channels_last
 from cxredge.training.ranks import Ranks, open_ranks
 from cxredge.training.shared_batch import SharedBatch, share_dropout
+from cxredge.training.targets import build_targets
+from cxredge.training.teacher import Teacher
 from cxredge.vocabulary import CLASS_SPLITS, Split, TrainingPrecision
 
 Images = Mapping[Split, LabelledImages]
@@ -128,12 +130,14 @@ def assemble(
     model.to(fabric.device).to(memory_format=torch.channels_last)
     keep_gradients_channels_last(model)
     live = LiveImages(model, config, fabric.device, train, val)
+    teacher = Teacher(config, fabric.device) if config.teachers else None
     source = choose_source(model, live, ranks, scratch, hardware.cache_limit_gb, progress)
     batch = SharedBatch(ranks)
     if ranks.size > 1:
         synchronise_batch_norm(model, fabric.device.type == "cpu")
         share_dropout(model, batch)
-    return Trainer(model, config, ranks, batch, source)
+    targets = build_targets(source.train_labels, train.sources, config)
+    return Trainer(model, config, ranks, batch, source, targets, teacher)
 
 
 def _restore_statistics(model: torch.nn.Module, pixels: GreyImage, config: TrainConfig) -> None:

@@ -15,13 +15,16 @@ from torch.utils.data import DataLoader
 from cxredge.errors import CxredgeError
 from cxredge.models.freeze import train_mode
 from cxredge.models.networks import Classifier
-from cxredge.training.batches import BatchSource, Share, gather_batches
+from cxredge.training.batches import BatchSource, Inputs, Share, gather_batches
 from cxredge.training.checkpoint import Checkpoint
 from cxredge.training.config import TrainConfig
 from cxredge.training.history import Epoch, best_epoch
-from cxredge.training.optimization import WeightAverage, build_optimizer, class_weights, schedule
+from cxredge.training.mixing import draw_mixture
+from cxredge.training.optimization import WeightAverage, build_optimizer, schedule
 from cxredge.training.ranks import Ranks
 from cxredge.training.shared_batch import SharedBatch
+from cxredge.training.targets import Targets
+from cxredge.training.teacher import Teacher
 
 _DIVERGED = 10
 """Maximum mean loss of an epoch, as a multiple of the loss of guessing all classes equally."""
@@ -54,6 +57,8 @@ class Trainer:
         ranks: Processes of the training, with their device and precision.
         batch: The current batch, of which each process computes a slice.
         source: Trained part of the network, and its batches.
+        targets: Targets of the training images.
+        teacher: Networks whose answers are part of the targets; None without.
     """
 
     def __init__(
@@ -63,6 +68,8 @@ class Trainer:
         ranks: Ranks,
         batch: SharedBatch,
         source: BatchSource,
+        targets: Targets,
+        teacher: Teacher | None = None,
     ) -> None:
         self.config = config
         self.ranks = ranks
@@ -70,10 +77,8 @@ class Trainer:
         self._batch = batch
         self.source = source
         self.whole = model
-        self._labels = source.train_labels.to(fabric.device)
-        self._classes = int(source.train_labels.max()) + 1
-        weights = class_weights(source.train_labels) if config.balance else None
-        self._class_weights = weights if weights is None else weights.to(fabric.device)
+        self._targets = targets.to(fabric.device)
+        self._teacher = teacher
         self._generator = torch.Generator()
         self._loader: Any = fabric.setup_dataloaders(
             _row_loader(len(source.train_labels), config.batch_size, self._generator),
@@ -172,11 +177,9 @@ class Trainer:
         for step, rows in enumerate(self._loader):
             done = (number - 1 + step / len(self._loader)) / self.config.epochs
             rate = self._set_rate(done)
-            labels = self._labels[rows.to(self._labels.device)]
-            logits = self.model(*self.source.training(self._batch.take(rows), number))
-            loss = self._batch.loss(
-                logits.float(), labels, self._class_weights, self.config.label_smoothing
-            )
+            inputs, targets = self._step(rows, number, step)
+            logits = self.model(*inputs)
+            loss = self._batch.loss(logits.float(), targets.probabilities, targets.weights)
             value = self._batch.mean_loss(loss)
             if not math.isfinite(value):
                 raise self._diverged(number, f"a loss of {value} in a step")
@@ -184,10 +187,30 @@ class Trainer:
             self.fabric.backward(loss)
             self.optimizer.step()
             self._average.update(self.source.network)
-            total += value * len(labels)
-            count += len(labels)
+            total += value * len(rows)
+            count += len(rows)
             on_batch()
         return total / count, rate
+
+    def _step(self, rows: torch.Tensor, number: int, step: int) -> tuple[Inputs, Targets]:
+        """Return this process's inputs and their probabilities, and the weights of the batch."""
+        batch = self._batch
+        inputs = self.source.training(batch.take(rows), number)
+        targets = self._targets.of(rows.to(self._targets.weights.device))
+        if (mixture := draw_mixture(self.config, number, step, len(rows))) is not None:
+            # A process that computes the whole batch has its partners already.
+            partners = (
+                tuple(one[mixture.partners] for one in inputs)
+                if batch.is_whole
+                else self.source.training(rows[mixture.partners][batch.own], number)
+            )
+            pairs = zip(inputs, partners, strict=True)
+            inputs = tuple(mixture.images(own, other) for own, other in pairs)
+            targets = mixture.targets(targets)
+        probabilities = targets.probabilities[batch.own]
+        if self._teacher is not None:
+            probabilities = self._teacher.blend(probabilities, inputs[0])
+        return inputs, Targets(probabilities, targets.weights)
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:
@@ -204,7 +227,7 @@ class Trainer:
     def _check_divergence(self, number: int, train_loss: float, val_loss: float) -> None:
         if not math.isfinite(val_loss):
             raise self._diverged(number, f"a validation loss of {val_loss}")
-        guessing = math.log(self._classes)
+        guessing = math.log(self._targets.probabilities.shape[1])
         if train_loss > _DIVERGED * guessing:
             found = f"a training loss of {train_loss:.4g}; guessing has {guessing:.3g}"
             raise self._diverged(number, found)

@@ -85,7 +85,7 @@ class CachedFeatures:
 
     Raises:
         CannotSplitError: The frozen part returns something other than one row per image.
-        CannotStoreError: Every epoch draws new views.
+        CannotStoreError: Every epoch draws new views, images are mixed, or there is a teacher.
     """
 
     def __init__(self, parts: Parts, images: LiveImages, ranks: Ranks, folder: Path) -> None:
@@ -94,6 +94,11 @@ class CachedFeatures:
         if varied and not config.views:
             raise CannotStoreError(
                 "every epoch draws new views.", "--views N uses N views of each image in turn."
+            )
+        if config.is_mixing or config.teachers:
+            raise CannotStoreError(
+                "mixing and teachers need the whole image at every step.",
+                "Leave out --features, or --mixup, --cutmix and --teacher.",
             )
         self.network: torch.nn.Module = parts.trained
         self.train_labels, self.val_labels = images.train_labels, images.val_labels

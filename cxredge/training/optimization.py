@@ -48,16 +48,6 @@ def schedule(done: float, epochs: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up)))
 
 
-def class_weights(labels: torch.Tensor) -> torch.Tensor:
-    """Return float32 (classes,), weights that give each class the same share of the loss.
-
-    Args:
-        labels: int64 (N,), classes of the training images.
-    """
-    counts = torch.bincount(labels)
-    return (len(labels) / (len(counts) * counts.clamp_min(1))).float()
-
-
 class WeightAverage:
     """Exponential moving average of a network's weights and statistics.
 

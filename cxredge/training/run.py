@@ -33,6 +33,7 @@ from cxredge.models.zoo import find_network
 from cxredge.progress import Progress
 from cxredge.training.assembly import Images, assemble, load_images
 from cxredge.training.checkpoint import (
+    WEIGHTS_NAME,
     finished_run,
     read_checkpoint,
     scratch_folder,
@@ -47,6 +48,7 @@ from cxredge.training.performance import explain_out_of_memory, keep_freed_memor
 from cxredge.training.ranks import Ranks, open_ranks
 from cxredge.training.result import run_facts, write_run
 from cxredge.training.search import best_of, boundaries, search
+from cxredge.training.teacher import read_teacher, require_unseen
 from cxredge.training.tracking import Tracking, TrackingConfig, open_tracking
 from cxredge.vocabulary import Split
 
@@ -133,6 +135,7 @@ def _train(
     keep_freed_memory()
     if images is None:
         images = load_images(manifest, config.input_size, progress, ranks)
+    require_unseen(config.teachers, manifest, images, find_key(patient_key))
     scratch = ranks.on_first(lambda: scratch_folder(out, planned.stage_key))
     freeze, candidates = config.freeze, None
     if freeze == SEARCH:
@@ -262,13 +265,15 @@ def _training_images(
 ) -> TrainingImages:
     """Return the hashes of the images of this run, and of the run that its weights come from."""
     used = {split: (manifest.of(split), images[split].pixels) for split in (Split.TRAIN, Split.VAL)}
-    return hash_training_images(used, find_key(patient_key), _earlier_images(config))
+    folders = [Path(config.weights).parent] if Path(config.weights).is_file() else []
+    folders += [Path(teacher) for teacher in config.teachers]
+    earlier = [found for found in map(_earlier_images, folders) if found is not None]
+    return hash_training_images(used, find_key(patient_key), earlier)
 
 
-def _earlier_images(config: TrainConfig) -> TrainingImages | None:
-    """Return the training images of the weights, if they are the weights of a run."""
-    folder = Path(config.weights).parent
-    if not (folder / CARD_NAME).is_file() or not Path(config.weights).is_file():
+def _earlier_images(folder: Path) -> TrainingImages | None:
+    """Return the training images of a run; None if the folder is not one."""
+    if not (folder / CARD_NAME).is_file():
         return None
     try:
         return read_training_images(folder, read_artifact(folder, RunCard).card)
@@ -296,8 +301,14 @@ def plan_run(
                 f"Weights file {path} does not exist.", "Give imagenet, none or a file."
             )
         parents["weights"] = sha256_of_file(path)
-    # The content of the weights file decides the result, not its name.
-    weights = "file" if "weights" in parents else config.weights
+    teachers = [read_teacher(folder, manifest.classes) for folder in config.teachers]
+    for number, teacher in enumerate(teachers, 1):
+        parents[f"teacher_{number}"] = teacher.card.files[WEIGHTS_NAME]
+    # The content of files decides the result, not their names.
+    stated = {
+        "weights": "file" if "weights" in parents else config.weights,
+        "teachers": tuple(teacher.card.classifier.network for teacher in teachers),
+    }
     # The cache limit affects the duration only; the card's facts say whether features were cached.
     trained_on = TrainedOn(hardware.accelerator, hardware.devices, hardware.precision)
     return StagePlan(
@@ -311,7 +322,7 @@ def plan_run(
             preprocessing=PREPROCESSING,
         ),
         parents=parents,
-        config=RunConfig(**{**vars(config), "weights": weights}, hardware=trained_on),
+        config=RunConfig(**{**vars(config), **stated}, hardware=trained_on),
         tools=tool_versions("torch", "torchvision", "timm", "lightning-fabric", "pillow"),
     )
 

@@ -43,11 +43,19 @@ class SharedBatch:
         self.start, self.stop = 0, self.count
         if not self._is_repeated:
             self.start, self.stop = self._ranks.bounds(self.count)
-        return rows[self.start : self.stop]
+        return rows[self.own]
 
-    def loss(
-        self, logits: Tensor, labels: Tensor, weights: Tensor | None, smoothing: float
-    ) -> Tensor:
+    @property
+    def own(self) -> slice:
+        """Positions in the batch of the images of this process."""
+        return slice(self.start, self.stop)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this process computes all images of the batch."""
+        return self.stop - self.start == self.count
+
+    def loss(self, logits: Tensor, probabilities: Tensor, weights: Tensor) -> Tensor:
         """Return the share of this process in the mean loss of the batch, for its gradient.
 
         The mean over the processes, which data parallelism computes of their gradients, is the mean
@@ -55,18 +63,12 @@ class SharedBatch:
 
         Args:
             logits: float32 (n, classes), of this process's images.
-            labels: int64 (N,), of the whole batch.
-            weights: float32 (classes,), weight of each class; None for equal ones.
-            smoothing: Share of the target spread over all classes.
+            probabilities: float32 (n, classes), targets of the same images.
+            weights: float32 (N,), weights of all images of the batch.
         """
-        if self._ranks.size == 1:
-            return F.cross_entropy(logits, labels, weight=weights, label_smoothing=smoothing)
-        own = labels[self.start : self.stop]
-        total = F.cross_entropy(
-            logits, own, weight=weights, label_smoothing=smoothing, reduction="sum"
-        )
-        divisor = self.count if weights is None else weights[labels].sum()
-        return total / divisor * (1 if self._is_repeated else self._ranks.size)
+        losses = F.cross_entropy(logits, probabilities, reduction="none")
+        total = (losses * weights[self.own]).sum() / weights.sum()
+        return total * (1 if self._is_repeated else self._ranks.size)
 
     def mean_loss(self, share: Tensor) -> float:
         """Return the mean loss of the whole batch from the processes' shares."""
@@ -105,5 +107,5 @@ class _SharedDropout(nn.Dropout):
         if not self.training:
             return input
         whole = torch.ones((self._batch.count, *input.shape[1:]), device=input.device)
-        mask = F.dropout(whole, self.p)[self._batch.start : self._batch.stop]
+        mask = F.dropout(whole, self.p)[self._batch.own]
         return input * mask.to(input.dtype)
