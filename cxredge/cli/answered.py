@@ -10,13 +10,17 @@ from cxredge.cli.text import share, table
 if TYPE_CHECKING:
     from cxredge.bundle.bundle import Bundle
     from cxredge.metrics.controls import ControlKind
-    from cxredge.results.answered import Answered, Group, WithinSource
+    from cxredge.results.answered import Answered, CalledBySource, Group, WithinSource
     from cxredge.results.evaluation import Evaluation
 
 
 def answers_lines(found: Evaluation) -> list[str]:
     """Return the answers by group, within sources and for controls, as lines."""
-    lines = [*_refusals(found.answered, found.images), *_groups(found.by)]
+    lines = [
+        *_refusals(found.answered, found.images),
+        *_groups(found.by),
+        *_called(found.called_by_source, found.classes),
+    ]
     if found.auroc_within_source:
         lines += ["", _within(found.auroc_within_source)]
     if found.controls:
@@ -86,6 +90,18 @@ def _groups(groups: Mapping[str, Mapping[str, Group]]) -> list[str]:
     if not rows:
         return []
     return ["", table(["by", "", "images", "patients", "accuracy", "classes"], rows)]
+
+
+def _called(found: Sequence[CalledBySource], classes: Sequence[str]) -> list[str]:
+    """Return what the images of the classes with several sources are called, by source."""
+    from cxredge.results.answered import several_sources
+
+    rows = [
+        [one.class_name, one.source, *(one.called[name] for name in classes)]
+        for one in several_sources(found)
+    ]
+    header = ["class", "source", *(f"called {name}" for name in classes)]
+    return ["", table(header, rows)] if rows else []
 
 
 def _within(found: tuple[WithinSource, ...]) -> str:

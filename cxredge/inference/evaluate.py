@@ -27,7 +27,7 @@ from cxredge.inference.controls import (
     seen_images,
 )
 from cxredge.inference.coverage import measure_coverage
-from cxredge.inference.groups import answered, by_group, within_sources
+from cxredge.inference.groups import answered, by_group, called_by_source, within_sources
 from cxredge.inference.map_evidence import border_evidence, map_fidelity
 from cxredge.metrics import classification as metrics
 from cxredge.metrics.bootstrap import bootstrap
@@ -135,6 +135,7 @@ def evaluate(
         ),
         answered=answered(found, classes),
         by=by_group(found, classes),
+        called_by_source=called_by_source(found, classes),
         auroc_within_source=within_sources(found, controls, classes),
         controls=called(manifest, controls, classes),
         controls_fp32=called_by_fp32(manifest, of_controls_fp32, controls, classes),

@@ -13,7 +13,14 @@ import numpy as np
 from cxredge.data.manifest import Entry
 from cxredge.metrics.bootstrap import Bools, bootstrap
 from cxredge.metrics.classification import Floats, Ints, auroc, wilson
-from cxredge.results.answered import Answered, Group, Groups, Refusals, WithinSource
+from cxredge.results.answered import (
+    Answered,
+    CalledBySource,
+    Group,
+    Groups,
+    Refusals,
+    WithinSource,
+)
 
 NOT_STATED = "not stated"
 OTHER_CLASSES = "other classes"
@@ -85,6 +92,22 @@ def by_group(seen: Seen, classes: Sequence[str]) -> Groups:
         array = np.array(values, dtype=np.str_)
         found[name] = {value: _group(seen, array == value, classes) for value in _ordered(values)}
     return found
+
+
+def called_by_source(seen: Seen, classes: Sequence[str]) -> tuple[CalledBySource, ...]:
+    """Return what the images of each class and source are called, in the order of the classes."""
+    decisions = seen.probabilities.argmax(axis=1)
+    called: dict[tuple[int, str], Counter[int]] = defaultdict(Counter)
+    for entry, label, decision in zip(seen.entries, seen.labels, decisions, strict=True):
+        called[int(label), entry.source or NOT_STATED][int(decision)] += 1
+    return tuple(
+        CalledBySource(
+            class_name=classes[label],
+            source=source,
+            called={name: counts[index] for index, name in enumerate(classes)},
+        )
+        for (label, source), counts in sorted(called.items())
+    )
 
 
 def within_sources(

@@ -10,6 +10,7 @@ from cxredge.report import numbers
 from cxredge.report.blocks import Block, Facts, Missing, Section, Sentences, Table
 from cxredge.report.headlines import controls_of
 from cxredge.report.reported_bundle import ReportedBundle
+from cxredge.results.answered import several_sources
 from cxredge.results.coverage import SetCounts, SetCoverage
 from cxredge.results.evaluation import Evaluation
 
@@ -25,6 +26,8 @@ def rightness_section(reported: ReportedBundle) -> Section:
     blocks: list[Block] = [Sentences("", tuple(_lead(reported, result))), _by_class(result)]
     if "source" in result.by or any(len(groups) > 1 for groups in result.by.values()):
         blocks.append(_by_group(result))
+    if several_sources(result.called_by_source):
+        blocks.append(_by_class_and_source(result))
     if result.auroc_within_source:
         blocks.append(Sentences("", (_least_apart(result),)))
     return Section(title, tuple(blocks))
@@ -97,6 +100,21 @@ def _by_group(result: Evaluation) -> Table:
     names = [name for name, groups in result.by.items() if name == "source" or len(groups) > 1]
     header = ("group", "X-rays", "right", "classes")
     return Table(f"By {numbers.listed(names)}", header, tuple(rows))
+
+
+def _by_class_and_source(result: Evaluation) -> Table:
+    return Table(
+        "By class and source",
+        ("class", "source", *(f"called {name}" for name in result.classes)),
+        tuple(
+            (
+                one.class_name,
+                one.source,
+                *(numbers.count(one.called[name]) for name in result.classes),
+            )
+            for one in several_sources(result.called_by_source)
+        ),
+    )
 
 
 def _least_apart(result: Evaluation) -> str:

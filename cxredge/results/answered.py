@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cxredge.artifacts.records import Count, Share
@@ -97,6 +98,27 @@ class Group:
     accuracy: Share
     accuracy_ci95: Interval
     refused: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalledBySource:
+    """What the images of one class and source are called, also those that are refused.
+
+    Attributes:
+        class_name: True class.
+        source: Source of the images.
+        called: Number of images by most probable class.
+    """
+
+    class_name: str
+    source: str
+    called: Mapping[str, Count]
+
+
+def several_sources(found: Sequence[CalledBySource]) -> list[CalledBySource]:
+    """Return the rows of those classes that have more than one source."""
+    rows = Counter(one.class_name for one in found)
+    return [one for one in found if rows[one.class_name] > 1]
 
 
 Groups = Mapping[str, Mapping[str, Group]]

@@ -20,6 +20,8 @@ def of_answers(result: Evaluation) -> Iterator[str]:
         yield from _of_refusals(result, result.answered)
     for name, groups in result.by.items():
         yield from _of_groups(result, name, list(groups.values()))
+    if result.called_by_source:
+        yield from _of_sources(result)
     for controls in (result.controls, result.controls_fp32):
         yield from contradictions(controls)
     if result.controls_fp32 and result.controls.keys() != result.controls_fp32.keys():
@@ -49,6 +51,14 @@ def _of_refusals(result: Evaluation, found: Answered) -> Iterator[str]:
         if value is None or abs(value - found.right / answered) > _ROUNDING:
             yield f"accuracy_answered is not {found.right} of {answered} images"
         yield from _share("accuracy_answered", found.right, answered, found.accuracy_answered_ci95)
+
+
+def _of_sources(result: Evaluation) -> Iterator[str]:
+    for label, row in zip(result.classes, result.confusion, strict=True):
+        found = [one.called for one in result.called_by_source if one.class_name == label]
+        counted = [sum(one.get(name, 0) for one in found) for name in result.classes]
+        if counted != list(row):
+            yield f"the images of '{label}' by source are called {counted}, not {list(row)}"
 
 
 def _of_groups(result: Evaluation, name: str, groups: list[Group]) -> Iterator[str]:

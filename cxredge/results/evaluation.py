@@ -20,7 +20,7 @@ from cxredge.backends.base import CascadeCounts
 from cxredge.metrics.classification import ReliabilityBin
 from cxredge.metrics.controls import Controls
 from cxredge.metrics.maps import MapFidelity
-from cxredge.results.answered import Answered, Groups, WithinSource
+from cxredge.results.answered import Answered, CalledBySource, Groups, WithinSource
 from cxredge.results.coverage import SetCoverage
 from cxredge.results.map_evidence import BorderEvidence
 from cxredge.vocabulary import Precision, Split
@@ -146,6 +146,8 @@ class Evaluation:
             and in results of earlier versions.
         by: Accuracy by source, sex, age band and view, of all images, also refused ones; empty in
             results of earlier versions.
+        called_by_source: What the images of each class and source are called; empty in results of
+            earlier versions.
         auroc_within_source: How well classes are told from other images of their own source.
         controls: What the bundle calls images that show none of the classes, by kind.
         controls_fp32: What FP32 calls them.
@@ -192,6 +194,7 @@ class Evaluation:
     warnings: tuple[str, ...] = ()
     answered: Answered | None = None
     by: Groups = field(default_factory=dict)
+    called_by_source: tuple[CalledBySource, ...] = ()
     auroc_within_source: tuple[WithinSource, ...] = ()
     controls: Controls = field(default_factory=dict)
     controls_fp32: Controls = field(default_factory=dict)

@@ -122,11 +122,12 @@ def test_a_manifest_without_labelled_images_of_the_split_is_refused(
         (("answered", "right"), 0, "accuracy_answered is not"),
         (("by", "sex", "F", "right"), 0, "by sex"),
         (("by", "sex", "F", "accuracy"), 0.123, "accuracy by sex is not"),
+        (("called_by_source", 0, "called", "viral"), 99, "by source are called"),
         (("answered", "by_class", "viral", "images"), 1, "refusals by class"),
     ],
 )
 def test_an_edited_figure_is_refused(
-    evaluated: Path, tmp_path: Path, keys: tuple[str, ...], value: Any, words: str
+    evaluated: Path, tmp_path: Path, keys: tuple[Any, ...], value: Any, words: str
 ) -> None:
     assert read_result(evaluated)
     values = json.loads(evaluated.read_text())

@@ -15,9 +15,11 @@ from cxredge.inference.groups import (
     age_band,
     answered,
     by_group,
+    called_by_source,
     within_sources,
 )
 from cxredge.metrics.classification import wilson
+from cxredge.results.answered import several_sources
 from cxredge.vocabulary import Split
 
 CLASSES = ("a", "b")
@@ -82,6 +84,17 @@ def test_accuracy_by_group_counts_every_image_once() -> None:
     assert found["source"]["y"].refused == 1
     for groups in found.values():
         assert sum(group.images for group in groups.values()) == 4
+
+
+def test_images_of_a_class_are_counted_by_source_and_answer() -> None:
+    found = called_by_source(seen(ENTRIES, [0.9, 0.1, 0.2, 0.8], [3]), CLASSES)
+    counts = [(one.class_name, one.source, one.called) for one in found]
+    assert counts == [
+        ("a", "x", {"a": 1, "b": 1}),
+        ("b", "x", {"a": 0, "b": 1}),
+        ("b", "y", {"a": 1, "b": 0}),
+    ]
+    assert [one.source for one in several_sources(found)] == ["x", "y"]
 
 
 def test_properties_that_no_image_states_are_left_out() -> None:

@@ -14,6 +14,7 @@ from cxredge.report.blocks import Facts, Missing, Sentences, Table
 from cxredge.report.chapter import make_chapter
 from cxredge.report.render import to_html, to_json, to_markdown
 from cxredge.report.write import make_report
+from cxredge.results.answered import several_sources
 from tests.report.sample_bundles import CLASSES, page_of, words_of
 
 OTHER = "other finding"
@@ -171,6 +172,9 @@ class TestFigures:
         group = result.by["source"]["source-1"]
         share = numbers.percent(group.accuracy, group.accuracy_ci95)
         assert f"source: source-1 | 12 of {group.patients} patients | {share}" in text
+        for one in several_sources(result.called_by_source):
+            counts = " | ".join(str(one.called[name]) for name in result.classes)
+            assert f"{one.class_name} | {one.source} | {counts}" in text
 
     def test_answers_are_explained_with_their_rates(self, reported):
         result = reported.evaluation
