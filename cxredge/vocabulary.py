@@ -77,6 +77,16 @@ class RecipeName(str, Enum):
     """For X-rays from other hospitals than those of the training images."""
 
 
+class BalanceBy(str, Enum):
+    """What gets the same weight in the training loss."""
+
+    CLASS = "class"
+    SOURCE = "source"
+    """Each class, and each source within a class."""
+    BACKGROUND = "background"
+    """Each class, also among images that look alike around the lungs."""
+
+
 class Augmentation(str, Enum):
     """Augmentation of training images; each kind includes those before it."""
 

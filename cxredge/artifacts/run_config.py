@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cxredge.artifacts.records import Count, NonNegative, Positive, Share
-from cxredge.vocabulary import Augmentation, FeatureCache, TrainingPrecision
+from cxredge.vocabulary import Augmentation, BalanceBy, FeatureCache, TrainingPrecision
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class TrainConfig:
             every epoch, which rules out cached features.
         features: Number format of cached features of frozen blocks.
         search: Settings of the search if ``freeze`` is ``search``.
-        balance_sources: Whether, within a class, every source has the same weight in the loss.
+        balance_by: What has the same weight in the loss, with ``balance``.
         mixup: Parameter of mixup's Beta distribution; 0 for none.
         cutmix: Parameter of CutMix's Beta distribution; 0 for none.
         teachers: Folders of the teachers' runs; a card has the names of their networks instead.
@@ -76,7 +76,7 @@ class TrainConfig:
     views: Count = 8
     features: FeatureCache = FeatureCache.FP16
     search: SearchConfig | None = None
-    balance_sources: bool = False
+    balance_by: BalanceBy = BalanceBy.CLASS
     mixup: NonNegative = 0.0
     cutmix: NonNegative = 0.0
     teachers: tuple[str, ...] = ()

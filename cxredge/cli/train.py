@@ -77,10 +77,10 @@ def train(
     def prepare() -> tuple[Manifest, TrainConfig]:
         network = find_network(start.model)
         chosen = override(RECIPES[recipe], start, fit, features)
-        if fit.balance_sources and not fit.balance:
+        if fit.balance_by is not None and not fit.balance:
             raise CxredgeError(
-                "--balance-sources weights the sources within classes of equal weight, and "
-                "--no-balance gives the classes none.",
+                f"--balance-by {fit.balance_by.value} states what --balance weights equally, and "
+                "--no-balance weights nothing.",
                 "Leave out one of them.",
             )
         if chosen.freeze != "search":

@@ -14,6 +14,7 @@ from cxredge.training.recipes import RECIPES
 from cxredge.vocabulary import (
     Accelerator,
     Augmentation,
+    BalanceBy,
     FeatureCache,
     RecipeName,
     Tracker,
@@ -34,8 +35,6 @@ def _preset(name: str) -> str:
 
 
 def _shown(value: object) -> object:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
     return value.value if isinstance(value, Enum) else value
 
 
@@ -166,12 +165,13 @@ class FitOptions:
     balance: Annotated[
         bool, typer.Option("--balance/--no-balance", help="Weight all classes equally.")
     ] = True
-    balance_sources: Annotated[
-        bool | None,
+    balance_by: Annotated[
+        BalanceBy | None,
         typer.Option(
-            "--balance-sources/--no-balance-sources",
-            help="Within a class, weight all sources equally; --balance only. "
-            f"{_preset('balance_sources')}",
+            "--balance-by",
+            help="With --balance: class; source, also each source within a class; background, also "
+            "among images that look alike around the lungs, so that markers and sharpness tell no "
+            f"class. {_preset('balance_by')}",
         ),
     ] = None
 

@@ -136,7 +136,7 @@ def assemble(
     if ranks.size > 1:
         synchronise_batch_norm(model, fabric.device.type == "cpu")
         share_dropout(model, batch)
-    targets = build_targets(source.train_labels, train.sources, config)
+    targets = build_targets(train, config)
     return Trainer(model, config, ranks, batch, source, targets, teacher)
 
 

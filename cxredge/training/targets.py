@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from cxredge.data.loading import LabelledImages
+from cxredge.training.background import background_weights
 from cxredge.training.config import TrainConfig
+from cxredge.vocabulary import BalanceBy
 
 
 @dataclass(frozen=True)
@@ -33,29 +36,38 @@ class Targets:
         return Targets(self.probabilities.to(device), self.weights.to(device))
 
 
-def build_targets(labels: torch.Tensor, sources: Sequence[str], config: TrainConfig) -> Targets:
+def build_targets(images: LabelledImages, config: TrainConfig) -> Targets:
     """Return the targets of all training images, with smoothed labels.
 
+    With ``balance`` every class has the same total weight; ``balance_by`` decides how it is shared
+    among its images. The mean weight is 1.
+
     Args:
-        labels: int64 (N,), classes of the images.
-        sources: Source of each image.
-        config: Training settings. With ``balance`` every class has the same total weight, and with
-            ``balance_sources`` also every source within a class. The mean weight is 1.
+        images: The training images.
+        config: Training settings.
     """
+    labels = torch.from_numpy(images.labels)
     classes = int(labels.max()) + 1
     smoothing = config.label_smoothing
     exact = F.one_hot(labels, classes).float()
     probabilities = exact * (1 - smoothing) + smoothing / classes
-    return Targets(probabilities, _weights(labels, sources, config))
+    return Targets(probabilities, _weights(images, labels, config))
 
 
-def _weights(labels: torch.Tensor, sources: Sequence[str], config: TrainConfig) -> torch.Tensor:
+def _weights(images: LabelledImages, labels: torch.Tensor, config: TrainConfig) -> torch.Tensor:
     if not config.balance:
         return torch.ones(len(labels))
-    groups = [
-        (label, source if config.balance_sources else "")
-        for label, source in zip(labels.tolist(), sources, strict=True)
-    ]
+    if config.balance_by is BalanceBy.BACKGROUND:
+        return background_weights(images.pixels, labels, images.patients)
+    by_source = config.balance_by is BalanceBy.SOURCE
+    return _equal_weights([
+        (label, source if by_source else "")
+        for label, source in zip(labels.tolist(), images.sources, strict=True)
+    ])  # fmt: skip
+
+
+def _equal_weights(groups: Sequence[tuple[int, str]]) -> torch.Tensor:
+    """Return weights that are equal for each class, and for each group of a class."""
     images = Counter(groups)
     parts: dict[int, int] = defaultdict(int)
     for label, _ in images:

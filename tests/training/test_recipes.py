@@ -49,7 +49,7 @@ def test_options_override_the_recipe(few: Manifest, tmp_path: Path, cxredge: Run
     assert paper["augmentation"] == RECIPES[RecipeName.PAPER].augmentation.value
     assert found["augmentation"] == ROBUST.augmentation.value
     assert (found["epochs"], found["cutmix"]) == (1, 0.5)
-    for name in ("patience", "average_decay", "mixup", "balance_sources", "freeze"):
+    for name in ("patience", "average_decay", "mixup", "balance_by", "freeze"):
         assert found[name] == getattr(ROBUST, name)
 
 
@@ -136,7 +136,7 @@ def test_teachers_of_other_classes_or_of_test_images_are_refused(
     [
         (("--teacher-share", 0.3), "--teacher-share is used with --teacher"),
         (("--teacher", "nothing"), "nothing"),
-        (("--balance-sources", "--no-balance"), "--balance-sources weights the sources"),
+        (("--balance-by", "source", "--no-balance"), "--balance-by source states what"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(
