@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -255,7 +255,12 @@ def _outcome(prepared: PreparedSet, patients_joined: int = 0) -> Outcome:
     from cxredge.data.protocol_sets import ProtocolSet
 
     dropped = ", ".join(f"{number} {reason}" for reason, number in prepared.dropped.items())
-    lines = [counts_table(prepared.counts), "", *controls_line(prepared.controls)]
+    lines = [
+        counts_table(prepared.counts),
+        "",
+        *_sources_line(prepared.sources),
+        *controls_line(prepared.controls),
+    ]
     lines.append(f"Left out: {dropped or 'nothing'}.")
     if isinstance(prepared, ProtocolSet) and prepared.not_drawn:
         lines.append(f"Usable images that the protocol does not use: {prepared.not_drawn}.")
@@ -270,6 +275,17 @@ def _outcome(prepared: PreparedSet, patients_joined: int = 0) -> Outcome:
         lines.append(f"Wrote a new secret key for the hashes of patients: {prepared.new_key}")
     next_step = f"cxredge data audit {quoted(prepared.manifest)}"
     return Outcome(to_json(prepared), "\n".join(lines), next_step)
+
+
+def _sources_line(sources: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return a line with the images by class and source; no line if there is one source."""
+    if len({source for found in sources.values() for source in found}) < 2:
+        return []
+    by_class = (
+        f"{label} {', '.join(f'{number} {source}' for source, number in found.items())}"
+        for label, found in sources.items()
+    )
+    return [f"Sources: {'; '.join(by_class)}."]
 
 
 def _patients_line(prepared: PreparedSet) -> str:

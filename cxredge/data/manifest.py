@@ -114,6 +114,14 @@ class Manifest:
             counts[split][label] = number
         return {split: by_class for split, by_class in counts.items() if by_class}
 
+    def source_counts(self) -> dict[str, dict[str, int]]:
+        """Return the number of images by class and source, without controls."""
+        counts: dict[str, dict[str, int]] = {label: {} for label in self.classes}
+        found = Counter((entry.label, entry.source or "not stated") for entry in self.labelled)
+        for (label, source), number in sorted(found.items()):
+            counts[label][source] = number
+        return counts
+
     def control_counts(self) -> dict[str, int]:
         """Return the number of controls by kind."""
         return dict(sorted(Counter(entry.finding for entry in self.controls).items()))

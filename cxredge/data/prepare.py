@@ -48,6 +48,7 @@ class PreparedSet:
         left_out: Path of the list of what was left out, with reasons.
         new_key: Path of the key of the patients' pseudonyms if it was created; None otherwise.
         controls: Number of controls by kind.
+        sources: Number of images by class and source.
     """
 
     manifest: str
@@ -60,6 +61,7 @@ class PreparedSet:
     left_out: str = ""
     new_key: str | None = None
     controls: dict[str, Count] = field(default_factory=dict)
+    sources: dict[str, dict[str, Count]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -188,4 +190,5 @@ def write_set(out: Path, entries: Sequence[Entry], dropped: LeftOut) -> Prepared
         warnings=tuple(split_warnings(manifest)),
         left_out=str(left_out),
         controls=manifest.control_counts(),
+        sources=manifest.source_counts(),
     )

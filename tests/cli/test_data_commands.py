@@ -73,6 +73,8 @@ def test_data_prepare(tmp_path: Path, cxredge) -> None:
         "test": dict.fromkeys(four, 38),
     }
     assert ran.json["dropped"] == {"lateral": 1, "missing_file": 1}
+    assert ran.json["sources"]["covid19"] == {"cohen": 186}
+    assert ran.json["sources"]["viral"] == {"kermany": 186}
     assert ran.json["patients_in_two_splits"] == 0
     with Path(ran.json["manifest"]).open(newline="") as stream:
         rows = list(csv.DictReader(stream))
