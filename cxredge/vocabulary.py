@@ -77,6 +77,13 @@ class RecipeName(str, Enum):
     """For X-rays from other hospitals than those of the training images."""
 
 
+class Geometry(str, Enum):
+    """Range of rotation, shift, zoom and exposure of augmented images."""
+
+    LIGHT = "light"
+    STRONG = "strong"
+
+
 class BalanceBy(str, Enum):
     """What gets the same weight in the training loss."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cxredge.artifacts.records import Count, NonNegative, Positive, Share
-from cxredge.vocabulary import Augmentation, BalanceBy, FeatureCache, TrainingPrecision
+from cxredge.vocabulary import Augmentation, BalanceBy, FeatureCache, Geometry, TrainingPrecision
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class TrainConfig:
         features: Number format of cached features of frozen blocks.
         search: Settings of the search if ``freeze`` is ``search``.
         balance_by: What has the same weight in the loss, with ``balance``.
+        geometry: Range of the augmentation's rotation, shift, zoom and exposure.
         mixup: Parameter of mixup's Beta distribution; 0 for none.
         cutmix: Parameter of CutMix's Beta distribution; 0 for none.
         teachers: Folders of the teachers' runs; a card has the names of their networks instead.
@@ -77,6 +78,7 @@ class TrainConfig:
     features: FeatureCache = FeatureCache.FP16
     search: SearchConfig | None = None
     balance_by: BalanceBy = BalanceBy.CLASS
+    geometry: Geometry = Geometry.LIGHT
     mixup: NonNegative = 0.0
     cutmix: NonNegative = 0.0
     teachers: tuple[str, ...] = ()

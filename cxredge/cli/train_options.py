@@ -16,6 +16,7 @@ from cxredge.vocabulary import (
     Augmentation,
     BalanceBy,
     FeatureCache,
+    Geometry,
     RecipeName,
     Tracker,
     TrainingPrecision,
@@ -187,6 +188,14 @@ class FeatureOptions:
             help="Augmentation of training images: light varies geometry and exposure; sources "
             "also varies what archives do to files, for classes that come from one source each. "
             f"{_preset('augmentation')}",
+        ),
+    ] = None
+    geometry: Annotated[
+        Geometry | None,
+        typer.Option(
+            "--geometry",
+            help="Range of augmented rotation, shift, zoom and exposure: light as between two "
+            f"X-rays of one chest, strong twice as much. {_preset('geometry')}",
         ),
     ] = None
     mixup: Annotated[

@@ -17,7 +17,7 @@ from cxredge.data.images import GreyImage
 from cxredge.data.loading import LabelledImages
 from cxredge.metrics import classification as metrics
 from cxredge.models.networks import Classifier
-from cxredge.training.augment import augment, draw_view, view_of
+from cxredge.training.augment import RANGES, augment, draw_view, view_of
 from cxredge.training.config import TrainConfig
 from cxredge.training.ranks import Ranks
 from cxredge.training.vary_processing import vary_processing
@@ -152,7 +152,8 @@ class LiveImages:
             pixels = self._vary(pixels, rows, view)
         images = scale_pixels(pixels.to(self._device))
         if config.augmentation is not Augmentation.NONE:
-            images = augment(images, draw_view(config.seed, rows, view))
+            draws = draw_view(config.seed, rows, view)
+            images = augment(images, draws, RANGES[config.geometry])
         return (normalise(images, self.config.mean, self.config.std),)
 
     def validation(self, share: Share = WHOLE) -> Iterator[Inputs]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 
 from cxredge.artifacts.records import Count, NonNegative, Share
-from cxredge.vocabulary import Augmentation, BalanceBy, RecipeName
+from cxredge.vocabulary import Augmentation, BalanceBy, Geometry, RecipeName
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Recipe:
     patience: Count
     average_decay: Share
     augmentation: Augmentation
+    geometry: Geometry
     balance_by: BalanceBy
     mixup: NonNegative
     cutmix: NonNegative
@@ -33,6 +34,7 @@ RECIPES: Mapping[RecipeName, Recipe] = MappingProxyType(
             patience=10,
             average_decay=0.9,
             augmentation=Augmentation.LIGHT,
+            geometry=Geometry.LIGHT,
             balance_by=BalanceBy.CLASS,
             mixup=0.0,
             cutmix=0.0,
@@ -44,6 +46,7 @@ RECIPES: Mapping[RecipeName, Recipe] = MappingProxyType(
             patience=40,
             average_decay=0.99,
             augmentation=Augmentation.SOURCES,
+            geometry=Geometry.STRONG,
             balance_by=BalanceBy.BACKGROUND,
             mixup=0.2,
             cutmix=0.0,

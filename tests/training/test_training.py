@@ -21,13 +21,19 @@ from cxredge.export.export import export  # noqa: E402
 from cxredge.progress import Silent  # noqa: E402
 from cxredge.training import run as run_module  # noqa: E402
 from cxredge.training.assembly import assemble, load_images  # noqa: E402
-from cxredge.training.augment import augment, draw_view  # noqa: E402
+from cxredge.training.augment import RANGES, augment, draw_view  # noqa: E402
 from cxredge.training.config import TrainConfig, TrainingHardware  # noqa: E402
 from cxredge.training.fit import Trainer  # noqa: E402
 from cxredge.training.history import Epoch, best_epoch  # noqa: E402
 from cxredge.training.optimization import WeightAverage, schedule  # noqa: E402
 from cxredge.training.run import train  # noqa: E402
-from cxredge.vocabulary import CLASS_SPLITS, Augmentation, Split, TrainingPrecision  # noqa: E402
+from cxredge.vocabulary import (  # noqa: E402
+    CLASS_SPLITS,
+    Augmentation,
+    Geometry,
+    Split,
+    TrainingPrecision,
+)
 
 pytestmark = pytest.mark.train
 
@@ -38,6 +44,7 @@ CONFIG = TrainConfig(
     augmentation=Augmentation.LIGHT, balance=True, seed=0, input_size=32, mean=0.5, std=0.5,
 )  # fmt: skip
 CPU = TrainingHardware(accelerator="cpu")
+LIGHT = RANGES[Geometry.LIGHT]
 
 
 @pytest.fixture(scope="module")
@@ -178,21 +185,33 @@ def test_schedule_warms_up_and_ends_near_zero() -> None:
 def test_augmentation_is_a_function_of_its_seed() -> None:
     images = torch.rand(4, 1, 32, 32)
     rows = torch.arange(4)
-    one = augment(images, draw_view(1, rows, 0))
-    assert torch.equal(one, augment(images, draw_view(1, rows, 0)))
-    assert not torch.equal(one, augment(images, draw_view(2, rows, 0)))
-    assert not torch.equal(one, augment(images, draw_view(1, rows, 1)))
+    one = augment(images, draw_view(1, rows, 0), LIGHT)
+    assert torch.equal(one, augment(images, draw_view(1, rows, 0), LIGHT))
+    assert not torch.equal(one, augment(images, draw_view(2, rows, 0), LIGHT))
+    assert not torch.equal(one, augment(images, draw_view(1, rows, 1), LIGHT))
     assert one.shape == images.shape
     assert float(one.min()) >= 0
     assert float(one.max()) <= 1
 
 
-def test_augmentation_never_swaps_left_and_right() -> None:
+@pytest.mark.parametrize("geometry", Geometry)
+def test_augmentation_never_swaps_left_and_right(geometry: Geometry) -> None:
     half = torch.zeros(64, 1, 32, 32)
     half[..., 16:] = 1
-    varied = augment(half, draw_view(0, torch.arange(64), 0))
+    varied = augment(half, draw_view(0, torch.arange(64), 0), RANGES[geometry])
     means = varied.mean(dim=(1, 2))
     assert bool((means[:, -6:].mean(1) > means[:, :6].mean(1)).all())
+
+
+def test_strong_geometry_moves_an_edge_farther() -> None:
+    half = torch.zeros(64, 1, 32, 32)
+    half[..., 16:] = 1
+    draws = draw_view(0, torch.arange(64), 0)
+    moved = [
+        float((augment(half, draws, RANGES[geometry]) - half).abs().mean())
+        for geometry in (Geometry.LIGHT, Geometry.STRONG)
+    ]
+    assert moved[1] > 1.5 * moved[0]
 
 
 def test_the_average_follows_the_weights_with_its_decay() -> None:
