@@ -90,8 +90,6 @@ class BalanceBy(str, Enum):
     CLASS = "class"
     SOURCE = "source"
     """Each class, and each source within a class."""
-    BACKGROUND = "background"
-    """Each class, also among images that look alike around the lungs."""
 
 
 class Augmentation(str, Enum):

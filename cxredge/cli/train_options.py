@@ -170,9 +170,8 @@ class FitOptions:
         BalanceBy | None,
         typer.Option(
             "--balance-by",
-            help="With --balance: class; source, also each source within a class; background, also "
-            "among images that look alike around the lungs, so that markers and sharpness tell no "
-            f"class. {_preset('balance_by')}",
+            help="With --balance: class, or source, which also weights the sources within a class "
+            f"equally. {_preset('balance_by')}",
         ),
     ] = None
 

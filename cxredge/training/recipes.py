@@ -47,7 +47,7 @@ RECIPES: Mapping[RecipeName, Recipe] = MappingProxyType(
             average_decay=0.99,
             augmentation=Augmentation.SOURCES,
             geometry=Geometry.STRONG,
-            balance_by=BalanceBy.BACKGROUND,
+            balance_by=BalanceBy.SOURCE,
             mixup=0.2,
             cutmix=0.0,
         ),

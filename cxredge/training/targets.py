@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 
 from cxredge.data.loading import LabelledImages
-from cxredge.training.background import background_weights
 from cxredge.training.config import TrainConfig
 from cxredge.vocabulary import BalanceBy
 
@@ -57,8 +56,6 @@ def build_targets(images: LabelledImages, config: TrainConfig) -> Targets:
 def _weights(images: LabelledImages, labels: torch.Tensor, config: TrainConfig) -> torch.Tensor:
     if not config.balance:
         return torch.ones(len(labels))
-    if config.balance_by is BalanceBy.BACKGROUND:
-        return background_weights(images.pixels, labels, images.patients)
     by_source = config.balance_by is BalanceBy.SOURCE
     return _equal_weights([
         (label, source if by_source else "")

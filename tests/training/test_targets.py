@@ -10,7 +10,6 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from cxredge.data.loading import LabelledImages  # noqa: E402
-from cxredge.training.background import background_weights  # noqa: E402
 from cxredge.training.config import TrainConfig  # noqa: E402
 from cxredge.training.mixing import Mixture, draw_mixture  # noqa: E402
 from cxredge.training.targets import Targets, build_targets  # noqa: E402
@@ -45,40 +44,6 @@ def test_classes_have_equal_weights_and_sources_if_asked_for(settings: TrainConf
     sources = build_targets(IMAGES, replace(settings, balance_by=BalanceBy.SOURCE))
     assert total(sources, 0, 1, 2, 3) == pytest.approx(total(sources, 4, 5)) == 3.0
     assert total(sources, 0, 1, 2) == pytest.approx(total(sources, 3)) == 1.5
-
-
-def striped(striped: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return noise images, uint8 (N, 64, 64), some with a white stripe at the top."""
-    pixels = rng.integers(60, 190, (len(striped), 64, 64)).astype(np.uint8)
-    pixels[striped, :4] = 255
-    return pixels
-
-
-def test_images_whose_background_is_rare_in_their_class_count_more() -> None:
-    """Most images of class 1 have a stripe, and few of class 0 do."""
-    rng = np.random.default_rng(0)
-    labels = np.repeat([0, 1], 200)
-    has_stripe = np.where(labels == 1, rng.random(400) < 0.9, rng.random(400) < 0.1)
-    patients = [f"p{number}" for number in range(400)]
-    weights = background_weights(
-        striped(has_stripe, rng), torch.from_numpy(labels), patients
-    ).numpy()
-    assert weights.mean() == pytest.approx(1)
-    for label in (0, 1):
-        chosen = labels == label
-        assert weights[chosen].sum() == pytest.approx(200, rel=1e-4)
-        with_stripe = weights[chosen & has_stripe].sum() / weights[chosen].sum()
-        assert 0.35 < with_stripe < 0.65
-
-
-def test_a_background_that_tells_nothing_changes_little() -> None:
-    rng = np.random.default_rng(1)
-    labels = np.repeat([0, 1], 200)
-    pixels = striped(rng.random(400) < 0.5, rng)
-    patients = [f"p{number}" for number in range(400)]
-    weights = background_weights(pixels, torch.from_numpy(labels), patients)
-    assert float(weights.std()) < 0.35
-    assert float(weights.max()) < 3
 
 
 def test_mixup_averages_images_targets_and_weights(settings: TrainConfig) -> None:
