@@ -263,7 +263,7 @@ def _training_images(
     config: TrainConfig,
     patient_key: Path | None,
 ) -> TrainingImages:
-    """Return the hashes of the images of this run, and of the run that its weights come from."""
+    """Return the hashes of the images of this run, of its teachers, and of its weights' run."""
     used = {split: (manifest.of(split), images[split].pixels) for split in (Split.TRAIN, Split.VAL)}
     folders = [Path(config.weights).parent] if Path(config.weights).is_file() else []
     folders += [Path(teacher) for teacher in config.teachers]

@@ -72,11 +72,19 @@ def trained(few: Manifest, config: TrainConfig, out: Path) -> Callable[[], RunFa
 
 
 # AdamW divides by the size of a gradient, so that the rounding of one near 0 is a step of its own.
-@pytest.mark.parametrize(("freeze", "rate"), [("paper", 1e-3), ("none", 1e-5)])
+@pytest.mark.parametrize(
+    ("freeze", "rate", "mixing"),
+    [("paper", 1e-3, {}), ("none", 1e-5, {}), ("paper", 1e-3, {"mixup": 0.4, "cutmix": 1.0})],
+)
 def test_two_devices_train_what_one_does(
-    few: Manifest, settings: TrainConfig, tmp_path: Path, freeze: str, rate: float
+    few: Manifest,
+    settings: TrainConfig,
+    tmp_path: Path,
+    freeze: str,
+    rate: float,
+    mixing: dict[str, float],
 ) -> None:
-    """Batches of 9 are not even on two devices."""
+    """Batches of 9 are not even on two devices, and partners are computed by the other one."""
     config = replace(
         settings,
         batch_size=9,
@@ -85,6 +93,7 @@ def test_two_devices_train_what_one_does(
         dropout=0.4,
         epochs=2,
         features=FeatureCache.OFF,
+        **mixing,
     )
     train(few, config, ONE, tmp_path / "one", Silent())
     first, second = in_two(trained(few, config, tmp_path / "two"), tmp_path)
