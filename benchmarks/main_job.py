@@ -22,6 +22,8 @@ from cxredge.artifacts.card import tool_versions
 from cxredge.artifacts.records import read_json_file, to_json
 from cxredge.telemetry.linux import read_machine
 
+_KEY = ("recipe", "protocol", "network", "split", "seed")
+
 
 def main() -> None:
     arguments = _arguments()
@@ -29,11 +31,13 @@ def main() -> None:
     found = read_json_file(path) if path.exists() else {"runs": []}
     found["machine"] = to_json(read_machine())
     found["tools"] = tool_versions("torch", "onnxruntime", "numpy", "pillow")
-    done = {(r["protocol"], r["network"], r["split"], r["seed"]) for r in found["runs"]}
+    for run in found["runs"]:
+        run.setdefault("recipe", "paper")
+    done = {tuple(r[name] for name in _KEY) for r in found["runs"]}
     for protocol in arguments.protocols:
         for network in arguments.networks:
             for seed in range(arguments.seeds):
-                key = (protocol, network, arguments.split, seed)
+                key = (arguments.recipe, protocol, network, arguments.split, seed)
                 if key in done:
                     continue
                 print("running", *key, flush=True)
@@ -51,24 +55,22 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--protocols", nargs="+", default=["cxr-b", "cxr-c"])
     parser.add_argument("--split", default="patient")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--average-decay", type=float, default=0.9)
+    parser.add_argument("--recipe", default="paper")
     return parser.parse_args()
 
 
 def _job(
-    arguments: argparse.Namespace, protocol: str, network: str, split: str, seed: int
+    arguments: argparse.Namespace, recipe: str, protocol: str, network: str, split: str, seed: int
 ) -> dict[str, Any]:
     data = arguments.work / f"{protocol}-{split}-{seed}"
-    run = arguments.work / f"{protocol}-{split}-{seed}-{network}"
+    run = arguments.work / f"{protocol}-{split}-{seed}-{network}-{recipe}"
     manifest, bundle = data / "manifest.csv", run / "bundle"
     cxredge(
         "data", "prepare", "--protocol", protocol, "--cohen", arguments.cohen,
         "--kermany", arguments.kermany, "--split", split, "--seed", seed, "--out", data,
     )  # fmt: skip
     trained = cxredge(
-        "train", manifest, "--model", network, "--epochs", arguments.epochs, "--seed", seed,
-        "--average-decay", arguments.average_decay,
+        "train", manifest, "--model", network, "--recipe", recipe, "--seed", seed,
         "--weights", arguments.weights / f"{network}.safetensors", "--out", run / "run",
     )  # fmt: skip
     exported = cxredge("export", run / "run", "--out", run / "fp32")
@@ -94,6 +96,7 @@ def _job(
     benched = cxredge("bench", bundle, "--seconds", 5)
     candidates = {c["precision"]: c for c in built["candidates"]}
     return {
+        "recipe": recipe,
         "protocol": protocol,
         "network": network,
         "split": split,
@@ -126,20 +129,20 @@ def _table(found: dict[str, Any]) -> str:
         f"{machine['system']}. Accuracy on the test split with Wilson's 95% interval; INT8 against "
         "FP32 on the same images; speed-up at batch 1, both timed in turn in one run.",
         "",
-        "| protocol | split | network | seed | epochs (best) | s/epoch | FP32 accuracy (95%) | "
-        "macro F1 | COVID-19 recall | parity | INT8 cpu: agreement | accuracy | speed-up | "
+        "| recipe | protocol | split | network | seed | epochs (best) | s/epoch | "
+        "FP32 accuracy (95%) | macro F1 | COVID-19 recall | parity | INT8 cpu: agreement | accuracy | speed-up | "
         "INT8 tensorrt: agreement | shipped |",
-        "|" + "---|" * 15,
+        "|" + "---|" * 16,
     ]
     lines += [_row(run) for run in found["runs"]]
     lines += [
         "",
-        "| protocol | split | network | seeds | mean accuracy (min-max) |",
-        "|" + "---|" * 5,
+        "| recipe | protocol | split | network | seeds | mean accuracy (min-max) |",
+        "|" + "---|" * 6,
     ]
-    groups: dict[tuple[str, str, str], list[float]] = {}
+    groups: dict[tuple[str, ...], list[float]] = {}
     for run in found["runs"]:
-        key = (run["protocol"], run["split"], run["network"])
+        key = (run["recipe"], run["protocol"], run["split"], run["network"])
         groups.setdefault(key, []).append(run["train"]["test"]["accuracy"])
     for key, values in groups.items():
         low, high = min(values), max(values)
@@ -156,6 +159,7 @@ def _row(run: dict[str, Any]) -> str:
     confusion = test["confusion"][covid]
     int8 = next(c for c in run["build"]["candidates"] if c["precision"] == "int8")
     cells = [
+        run["recipe"],
         run["protocol"],
         run["split"],
         run["network"],
