@@ -130,8 +130,8 @@ def _table(found: dict[str, Any]) -> str:
         "FP32 on the same images; speed-up at batch 1, both timed in turn in one run.",
         "",
         "| recipe | protocol | split | network | seed | epochs (best) | s/epoch | "
-        "FP32 accuracy (95%) | macro F1 | COVID-19 recall | parity | INT8 cpu: agreement | accuracy | speed-up | "
-        "INT8 tensorrt: agreement | shipped |",
+        "FP32 accuracy (95%) | macro F1 | COVID-19 recall | parity | INT8 cpu: agreement | "
+        "accuracy | speed-up | INT8 tensorrt: agreement | shipped |",
         "|" + "---|" * 16,
     ]
     lines += [_row(run) for run in found["runs"]]
