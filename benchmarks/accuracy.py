@@ -75,6 +75,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", default=["mobilenet_v1", "mobilenet_v2"])
     parser.add_argument("--recipes", nargs="+", default=["paper", "robust"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, help="Number of epochs, in place of the recipe's.")
     return parser.parse_args()
 
 
@@ -93,8 +94,9 @@ def _run(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
     data = _data(case, arguments)
     manifest, work = data / "manifest.csv", arguments.work / "-".join(map(str, vars(case).values()))
     run, fp32, bundle = work / "run", work / "fp32", work / "bundle"
+    epochs = () if arguments.epochs is None else ("--epochs", arguments.epochs)
     trained = cxredge(
-        "train", manifest, "--model", case.network, "--recipe", case.recipe, "--seed", case.seed,
+        "train", manifest, *epochs, "--model", case.network, "--recipe", case.recipe, "--seed", case.seed,
         "--weights", arguments.weights / f"{case.network}.safetensors", "--out", run,
     )  # fmt: skip
     calibration = work / "calibration.csv"

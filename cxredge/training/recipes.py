@@ -42,14 +42,14 @@ RECIPES: Mapping[RecipeName, Recipe] = MappingProxyType(
         # Chosen on validation images; see docs/training.md.
         RecipeName.ROBUST: Recipe(
             freeze="paper",
-            epochs=40,
-            patience=40,
-            average_decay=0.99,
+            epochs=30,
+            patience=30,
+            average_decay=0.9,
             augmentation=Augmentation.SOURCES,
             geometry=Geometry.STRONG,
             balance_by=BalanceBy.SOURCE,
             mixup=0.2,
-            cutmix=0.0,
+            cutmix=1.0,
         ),
     }
 )
