@@ -96,8 +96,8 @@ def _run(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
     run, fp32, bundle = work / "run", work / "fp32", work / "bundle"
     epochs = () if arguments.epochs is None else ("--epochs", arguments.epochs)
     trained = cxredge(
-        "train", manifest, *epochs, "--model", case.network, "--recipe", case.recipe, "--seed", case.seed,
-        "--weights", arguments.weights / f"{case.network}.safetensors", "--out", run,
+        "train", manifest, "--model", case.network, "--recipe", case.recipe, *epochs,
+        "--seed", case.seed, "--weights", arguments.weights / f"{case.network}.safetensors", "--out", run,
     )  # fmt: skip
     calibration = work / "calibration.csv"
     count = min(_CALIBRATION_IMAGES, trained["images"]["train"])

@@ -28,6 +28,8 @@ _TELLS_THE_SOURCE = 0.5
 above, the network does not tell the class from its source."""
 _MOST = 0.5
 _NOUNS = {
+    "adult no finding": ("X-rays of adults", "without a finding"),
+    "adult pneumonia": ("X-rays of adults", "with pneumonia"),
     "other finding": ("X-rays", "with other findings"),
     "lateral": ("lateral X-rays", ""),
     "ct": ("CT slices", ""),
