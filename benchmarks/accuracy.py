@@ -94,10 +94,11 @@ def _run(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
     data = _data(case, arguments)
     manifest, work = data / "manifest.csv", arguments.work / "-".join(map(str, vars(case).values()))
     run, fp32, bundle = work / "run", work / "fp32", work / "bundle"
+    weights = arguments.weights / f"{case.network}.safetensors"
     epochs = () if arguments.epochs is None else ("--epochs", arguments.epochs)
     trained = cxredge(
         "train", manifest, "--model", case.network, "--recipe", case.recipe, *epochs,
-        "--seed", case.seed, "--weights", arguments.weights / f"{case.network}.safetensors", "--out", run,
+        "--seed", case.seed, "--weights", weights, "--out", run,
     )  # fmt: skip
     calibration = work / "calibration.csv"
     count = min(_CALIBRATION_IMAGES, trained["images"]["train"])

@@ -105,7 +105,7 @@ def test_classes_are_of_the_own_source_unless_all_share_it() -> None:
         (
             kind({"covid19": 1, "normal": 219}, 9, ("adults",)),
             "adult no finding",
-            "Of 229 controls of the kind 'adult no finding', 219 (92-98%) are called normal, 1 "
+            "Of 229 X-rays of adults without a finding, 219 (92-98%) are called normal, 1 "
             "(0-2%) is called covid19, 9 (2-7%) are refused.",
         ),
     ],
