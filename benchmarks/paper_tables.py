@@ -1,7 +1,7 @@
 """The paper's Tables 2, 3 and 5 and Figures 5 and 6, measured and compared with the paper.
 
     python benchmarks/paper_tables.py --cohen DIR --kermany DIR --weights DIR --work WORK \
-        --out benchmarks/results/paper_tables
+        --out benchmarks/results/paper_tables [--recipe robust]
 
 Trains networks x protocols x split kinds x seeds with ``cxredge train``, seed by seed, so that an
 interrupted run has complete seeds; runs that are in OUT.json are not repeated. After each run,
@@ -51,6 +51,8 @@ def main() -> None:
     arguments = _arguments()
     path = arguments.out.with_suffix(".json")
     found = read_json_file(path) if path.exists() else {"runs": []}
+    if found.setdefault("recipe", arguments.recipe) != arguments.recipe:
+        raise SystemExit(f"{path} has the recipe {found['recipe']}; choose another --out.")
     found["machine"] = to_json(read_machine())
     found["tools"] = tool_versions("torch", "torchvision", "timm", "numpy", "pillow")
     done = {_key(record) for record in found["runs"]}
@@ -78,9 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--protocols", nargs="+", default=["cxr-a", "cxr-b", "cxr-c"])
     parser.add_argument("--splits", nargs="+", default=["patient", "image"])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--features", default="fp16", help="See: cxredge train --features.")
-    parser.add_argument("--views", type=int, default=8)
+    parser.add_argument("--recipe", default="paper", help="One for each OUT.")
     return parser.parse_args()
 
 
@@ -115,12 +115,14 @@ def _train(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
             "data", "prepare", "--protocol", run.protocol, "--cohen", arguments.cohen,
             "--kermany", arguments.kermany, "--split", run.split, "--seed", run.seed, "--out", data,
         )  # fmt: skip
+    # Mixing needs the whole image at every step, so that features cannot be cached.
+    cached = ("--features", "fp16", "--views", 1 if run.smoke else 8)
+    options = cached if arguments.recipe == "paper" else ()
+    epochs = ("--epochs", 1) if run.smoke else ()
     trained = cxredge(
-        "train", manifest, "--model", run.network, "--seed", run.seed,
+        "train", manifest, "--recipe", arguments.recipe, "--model", run.network, "--seed", run.seed,
         "--weights", "none" if run.smoke else _weights(arguments.weights, run.network),
-        "--epochs", 1 if run.smoke else arguments.epochs,
-        "--features", arguments.features, "--views", 1 if run.smoke else arguments.views,
-        "--out", arguments.work / f"{data.name}-{run.network}{'-smoke' if run.smoke else ''}",
+        *epochs, *options, "--out", arguments.work / f"{data.name}-{run.network}{'-smoke' if run.smoke else ''}",
     )  # fmt: skip
     return {**vars(run), **{key: value for key, value in trained.items() if key != "run"}}
 
