@@ -67,10 +67,11 @@ def _head(found: Record) -> str:
     return (
         "# The paper's tables, measured\n\n"
         f"{machine['cpu']}, {machine['cores']} cores ({', '.join(machine['cpu_flags'])}), "
-        f"{machine['system']}. Recipe: {found.get('recipe', 'paper')}. Each seed draws its own images. A cell is the mean over the seeds, "
-        "in brackets the lowest and highest of several, then Wilson's 95% interval of the mean for "
-        "the images of one test split. By image, as the paper split, a patient's images fall into "
-        "several splits; by patient they do not. The paper states no intervals, seeds or patients."
+        f"{machine['system']}. Recipe: {found.get('recipe', 'paper')}. Each seed draws its own "
+        "images. A cell is the mean over the seeds, in brackets the lowest and highest of several, "
+        "then Wilson's 95% interval of the mean for the images of one test split. By image, as the "
+        "paper split, a patient's images fall into several splits; by patient they do not. The "
+        "paper states no intervals, seeds or patients."
     )
 
 

@@ -119,10 +119,11 @@ def _train(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
     cached = ("--features", "fp16", "--views", 1 if run.smoke else 8)
     options = cached if arguments.recipe == "paper" else ()
     epochs = ("--epochs", 1) if run.smoke else ()
+    name = f"{data.name}-{run.network}{'-smoke' if run.smoke else ''}"
     trained = cxredge(
         "train", manifest, "--recipe", arguments.recipe, "--model", run.network, "--seed", run.seed,
         "--weights", "none" if run.smoke else _weights(arguments.weights, run.network),
-        *epochs, *options, "--out", arguments.work / f"{data.name}-{run.network}{'-smoke' if run.smoke else ''}",
+        *epochs, *options, "--out", arguments.work / name,
     )  # fmt: skip
     return {**vars(run), **{key: value for key, value in trained.items() if key != "run"}}
 
