@@ -151,7 +151,8 @@ class FakeDriver:
         return 0
 
     def cuStreamEndCapture(self, stream: Any, graph: Any) -> int:  # noqa: N802
-        number = len(self.gpu.recordings) + 1
+        # A freed handle is not used again while a later one is in use.
+        number = max(self.gpu.recordings, default=0) + 1
         self.gpu.recordings[number] = self.gpu.recording or []
         self.gpu.recording = None
         graph._obj.value = number

@@ -12,13 +12,20 @@ from PIL import Image
 
 from cxredge.bundle.card import BundleFacts
 from cxredge.bundle.operating_point import OperatingPoint
+from cxredge.data.manifest import Manifest
 from cxredge.metrics.controls import ControlImages, measure_controls
+from cxredge.vocabulary import Split
 from tests.builds import build
 
 
 @pytest.fixture
-def xray(phantoms: Path) -> Path:
-    return sorted((phantoms / "images" / "viral").glob("*.png"))[0]
+def xray(manifest: Manifest) -> Path:
+    """An X-ray that the bundle knows: one of the training images."""
+    return next(
+        entry.path
+        for entry in manifest.of(Split.TRAIN)
+        if entry.label == "viral" and entry.path.suffix == ".png"
+    )
 
 
 def test_show(xray: Path, bundle: Path, tmp_path: Path, cxredge) -> None:

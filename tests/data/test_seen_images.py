@@ -46,7 +46,8 @@ def trained(
     *names: str, val: Sequence[str] = (), key: PatientKey | None = KEY, earlier=None
 ) -> TrainingImages:
     used = {Split.TRAIN: listed(*names), Split.VAL: listed(*val)}
-    return hash_training_images({s: (es, pixels(es)) for s, es in used.items()}, key, earlier)
+    before = () if earlier is None else (earlier,)
+    return hash_training_images({s: (es, pixels(es)) for s, es in used.items()}, key, before)
 
 
 def seen(

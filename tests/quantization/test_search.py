@@ -281,13 +281,13 @@ def test_no_layer_is_left_to_try_if_all_are_in_float(run_search: Callable) -> No
     assert steps[-1].name == "corrected weights"
 
 
-@pytest.mark.parametrize(("aim", "tried"), [(0.0, [1]), (1.0, [])])
+@pytest.mark.parametrize(("aim", "tried"), [(0.0, 1), (1.0, 0)])
 def test_only_steps_that_may_suffice_are_tried(
-    run_search: Callable, aim: float, tried: list[int]
+    run_search: Callable, aim: float, tried: int
 ) -> None:
     plan = QuantizationPlan(Dialect.TENSORRT, equalise=False, goal=Goal(0.0, aim))
     _, steps = run_search(plan)
-    assert [len(step.in_float) for step in steps if step.in_float] == tried
+    assert sum(bool(step.in_float) for step in steps) == tried
 
 
 def test_layers_in_float_are_computed_in_float(graph: onnx.ModelProto, pixels: GreyImage) -> None:

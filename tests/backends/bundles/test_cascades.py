@@ -34,6 +34,7 @@ def test_both_engines_serve_and_are_freed(
             assert session.spec.backend == "tensorrt"
     rows = tmp_path / "p.csv"
     predicted = cxredge("predict", bundle, phantoms / "images", "--out", rows, "--json")
+    assert predicted.code == 0, predicted.err
     assert predicted.json["near_ties"] is not None
     timed = cxredge("bench", bundle, "--seconds", 0, "--queries", 5, "--json")
     assert timed.code == 0, timed.err

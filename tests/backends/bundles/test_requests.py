@@ -24,6 +24,7 @@ def test_engine_options_are_packed_and_can_be_overridden_on_the_board(
     ran = cxredge(
         "build", model, "--target", "jetson-orin-nano", "--precision", "fp16", "--out", bundle,
         "--batch", "1,4,16", "--optimization-level", 5, "--version-compatible", "--json",
+        "--min-agreement", 0.5,
     )  # fmt: skip
     assert ran.code == 0, ran.err
     line = ran.json["trtexec"]["fp16"]

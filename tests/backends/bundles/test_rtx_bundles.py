@@ -54,7 +54,7 @@ class TestBuiltAhead:
         out = tmp_path / "bundle"
         ran = cxredge(
             "build", model, "--target", "rtx", "--precision", "fp16", "--out", out,
-            "--compute-capability", "8.6, 8.9,8.6", "--archive", "--json",
+            "--compute-capability", "8.6, 8.9,8.6", "--archive", "--json", "--min-agreement", 0.5,
         )  # fmt: skip
         assert ran.code == 0, ran.err
         assert [engine["file"] for engine in ran.json["engines"]] == [
