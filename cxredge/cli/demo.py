@@ -62,13 +62,13 @@ def _make_data(output: Output, out: Path) -> None:
 
 
 def _train(output: Output, out: Path) -> None:
+    from cxredge.cli.hardware_options import HardwareOptions
+    from cxredge.cli.log_options import LogOptions
     from cxredge.cli.train import train
     from cxredge.cli.train_options import (
         FeatureOptions,
         FitOptions,
-        HardwareOptions,
         InputOptions,
-        LogOptions,
         SearchOptions,
         StartOptions,
     )

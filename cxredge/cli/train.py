@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxredge.cli.command import command
+from cxredge.cli.hardware_options import HardwareOptions
+from cxredge.cli.log_options import LogOptions
 from cxredge.cli.options import ManifestArgument, PatientKeyOption, SeedOption
 from cxredge.cli.output import Outcome, Output
 from cxredge.cli.processes import run_as_rank, run_in_processes
@@ -16,9 +18,7 @@ from cxredge.cli.text import share, table
 from cxredge.cli.train_options import (
     FeatureOptions,
     FitOptions,
-    HardwareOptions,
     InputOptions,
-    LogOptions,
     SearchOptions,
     StartOptions,
 )

@@ -12,21 +12,16 @@ import typer
 from cxredge.errors import CxredgeError
 from cxredge.training.recipes import RECIPES
 from cxredge.vocabulary import (
-    Accelerator,
     Augmentation,
     BalanceBy,
     FeatureCache,
     Geometry,
     RecipeName,
-    Tracker,
-    TrainingPrecision,
 )
 
 if TYPE_CHECKING:
     from cxredge.models.zoo import Network
-    from cxredge.training.config import SearchConfig, TrainingHardware
-    from cxredge.training.launch import Launched
-    from cxredge.training.tracking import TrackingConfig
+    from cxredge.training.config import SearchConfig
 
 
 def _preset(name: str) -> str:
@@ -313,105 +308,3 @@ class InputOptions:
             "mean": mean if self.mean is None else self.mean,
             "std": std if self.std is None else self.std,
         }
-
-
-@dataclass(frozen=True)
-class HardwareOptions:
-    """Hardware to train on."""
-
-    accelerator: Annotated[
-        Accelerator, typer.Option("--accelerator", help="Kind of processor to train on.")
-    ] = Accelerator.AUTO
-    devices: Annotated[
-        int | None,
-        typer.Option(
-            "--devices",
-            min=1,
-            max=64,
-            help="Number of devices per node, a process each. [default: torchrun's, else 1]",
-        ),
-    ] = None
-    nodes: Annotated[
-        int | None,
-        typer.Option(
-            "--nodes",
-            min=1,
-            help="Number of nodes; several require torchrun on each. [default: torchrun's, else 1]",
-        ),
-    ] = None
-    timeout_minutes: Annotated[
-        float,
-        typer.Option(
-            "--timeout-minutes",
-            min=0.01,
-            max=1440,
-            help="Maximum time that the process of a device waits for the others, in minutes.",
-        ),
-    ] = 10.0
-    precision: Annotated[
-        TrainingPrecision, typer.Option("--precision", help="Number format in training.")
-    ] = TrainingPrecision.FP32
-
-    def hardware(self, cache_limit_gb: float, launched: Launched | None) -> TrainingHardware:
-        """Return the hardware of the stage."""
-        from cxredge.training.config import TrainingHardware
-        from cxredge.training.launch import resolve_devices
-
-        per_node, nodes = resolve_devices(self.devices, self.nodes, launched)
-        return TrainingHardware(
-            self.accelerator.value,
-            per_node * nodes,
-            self.precision,
-            cache_limit_gb,
-            nodes,
-            self.timeout_minutes,
-        )
-
-
-@dataclass(frozen=True)
-class LogOptions:
-    """Logs for programs that track experiments."""
-
-    logger: Annotated[
-        list[Tracker] | None,
-        typer.Option(
-            "--logger",
-            help="Also log to this program (extras 'tensorboard' and 'mlflow'); repeatable. "
-            "[default: none]",
-        ),
-    ] = None
-    log_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--log-dir",
-            help="Folder of TensorBoard's logs. [default: 'tensorboard' beside --out]",
-        ),
-    ] = None
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(
-            "--tracking-uri",
-            help="Address of MLflow's database or server; http:// and https:// use the network. "
-            "[default: mlflow.db beside --out]",
-        ),
-    ] = None
-
-    def tracking(self) -> TrackingConfig | None:
-        """Return the settings of the logs; None without a logger.
-
-        Raises:
-            CxredgeError: An option lacks its logger.
-        """
-        from cxredge.training.tracking import TrackingConfig
-
-        chosen = tuple(self.logger or ())
-        for option, value, needed in (
-            ("--log-dir", self.log_dir, Tracker.TENSORBOARD),
-            ("--tracking-uri", self.tracking_uri, Tracker.MLFLOW),
-        ):
-            if value is not None and needed not in chosen:
-                raise CxredgeError(
-                    f"{option} is used by --logger {needed.value}, which is missing.",
-                    f"Add --logger {needed.value}, or leave out {option}.",
-                )
-        return TrackingConfig(chosen, self.log_dir, self.tracking_uri) if chosen else None

@@ -146,3 +146,26 @@ def test_options_that_would_do_nothing_are_refused(
     assert ran.code == 1
     assert message in ran.err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_documented_recipes_are_these() -> None:
+    paper, robust = (RECIPES[name] for name in (RecipeName.PAPER, RecipeName.ROBUST))
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+
+    def row(*options: str) -> str:
+        names = [option.lstrip("-").replace("-", "_") for option in options]
+        names = ["augmentation" if name == "augment" else name for name in names]
+        cells = [
+            ", ".join(_shown(getattr(recipe, name)) for name in names) for recipe in (paper, robust)
+        ]
+        return f"| {', '.join(f'`{option}`' for option in options)} | {' | '.join(cells)} |"
+
+    for options in (
+        ("--freeze",), ("--epochs", "--patience"), ("--augment",), ("--geometry",),
+        ("--mixup", "--cutmix"), ("--balance-by",),
+    ):  # fmt: skip
+        assert row(*options) in page
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float | int) else str(getattr(value, "value", value))

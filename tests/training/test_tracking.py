@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("torch", reason="needs the train extra")
 
 from cxredge.artifacts.run_card import RunCard
-from cxredge.cli.train_options import LogOptions
+from cxredge.cli.log_options import LogOptions
 from cxredge.data.manifest import Manifest
 from cxredge.errors import CxredgeError
 from cxredge.training import run as run_module
