@@ -74,10 +74,11 @@ def require_unseen(
         for split in (Split.VAL, Split.TEST):
             seen = count_seen(listed, manifest, split, images[split].pixels, key)
             if seen.images or seen.patients:
+                patients = "an unknown number" if seen.patients is None else seen.patients
                 raise CxredgeError(
                     f"The teacher {folder} was trained on {seen.images} of the {split.value} "
-                    f"images and on {seen.patients or 'an unknown number'} of their patients, so "
-                    "that the student's accuracy would be optimistic.",
+                    f"images and on {patients} of their patients. "
+                    "The student's accuracy is then too high.",
                     _REMEDY,
                 )
 
